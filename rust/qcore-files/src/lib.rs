@@ -1,0 +1,1 @@
+//! Tensor files: checked reading, atomic writing. No Python in sight.

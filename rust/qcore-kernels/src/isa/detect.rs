@@ -1,0 +1,31 @@
+//! The only place that asks the CPU what it can do.
+
+use super::Isa;
+
+/// Whether this CPU and operating system can run kernels written for `isa`.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has(isa: Isa) -> bool {
+    use std::is_x86_feature_detected as cpu;
+    match isa {
+        Isa::Scalar | Isa::Sse2 => true,
+        Isa::Avx2 => cpu!("avx2") && cpu!("fma") && cpu!("f16c"),
+        Isa::AvxVnni => has(Isa::Avx2) && cpu!("avxvnni"),
+        Isa::Avx512 => {
+            has(Isa::Avx2)
+                && cpu!("avx512f")
+                && cpu!("avx512bw")
+                && cpu!("avx512dq")
+                && cpu!("avx512vl")
+        }
+        Isa::Avx512Vnni => has(Isa::Avx512) && cpu!("avx512vnni"),
+        // No AMX kernel exists yet, so there is nothing that it could select.
+        Isa::Amx | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
+    }
+}
+
+/// Whether this CPU and operating system can run kernels written for `isa`.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn has(isa: Isa) -> bool {
+    // No NEON kernel exists yet: AArch64 runs the scalar ones.
+    isa == Isa::Scalar
+}

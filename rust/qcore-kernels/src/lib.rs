@@ -1,0 +1,23 @@
+//! Exact int8, sparse and quantization kernels for CPUs, with no Python in sight.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`isa`] | which instruction sets this CPU has and which one is in force |
+//! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
+//! | [`quant`] | quantize, dequantize, ranges |
+//! | [`threads`] | the one pool of this process |
+//! | [`view`] | strided matrices with bounds checked once |
+//!
+//! Each operation comes in two forms: `op(...)` uses the instruction set in force, and
+//! `op_with(isa, ...)` the one it is given. Results do not depend on the number of threads; integer
+//! results do not depend on the instruction set either.
+
+pub mod error;
+pub mod isa;
+pub mod quant;
+pub mod simd;
+pub mod threads;
+pub mod view;
+
+pub use error::{KernelError, Result};
+pub use isa::Isa;

@@ -1,0 +1,1 @@
+//! Quantize, dequantize and ranges: safe entries that validate, then dispatch.

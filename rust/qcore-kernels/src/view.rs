@@ -1,0 +1,155 @@
+//! Strided matrices whose bounds are checked once, when they are made.
+
+use std::marker::PhantomData;
+
+use crate::error::{KernelError, Result};
+
+/// A read-only matrix with any strides, in elements; they may be negative or zero.
+#[derive(Debug, Clone, Copy)]
+pub struct MatRef<'a, T> {
+    ptr: *const T,
+    rows: usize,
+    cols: usize,
+    row_stride: isize,
+    col_stride: isize,
+    life: PhantomData<&'a [T]>,
+}
+
+// SAFETY: a MatRef is a shared borrow of elements, as &[T] is.
+unsafe impl<T: Sync> Send for MatRef<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for MatRef<'_, T> {}
+
+impl<'a, T: Copy> MatRef<'a, T> {
+    /// A row-major matrix over a slice of exactly `rows * cols` elements.
+    pub fn from_slice(data: &'a [T], rows: usize, cols: usize) -> Result<Self> {
+        if rows.checked_mul(cols) != Some(data.len()) {
+            return Err(KernelError::Shape(format!(
+                "a {rows} x {cols} matrix needs {rows} * {cols} elements, found {}",
+                data.len()
+            )));
+        }
+        let (row_stride, col_stride) = (cols as isize, 1);
+        Ok(Self { ptr: data.as_ptr(), rows, cols, row_stride, col_stride, life: PhantomData })
+    }
+
+    /// A matrix from a pointer to its element (0, 0).
+    ///
+    /// # Safety
+    /// - Every `ptr + i * row_stride + j * col_stride` with `i < rows`, `j < cols` is an aligned,
+    ///   initialised element of one allocation, for all of `'a`.
+    /// - Nothing writes to these elements during `'a`.
+    #[must_use]
+    pub unsafe fn from_raw(
+        ptr: *const T,
+        rows: usize,
+        cols: usize,
+        row_stride: isize,
+        col_stride: isize,
+    ) -> Self {
+        Self { ptr, rows, cols, row_stride, col_stride, life: PhantomData }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Distance from a row to the next, in elements.
+    #[must_use]
+    pub fn row_stride(&self) -> isize {
+        self.row_stride
+    }
+
+    /// Distance from a column to the next, in elements.
+    #[must_use]
+    pub fn col_stride(&self) -> isize {
+        self.col_stride
+    }
+
+    /// Pointer to element (0, 0).
+    #[must_use]
+    pub fn as_ptr(&self) -> *const T {
+        self.ptr
+    }
+
+    /// The same elements with rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..*self
+        }
+    }
+
+    /// The element in row `i` and column `j`.
+    ///
+    /// # Panics
+    /// If either is out of range.
+    #[must_use]
+    pub fn get(&self, i: usize, j: usize) -> T {
+        assert!(i < self.rows && j < self.cols, "({i}, {j}) is outside the matrix");
+        // SAFETY: in range by the line above, so the constructor's promise covers it.
+        unsafe { *self.ptr.offset(i as isize * self.row_stride + j as isize * self.col_stride) }
+    }
+
+    /// Row `i` as a slice, where its elements lie side by side.
+    #[must_use]
+    pub fn row(&self, i: usize) -> Option<&'a [T]> {
+        if i >= self.rows || (self.col_stride != 1 && self.cols > 1) {
+            return None;
+        }
+        // SAFETY: i is in range and the row's elements are adjacent, so the constructor's promise
+        // covers the whole slice.
+        Some(unsafe {
+            std::slice::from_raw_parts(self.ptr.offset(i as isize * self.row_stride), self.cols)
+        })
+    }
+
+    /// All elements as one row-major slice, where they lie so.
+    #[must_use]
+    pub fn as_slice(&self) -> Option<&'a [T]> {
+        let adjacent = (self.col_stride == 1 || self.cols <= 1)
+            && (self.row_stride == self.cols as isize || self.rows <= 1);
+        if self.rows == 0 || self.cols == 0 {
+            return Some(&[]);
+        }
+        // SAFETY: the elements are adjacent and row-major, and the constructor vouches for each.
+        adjacent.then(|| unsafe { std::slice::from_raw_parts(self.ptr, self.rows * self.cols) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transposed_view_reads_the_same_elements() {
+        let data: Vec<i32> = (0..6).collect();
+        let a = MatRef::from_slice(&data, 2, 3).unwrap();
+        let t = a.transposed();
+        for i in 0..2 {
+            for j in 0..3 {
+                assert_eq!(a.get(i, j), t.get(j, i));
+            }
+        }
+        assert_eq!(a.row(1), Some(&data[3..]));
+        assert_eq!(t.row(0), None);
+        assert_eq!(a.as_slice(), Some(&data[..]));
+    }
+
+    #[test]
+    fn a_slice_of_another_length_is_refused() {
+        assert!(MatRef::from_slice(&[1, 2, 3], 2, 2).is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! The `qcore._core` extension module: a table of what each room registers, and nothing else.
+
+use pyo3::prelude::*;
+
+mod error;
+mod runtime;
+
+/// Kernels behind the public functions of `qcore`; private, and checked by them.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
+    qcore_kernels::isa::active().map_err(error::to_py)?;
+    runtime::register(module)?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! One binary for every kernel test: a module for each room, with its oracle in `reference`.

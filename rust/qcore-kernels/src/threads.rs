@@ -3,6 +3,7 @@
 //! Rayon's global pool hangs in a child after `fork`, because its threads do not exist there. So the
 //! pool is kept with the id of the process that built it, and a child builds its own.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,18 +41,29 @@ pub fn set(size: usize) -> Result<()> {
     Ok(())
 }
 
+thread_local! {
+    /// Whether this thread is inside a task of [`for_each`].
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Calls `task(0)` to `task(tasks - 1)`, each exactly once, on up to [`count`] threads.
 ///
-/// A single task, or a single thread, runs on the caller's own thread without touching the pool.
+/// A single task, a single thread, and a call from inside a task of another run on the caller's own
+/// thread without touching the pool: the outermost split is the one that keeps caches warm.
 pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    if tasks <= 1 || count() == 1 {
+    if tasks <= 1 || count() == 1 || INSIDE.get() {
         (0..tasks).for_each(task);
         return;
     }
+    let marked = |index| {
+        INSIDE.set(true);
+        task(index);
+        INSIDE.set(false);
+    };
     match pool() {
         Some(pool) => pool.install(|| {
             use rayon::prelude::*;
-            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+            (0..tasks).into_par_iter().with_max_len(1).for_each(marked);
         }),
         None => (0..tasks).for_each(task),
     }
@@ -61,7 +73,7 @@ pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
 #[must_use]
 pub fn tasks_for(items: usize, cost: usize, grain: usize) -> usize {
     let threads = count();
-    if threads == 1 {
+    if threads == 1 || INSIDE.get() {
         return 1;
     }
     let worth = items.saturating_mul(cost) / grain.max(1);
@@ -118,6 +130,18 @@ mod tests {
             });
             assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) == 1));
         }
+    }
+
+    #[test]
+    fn a_call_from_inside_a_task_stays_on_its_thread() {
+        set(2).unwrap();
+        for_each(4, |_| {
+            if count() > 1 {
+                assert_eq!(tasks_for(1 << 20, 1 << 20, 1), 1);
+                let outer = std::thread::current().id();
+                for_each(8, |_| assert_eq!(std::thread::current().id(), outer));
+            }
+        });
     }
 
     #[test]

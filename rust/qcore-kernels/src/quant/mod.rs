@@ -1,1 +1,29 @@
 //! Quantize, dequantize and ranges: safe entries that validate, then dispatch.
+//!
+//! Semantics are those of ONNX `QuantizeLinear`, to the bit: divide by the scale, round half to
+//! even, add the zero point, saturate. float32 arithmetic for 16- and 32-bit floats, float64 for
+//! float64.
+
+mod code;
+mod dequantize;
+mod element;
+mod fake;
+mod floor;
+mod kmeans;
+mod layout;
+mod packing;
+mod quantize;
+mod range;
+mod rows;
+
+pub use code::Code;
+pub use dequantize::{dequantize, dequantize_with};
+pub use element::Element;
+pub use fake::{fake_quantize, fake_quantize_with};
+pub use floor::{floor_dequantize, floor_quantize};
+pub use kmeans::{assign, kmeans};
+pub use layout::{Layout, Params};
+pub use packing::{pack_bits, unpack_bits};
+pub use quantize::{Counts, quantize, quantize_with};
+pub use range::{Range, ranges, ranges_with};
+pub use rows::{quantize_rows_i8, quantize_rows_i8_with};

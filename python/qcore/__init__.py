@@ -2,5 +2,19 @@
 
 from qcore._core import __version__
 from qcore.errors import FormatError
+from qcore.quantization.functions import dequantize, fake_quantize, quantize
+from qcore.quantization.qparams import QParams, choose_qparams
+from qcore.quantization.tensor import QTensor
+from qcore.report import Report
 
-__all__ = ["FormatError", "__version__"]
+__all__ = [
+    "FormatError",
+    "QParams",
+    "QTensor",
+    "Report",
+    "__version__",
+    "choose_qparams",
+    "dequantize",
+    "fake_quantize",
+    "quantize",
+]

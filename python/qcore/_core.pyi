@@ -1,5 +1,10 @@
 """The compiled extension: private, behind the public functions of `qcore`."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 __version__: str
 build_profile: str
 
@@ -8,3 +13,54 @@ def active_isa() -> str: ...
 def available_isas() -> list[str]: ...
 def num_threads() -> int: ...
 def set_num_threads(num_threads: int) -> None: ...
+
+# quant -----------------------------------------------------------------------------------------
+# axis=(channels, inner) | groups=(row, group) | neither: one scale for all.
+def quantize(
+    x: NDArray[Any],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    low: int,
+    high: int,
+    out: NDArray[Any],
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> tuple[int, int]: ...
+def dequantize(
+    codes: NDArray[Any],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    out: NDArray[np.float32],
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> None: ...
+def fake_quantize(
+    x: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    low: int,
+    high: int,
+    out: NDArray[np.float32],
+    inside: NDArray[np.float32] | None = None,
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> None: ...
+def ranges(
+    x: NDArray[Any],
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint64], NDArray[np.uint64]]: ...
+def floor_quantize(
+    x: NDArray[Any], scale: float, offset: float, low: int, high: int, out: NDArray[Any]
+) -> tuple[int, int]: ...
+def floor_dequantize(
+    codes: NDArray[Any], scale: float, offset: float, shift: float, out: NDArray[np.float32]
+) -> None: ...
+def kmeans(values: NDArray[np.float32], k: int) -> NDArray[np.float32]: ...
+def assign(
+    values: NDArray[np.float32], levels: NDArray[np.float32], out: NDArray[np.uint8]
+) -> None: ...
+def pack_bits(codes: NDArray[np.uint8], row: int, bits: int) -> NDArray[np.uint8]: ...
+def unpack_bits(
+    packed: NDArray[np.uint8], count: int, row: int, bits: int, signed: bool
+) -> NDArray[np.uint8]: ...

@@ -18,7 +18,7 @@ def matches(name: str, pattern: str) -> bool:
 
     Examples
     --------
-    >>> matches("fc1.weight", "fc1"), matches("fc1.bias", "*bias"), matches("head.weight", "re:^head")
+    >>> matches("fc1.weight", "fc1"), matches("fc1.bias", "*bias"), matches("head.bias", "re:^he")
     (True, True, True)
     >>> matches("fc10.weight", "fc1")
     False

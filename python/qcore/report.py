@@ -25,7 +25,8 @@ class Report:
 
     Examples
     --------
-    >>> report = Report("pruned", [{"tensor": "fc1.weight", "nnz": 10}], {"tensor": "all", "nnz": 10})
+    >>> rows = [{"tensor": "fc1.weight", "nnz": 10}]
+    >>> report = Report("pruned", rows, {"tensor": "all", "nnz": 10})
     >>> print(report)
     pruned
     tensor      nnz
@@ -49,7 +50,11 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return title, rows and totals as plain Python objects."""
-        return {"title": self.title, "rows": [dict(r) for r in self.rows], "totals": dict(self.totals)}
+        return {
+            "title": self.title,
+            "rows": [dict(r) for r in self.rows],
+            "totals": dict(self.totals),
+        }
 
     def to_json(self) -> str:
         """Return the report as a JSON text; values that are not finite become null."""
@@ -63,7 +68,9 @@ class Report:
         columns = list(dict.fromkeys(column for row in body for column in row))
         cells = [columns] + [[_text(row.get(column)) for column in columns] for row in body]
         widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-        numeric = [any(isinstance(row.get(column), (int, float)) for row in body) for column in columns]
+        numeric = [
+            any(isinstance(row.get(column), (int, float)) for row in body) for column in columns
+        ]
         lines = [
             "  ".join(
                 text.rjust(width) if right else text.ljust(width)

@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use qcore_kernels::KernelError;
 
 /// The exception for a kernel's error.
-#[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn to_py(error: KernelError) -> PyErr {
     let text = error.to_string();
     match error {

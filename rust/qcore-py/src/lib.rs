@@ -2,7 +2,9 @@
 
 use pyo3::prelude::*;
 
+mod array;
 mod error;
+mod quant;
 mod runtime;
 
 /// Kernels behind the public functions of `qcore`; private, and checked by them.
@@ -10,6 +12,7 @@ mod runtime;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
+    quant::register(module)?;
     runtime::register(module)?;
     Ok(())
 }

@@ -29,7 +29,7 @@ pub enum Isa {
     Avx512Vnni,
     /// AVX-512 VNNI with the int8 tile unit.
     Amx,
-    /// NEON, which every AArch64 CPU has.
+    /// NEON, which every `AArch64` CPU has.
     Neon,
     /// NEON with the int8 dot product.
     NeonDot,

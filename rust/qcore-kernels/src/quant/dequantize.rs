@@ -1,6 +1,6 @@
 //! Codes to floats: `(code - zero_point) * scale`.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::code::Code;
 use super::layout::Params;
@@ -46,7 +46,7 @@ pub fn dequantize_with<C: Code>(
     }
     threads::for_each(parts.len(), |index| {
         let (range, offset, part) = &parts[index];
-        let mut part = part.lock().expect("no task panics");
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
         for index in range.clone() {
             let run = params.layout.run(index, total);
             let codes = &codes[run.start..run.start + run.len];

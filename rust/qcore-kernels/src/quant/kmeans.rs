@@ -4,6 +4,8 @@
 //! better of levels spread evenly over the range and over the values' order, so the result is a
 //! function of the values alone.
 
+use crate::error::{KernelError, Result};
+
 /// The `k` levels that k-means finds for `values`, ascending. Where `values` contain a zero, one
 /// level is exactly zero, so that pruned weights stay pruned. Values must be finite.
 ///
@@ -29,15 +31,18 @@ pub fn kmeans(values: &[f32], k: usize) -> Vec<f32> {
 }
 
 /// The code of the level nearest to each value; the lower one on a tie. Levels ascend.
-pub fn assign(values: &[f32], levels: &[f32], out: &mut [u8]) {
-    let bounds: Vec<f32> =
-        levels.windows(2).map(|pair| ((pair[0] as f64 + pair[1] as f64) / 2.0) as f32).collect();
-    for (value, out) in values.iter().zip(out) {
-        *out = match levels.binary_search_by(|level| level.partial_cmp(value).expect("finite")) {
-            Ok(exact) => exact as u8,
-            Err(_) => bounds.partition_point(|bound| bound < value) as u8,
-        };
+pub fn assign(values: &[f32], levels: &[f32], out: &mut [u8]) -> Result<()> {
+    if out.len() != values.len() || !(1..=256).contains(&levels.len()) || !levels.is_sorted() {
+        return Err(KernelError::Value(
+            "levels are 1 to 256, ascending, for out of x's length".into(),
+        ));
     }
+    let bounds: Vec<f64> =
+        levels.windows(2).map(|pair| f64::midpoint(pair[0] as f64, pair[1] as f64)).collect();
+    for (&value, out) in values.iter().zip(out) {
+        *out = bounds.partition_point(|&bound| bound < value as f64) as u8;
+    }
+    Ok(())
 }
 
 struct Sorted {
@@ -118,8 +123,8 @@ impl Sorted {
     fn cells(&self, levels: &[f64], edges: &mut [usize]) {
         edges[0] = 0;
         for index in 1..levels.len() {
-            let bound = ((levels[index - 1] + levels[index]) / 2.0) as f32;
-            let edge = self.values.partition_point(|&value| value <= bound);
+            let bound = f64::midpoint(levels[index - 1], levels[index]);
+            let edge = self.values.partition_point(|&value| value as f64 <= bound);
             edges[index] = edge.max(edges[index - 1]);
         }
         edges[levels.len()] = self.values.len();
@@ -144,7 +149,7 @@ mod tests {
             (levels[0] + 1.0).abs() < 1e-6 && levels[1] == 0.0 && (levels[2] - 2.0).abs() < 1e-6
         );
         let mut codes = [9; 8];
-        assign(&values, &levels, &mut codes);
+        assign(&values, &levels, &mut codes).unwrap();
         assert_eq!(codes, [0, 0, 0, 1, 1, 2, 2, 2]);
     }
 
@@ -162,7 +167,7 @@ mod tests {
         let values = [0.5, -0.25, 3.0];
         let levels = kmeans(&values, 8);
         let mut codes = [0; 3];
-        assign(&values, &levels, &mut codes);
+        assign(&values, &levels, &mut codes).unwrap();
         for (value, code) in values.iter().zip(codes) {
             assert_eq!(levels[code as usize], *value);
         }

@@ -3,7 +3,7 @@
 //! Clamping happens in float, before the conversion: a float beyond int32 converts to garbage.
 //! Scales divide: multiplying by the reciprocal gives another result on some ties.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::code::Code;
 use super::element::{Element, for_f32_blocks};
@@ -73,7 +73,7 @@ pub fn quantize_with<T: Element, C: Code>(
     let counts = Mutex::new(Counts::default());
     threads::for_each(parts.len(), |index| {
         let (range, offset, part) = &parts[index];
-        let mut part = part.lock().expect("no task panics");
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
         let mut sum = Counts::default();
         for index in range.clone() {
             let run = params.layout.run(index, total);
@@ -87,9 +87,9 @@ pub fn quantize_with<T: Element, C: Code>(
                 quantize_narrow(isa, x, &params, run.scale, out)
             });
         }
-        counts.lock().expect("no task panics").add(sum);
+        counts.lock().unwrap_or_else(PoisonError::into_inner).add(sum);
     });
-    Ok(counts.into_inner().expect("no task panics"))
+    Ok(counts.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn quantize_narrow<T: Element, C: Code>(

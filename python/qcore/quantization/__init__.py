@@ -1,0 +1,1 @@
+"""Numbers in few bits: quantize, dequantize and what chooses the parameters."""

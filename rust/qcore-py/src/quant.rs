@@ -1,0 +1,235 @@
+//! Bindings of the `quant` room.
+
+use half::f16;
+use numpy::{PyArray1, PyReadonlyArrayDyn};
+use pyo3::prelude::*;
+use qcore_kernels::quant::{self, Layout, Params};
+
+use crate::array::{slice, slice_mut, with_readonly, with_writable, writable};
+use crate::error::to_py;
+
+/// How elements share scales, as the Python side says it: `axis=(channels, inner)` or
+/// `groups=(row, group)` or neither.
+type Pair = Option<(usize, usize)>;
+
+fn layout(axis: Pair, groups: Pair) -> Layout {
+    match (axis, groups) {
+        (Some((channels, inner)), _) => Layout::Axis { channels, inner },
+        (None, Some((row, group))) => Layout::Groups { row, group },
+        (None, None) => Layout::Tensor,
+    }
+}
+
+/// Quantizes `x` into `out`; returns how many values saturated and how many were NaN.
+#[pyfunction]
+#[pyo3(signature = (x, scale, zero_point, low, high, out, axis=None, groups=None))]
+fn quantize(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    scale: PyReadonlyArrayDyn<'_, f32>,
+    zero_point: PyReadonlyArrayDyn<'_, i32>,
+    low: i32,
+    high: i32,
+    out: &Bound<'_, PyAny>,
+    axis: Pair,
+    groups: Pair,
+) -> PyResult<(usize, usize)> {
+    let scale = slice(&scale, "scale")?;
+    let zero_point = slice(&zero_point, "zero_point")?;
+    let params = Params { layout: layout(axis, groups), scale, zero_point, min: low, max: high };
+    with_readonly!(x, "x", [f32, f64, f16], |x| {
+        let x = slice(&x, "x")?;
+        with_writable!(out, "out", [i8, u8, i16, u16], |out| {
+            let out = slice_mut(&mut out, "out")?;
+            let counts = py.detach(|| quant::quantize(x, params, out)).map_err(to_py)?;
+            Ok((counts.clipped, counts.nan))
+        })
+    })
+}
+
+/// Decodes `codes` into the float32 array `out`.
+#[pyfunction]
+#[pyo3(signature = (codes, scale, zero_point, out, axis=None, groups=None))]
+fn dequantize(
+    py: Python<'_>,
+    codes: &Bound<'_, PyAny>,
+    scale: PyReadonlyArrayDyn<'_, f32>,
+    zero_point: PyReadonlyArrayDyn<'_, i32>,
+    out: &Bound<'_, PyAny>,
+    axis: Pair,
+    groups: Pair,
+) -> PyResult<()> {
+    let scale = slice(&scale, "scale")?;
+    let zero_point = slice(&zero_point, "zero_point")?;
+    // The range plays no part in decoding.
+    let params = Params { layout: layout(axis, groups), scale, zero_point, min: 0, max: 0 };
+    let mut out = writable::<f32>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    with_readonly!(codes, "codes", [i8, u8, i16, u16], |codes| {
+        let codes = slice(&codes, "codes")?;
+        py.detach(|| quant::dequantize(codes, params, out)).map_err(to_py)
+    })
+}
+
+/// Writes what `x` decodes to after quantization into `out`, and the straight-through mask, 1 where
+/// a value did not saturate, into `inside`.
+#[pyfunction]
+#[pyo3(signature = (x, scale, zero_point, low, high, out, inside=None, axis=None, groups=None))]
+fn fake_quantize(
+    py: Python<'_>,
+    x: PyReadonlyArrayDyn<'_, f32>,
+    scale: PyReadonlyArrayDyn<'_, f32>,
+    zero_point: PyReadonlyArrayDyn<'_, i32>,
+    low: i32,
+    high: i32,
+    out: &Bound<'_, PyAny>,
+    inside: Option<&Bound<'_, PyAny>>,
+    axis: Pair,
+    groups: Pair,
+) -> PyResult<()> {
+    let scale = slice(&scale, "scale")?;
+    let zero_point = slice(&zero_point, "zero_point")?;
+    let params = Params { layout: layout(axis, groups), scale, zero_point, min: low, max: high };
+    let x = slice(&x, "x")?;
+    let mut out = writable::<f32>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    let mut inside = inside.map(|array| writable::<f32>(array, "inside")).transpose()?;
+    let inside = inside.as_mut().map(|array| slice_mut(array, "inside")).transpose()?;
+    py.detach(|| quant::fake_quantize(x, params, out, inside)).map_err(to_py)
+}
+
+/// Four arrays, an element for each scale: least and greatest finite value, counts of NaN and of
+/// infinities.
+#[pyfunction]
+#[pyo3(signature = (x, axis=None, groups=None))]
+#[allow(clippy::type_complexity, reason = "a tuple of four arrays")]
+fn ranges<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    axis: Pair,
+    groups: Pair,
+) -> PyResult<(
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<u64>>,
+    Bound<'py, PyArray1<u64>>,
+)> {
+    let layout = layout(axis, groups);
+    let found = with_readonly!(x, "x", [f32, f64, f16], |x| {
+        let x = slice(&x, "x")?;
+        py.detach(|| quant::ranges(x, layout)).map_err(to_py)
+    })?;
+    Ok((
+        PyArray1::from_iter(py, found.iter().map(|r| r.min)),
+        PyArray1::from_iter(py, found.iter().map(|r| r.max)),
+        PyArray1::from_iter(py, found.iter().map(|r| r.nan as u64)),
+        PyArray1::from_iter(py, found.iter().map(|r| r.infinite as u64)),
+    ))
+}
+
+/// The floor form, `floor((x - offset) / scale)`; returns as `quantize` does.
+#[pyfunction]
+fn floor_quantize(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    scale: f64,
+    offset: f64,
+    low: i32,
+    high: i32,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<(usize, usize)> {
+    with_readonly!(x, "x", [f32, f64, f16], |x| {
+        let x = slice(&x, "x")?;
+        with_writable!(out, "out", [i8, u8, i16, u16], |out| {
+            let out = slice_mut(&mut out, "out")?;
+            let run = || quant::floor_quantize(x, scale, offset, low, high, out);
+            let counts = py.detach(run).map_err(to_py)?;
+            Ok((counts.clipped, counts.nan))
+        })
+    })
+}
+
+/// Decodes the floor form, `(code + shift) * scale + offset`, into the float32 array `out`.
+#[pyfunction]
+fn floor_dequantize(
+    py: Python<'_>,
+    codes: &Bound<'_, PyAny>,
+    scale: f64,
+    offset: f64,
+    shift: f64,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let mut out = writable::<f32>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    with_readonly!(codes, "codes", [i8, u8, i16, u16], |codes| {
+        let codes = slice(&codes, "codes")?;
+        py.detach(|| quant::floor_dequantize(codes, scale, offset, shift, out)).map_err(to_py)
+    })
+}
+
+/// The `k` levels of one-dimensional k-means over finite values, ascending.
+#[pyfunction]
+fn kmeans<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArrayDyn<'py, f32>,
+    k: usize,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let values = slice(&values, "values")?;
+    Ok(PyArray1::from_vec(py, py.detach(|| quant::kmeans(values, k))))
+}
+
+/// Writes the code of the level nearest to each value into the uint8 array `out`.
+#[pyfunction]
+fn assign(
+    py: Python<'_>,
+    values: PyReadonlyArrayDyn<'_, f32>,
+    levels: PyReadonlyArrayDyn<'_, f32>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (values, levels) = (slice(&values, "values")?, slice(&levels, "levels")?);
+    let mut out = writable::<u8>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    py.detach(|| quant::assign(values, levels, out)).map_err(to_py)
+}
+
+/// Codes, as bytes, in rows of `row`, as a bit stream of `bits` bits each.
+#[pyfunction]
+fn pack_bits<'py>(
+    py: Python<'py>,
+    codes: PyReadonlyArrayDyn<'py, u8>,
+    row: usize,
+    bits: usize,
+) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    let codes = slice(&codes, "codes")?;
+    let packed = py.detach(|| quant::pack_bits(codes, row, bits)).map_err(to_py)?;
+    Ok(PyArray1::from_vec(py, packed))
+}
+
+/// The inverse of `pack_bits`: `count` codes as bytes, sign-extended if `signed`.
+#[pyfunction]
+fn unpack_bits<'py>(
+    py: Python<'py>,
+    packed: PyReadonlyArrayDyn<'py, u8>,
+    count: usize,
+    row: usize,
+    bits: usize,
+    signed: bool,
+) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    let packed = slice(&packed, "packed")?;
+    let codes =
+        py.detach(|| quant::unpack_bits(packed, count, row, bits, signed)).map_err(to_py)?;
+    Ok(PyArray1::from_vec(py, codes))
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(assign, module)?)?;
+    module.add_function(wrap_pyfunction!(dequantize, module)?)?;
+    module.add_function(wrap_pyfunction!(fake_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(floor_dequantize, module)?)?;
+    module.add_function(wrap_pyfunction!(floor_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(kmeans, module)?)?;
+    module.add_function(wrap_pyfunction!(pack_bits, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(ranges, module)?)?;
+    module.add_function(wrap_pyfunction!(unpack_bits, module)?)
+}

@@ -1,5 +1,7 @@
 """The compiled extension: private, behind the public functions of `qcore`."""
 
+from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,23 @@ from numpy.typing import NDArray
 
 __version__: str
 build_profile: str
+
+# files -----------------------------------------------------------------------------------------
+class TensorFile:
+    def __new__(cls, path: str | PathLike[str]) -> TensorFile: ...
+    def names(self) -> list[str]: ...
+    def texts(self) -> dict[str, str]: ...
+    def info(self, name: str) -> tuple[str, list[int], int]: ...
+    def read_into(self, name: str, out: NDArray[np.uint8]) -> None: ...
+
+def tensor_file_nbytes(
+    entries: Sequence[tuple[str, str, Sequence[int], NDArray[np.uint8]]], texts: dict[str, str]
+) -> int: ...
+def write_tensor_file(
+    path: str | PathLike[str],
+    entries: Sequence[tuple[str, str, Sequence[int], NDArray[np.uint8]]],
+    texts: dict[str, str],
+) -> None: ...
 
 # runtime ---------------------------------------------------------------------------------------
 def active_isa() -> str: ...

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod array;
 mod error;
+mod files;
 mod quant;
 mod runtime;
 
@@ -12,6 +13,7 @@ mod runtime;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
+    files::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;
     Ok(())

@@ -1,0 +1,1 @@
+"""Files: save and load, safetensors, idx."""

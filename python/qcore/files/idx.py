@@ -1,0 +1,184 @@
+"""Idx files: the format in which MNIST and its relatives are handed out."""
+
+import errno
+import gzip
+import math
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.errors import FormatError
+
+# The third byte of the magic number; the first two are zero, the fourth counts the dimensions.
+_DTYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype(np.uint8),
+    0x09: np.dtype(np.int8),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+_CHUNK = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_MNIST_PARTS = (
+    ("train-images", 3),
+    ("train-labels", 1),
+    ("t10k-images", 3),
+    ("t10k-labels", 1),
+)
+
+
+def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read one idx file, gzipped or not.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Compression is told by the first bytes, not by the name.
+
+    Returns
+    -------
+    ndarray
+        The array in the file's shape and type (uint8, int8, int16, int32, float32 or float64), in
+        the machine's byte order.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is not an idx file, is truncated, or has bytes behind its last value.
+
+    References
+    ----------
+    Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section "The IDX file format".
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "labels.idx"
+    ...     _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+    ...     read_idx(path)
+    array([7, 2, 1], dtype=uint8)
+    """
+    path = Path(path)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise FormatError(f"'{path}' is not a regular file")
+    with path.open("rb") as raw:  # a folder fails here, as open names it
+        compressed = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        if not compressed:
+            return _read_array(path, raw)
+        try:
+            with gzip.GzipFile(fileobj=raw) as unzipped:
+                return _read_array(path, unzipped)
+        except EOFError as error:
+            raise FormatError(f"'{path}' is truncated: its gzip stream has no end") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise FormatError(f"'{path}' is a corrupt gzip file: {error}") from error
+
+
+def read_mnist(
+    folder: str | os.PathLike[str],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read the four idx files of MNIST, or of a data set in its form, from a folder.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
+        and ``t10k-labels-idx1-ubyte``, each also with ``.gz`` or with a dot before ``idx``.
+
+    Returns
+    -------
+    X_train : ndarray of uint8, shape (n, rows, columns)
+    y_train : ndarray of uint8, shape (n,)
+    X_test : ndarray of uint8, shape (m, rows, columns)
+    y_test : ndarray of uint8, shape (m,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the files is missing.
+    FormatError
+        If a file is corrupt, or images and labels do not fit together.
+
+    Examples
+    --------
+    >>> read_mnist("no/such/folder")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: [Errno 2] No train-images-idx3-ubyte[.gz] in this folder: 'no/such/folder'
+    """
+    folder = Path(folder)
+    paths = [_find(folder, stem, ndim) for stem, ndim in _MNIST_PARTS]
+    arrays = []
+    for path, (_, ndim) in zip(paths, _MNIST_PARTS, strict=True):
+        array = read_idx(path)
+        if array.ndim != ndim or array.dtype != np.uint8:
+            raise FormatError(
+                f"'{path}' holds {array.ndim}-D {array.dtype} values, {ndim}-D uint8 are expected"
+            )
+        arrays.append(array.astype(np.uint8, copy=False))
+    for images, labels in ((0, 1), (2, 3)):
+        if len(arrays[images]) != len(arrays[labels]):
+            raise FormatError(
+                f"'{paths[images]}' has {len(arrays[images])} images, "
+                f"'{paths[labels]}' has {len(arrays[labels])} labels"
+            )
+    return arrays[0], arrays[1], arrays[2], arrays[3]
+
+
+def _find(folder: Path, stem: str, ndim: int) -> Path:
+    names = [f"{stem}{mark}idx{ndim}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    raise FileNotFoundError(errno.ENOENT, f"No {names[0]}[.gz] in this folder", str(folder))
+
+
+def _read_array(path: Path, file: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
+        raise FormatError(
+            f"'{path}' is not an idx file: it begins with {magic.hex(' ') or 'nothing'}, "
+            "expected 00 00, a type (08, 09, 0b to 0e) and the number of dimensions"
+        )
+    dtype, ndim = _DTYPES[magic[2]], magic[3]
+    lengths = file.read(4 * ndim)
+    if len(lengths) < 4 * ndim:
+        raise FormatError(f"'{path}' is truncated: it ends inside its {ndim} dimensions")
+    shape = tuple(np.frombuffer(lengths, dtype=">u4").tolist())
+    expected = math.prod(shape) * dtype.itemsize
+    # One byte more than there should be: reading past the end is what checks gzip's checksum.
+    data = _read_bounded(file, expected + 1)
+    if len(data) != expected:
+        fault, found = "is truncated", str(len(data))
+        if len(data) > expected:
+            fault, found = "is corrupt", "more"
+        raise FormatError(
+            f"'{path}' {fault}: {dtype.name} values of shape {shape} take {expected} bytes, "
+            f"it has {found}"
+        )
+    try:
+        array = np.frombuffer(data, dtype=dtype).reshape(shape)
+    except ValueError as error:  # more dimensions than NumPy has
+        raise FormatError(f"'{path}' has the shape {shape}: {error}") from error
+    native: NDArray[Any] = array.astype(dtype.newbyteorder("="))
+    return native
+
+
+def _read_bounded(file: BinaryIO | gzip.GzipFile, limit: int) -> bytearray:
+    """Read up to `limit` bytes; memory follows what is there, not what the header claims."""
+    data = bytearray()
+    while chunk := file.read(min(limit - len(data), _CHUNK)):
+        data += chunk
+    return data

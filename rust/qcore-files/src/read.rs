@@ -1,0 +1,128 @@
+//! Reading: the header at once, the tensors one by one.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::FileError;
+use crate::header::{self, LENGTH_BYTES};
+
+/// An open safetensors file with a checked header; tensors are read on request.
+///
+/// Reads do not share a position, so threads may use one `TensorFile` together.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    file: File,
+    metadata: Metadata,
+    data_start: u64,
+}
+
+impl TensorFile {
+    /// Opens `path` and checks its header against the file's length.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let (file, file_len) = open_regular(path)?;
+        if file_len < LENGTH_BYTES as u64 {
+            return Err(FileError::format(
+                path,
+                format!(
+                    "is not a safetensors file: it has {file_len} bytes, at least 8 are needed"
+                ),
+            ));
+        }
+        let mut prefix = [0; LENGTH_BYTES];
+        read_at(path, &file, &mut prefix, 0)?;
+        let length = header::checked_length(path, prefix, file_len)?;
+        let mut json = vec![0; length];
+        read_at(path, &file, &mut json, LENGTH_BYTES as u64)?;
+        let data_start = (LENGTH_BYTES + length) as u64;
+        let metadata = header::parse(path, &json, file_len - data_start)?;
+        Ok(Self { path: path.to_owned(), file, metadata, data_start })
+    }
+
+    /// The tensors' names, in the order of their bytes.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.metadata.offset_keys()
+    }
+
+    /// The texts that the header carries beside the tensors.
+    #[must_use]
+    pub fn texts(&self) -> Option<&HashMap<String, String>> {
+        self.metadata.metadata().as_ref()
+    }
+
+    /// A tensor's type, shape and place.
+    #[must_use]
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.metadata.info(name)
+    }
+
+    /// Fills `out`, which has the tensor's length, with its bytes.
+    pub fn read_into(&self, name: &str, out: &mut [u8]) -> Result<(), FileError> {
+        let info = self
+            .info(name)
+            .ok_or_else(|| FileError::Value(format!("there is no tensor named '{name}'")))?;
+        let (start, end) = info.data_offsets;
+        if out.len() != end - start {
+            return Err(FileError::Value(format!(
+                "`out` has {} bytes, tensor '{name}' has {}",
+                out.len(),
+                end - start
+            )));
+        }
+        read_at(&self.path, &self.file, out, self.data_start + start as u64)
+    }
+}
+
+/// Opens a regular file and tells its length.
+///
+/// Anything else is refused before it is opened: opening a pipe would wait for its writer.
+pub fn open_regular(path: &Path) -> Result<(File, u64), FileError> {
+    let check = |found: &fs::Metadata| {
+        if found.is_dir() {
+            Err(FileError::io(path)(io::ErrorKind::IsADirectory.into()))
+        } else if found.is_file() {
+            Ok(found.len())
+        } else {
+            Err(FileError::format(path, "is not a regular file"))
+        }
+    };
+    check(&fs::metadata(path).map_err(FileError::io(path))?)?;
+    let file = File::open(path).map_err(FileError::io(path))?;
+    let length = check(&file.metadata().map_err(FileError::io(path))?)?;
+    Ok((file, length))
+}
+
+/// Reads exactly `out.len()` bytes at `offset`; a file that shrank meanwhile is truncated.
+fn read_at(path: &Path, file: &File, out: &mut [u8], offset: u64) -> Result<(), FileError> {
+    let mut done = 0;
+    while done < out.len() {
+        match read_some(file, &mut out[done..], offset + done as u64) {
+            Ok(0) => {
+                let end = offset + done as u64;
+                return Err(FileError::format(
+                    path,
+                    format!("is truncated: it ends at byte {end}"),
+                ));
+            }
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(FileError::io(path)(error)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, out, offset)
+}
+
+#[cfg(windows)]
+fn read_some(file: &File, out: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, out, offset)
+}

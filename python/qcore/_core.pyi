@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ __version__: str
 build_profile: str
 
 # files -----------------------------------------------------------------------------------------
+@final
 class TensorFile:
     def __new__(cls, path: str | PathLike[str]) -> TensorFile: ...
     def names(self) -> list[str]: ...

@@ -25,9 +25,9 @@ FLOATS = (np.float16, np.float32, np.float64)
 def float_array(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return `x` as a C-contiguous, aligned, native float16, float32 or float64 array.
 
-    Anything that NumPy makes a float array of is taken: any stride, byte order and alignment.
-    Python numbers become float64. Integers, bools, complex numbers and objects are refused: whether a
-    number is a value or a code is not ours to guess.
+    Any stride, byte order and alignment is taken. Python numbers become float64. Integers, bools,
+    complex numbers and objects are refused: whether a number is a value or a code is not ours to
+    guess.
     """
     array = np.asarray(x)
     kind = array.dtype

@@ -1,9 +1,11 @@
 """Makes trained networks small and fast on CPUs, from NumPy, and proves what it cost."""
 
+from qcore import nn
 from qcore._core import __version__
 from qcore.errors import FormatError
 from qcore.quantization.functions import dequantize, fake_quantize, quantize
 from qcore.quantization.qparams import QParams, choose_qparams
+from qcore.quantization.quantizer import Quantizer
 from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
@@ -11,10 +13,12 @@ __all__ = [
     "FormatError",
     "QParams",
     "QTensor",
+    "Quantizer",
     "Report",
     "__version__",
     "choose_qparams",
     "dequantize",
     "fake_quantize",
+    "nn",
     "quantize",
 ]

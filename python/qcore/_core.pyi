@@ -84,3 +84,42 @@ def pack_bits(codes: NDArray[np.uint8], row: int, bits: int) -> NDArray[np.uint8
 def unpack_bits(
     packed: NDArray[np.uint8], count: int, row: int, bits: int, signed: bool
 ) -> NDArray[np.uint8]: ...
+
+# train -----------------------------------------------------------------------------------------
+def adam_step(
+    params: NDArray[np.float32],
+    grads: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    square: NDArray[np.float32],
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    mask: NDArray[np.float32] | None = None,
+) -> None: ...
+def sgd_step(
+    params: NDArray[np.float32],
+    grads: NDArray[np.float32],
+    velocity: NDArray[np.float32],
+    learning_rate: float,
+    momentum: float,
+    mask: NDArray[np.float32] | None = None,
+) -> None: ...
+def bias_activate(
+    x: NDArray[np.float32], cols: int, bias: NDArray[np.float32] | None, activation: str
+) -> None: ...
+def multiply_derivative(
+    delta: NDArray[np.float32],
+    output: NDArray[np.float32],
+    activation: str,
+    inside: NDArray[np.float32] | None = None,
+) -> None: ...
+def softmax_loss(
+    logits: NDArray[np.float32],
+    target: NDArray[np.float32],
+    cols: int,
+    temperature: float,
+    weight: float,
+    delta: NDArray[np.float32],
+) -> float: ...

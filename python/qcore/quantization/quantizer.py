@@ -141,7 +141,7 @@ class Quantizer(Estimator):
         totals = {"tensor": "all", "float bytes": before, "bytes": after}
         self.report_ = Report("quantized", rows, totals)
         if isinstance(model, Mapping):
-            return new
+            return new  # type: ignore[return-value]
         small = model.with_weights(new)
         for layer in small.layers:
             if isinstance(layer.weight, QTensor):

@@ -5,6 +5,7 @@
 //! | [`isa`] | which instruction sets this CPU has and which one is in force |
 //! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
 //! | [`quant`] | quantize, dequantize, ranges |
+//! | [`train`] | the elementwise steps of training, fused |
 //! | [`threads`] | the one pool of this process |
 //! | [`view`] | strided matrices with bounds checked once |
 //!
@@ -17,6 +18,7 @@ pub mod isa;
 pub mod quant;
 pub mod simd;
 pub mod threads;
+pub mod train;
 pub mod view;
 
 pub use error::{KernelError, Result};

@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod quant;
 mod runtime;
+mod train;
 
 /// Kernels behind the public functions of `qcore`; private, and checked by them.
 #[pymodule(gil_used = false)]
@@ -16,5 +17,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     files::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;
+    train::register(module)?;
     Ok(())
 }

@@ -1,0 +1,54 @@
+"""A progress bar on standard error, only where people see it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from qcore._validation import check_one_of
+
+__all__ = ["EpochProgress", "Progress"]
+
+#: True, False, "auto" (on a terminal only), or a function of (done, total, text).
+Progress = bool | str | Callable[[int, int, str], None]
+
+
+class EpochProgress:
+    """Tells how far a fit has come: as a bar, to a function, or not at all."""
+
+    def __init__(self, progress: Progress, total: int, title: str) -> None:
+        if isinstance(progress, str):
+            check_one_of(progress, "progress", ("auto",))
+            progress = sys.stderr.isatty()
+        self._call = progress if callable(progress) else None
+        self._total = total
+        self._bar: Any = None
+        if progress is True:
+            from rich.console import Console
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(title, total=total)
+
+    def __enter__(self) -> EpochProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, text: str) -> None:
+        """Say how many steps are done, and what there is to say."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=text)
+        elif self._call is not None:
+            self._call(done, self._total, text)

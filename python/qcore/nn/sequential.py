@@ -1,0 +1,331 @@
+"""The network: dense layers, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore._estimator import NotFittedError
+from qcore._validation import check_finite, float_array, numeric_array
+from qcore.nn.layers import Dense
+from qcore.nn.progress import Progress
+from qcore.report import Report
+
+if TYPE_CHECKING:
+    from qcore.nn.inference import Executable
+    from qcore.nn.optimizers import Optimizer
+    from qcore.pruning.pruner import Pruner
+    from qcore.quantization.quantizer import Quantizer
+
+__all__ = ["Sequential"]
+
+
+class Sequential:
+    """A network of dense layers.
+
+    Parameters
+    ----------
+    layers : iterable of Dense
+        From input to output; each takes as many values as the one before gives. Softmax may only
+        come last.
+
+    Attributes
+    ----------
+    layers : tuple of Dense
+    classes_ : ndarray
+        The labels, in the order of the outputs; for classifiers, after `fit`.
+    history_ : dict of str to list
+        What `fit` measured, epoch by epoch.
+    report_ : Report
+        What `qcore.compress` did, where it made this network.
+
+    Examples
+    --------
+    >>> import numpy as np, qcore as qc
+    >>> net = qc.nn.Sequential([qc.nn.Dense(2, 8, "tanh"), qc.nn.Dense(8, 2, "softmax")])
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    >>> y = [0, 1, 1, 0]
+    >>> net.fit(X, y, batch_size=4, epochs=300, learning_rate=0.05, random_state=0).score(X, y)
+    1.0
+    """
+
+    report_: Report
+    history_: dict[str, list[float]]
+
+    def __init__(self, layers: Iterable[Dense]) -> None:
+        self.layers = tuple(layers)
+        if not self.layers:
+            raise ValueError("layers is empty; a network has at least one")
+        for place, layer in enumerate(self.layers, 1):
+            if not isinstance(layer, Dense):
+                raise TypeError(f"layers[{place - 1}] is {type(layer).__name__}; it must be Dense")
+            layer._place = place
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if before.out_features != after.in_features:
+                widths = f"{before.out_features} values, {after.name} takes {after.in_features}"
+                raise ValueError(f"{before.name} gives {widths}")
+            if before.activation == "softmax":
+                raise ValueError(f"{before.name} has softmax; only the last layer may")
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"layers share a name: {names}")
+        self.classes_: NDArray[Any] | None = None
+        self._executable: Executable | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        weights: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike | None],
+        *,
+        layout: str,
+        activation: str = "relu",
+        output: str = "softmax",
+    ) -> Sequential:
+        """Build a network from trained arrays.
+
+        Parameters
+        ----------
+        weights, biases : sequences of array_like
+            One for each layer; a bias may be None.
+        layout : {"out_in", "in_out"}
+            Which axis of a weight is which, as in `Dense.from_weights`. Required.
+        activation : str
+            Of the hidden layers.
+        output : str
+            Of the last layer.
+        """
+        if len(weights) != len(biases):
+            raise ValueError(f"there are {len(weights)} weights and {len(biases)} biases")
+        last = len(weights) - 1
+        return cls(
+            Dense.from_weights(
+                w, b, layout=layout, activation=output if index == last else activation
+            )
+            for index, (w, b) in enumerate(zip(weights, biases, strict=True))
+        )
+
+    # weights -----------------------------------------------------------------------------------
+    def named_weights(self) -> dict[str, Any]:
+        """Return the tensors by name: ``fc1.weight``, ``fc1.bias``, and so on; not copied."""
+        self._check_built()
+        return {name: value for layer in self.layers for name, value in layer.tensors().items()}
+
+    def with_weights(self, weights: Mapping[str, Any]) -> Sequential:
+        """Return a copy of the network with the tensors of these names replaced."""
+        unknown = set(weights) - set(self.named_weights())
+        if unknown:
+            raise ValueError(f"the network has no tensor {sorted(unknown)[0]!r}")
+        new = self.copy()
+        for layer in new.layers:
+            for part in ("weight", "bias"):
+                value = weights.get(f"{layer.name}.{part}")
+                if value is None:
+                    continue
+                if value.shape != getattr(layer, part).shape:
+                    wanted = getattr(layer, part).shape
+                    raise ValueError(f"{layer.name}.{part} has shape {value.shape}, not {wanted}")
+                plain = (
+                    np.array(value, np.float32, order="C")
+                    if isinstance(value, np.ndarray)
+                    else value
+                )
+                setattr(layer, part, plain)
+        return new
+
+    def copy(self) -> Sequential:
+        """Return a network with copies of the layers."""
+        new = Sequential(layer.copy() for layer in self.layers)
+        new.classes_ = None if self.classes_ is None else self.classes_.copy()
+        return new
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as they are in memory or, where quantized, as stored."""
+        return sum(int(value.nbytes) for value in self.named_weights().values())
+
+    def _check_built(self) -> None:
+        for layer in self.layers:
+            if not layer.built:
+                raise NotFittedError(f"layer {layer.name} has no weights yet: fit the network")
+
+    # training ----------------------------------------------------------------------------------
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        *,
+        batch_size: int = 64,
+        epochs: int = 10,
+        optimizer: str | Optimizer = "adam",
+        learning_rate: float = 1e-3,
+        learning_rate_schedule: str = "constant",
+        loss: str = "auto",
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        patience: int | None = None,
+        quantize: str | Quantizer | None = None,
+        prune: Pruner | None = None,
+        teacher: Sequential | Callable[[NDArray[np.float32]], NDArray[Any]] | None = None,
+        temperature: float = 4.0,
+        alpha: float = 0.9,
+        random_state: int | np.random.Generator | None = None,
+        progress: Progress = "auto",
+    ) -> Sequential:
+        """Train the network.
+
+        Weights that are there are trained on; those that are not are drawn first.
+
+        Parameters
+        ----------
+        X : array_like of float, (n, inputs)
+            Samples.
+        y : array_like, optional
+            Labels (n,), one-hot rows or float targets (n, outputs). Optional with a teacher and
+            ``alpha=1``.
+        batch_size, epochs : int
+            Samples a step; passes over the data. The last batch of a pass may be smaller.
+        optimizer : {"adam", "sgd"} or Optimizer
+        learning_rate : float
+        learning_rate_schedule : {"constant", "linear", "cosine"}
+            How the rate falls, step by step: not at all, or to (next to) 0 at the end.
+        loss : {"auto", "cross_entropy", "binary_cross_entropy", "mse"}
+            "auto": cross entropy after softmax, binary cross entropy after sigmoid, else mse.
+        validation_data : tuple of (X, y), optional
+            Scored after every epoch, with the integers that the network would run on.
+        patience : int, optional
+            Stop after so many epochs without a better score on `validation_data`, and go back to
+            the best. Default: train all epochs and keep the last.
+        quantize : "int8" or Quantizer, optional
+            Quantization-aware training; afterwards the network predicts, scores and saves on
+            integers.
+        prune : Pruner, optional
+            Prune while training, by its schedule.
+        teacher : Sequential or callable, optional
+            Distillation: ``alpha * T**2 * KL(teacher || network) + (1 - alpha) * loss(y)``, both
+            softened by `temperature`. A callable takes samples and gives logits. It is asked once,
+            before training; its answers take n x outputs floats.
+        temperature, alpha : float
+            Of distillation.
+        random_state : int, Generator or None
+            Weights and shuffling; the same seed gives the same bytes on one machine.
+        progress : bool, "auto" or callable
+            A bar on standard error; "auto": on a terminal only. A callable gets (done, total,
+            text).
+
+        Returns
+        -------
+        Sequential
+            Itself, with `history_`.
+
+        Raises
+        ------
+        TypeError
+            If a dtype does not fit.
+        ValueError
+            If shapes, labels or options do not fit, or `X` is not finite; names the first place.
+        """
+        from qcore.nn.training import Training
+
+        settings = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "X", "y", "Training")
+        }
+        Training(self, X, y, **settings).run()
+        self._executable = None
+        return self
+
+    # prediction --------------------------------------------------------------------------------
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the last layer's output, (n, outputs) float32: probabilities after softmax."""
+        return self.executable().run(self._samples(X))
+
+    def predict_logits(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the last layer's sums before its activation: (n, outputs) float32."""
+        return self.executable().run(self._samples(X), logits=True)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return labels (n,) of a classifier (softmax or sigmoid output), else the output."""
+        if not self._classifies:
+            return self.predict_proba(X)
+        logits = self.predict_logits(X)
+        if self.layers[-1].out_features == 1:
+            codes = (logits[:, 0] > 0).astype(np.intp)
+        elif self.layers[-1].activation == "softmax":
+            codes = logits.argmax(axis=1)
+        else:
+            return (logits > 0).astype(np.int8)
+        return codes if self.classes_ is None else self.classes_[codes]
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Return the accuracy of a classifier, or R² of a regression."""
+        found, wanted = self.predict(X), np.asarray(y)
+        if len(found) != len(wanted):
+            raise ValueError(f"X has {len(found)} rows, y has {len(wanted)}")
+        if self._classifies:
+            if wanted.ndim == 2 and found.ndim == 1:
+                wanted = wanted.argmax(axis=1)
+            return float(np.mean(found == wanted))
+        wanted = wanted.reshape(found.shape).astype(np.float64)
+        rest = float(np.sum((wanted - found) ** 2))
+        total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
+        return 1.0 - rest / total if total else float(rest == 0)
+
+    @property
+    def _classifies(self) -> bool:
+        return self.layers[-1].activation in ("softmax", "sigmoid")
+
+    def executable(self) -> Executable:
+        """Return the network in the form that runs, built once: kernels chosen, weights laid out.
+
+        Replace a layer's weights through `with_weights`, which makes a new network.
+        """
+        if self._executable is None:
+            from qcore.nn.inference import compile_network
+
+            self._check_built()
+            self._executable = compile_network(self)
+        return self._executable
+
+    @property
+    def kernels(self) -> list[str]:
+        """Which kernel runs each layer."""
+        return self.executable().kernels
+
+    def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
+        samples = np.asarray(X)
+        if samples.dtype != np.float32 or not samples.flags.c_contiguous:
+            samples = np.ascontiguousarray(float_array(samples, "X"), np.float32)
+        inputs = self.layers[0].in_features
+        if samples.ndim != 2 or samples.shape[1] != inputs:
+            raise ValueError(f"X has shape {samples.shape}; it must be (n, {inputs})")
+        return samples
+
+    # files -------------------------------------------------------------------------------------
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file; see `qcore.save`."""
+        from qcore.files.checkpoint import save
+
+        save(path, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_executable": None}
+
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.layers))}])"
+
+
+def check_samples(X: ArrayLike, inputs: int, name: str = "X") -> NDArray[np.float32]:
+    """Return finite samples (n, inputs) as float32."""
+    array = np.asarray(X)
+    if array.dtype.kind in "iu":
+        array = numeric_array(array, name, [array.dtype.newbyteorder("=")]).astype(np.float32)
+    samples = np.ascontiguousarray(float_array(array, name), np.float32)
+    if samples.ndim != 2 or samples.shape[1] != inputs or not len(samples):
+        raise ValueError(f"{name} has shape {samples.shape}; it must be (n, {inputs}), n above 0")
+    check_finite(samples, name)
+    return samples

@@ -1,0 +1,96 @@
+//! Bias and activation on the way forward, and the activation's derivative on the way back.
+
+use super::same_length;
+use crate::error::{KernelError, Result};
+use crate::isa;
+use crate::simd::{Simd, SimdOp, dispatch};
+
+/// The activations that training knows by their output: each derivative is a function of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Derivative {
+    /// `max(x, 0)`.
+    Relu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `tanh(x)`.
+    Tanh,
+    /// `x`.
+    Linear,
+}
+
+/// `x = activation(x + bias)` in place, row by row of `bias.len()`; `bias` may be empty.
+pub fn bias_activate(x: &mut [f32], cols: usize, bias: &[f32], kind: Derivative) -> Result<()> {
+    if cols == 0 || !x.len().is_multiple_of(cols) || !(bias.is_empty() || bias.len() == cols) {
+        return Err(KernelError::Shape(format!("bias has {} elements for {cols}", bias.len())));
+    }
+    dispatch(isa::active()?, BiasActivate { x, cols, bias, kind });
+    Ok(())
+}
+
+struct BiasActivate<'a> {
+    x: &'a mut [f32],
+    cols: usize,
+    bias: &'a [f32],
+    kind: Derivative,
+}
+
+impl SimdOp for BiasActivate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, _simd: S) {
+        for row in self.x.chunks_exact_mut(self.cols) {
+            for (x, bias) in row.iter_mut().zip(self.bias) {
+                *x += bias;
+            }
+            match self.kind {
+                Derivative::Relu => row.iter_mut().for_each(|x| *x = x.max(0.0)),
+                Derivative::Sigmoid => row.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+                Derivative::Tanh => row.iter_mut().for_each(|x| *x = x.tanh()),
+                Derivative::Linear => {}
+            }
+        }
+    }
+}
+
+/// `delta *= derivative`, given the activation's output, and `*= inside` where it is given: the mask
+/// of the straight-through gradient.
+pub fn multiply_derivative(
+    delta: &mut [f32],
+    output: &[f32],
+    inside: Option<&[f32]>,
+    kind: Derivative,
+) -> Result<()> {
+    let len = delta.len();
+    same_length(len, &[("output", output.len())])?;
+    same_length(len, &[("inside", inside.map_or(len, <[f32]>::len))])?;
+    dispatch(isa::active()?, MultiplyDerivative { delta, output, inside, kind });
+    Ok(())
+}
+
+struct MultiplyDerivative<'a> {
+    delta: &'a mut [f32],
+    output: &'a [f32],
+    inside: Option<&'a [f32]>,
+    kind: Derivative,
+}
+
+impl SimdOp for MultiplyDerivative<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, _simd: S) {
+        let pairs = self.delta.iter_mut().zip(self.output);
+        match self.kind {
+            Derivative::Relu => pairs.for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 }),
+            Derivative::Sigmoid => pairs.for_each(|(d, &y)| *d *= y * (1.0 - y)),
+            Derivative::Tanh => pairs.for_each(|(d, &y)| *d *= 1.0 - y * y),
+            Derivative::Linear => {}
+        }
+        if let Some(inside) = self.inside {
+            for (delta, inside) in self.delta.iter_mut().zip(inside) {
+                *delta *= inside;
+            }
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The elementwise steps of training, fused: optimizers, activations and the softmax loss.
+//!
+//! Products stay with the caller's BLAS. The bodies are plain loops, which the compiler vectorizes
+//! for the instruction set that [`crate::simd::dispatch`] compiles them for.
+
+mod activation;
+mod loss;
+mod optimizer;
+
+pub use activation::{Derivative, bias_activate, multiply_derivative};
+pub use loss::softmax_loss;
+pub use optimizer::{Adam, Sgd, adam_step, sgd_step};
+
+use crate::error::{KernelError, Result};
+
+/// Refuses slices of different lengths.
+fn same_length(wanted: usize, found: &[(&str, usize)]) -> Result<()> {
+    match found.iter().find(|(_, len)| *len != wanted) {
+        None => Ok(()),
+        Some((name, len)) => {
+            Err(KernelError::Shape(format!("{name} has {len} elements; it must have {wanted}")))
+        }
+    }
+}

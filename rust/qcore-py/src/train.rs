@@ -1,0 +1,133 @@
+//! Bindings of the `train` room.
+
+use numpy::PyReadonlyArrayDyn;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use qcore_kernels::train::{self, Adam, Derivative, Sgd};
+
+use crate::array::{slice, slice_mut, writable};
+use crate::error::to_py;
+
+type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
+
+fn derivative(name: &str) -> PyResult<Derivative> {
+    match name {
+        "relu" => Ok(Derivative::Relu),
+        "sigmoid" => Ok(Derivative::Sigmoid),
+        "tanh" => Ok(Derivative::Tanh),
+        "linear" => Ok(Derivative::Linear),
+        _ => Err(PyValueError::new_err(format!("activation {name:?} has no elementwise form"))),
+    }
+}
+
+/// One step of Adam over all parameters, in place.
+#[pyfunction]
+#[pyo3(signature = (params, grads, mean, square, step, learning_rate, beta1, beta2, epsilon, mask=None))]
+fn adam_step(
+    params: &Bound<'_, PyAny>,
+    grads: Floats<'_>,
+    mean: &Bound<'_, PyAny>,
+    square: &Bound<'_, PyAny>,
+    step: i32,
+    learning_rate: f32,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
+    mask: Option<Floats<'_>>,
+) -> PyResult<()> {
+    let adam = Adam { learning_rate, beta1, beta2, epsilon };
+    let mut params = writable::<f32>(params, "params")?;
+    let mut mean = writable::<f32>(mean, "mean")?;
+    let mut square = writable::<f32>(square, "square")?;
+    let mask = mask.as_ref().map(|mask| slice(mask, "mask")).transpose()?;
+    train::adam_step(
+        adam,
+        step,
+        slice_mut(&mut params, "params")?,
+        slice(&grads, "grads")?,
+        slice_mut(&mut mean, "mean")?,
+        slice_mut(&mut square, "square")?,
+        mask,
+    )
+    .map_err(to_py)
+}
+
+/// One step of gradient descent with momentum over all parameters, in place.
+#[pyfunction]
+#[pyo3(signature = (params, grads, velocity, learning_rate, momentum, mask=None))]
+fn sgd_step(
+    params: &Bound<'_, PyAny>,
+    grads: Floats<'_>,
+    velocity: &Bound<'_, PyAny>,
+    learning_rate: f32,
+    momentum: f32,
+    mask: Option<Floats<'_>>,
+) -> PyResult<()> {
+    let mut params = writable::<f32>(params, "params")?;
+    let mut velocity = writable::<f32>(velocity, "velocity")?;
+    let mask = mask.as_ref().map(|mask| slice(mask, "mask")).transpose()?;
+    train::sgd_step(
+        Sgd { learning_rate, momentum },
+        slice_mut(&mut params, "params")?,
+        slice(&grads, "grads")?,
+        slice_mut(&mut velocity, "velocity")?,
+        mask,
+    )
+    .map_err(to_py)
+}
+
+/// `x = activation(x + bias)` in place; `x` is (rows, cols).
+#[pyfunction]
+#[pyo3(signature = (x, cols, bias, activation))]
+fn bias_activate(
+    x: &Bound<'_, PyAny>,
+    cols: usize,
+    bias: Option<Floats<'_>>,
+    activation: &str,
+) -> PyResult<()> {
+    let mut x = writable::<f32>(x, "x")?;
+    let bias = bias.as_ref().map(|bias| slice(bias, "bias")).transpose()?.unwrap_or(&[]);
+    train::bias_activate(slice_mut(&mut x, "x")?, cols, bias, derivative(activation)?)
+        .map_err(to_py)
+}
+
+/// Multiplies `delta` by the activation's derivative, given its output, and by `inside`.
+#[pyfunction]
+#[pyo3(signature = (delta, output, activation, inside=None))]
+fn multiply_derivative(
+    delta: &Bound<'_, PyAny>,
+    output: Floats<'_>,
+    activation: &str,
+    inside: Option<Floats<'_>>,
+) -> PyResult<()> {
+    let mut delta = writable::<f32>(delta, "delta")?;
+    let inside = inside.as_ref().map(|inside| slice(inside, "inside")).transpose()?;
+    let output = slice(&output, "output")?;
+    let delta = slice_mut(&mut delta, "delta")?;
+    train::multiply_derivative(delta, output, inside, derivative(activation)?).map_err(to_py)
+}
+
+/// Adds the gradient of `weight * T**2 * KL(target || softmax(logits / T))` to `delta`; returns the
+/// loss. Arrays are (rows, cols).
+#[pyfunction]
+fn softmax_loss(
+    logits: Floats<'_>,
+    target: Floats<'_>,
+    cols: usize,
+    temperature: f32,
+    weight: f32,
+    delta: &Bound<'_, PyAny>,
+) -> PyResult<f64> {
+    let mut delta = writable::<f32>(delta, "delta")?;
+    let (logits, target) = (slice(&logits, "logits")?, slice(&target, "target")?);
+    let delta = slice_mut(&mut delta, "delta")?;
+    train::softmax_loss(logits, target, cols, temperature, weight, delta).map_err(to_py)
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(adam_step, module)?)?;
+    module.add_function(wrap_pyfunction!(bias_activate, module)?)?;
+    module.add_function(wrap_pyfunction!(multiply_derivative, module)?)?;
+    module.add_function(wrap_pyfunction!(sgd_step, module)?)?;
+    module.add_function(wrap_pyfunction!(softmax_loss, module)?)
+}

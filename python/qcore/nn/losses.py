@@ -52,7 +52,7 @@ def loss_and_gradient(
         # log(1 + exp(-|z|)) does not overflow.
         terms = np.maximum(sums, 0) - sums * target + np.log1p(np.exp(-np.abs(sums)))
         total = float(terms.sum(dtype=np.float64))
-        return weight * total / rows
+        return float(weight * total / rows)
     difference = output - target
     gradient = np.float32(2 * weight / (rows * cols)) * difference
     if activation != "linear":

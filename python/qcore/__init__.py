@@ -3,6 +3,7 @@
 from qcore import nn
 from qcore._core import __version__
 from qcore.errors import FormatError
+from qcore.files.checkpoint import load, load_tensors, save
 from qcore.quantization.functions import dequantize, fake_quantize, quantize
 from qcore.quantization.qparams import QParams, choose_qparams
 from qcore.quantization.quantizer import Quantizer
@@ -19,6 +20,9 @@ __all__ = [
     "choose_qparams",
     "dequantize",
     "fake_quantize",
+    "load",
+    "load_tensors",
     "nn",
     "quantize",
+    "save",
 ]

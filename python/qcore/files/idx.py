@@ -4,7 +4,6 @@ import errno
 import gzip
 import math
 import os
-import stat
 import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.errors import FormatError
+from qcore.files.paths import open_regular
 
 # The third byte of the magic number; the first two are zero, the fourth counts the dimensions.
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -69,10 +69,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([7, 2, 1], dtype=uint8)
     """
     path = Path(path)
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise FormatError(f"'{path}' is not a regular file")
-    with path.open("rb") as raw:  # a folder fails here, as open names it
+    with open_regular(path)[0] as raw:
         compressed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         if not compressed:

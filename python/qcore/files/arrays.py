@@ -1,0 +1,77 @@
+"""NumPy's own files, read without pickle and without trusting a length."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.errors import FormatError
+from qcore.files.paths import open_regular
+
+__all__ = ["load_npy", "load_npz"]
+
+# What a byte of deflate can become at most; zip files store their own, unchecked, sizes.
+_MOST_INFLATED = 1032
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def load_npy(path: Path) -> NDArray[Any]:
+    """Read one ``.npy`` file."""
+    file, length = open_regular(path)
+    with file:
+        return _read_array(path, file, length)
+
+
+def load_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every array of an ``.npz`` file."""
+    arrays = {}
+    raw, length = open_regular(path)
+    with raw:
+        try:
+            with zipfile.ZipFile(raw) as archive:
+                for entry in archive.infolist():
+                    most = min(entry.compress_size, length) * _MOST_INFLATED + _MOST_INFLATED
+                    if entry.file_size > most:
+                        raise FormatError(f"'{path}' is corrupt: {entry.filename} has a false size")
+                    name = entry.filename.removesuffix(".npy")
+                    with archive.open(entry) as file:
+                        arrays[name] = _read_array(path, file, entry.file_size)
+        # NotImplementedError: a compression or version that zipfile does not read.
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise FormatError(f"'{path}' is a corrupt .npz file: {error}") from error
+        except RuntimeError as error:  # encrypted
+            raise FormatError(f"'{path}' cannot be read: {error}") from error
+    return arrays
+
+
+def _read_array(path: Path, file: IO[bytes], length: int) -> NDArray[Any]:
+    """Read one array of a stream that is `length` bytes long."""
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise FormatError(f"'{path}' is of .npy format {version}; 1.0 and 2.0 are known")
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject:
+            raise FormatError(f"'{path}' holds pickled Python objects, which are never loaded")
+        expected, found = math.prod(shape) * dtype.itemsize, length - file.tell()
+        if expected != found:
+            raise FormatError(
+                f"'{path}' is {'truncated' if found < expected else 'corrupt'}: {dtype} values of "
+                f"shape {shape} take {expected} bytes, it has {found}"
+            )
+        file.seek(0)
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except FormatError:
+        raise
+    except (ValueError, TypeError, EOFError, OverflowError) as error:
+        raise FormatError(f"'{path}' is a corrupt .npy file: {error}") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,178 @@
+"""Save and load: networks, dicts of tensors, single tensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qcore.files import arrays, container
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["load", "load_tensors", "save", "stored_nbytes"]
+
+# The name under which a single tensor is stored.
+_SINGLE = "tensor"
+
+
+def save(path: str | os.PathLike[str], obj: object) -> None:
+    """Save a network, a dict of tensors or one tensor as a safetensors file.
+
+    Tensors with many zeros are stored sparsely where that is smaller; every one comes back from
+    `load` bit for bit. The file is written beside its place and renamed, so that a reader sees the
+    old file or the new one; an existing file keeps its mode, a symbolic link stays one.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    obj : Sequential, mapping of str to array_like or QTensor, array_like, or QTensor
+        What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
+        complex64, of any stride and byte order.
+
+    Raises
+    ------
+    TypeError
+        If a file cannot hold it; names the tensor.
+    OSError
+        If the file cannot be written; the old one stays as it was.
+
+    See Also
+    --------
+    load, load_tensors
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, qcore as qc
+    >>> w = np.float32([[0.5, -1.0], [0.25, 2.0]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     qc.save(f"{folder}/w.safetensors", {"w": qc.quantize(w), "bias": w[0]})
+    ...     tensors = qc.load(f"{folder}/w.safetensors")
+    >>> tensors["bias"]
+    array([ 0.5, -1. ], dtype=float32)
+    >>> tensors["w"].values
+    array([[ 32, -64],
+           [ 16, 127]], dtype=int8)
+    """
+    kind, tensors, about = _contents(obj)
+    container.write(Path(path), kind, tensors, **about)
+
+
+def stored_nbytes(obj: object) -> int:
+    """Return the size of the file that `save` would write, header and all, without writing it.
+
+    Parameters
+    ----------
+    obj
+        As in `save`.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> stored_nbytes({"w": np.zeros((100, 100), np.float32)})  # zeros are not stored
+    288
+    """
+    kind, tensors, about = _contents(obj)
+    return container.nbytes(kind, tensors, **about)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load what `save` saved.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A safetensors file of any maker, or NumPy's ``.npz`` or ``.npy``.
+
+    Returns
+    -------
+    Sequential, dict, ndarray or QTensor
+        What was saved; from files that qcore did not write, as `load_tensors`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is corrupt or truncated, or of a newer format than this version reads.
+
+    See Also
+    --------
+    load_tensors : Always a dict.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, qcore as qc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     qc.save(f"{folder}/codes.safetensors", np.arange(3))
+    ...     qc.load(f"{folder}/codes.safetensors")
+    array([0, 1, 2])
+    """
+    path = Path(path)
+    if _is_numpy(path):
+        return load_tensors(path)
+    file = container.Container(path)
+    if file.kind == "tensor" and list(file) == [_SINGLE]:
+        return file[_SINGLE]
+    return dict(file)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor]:
+    """Load every tensor of a file by its name.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A safetensors file of any maker, or NumPy's ``.npz`` or ``.npy`` (pickled objects are
+        refused; the array of a ``.npy`` file is named as the file).
+
+    Returns
+    -------
+    dict of str to ndarray or QTensor
+        In the file's types and the machine's byte order; bfloat16 and the floats of 8 bits and
+        fewer become float32, exactly.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is corrupt or truncated, or of a newer format than this version reads.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, qcore as qc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/w.npz", w=np.ones(2))
+    ...     qc.load_tensors(f"{folder}/w.npz")
+    {'w': array([1., 1.])}
+    """
+    path = Path(path)
+    if not _is_numpy(path):
+        return dict(container.Container(path))
+    if path.suffix == ".npy":
+        return {path.stem: arrays.load_npy(path)}
+    return dict(arrays.load_npz(path))
+
+
+def _is_numpy(path: Path) -> bool:
+    return path.suffix in (".npz", ".npy")
+
+
+def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:
+    """Return the kind, the tensors and the rest of the description of what is to be saved."""
+    if isinstance(obj, Mapping):
+        for name in obj:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"the name {name!r} of a tensor is a {type(name).__name__}, not str"
+                )
+        return "checkpoint", obj, {}
+    return "tensor", {_SINGLE: obj}, {}

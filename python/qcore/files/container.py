@@ -1,0 +1,173 @@
+"""Tensors in a safetensors file, with what describes them: the one place that knows the layout.
+
+``__metadata__["qcore"]`` is a JSON text::
+
+    {"format": 1, "kind": "network" | "checkpoint" | "tensor",
+     "tensors": {name: description, ...}, "sep": ":", "layers": [...]}
+
+``tensors`` has the tensors that are more than one part, ``sep`` what lies between a name and its
+part (where it is not ``:``), ``layers`` a network. Files without the text are plain checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore import _core
+from qcore.errors import FormatError
+from qcore.files.dtypes import decode, stored_name
+from qcore.files.parts import PARTS, Description, decode_tensor, encode_tensor, field
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["FORMAT", "Container", "nbytes", "write"]
+
+# The newest format this version writes; it reads every one up to it.
+FORMAT = 1
+KINDS = ("checkpoint", "network", "tensor")
+_KEY = "qcore"
+_SEPARATOR = ":"
+
+
+class Container(Mapping[str, NDArray[Any] | QTensor]):
+    """The tensors of an open file, each read when it is asked for.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file; its header is read and checked.
+
+    Attributes
+    ----------
+    kind : str
+        "network", "checkpoint" or "tensor".
+    about : dict
+        The whole text that describes the file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is corrupt, or of a newer format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _core.TensorFile(path)
+        stored = self._file.names()
+        try:
+            self.about = _parse(path, self._file.texts().get(_KEY))
+            self.kind: str = field(self.about, "kind", str, "checkpoint")
+            if self.kind not in KINDS:
+                raise ValueError(f"its kind is {self.kind!r}; known are {', '.join(KINDS)}")
+            self._described = field(self.about, "tensors", dict, {})
+            self._separator = field(self.about, "sep", str, _SEPARATOR)
+            available = set(stored)
+            hidden: set[str] = set()
+            for name, description in self._described.items():
+                if name not in available or type(description) is not dict:
+                    raise ValueError(f"tensor {name!r} is described and has no values")
+                hidden.update(self._stored_name(name, part) for part in PARTS if part)
+        except FormatError:
+            raise
+        except ValueError as error:
+            raise FormatError(f"'{path}' is corrupt: {error}") from error
+        self._stored = available
+        self._names = dict.fromkeys(name for name in stored if name not in hidden)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            if name not in self._described:
+                return self._read(name)
+            stored = {part: self._stored_name(name, part) for part in PARTS}
+            parts = {part: self._read(key) for part, key in stored.items() if key in self._stored}
+            return decode_tensor(self._described[name], parts)
+        except FormatError:
+            raise
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"'{self.path}' is corrupt: tensor {name!r}: {error}") from error
+
+    def _stored_name(self, name: str, part: str) -> str:
+        return f"{name}{self._separator}{part}" if part else name
+
+    def _read(self, stored: str) -> NDArray[Any]:
+        dtype, shape, length = self._file.info(stored)
+        data = np.empty(length, np.uint8)
+        self._file.read_into(stored, data)
+        return decode(dtype, data, shape)
+
+
+def write(path: Path, kind: str, tensors: Mapping[str, object], **about: Any) -> None:
+    """Write tensors and what is about them, atomically."""
+    _core.write_tensor_file(path, *_contents(kind, tensors, about))
+
+
+def nbytes(kind: str, tensors: Mapping[str, object], **about: Any) -> int:
+    """Return how long the file that `write` writes would be."""
+    return _core.tensor_file_nbytes(*_contents(kind, tensors, about))
+
+
+def _contents(
+    kind: str, tensors: Mapping[str, object], about: dict[str, Any]
+) -> tuple[list[tuple[str, str, tuple[int, ...], NDArray[np.uint8]]], dict[str, str]]:
+    """Return the stored tensors, and the texts of the header."""
+    separator = _SEPARATOR
+    while any(separator in name for name in tensors):
+        separator += _SEPARATOR
+    entries = []
+    described: dict[str, Description] = {}
+    for name, value in tensors.items():
+        parts, description = encode_tensor(name, value)
+        if description:
+            described[name] = description
+        for part, array in parts.items():
+            stored = f"{name}{separator}{part}" if part else name
+            entries.append((stored, _stored_dtype(array), array.shape, _bytes(array)))
+    text: dict[str, Any] = {"format": FORMAT, "kind": kind} | about
+    if described:
+        text["tensors"] = described
+        if separator != _SEPARATOR:
+            text["sep"] = separator
+    return entries, {_KEY: json.dumps(text, separators=(",", ":"), ensure_ascii=False)}
+
+
+def _stored_dtype(array: NDArray[Any]) -> str:
+    name = stored_name(array.dtype)
+    assert name is not None, "encode_tensor checks it"
+    return name
+
+
+def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+    return little.reshape(-1).view(np.uint8)
+
+
+def _parse(path: Path, text: str | None) -> dict[str, Any]:
+    """Return the text of a file as a dict, checked for its format."""
+    if text is None:
+        return {}
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its description is not JSON: {error}") from error
+    if type(about) is not dict or type(about.get("format")) is not int or about["format"] < 1:
+        raise ValueError("its description names no format")
+    if about["format"] > FORMAT:
+        raise FormatError(
+            f"'{path}' is of format {about['format']}; this version reads formats up to {FORMAT}"
+        )
+    return about

@@ -1,0 +1,290 @@
+"""A tensor as the parts that a file holds: one stored tensor for each, and a description.
+
+A dense array of a stored type is one part and needs no description. A part other than the values
+is stored under the tensor's name, a separator and one of `PARTS`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore import _core
+from qcore.files.dtypes import stored_name
+from qcore.files.sparse_layout import decode_positions, encode_positions
+from qcore.quantization.qparams import code_dtype, scale_shape
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["PARTS", "Description", "decode_tensor", "encode_tensor", "field"]
+
+Description: TypeAlias = dict[str, Any]
+Parts: TypeAlias = dict[str, NDArray[Any]]
+
+# "" is the part under the tensor's own name: its values, of a sparse tensor only the stored ones.
+PARTS = ("", "at", "levels", "scale", "zero")
+# Codes below 8 bits are one little-endian bit stream a row; the only order there is.
+_BIT_ORDER = "little"
+_SCHEMES = ("affine", "floor", "kmeans")
+_SPARSE_KEYS = ("at", "shape")
+_CODE_KEYS = ("axis", "bits", "group", "narrow", "order", "scheme", "signed")
+_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "offset", "reconstruct"}
+# What positions and a description add to a header besides the name, the shape and the numbers.
+_SPARSE_HEADER = 160
+
+
+def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
+    """Split a tensor into parts.
+
+    Parameters
+    ----------
+    name : str
+        For messages, and for what it weighs.
+    value : array_like or QTensor
+
+    Returns
+    -------
+    parts : dict of str to ndarray
+        Keys are of `PARTS`.
+    description : dict
+        Empty for a dense array.
+    """
+    if isinstance(value, QTensor):
+        return _encode_quantized(name, value)
+    array = np.asarray(value) if hasattr(value, "__array__") else None
+    if array is None or stored_name(array.dtype) is None:
+        found = type(value).__name__ if array is None else f"an array of {array.dtype}"
+        raise TypeError(
+            f"tensor {name!r} is {found}; a file holds arrays of bool, integers of 8 to 64 bits, "
+            "float16, float32, float64 or complex64, and QTensors"
+        )
+    if array.dtype.kind != "f":
+        return {"": array}, {}
+    flat = np.ascontiguousarray(array).reshape(-1)
+    # By their bits: a minus zero is a value to keep.
+    stored = flat.view(f"u{flat.itemsize}") != 0
+    sparse = _encode_sparse(name, array.shape, flat, stored, 8 * flat.itemsize)
+    return ({"": array}, {}) if sparse is None else sparse
+
+
+def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTensor:
+    """Put a described tensor together.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the parts do not fit the description, or it is not one of this format.
+    """
+    unknown = sorted(description.keys() - _KEYS)
+    if unknown:
+        raise ValueError(f"its description has the unknown key {unknown[0]!r}")
+    if "bits" in description:
+        return _decode_quantized(description, parts)
+    return _decode_sparse(description, parts, lambda _: np.zeros((), parts[""].dtype))
+
+
+def field(description: Description, key: str, kind: type, default: Any = None) -> Any:
+    """Return a member of a description, checked for its type; `default` where it is missing."""
+    value = description.get(key, default)
+    # bool is an int to Python, never here; an int is a float.
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if key in description and not fits:
+        raise ValueError(f"{key!r} is {value!r} in its description; {kind.__name__} is expected")
+    return value
+
+
+def _encode_quantized(name: str, q: QTensor) -> tuple[Parts, Description]:
+    description: Description = {"bits": q.bits}
+    options = {
+        "axis": (q.axis, None),
+        "clipped": (q.clipped, 0),
+        "group": (q.group_size, None),
+        "narrow": (q.narrow_range, False),
+        "offset": (q.offset, None),
+        "reconstruct": (q.reconstruct, "centre"),
+        "scheme": (q.scheme, "affine"),
+        "signed": (q.signed, True),
+    }
+    description |= {key: value for key, (value, usual) in options.items() if value != usual}
+    if q.bits < 8:
+        description["order"] = _BIT_ORDER
+    sparse = None
+    zeros = _zero_codes(q.scheme, q.axis, q.group_size, q.zero_point, q.levels, q.shape)
+    if zeros is not None:
+        codes = np.ascontiguousarray(q.values).reshape(-1)
+        stored = (q.values != zeros).reshape(-1)
+        bits = q.bits if q.bits < 8 else 8 * codes.itemsize
+        sparse = _encode_sparse(name, q.shape, codes, stored, bits)
+    if sparse is not None:
+        parts = sparse[0]
+        description |= sparse[1]
+    elif q.bits < 8:
+        parts = {"": q.packed}
+        description["shape"] = list(q.shape)
+    else:
+        parts = {"": q.values}
+    if q.levels is not None:
+        parts["levels"] = q.levels
+    if q.scale.shape or q.scale != 1:
+        parts["scale"] = q.scale
+    if q.zero_point.any():
+        parts["zero"] = q.zero_point.astype(q.values.dtype)
+    return parts, description
+
+
+def _decode_quantized(description: Description, parts: Parts) -> QTensor:
+    bits = field(description, "bits", int)
+    scheme = field(description, "scheme", str, "affine")
+    signed = field(description, "signed", bool, True)
+    axis = field(description, "axis", int)
+    group_size = field(description, "group", int)
+    offset = field(description, "offset", float)
+    if not 1 <= bits <= 16:
+        raise ValueError(f"its codes have {bits} bits; 1 to 16 are known")
+    if group_size is not None and group_size < 1:
+        raise ValueError(f"its groups have {group_size} elements")
+    if scheme == "floor" and offset is None:
+        raise ValueError("its scheme is floor and it has no offset")
+    single = np.dtype(np.float32)
+    kinds = {"levels": single, "scale": single, "zero": code_dtype(bits, signed)}
+    for part, kind in kinds.items():
+        if part in parts and parts[part].dtype != kind:
+            raise ValueError(f"its {part} is {parts[part].dtype}; {kind} is expected")
+    if scheme not in _SCHEMES:
+        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(_SCHEMES)}")
+    if description.get("order") != (_BIT_ORDER if bits < 8 else None):
+        order = description.get("order")
+        raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
+    codes = parts[""]
+    if "at" in description:
+        zeros = partial(
+            _zero_codes, scheme, axis, group_size, parts.get("zero"), parts.get("levels")
+        )
+        codes = _decode_sparse(description, parts, zeros, bits, signed)
+    elif bits < 8:
+        shape = _shape(description)
+        row = shape[-1] if shape else 1
+        codes = _unpack(codes, math.prod(shape), row, bits, signed).reshape(shape)
+    return QTensor.from_parts(
+        codes,
+        parts.get("scale", 1.0),
+        parts.get("zero"),
+        axis=axis,
+        group_size=group_size,
+        bits=bits,
+        signed=signed,
+        narrow_range=field(description, "narrow", bool, False),
+        scheme=scheme,
+        offset=None if offset is None else float(offset),
+        levels=parts.get("levels"),
+        reconstruct=field(description, "reconstruct", str, "centre"),
+        clipped=field(description, "clipped", int, 0),
+    )
+
+
+def _encode_sparse(
+    name: str,
+    shape: tuple[int, ...],
+    flat: NDArray[Any],
+    stored: NDArray[np.bool_],
+    bits: int,
+) -> tuple[Parts, Description] | None:
+    """Encode the stored elements and their positions; None where dense is smaller."""
+    count = int(np.count_nonzero(stored))
+    header = _SPARSE_HEADER + 2 * len(json.dumps(name)) + 21 * len(shape)
+    room = (flat.size - count) * bits // 8 - header
+    # No layout takes less than half a byte a value, or less than a byte for 255 elements.
+    if room < count // 2 or room < flat.size // 255:
+        return None
+    layout, positions = encode_positions(stored)
+    if positions.size >= room:
+        return None
+    values = flat[stored]
+    if bits < 8 and count:
+        values = _core.pack_bits(values.view(np.uint8), count, bits)
+    return {"": values, "at": positions}, {"at": layout, "shape": list(shape)}
+
+
+def _decode_sparse(
+    description: Description,
+    parts: Parts,
+    zeros_of: Callable[[tuple[int, ...]], NDArray[Any] | None],
+    bits: int = 8,
+    signed: bool = False,
+) -> NDArray[Any]:
+    shape = _shape(description)
+    layout = field(description, "at", str)
+    if layout is None or "at" not in parts:
+        raise ValueError("it has no positions")
+    # From here on the shape is no larger than the positions cover: it may be allocated.
+    positions = decode_positions(layout, parts["at"], math.prod(shape))
+    zeros = zeros_of(shape)
+    if zeros is None:
+        raise ValueError("it is sparse and has no code for 0")
+    values = parts[""]
+    if bits < 8:
+        values = _unpack(values, positions.size, positions.size, bits, signed)
+    if values.shape != positions.shape:
+        raise ValueError(f"it has values of shape {values.shape} and {positions.size} positions")
+    dense = np.empty(shape, values.dtype)
+    dense[...] = zeros
+    dense.reshape(-1)[positions] = values
+    return dense
+
+
+def _unpack(
+    packed: NDArray[Any], count: int, row: int, bits: int, signed: bool
+) -> NDArray[np.uint8 | np.int8]:
+    dtype = np.int8 if signed else np.uint8
+    expected = (count // row if row else 0) * (-(-row * bits // 8))
+    if packed.dtype != np.uint8 or packed.shape != (expected,):
+        raise ValueError(
+            f"its codes are {packed.shape} {packed.dtype}; {count} of {bits} bits in rows of {row} "
+            f"take ({expected},) uint8"
+        )
+    if not count:
+        return np.empty(0, dtype)
+    return _core.unpack_bits(packed, count, row, bits, signed).view(dtype)
+
+
+def _zero_codes(
+    scheme: str,
+    axis: int | None,
+    group_size: int | None,
+    zero_point: NDArray[Any] | None,
+    levels: NDArray[Any] | None,
+    shape: tuple[int, ...],
+) -> NDArray[Any] | None:
+    """Return the code of each element's 0, in a shape that broadcasts; None if there is none."""
+    if scheme == "affine":
+        if zero_point is None or not zero_point.any():
+            return np.zeros((), np.int32)
+        if zero_point.shape != scale_shape(shape, axis, group_size):
+            raise ValueError(f"its zero points have the shape {zero_point.shape}")
+        if group_size is not None:
+            return zero_point[..., np.arange(shape[-1]) // group_size]
+        codes = zero_point
+    elif scheme == "kmeans" and levels is not None and levels.size:
+        exact = levels == 0
+        if not exact.any(axis=-1).all():
+            return None
+        codes = np.asarray(exact.argmax(axis=-1))
+    else:
+        return None
+    if axis is None:
+        return codes
+    if not 0 <= axis < len(shape):
+        raise ValueError(f"its axis is {axis}, its shape {shape}")
+    return codes.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+
+
+def _shape(description: Description) -> tuple[int, ...]:
+    shape = field(description, "shape", list)
+    if shape is None or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"its description gives the shape {shape!r}")
+    return tuple(shape)

@@ -89,9 +89,12 @@ class Training:
             if self.alpha < 1.0:
                 raise ValueError("y is None; only distillation with alpha=1 goes without labels")
             return None
-        target, self.net.classes_ = encode_targets(y, outputs, self.output, self.net.classes_)
+        # A trained network keeps the meaning of its outputs; a new one learns it from the labels.
+        known = self.net.classes_ if self.net.layers[-1].built else None
+        target, classes = encode_targets(y, outputs, self.output, known)
         if len(target) != len(self.X):
             raise ValueError(f"X has {len(self.X)} rows, y has {len(target)}")
+        self.net.classes_ = classes
         return target
 
     def _flatten(self) -> None:

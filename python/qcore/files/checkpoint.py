@@ -10,6 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from qcore.files import arrays, container
+from qcore.files.network import decode_network, encode_network
+from qcore.nn.sequential import Sequential
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["load", "load_tensors", "save", "stored_nbytes"]
@@ -119,6 +121,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     if _is_numpy(path):
         return load_tensors(path)
     file = container.Container(path)
+    if file.kind == "network":
+        with file.checked():
+            return decode_network(file, file.about)
     if file.kind == "tensor" and list(file) == [_SINGLE]:
         return file[_SINGLE]
     return dict(file)
@@ -171,8 +176,9 @@ def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:
     if isinstance(obj, Mapping):
         for name in obj:
             if not isinstance(name, str):
-                raise TypeError(
-                    f"the name {name!r} of a tensor is a {type(name).__name__}, not str"
-                )
+                raise TypeError(f"the names of tensors are str; {name!r} is not")
         return "checkpoint", obj, {}
+    if isinstance(obj, Sequential):
+        tensors, about = encode_network(obj)
+        return "network", tensors, about
     return "tensor", {_SINGLE: obj}, {}

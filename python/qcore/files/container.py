@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,26 +61,30 @@ class Container(Mapping[str, NDArray[Any] | QTensor]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = _core.TensorFile(path)
-        stored = self._file.names()
-        try:
+        self._stored = set(self._file.names())
+        with self.checked():
             self.about = _parse(path, self._file.texts().get(_KEY))
             self.kind: str = field(self.about, "kind", str, "checkpoint")
             if self.kind not in KINDS:
                 raise ValueError(f"its kind is {self.kind!r}; known are {', '.join(KINDS)}")
             self._described = field(self.about, "tensors", dict, {})
             self._separator = field(self.about, "sep", str, _SEPARATOR)
-            available = set(stored)
             hidden: set[str] = set()
             for name, description in self._described.items():
-                if name not in available or type(description) is not dict:
+                if name not in self._stored or type(description) is not dict:
                     raise ValueError(f"tensor {name!r} is described and has no values")
                 hidden.update(self._stored_name(name, part) for part in PARTS if part)
+        self._names = dict.fromkeys(name for name in self._file.names() if name not in hidden)
+
+    @contextmanager
+    def checked(self) -> Iterator[None]:
+        """Turn what parts that do not fit raise into a `FormatError` of this file."""
+        try:
+            yield
         except FormatError:
             raise
-        except ValueError as error:
-            raise FormatError(f"'{path}' is corrupt: {error}") from error
-        self._stored = available
-        self._names = dict.fromkeys(name for name in stored if name not in hidden)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FormatError(f"'{self.path}' is corrupt: {error}") from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -90,16 +95,18 @@ class Container(Mapping[str, NDArray[Any] | QTensor]):
     def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
         if name not in self._names:
             raise KeyError(name)
+        with self.checked():
+            return self._decode(name)
+
+    def _decode(self, name: str) -> NDArray[Any] | QTensor:
+        if name not in self._described:
+            return self._read(name)
+        stored = {part: self._stored_name(name, part) for part in PARTS}
+        parts = {part: self._read(key) for part, key in stored.items() if key in self._stored}
         try:
-            if name not in self._described:
-                return self._read(name)
-            stored = {part: self._stored_name(name, part) for part in PARTS}
-            parts = {part: self._read(key) for part, key in stored.items() if key in self._stored}
             return decode_tensor(self._described[name], parts)
-        except FormatError:
-            raise
         except (ValueError, TypeError, OverflowError) as error:
-            raise FormatError(f"'{self.path}' is corrupt: tensor {name!r}: {error}") from error
+            raise ValueError(f"tensor {name!r}: {error}") from error
 
     def _stored_name(self, name: str, part: str) -> str:
         return f"{name}{self._separator}{part}" if part else name

@@ -87,6 +87,6 @@ def decode(name: str, data: NDArray[np.uint8], shape: list[int]) -> NDArray[Any]
 
 def _exponents() -> NDArray[np.float32]:
     """Return the values of F8_E8M0: powers of two, no sign, and one NaN."""
-    values: NDArray[np.float32] = np.ldexp(np.float32(1), np.arange(256) - 127)
+    values: NDArray[np.float32] = np.ldexp(np.float32(1), np.arange(256) % 255 - 127)
     values[255] = np.nan
     return values

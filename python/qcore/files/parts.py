@@ -130,7 +130,7 @@ def _encode_quantized(name: str, q: QTensor) -> tuple[Parts, Description]:
         parts = {"": q.values}
     if q.levels is not None:
         parts["levels"] = q.levels
-    if q.scale.shape or q.scale != 1:
+    if q.scheme != "kmeans" or q.scale != 1:
         parts["scale"] = q.scale
     if q.zero_point.any():
         parts["zero"] = q.zero_point.astype(q.values.dtype)
@@ -144,19 +144,21 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     axis = field(description, "axis", int)
     group_size = field(description, "group", int)
     offset = field(description, "offset", float)
+    if scheme not in _SCHEMES:
+        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(_SCHEMES)}")
     if not 1 <= bits <= 16:
         raise ValueError(f"its codes have {bits} bits; 1 to 16 are known")
     if group_size is not None and group_size < 1:
         raise ValueError(f"its groups have {group_size} elements")
     if scheme == "floor" and offset is None:
         raise ValueError("its scheme is floor and it has no offset")
+    if scheme != "kmeans" and "scale" not in parts:
+        raise ValueError("it has no scale")
     single = np.dtype(np.float32)
     kinds = {"levels": single, "scale": single, "zero": code_dtype(bits, signed)}
     for part, kind in kinds.items():
         if part in parts and parts[part].dtype != kind:
             raise ValueError(f"its {part} is {parts[part].dtype}; {kind} is expected")
-    if scheme not in _SCHEMES:
-        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(_SCHEMES)}")
     if description.get("order") != (_BIT_ORDER if bits < 8 else None):
         order = description.get("order")
         raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
@@ -205,8 +207,9 @@ def _encode_sparse(
     if positions.size >= room:
         return None
     values = flat[stored]
-    if bits < 8 and count:
-        values = _core.pack_bits(values.view(np.uint8), count, bits)
+    if bits < 8:
+        values = values.view(np.uint8)
+        values = _core.pack_bits(values, count, bits) if count else values
     return {"": values, "at": positions}, {"at": layout, "shape": list(shape)}
 
 

@@ -1,10 +1,10 @@
 //! Writing a file so that a reader sees the old one or the new one, never a part.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::Builder;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::FileError;
 
@@ -35,11 +35,7 @@ where
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let mut builder = Builder::new();
-        builder.prefix(".qcore-").suffix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut temporary = builder.tempfile_in(folder)?;
+        let mut temporary = create_beside(folder)?;
         fill(temporary.as_file_mut())?;
         if let Some(old) = old {
             temporary.as_file().set_permissions(old.permissions())?;
@@ -49,6 +45,21 @@ where
         sync_folder(folder)
     };
     attempt().map_err(FileError::io(path))
+}
+
+/// A temporary file with the mode of any new file, not the private one of temporary files.
+fn create_beside(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // The crate wraps what the system said in an error without a code.
+    let mut system = None;
+    Builder::new()
+        .prefix(".qcore-")
+        .suffix(".tmp")
+        .make_in(folder, |path| {
+            options.open(path).inspect_err(|error| system = error.raw_os_error())
+        })
+        .map_err(|error| system.map_or(error, io::Error::from_raw_os_error))
 }
 
 /// The file that `path` leads to, whether it exists or not.

@@ -1,0 +1,177 @@
+"""A network as named tensors and a description of its layers.
+
+``layers`` of the file's text has, for each layer, ``activation``, its ``name`` where it is not the
+default one, and ``input``: "dynamic", or the parameters of its integer input. ``classes`` has the
+kind of the labels and the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.files.parts import Description, field
+from qcore.nn.layers import Dense
+from qcore.nn.sequential import Sequential
+from qcore.quantization.qparams import QParams, code_range
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["decode_network", "encode_network"]
+
+# The parameters of activations that are not written: asymmetric uint8.
+_USUAL_INPUT: Description = {
+    "bits": 8, "signed": False, "symmetric": False, "narrow": False, "axis": None, "group": None,
+}  # fmt: skip
+_LAYER_KEYS = {"activation", "input", "name"}
+
+
+def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
+    """Return a network's tensors by name, and what else there is to it."""
+    about: Description = {
+        "layers": [_encode_layer(layer, place) for place, layer in enumerate(network.layers, 1)]
+    }
+    if network.classes_ is not None:
+        about["classes"] = _encode_classes(network.classes_)
+    return network.named_weights(), about
+
+
+def decode_network(tensors: Mapping[str, NDArray[Any] | QTensor], about: Description) -> Sequential:
+    """Put a network together.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If tensors and description do not fit together.
+    """
+    layers = field(about, "layers", list)
+    if not layers:
+        raise ValueError("it is a network and describes no layers")
+    network = Sequential(
+        _decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1)
+    )
+    if "classes" in about:
+        network.classes_ = _decode_classes(field(about, "classes", dict))
+    return network
+
+
+def _encode_layer(layer: Dense, place: int) -> Description:
+    description: Description = {"activation": layer.activation}
+    if layer.name != _usual_name(place):
+        description["name"] = layer.name
+    if layer.input_qparams is not None:
+        params = layer.input_qparams
+        description["input"] = _encode_input(params) if isinstance(params, QParams) else params
+    return description
+
+
+def _decode_layer(
+    tensors: Mapping[str, NDArray[Any] | QTensor], description: object, place: int
+) -> Dense:
+    if type(description) is not dict or not description.keys() <= _LAYER_KEYS:
+        raise ValueError(f"the description of layer {place} is {description!r}")
+    name = field(description, "name", str)
+    stem = name or _usual_name(place)
+    weight, bias = tensors.get(f"{stem}.weight"), tensors.get(f"{stem}.bias")
+    if weight is None or weight.ndim != 2 or not _is_single_or_codes(weight):
+        raise ValueError(f"layer {stem} has no weight of two dimensions")
+    outputs, inputs = weight.shape
+    layer = Dense(
+        inputs,
+        outputs,
+        field(description, "activation", str, "linear"),
+        use_bias=bias is not None,
+        name=name,
+    )
+    layer.weight = weight
+    if bias is not None:
+        if isinstance(bias, QTensor) or bias.dtype != np.float32 or bias.shape != (outputs,):
+            raise ValueError(f"the bias of layer {stem} is not ({outputs},) float32")
+        layer.bias = bias
+    layer.input_qparams = _decode_input(description.get("input"))
+    return layer
+
+
+def _usual_name(place: int) -> str:
+    """Return what a network calls a layer that was given no name."""
+    return f"fc{place}"
+
+
+def _is_single_or_codes(weight: object) -> bool:
+    return not isinstance(weight, np.ndarray) or weight.dtype == np.float32
+
+
+def _encode_input(params: QParams) -> Description:
+    found: Description = {
+        "bits": params.bits,
+        "signed": params.signed,
+        "symmetric": params.symmetric,
+        "narrow": params.narrow_range,
+        "axis": params.axis,
+        "group": params.group_size,
+    }
+    description: Description = {"scale": _short_floats(params.scale)}
+    if params.zero_point.any():
+        description["zero"] = params.zero_point.tolist()
+    return description | {key: v for key, v in found.items() if v != _USUAL_INPUT[key]}
+
+
+def _decode_input(description: object) -> QParams | str | None:
+    if description is None or description == "dynamic":
+        return description
+    if type(description) is not dict or not description.keys() <= {"scale", "zero", *_USUAL_INPUT}:
+        raise ValueError(f"the parameters {description!r} of a layer's input are not known")
+    full = _USUAL_INPUT | description
+    scale = np.array(description.get("scale"), np.float32)
+    zero_point = np.array(description.get("zero", np.zeros(scale.shape, np.int32)))
+    bits, signed = field(full, "bits", int), field(full, "signed", bool)
+    if not 1 <= bits <= 16:
+        raise ValueError(f"the codes of a layer's input have {bits} bits")
+    low, high = code_range(bits, signed, False)
+    if not (np.isfinite(scale) & (scale > 0)).all() or zero_point.shape != scale.shape:
+        raise ValueError(f"the scale of a layer's input is {description.get('scale')!r}")
+    if zero_point.dtype.kind != "i" or (zero_point < low).any() or (zero_point > high).any():
+        raise ValueError(f"the zero point of a layer's input is {description.get('zero')!r}")
+    return QParams(
+        scale,
+        zero_point.astype(np.int32),
+        bits=bits,
+        signed=signed,
+        symmetric=field(full, "symmetric", bool),
+        narrow_range=field(full, "narrow", bool),
+        axis=None if full["axis"] is None else field(full, "axis", int),
+        group_size=None if full["group"] is None else field(full, "group", int),
+    )
+
+
+def _short_floats(values: NDArray[np.float32]) -> Any:
+    """Return float32 values as the shortest numbers that are read back to the same bits."""
+    short = np.array([float(str(value)) for value in values.reshape(-1)]).reshape(values.shape)
+    exact = short.astype(np.float32).tobytes() == values.tobytes()
+    return (short if exact else values).tolist()
+
+
+def _encode_classes(classes: NDArray[Any]) -> Description:
+    kind = classes.dtype.kind
+    values = classes.tolist()
+    if kind == "O" and all(type(value) is str for value in values):
+        return {"object": values}
+    if kind not in "biufU" or classes.ndim != 1:
+        raise TypeError(f"the labels are {classes.dtype}; a file holds numbers and texts")
+    return {"text" if kind == "U" else classes.dtype.name: values}
+
+
+def _decode_classes(description: Description) -> NDArray[Any]:
+    kinds = {"object": np.dtype(object), "text": np.dtype(str)}
+    kinds |= {np.dtype(code).name: np.dtype(code) for code in "?bBhHiIlLqQefd"}
+    kind, values = next(iter(description.items()), ("", None))
+    if len(description) != 1 or kind not in kinds or type(values) is not list:
+        raise ValueError(f"its labels are {description!r}")
+    if kind in ("object", "text") and not all(type(value) is str for value in values):
+        raise ValueError("its labels are not all texts")
+    classes = np.array(values, kinds[kind])
+    if classes.ndim != 1:
+        raise ValueError("its labels are not in one row")
+    return classes

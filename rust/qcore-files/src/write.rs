@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
 use crate::header::{self, RESERVED_NAME};
 use crate::{FileError, write_atomic};
@@ -67,16 +67,31 @@ fn header_of(
             let fault = if tensor.name == RESERVED_NAME { "reserved" } else { "used twice" };
             return Err(FileError::Value(format!("the tensor name '{}' is {fault}", tensor.name)));
         }
+        if nbytes(tensor) != Some(tensor.data.len()) {
+            return Err(FileError::Value(format!(
+                "tensor '{}' has {} bytes, which is not what {} values of shape {:?} take",
+                tensor.name,
+                tensor.data.len(),
+                tensor.dtype,
+                tensor.shape
+            )));
+        }
         let end = offset + tensor.data.len();
-        let shape = tensor.shape.to_vec();
-        infos.push((
-            tensor.name,
-            TensorInfo { dtype: tensor.dtype, shape, data_offsets: (offset, end) },
-        ));
+        let info = TensorInfo {
+            dtype: tensor.dtype,
+            shape: tensor.shape.to_vec(),
+            data_offsets: (offset, end),
+        };
+        infos.push((tensor.name, info));
         offset = end;
     }
-    // The reader's own check: what is written can be read.
-    let named = infos.iter().map(|(name, info)| ((*name).to_owned(), info.clone())).collect();
-    Metadata::new(None, named).map_err(|error| FileError::Value(error.to_string()))?;
     header::build(texts, &infos)
+}
+
+/// The bytes that a tensor's type and shape ask for, where they are whole and fit.
+fn nbytes(tensor: &Tensor<'_>) -> Option<usize> {
+    let count =
+        tensor.shape.iter().try_fold(1_usize, |count, &length| count.checked_mul(length))?;
+    let bits = count.checked_mul(tensor.dtype.bitsize())?;
+    bits.is_multiple_of(8).then_some(bits / 8)
 }

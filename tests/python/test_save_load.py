@@ -1,5 +1,8 @@
 """What is saved comes back bit for bit, and takes as little as it can."""
 
+import doctest
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -279,6 +282,13 @@ def test_the_pruned_int8_digit_network_is_small(tmp_path):
     net.classes_ = np.arange(10)
     net.save(tmp_path / "a")
     assert FLOAT_NETWORK_BYTES / (tmp_path / "a").stat().st_size > 20
+
+
+def test_another_reader_can_be_written_from_the_page_about_the_format():
+    page = Path(__file__).parents[2] / "docs" / "files.md"
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert tried > 5
+    assert not failed
 
 
 # positions ---------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ mod packing;
 mod quantize;
 mod range;
 mod rows;
+mod split;
 
 pub use code::Code;
 pub use dequantize::{dequantize, dequantize_with};
 pub use element::Element;
 pub use fake::{fake_quantize, fake_quantize_with};
-pub use floor::{floor_dequantize, floor_quantize};
+pub use floor::{floor_dequantize, floor_dequantize_with, floor_quantize, floor_quantize_with};
 pub use kmeans::{assign, kmeans};
 pub use layout::{Layout, Params};
 pub use packing::{pack_bits, unpack_bits};

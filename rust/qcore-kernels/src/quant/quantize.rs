@@ -1,17 +1,16 @@
 //! Floats to codes: `saturate(rint(x / scale) + zero_point)`.
 //!
-//! Clamping happens in float, before the conversion: a float beyond int32 converts to garbage.
-//! Scales divide: multiplying by the reciprocal gives another result on some ties.
-
-use std::sync::{Mutex, PoisonError};
+//! What counts is the result of division. Multiplying by the reciprocal is several times faster and
+//! differs only next to ties, so blocks of four vectors are multiplied, and divided again where
+//! anything in them is out of the ordinary: next to a tie, beyond the codes' range, not a number.
 
 use super::code::Code;
-use super::element::{Element, for_f32_blocks};
-use super::layout::Params;
+use super::element::Element;
+use super::layout::{Params, Run};
+use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
-use crate::simd::{Simd, SimdOp, dispatch};
-use crate::threads;
+use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
 /// What quantization met on its way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,14 +22,15 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, other: Counts) {
+    #[inline(always)]
+    pub(super) fn add(&mut self, other: Counts) {
         self.clipped += other.clipped;
         self.nan += other.nan;
     }
 }
 
-/// Elements below which another thread costs more than it saves.
-const GRAIN: usize = 1 << 18;
+/// Bytes of output from which on it is written past the cache.
+pub(super) const STREAM_FROM: usize = 1 << 23;
 
 /// Quantizes `x` into `out`, on the instruction set in force.
 pub fn quantize<T: Element, C: Code>(x: &[T], params: Params<'_>, out: &mut [C]) -> Result<Counts> {
@@ -53,156 +53,245 @@ pub fn quantize_with<T: Element, C: Code>(
         return Err(KernelError::Value("codes do not fit the type of out".to_owned()));
     }
     let total = x.len();
-    let runs = params.layout.run_count(total);
-    let tasks = threads::tasks_for(runs, total / runs.max(1), GRAIN);
-    let per_task = runs.div_ceil(tasks.max(1)).max(1);
-
-    // Each task owns the part of `out` that its runs cover.
-    let mut parts = Vec::with_capacity(tasks);
-    let mut rest = out;
-    let mut first = 0;
-    while first < runs {
-        let last = (first + per_task).min(runs);
-        let start = params.layout.run(first, total).start;
-        let end = if last == runs { total } else { params.layout.run(last, total).start };
-        let (part, tail) = rest.split_at_mut(end - start);
-        rest = tail;
-        parts.push((first..last, start, Mutex::new(part)));
-        first = last;
-    }
-    let counts = Mutex::new(Counts::default());
-    threads::for_each(parts.len(), |index| {
-        let (range, offset, part) = &parts[index];
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sum = Counts::default();
-        for index in range.clone() {
-            let run = params.layout.run(index, total);
-            let x = &x[run.start..run.start + run.len];
-            let out = &mut part[run.start - offset..][..run.len];
-            sum.add(if run.each {
-                quantize_each(x, &params, out)
-            } else if T::WIDE {
-                quantize_wide(x, &params, run.scale, out)
-            } else {
-                quantize_narrow(isa, x, &params, run.scale, out)
-            });
-        }
-        counts.lock().unwrap_or_else(PoisonError::into_inner).add(sum);
-    });
-    Ok(counts.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-fn quantize_narrow<T: Element, C: Code>(
-    isa: Isa,
-    x: &[T],
-    params: &Params<'_>,
-    index: usize,
-    out: &mut [C],
-) -> Counts {
-    let zero = params.zero(index);
+    let stream = size_of_val(out) >= STREAM_FROM;
     let mut counts = Counts::default();
-    for_f32_blocks(x, |at, x| {
-        let out = &mut out[at..at + x.len()];
-        let (scale, min, max) = (params.scale[index], params.min, params.max);
-        counts.add(dispatch(isa, Quantize { x, out, scale, zero, min, max }));
-    });
-    counts
+    map_parts(
+        params.layout,
+        out,
+        |part, out| {
+            let x = &x[part.elements.clone()];
+            let runs = part.runs.clone().map(|run| params.layout.run(run, total));
+            let start = part.elements.start;
+            dispatch(isa, Quantize { x, out, params, runs, start, stream })
+        },
+        |found| counts.add(found),
+    );
+    Ok(counts)
 }
 
-/// One run of float32 with one scale.
-struct Quantize<'a, C> {
-    x: &'a [f32],
+/// Consecutive runs; the first element of `x` and `out` is element `start` of the whole.
+struct Quantize<'a, T, C, R> {
+    x: &'a [T],
     out: &'a mut [C],
-    scale: f32,
-    zero: i32,
-    min: i32,
-    max: i32,
+    params: Params<'a>,
+    runs: R,
+    start: usize,
+    stream: bool,
 }
 
-impl<C: Code> SimdOp for Quantize<'_, C> {
+impl<T: Element, C: Code, R: Iterator<Item = Run>> SimdOp for Quantize<'_, T, C, R> {
     type Output = Counts;
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> Counts {
-        // The codes' range, before the zero point is added.
-        let low = (self.min - self.zero) as f32;
-        let high = (self.max - self.zero) as f32;
-        let (scale, zero) = (s.splat_f32(self.scale), s.splat_i32(self.zero));
-        let (lows, highs, zeros) = (s.splat_f32(low), s.splat_f32(high), s.splat_f32(0.0));
-        let step = 4 * S::LANES;
-        let body = self.x.len() / step * step;
-        let (mut ordered, mut kept) = (0, 0);
-        for start in (0..body).step_by(step) {
-            let mut codes = [zero; 4];
-            for (part, code) in codes.iter_mut().enumerate() {
-                // SAFETY: start + step <= body <= x.len().
-                let x = unsafe { s.load_f32(self.x.as_ptr().add(start + part * S::LANES)) };
-                let number = s.eq(x, x);
-                let level = s.select(number, s.round(s.div(x, scale)), zeros);
-                let clamped = s.min(s.max(level, lows), highs);
-                ordered += s.count(number);
-                kept += s.count(s.eq(level, clamped));
-                *code = s.add_i32(s.to_i32(clamped), zero);
+        let mut counts = Counts::default();
+        for run in self.runs {
+            let range = run.start - self.start..run.start - self.start + run.len;
+            let (x, out) = (&self.x[range.clone()], &mut self.out[range]);
+            if T::WIDE {
+                for (index, (&x, out)) in x.iter().zip(out).enumerate() {
+                    let index = if run.each { index } else { run.scale };
+                    *out = one_wide(x.to_f64(), &self.params, index, &mut counts);
+                }
+            } else if run.each {
+                counts.add(quantize_each(s, x, &self.params, out));
+            } else {
+                let steps = Steps::new(&self.params, run.scale);
+                counts.add(quantize_run(s, x, steps, out, self.stream));
             }
-            // SAFETY: start + step <= body <= x.len() == out.len().
-            unsafe { C::store4(s, self.out.as_mut_ptr().add(start), codes) };
-        }
-        let mut counts = Counts { clipped: body - kept, nan: body - ordered };
-        for (x, out) in self.x[body..].iter().zip(&mut self.out[body..]) {
-            let level = if x.is_nan() { 0.0 } else { (x / self.scale).round_ties_even() };
-            let clamped = level.clamp(low, high);
-            counts.nan += x.is_nan() as usize;
-            counts.clipped += (level != clamped) as usize;
-            *out = C::from_i32(clamped as i32 + self.zero);
         }
         counts
     }
 }
 
-/// One run of float64 with one scale.
-fn quantize_wide<T: Element, C: Code>(
+/// The parameters of one run.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    pub(super) scale: f32,
+    pub(super) zero: i32,
+    pub(super) min: i32,
+    pub(super) max: i32,
+}
+
+impl Steps {
+    fn new(params: &Params<'_>, index: usize) -> Self {
+        let (scale, zero) = (params.scale[index], params.zero(index));
+        Self { scale, zero, min: params.min, max: params.max }
+    }
+
+    /// Whether [`Vectors::fast`] may be asked: codes of at most 8 bits, and a scale whose reciprocal
+    /// is a normal number.
+    #[inline(always)]
+    fn allow_reciprocal(self) -> bool {
+        let near = |level: i32| level.unsigned_abs() <= 256;
+        let normal = 1e-30..1e30;
+        normal.contains(&self.scale) && near(self.min - self.zero) && near(self.max - self.zero)
+    }
+}
+
+/// Adding it to a float below 2^22 leaves the nearest integer, half to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
+
+/// How close to a tie a product must be for the quotient to be asked. Product and quotient differ by
+/// at most 3 * 2^-24 of their size, which is at most 256.5 where this is used: less than 2^-14.
+const TIE: f32 = 0.5 - 1.0 / 16384.0;
+
+/// The parameters of one run in vectors.
+#[derive(Clone, Copy)]
+struct Vectors<S: Simd> {
+    s: S,
+    scale: S::F32,
+    reciprocal: S::F32,
+    zero: S::I32,
+    /// Takes the magic number's bits away and adds the zero point.
+    unmagic: S::I32,
+    low: S::F32,
+    high: S::F32,
+    below: S::F32,
+    above: S::F32,
+}
+
+impl<S: Simd> Vectors<S> {
+    #[inline(always)]
+    fn new(s: S, steps: Steps) -> Self {
+        // The codes' range, before the zero point is added.
+        let (low, high) = ((steps.min - steps.zero) as f32, (steps.max - steps.zero) as f32);
+        Self {
+            s,
+            scale: s.splat_f32(steps.scale),
+            reciprocal: s.splat_f32(1.0 / steps.scale),
+            zero: s.splat_i32(steps.zero),
+            unmagic: s.splat_i32(steps.zero.wrapping_sub(MAGIC.to_bits() as i32)),
+            low: s.splat_f32(low),
+            high: s.splat_f32(high),
+            below: s.splat_f32(low - 1.0),
+            above: s.splat_f32(high + 1.0),
+        }
+    }
+
+    /// The codes by multiplication, and whether every one is certain to be that of division.
+    #[inline(always)]
+    fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
+        let s = self.s;
+        let (magic, tie) = (s.splat_f32(MAGIC), s.splat_f32(TIE));
+        let product = x.map(|x| s.mul(x, self.reciprocal));
+        let raised = product.map(|v| s.add(v, magic));
+        let level = raised.map(|v| s.sub(v, magic));
+        // False for NaN and infinities too.
+        let clear = |i: usize| s.lt(s.abs(s.sub(product[i], level[i])), tie);
+        let clear = s.and(s.and(clear(0), clear(1)), s.and(clear(2), clear(3)));
+        let least = s.min(s.min(level[0], level[1]), s.min(level[2], level[3]));
+        let most = s.max(s.max(level[0], level[1]), s.max(level[2], level[3]));
+        let within = s.and(s.lt(self.below, least), s.lt(most, self.above));
+        let certain = s.count(s.and(clear, within)) == S::LANES;
+        (raised.map(|v| s.add_i32(s.bits_of(v), self.unmagic)), certain)
+    }
+
+    /// The codes by division, whatever `x` holds.
+    #[inline(always)]
+    fn exact(self, x: S::F32, counts: &mut Counts) -> S::I32 {
+        let s = self.s;
+        let number = s.eq(x, x);
+        let level = s.select(number, s.round(s.div(x, self.scale)), s.splat_f32(0.0));
+        // Clamped while float: a float beyond int32 converts to garbage.
+        let clamped = s.min(s.max(level, self.low), self.high);
+        counts.nan += S::LANES - s.count(number);
+        counts.clipped += S::LANES - s.count(s.eq(level, clamped));
+        s.add_i32(s.to_i32(clamped), self.zero)
+    }
+}
+
+/// One run of values that compute in float32, with one scale.
+#[inline(always)]
+pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
+    s: S,
     x: &[T],
-    params: &Params<'_>,
-    index: usize,
+    steps: Steps,
     out: &mut [C],
+    stream: bool,
 ) -> Counts {
     let mut counts = Counts::default();
-    for (x, out) in x.iter().zip(out) {
-        *out = one_wide(x.to_f64(), params, index, &mut counts);
+    let block = 4 * S::LANES;
+    // Streaming stores want aligned addresses: what lies before goes element by element.
+    let head = if stream { out.as_ptr().align_offset(64).min(x.len()) } else { 0 };
+    let body = head + (x.len() - head) / block * block;
+    let single = body + (x.len() - body) / S::LANES * S::LANES;
+    let vectors = Vectors::new(s, steps);
+    let by_product = steps.allow_reciprocal();
+    let (from, to) = (x.as_ptr(), out.as_mut_ptr());
+    for start in (head..body).step_by(block) {
+        // SAFETY: start + 4 * LANES <= body <= x.len().
+        let load = |part| unsafe { T::load(s, from.add(start + part * S::LANES)) };
+        let x = [load(0), load(1), load(2), load(3)];
+        let (mut codes, certain) = vectors.fast(x);
+        if !(by_product && certain) {
+            codes = x.map(|x| vectors.exact(x, &mut counts));
+        }
+        if stream {
+            // SAFETY: start + 4 * LANES <= body <= out.len(); aligned, as head is.
+            unsafe { C::stream4(s, to.add(start), codes) };
+        } else {
+            // SAFETY: start + 4 * LANES <= body <= out.len().
+            unsafe { C::store4(s, to.add(start), codes) };
+        }
+    }
+    for start in (body..single).step_by(S::LANES) {
+        // SAFETY: start + LANES <= single <= the length of x and out alike.
+        unsafe {
+            let codes = vectors.exact(T::load(s, from.add(start)), &mut counts);
+            C::store(s, to.add(start), codes);
+        }
+    }
+    let one = Vectors::new(Scalar, steps);
+    for index in (0..head).chain(single..x.len()) {
+        out[index] = C::from_i32(one.exact(x[index].to_f32(), &mut counts));
+    }
+    if stream {
+        s.fence();
     }
     counts
 }
 
 /// One run in which each element has a scale of its own.
-fn quantize_each<T: Element, C: Code>(x: &[T], params: &Params<'_>, out: &mut [C]) -> Counts {
+#[inline(always)]
+fn quantize_each<S: Simd, T: Element, C: Code>(
+    s: S,
+    x: &[T],
+    params: &Params<'_>,
+    out: &mut [C],
+) -> Counts {
     let mut counts = Counts::default();
-    if T::WIDE {
-        for (index, (x, out)) in x.iter().zip(out).enumerate() {
-            *out = one_wide(x.to_f64(), params, index, &mut counts);
+    let body = x.len() / S::LANES * S::LANES;
+    let (min, max) = (s.splat_i32(params.min), s.splat_i32(params.max));
+    let mut vectors = Vectors::new(s, Steps { scale: 1.0, zero: 0, min: 0, max: 0 });
+    for start in (0..body).step_by(S::LANES) {
+        // SAFETY: start + LANES <= body <= the length of x, out, scale, and zero_point if any.
+        unsafe {
+            vectors.scale = s.load_f32(params.scale.as_ptr().add(start));
+            if !params.zero_point.is_empty() {
+                vectors.zero = s.load_i32(params.zero_point.as_ptr().add(start));
+            }
+            vectors.low = s.to_f32(s.sub_i32(min, vectors.zero));
+            vectors.high = s.to_f32(s.sub_i32(max, vectors.zero));
+            let codes = vectors.exact(T::load(s, x.as_ptr().add(start)), &mut counts);
+            C::store(s, out.as_mut_ptr().add(start), codes);
         }
-        return counts;
     }
-    for_f32_blocks(x, |at, x| {
-        for (index, &x) in x.iter().enumerate() {
-            let index = at + index;
-            let zero = params.zero(index);
-            let level = if x.is_nan() { 0.0 } else { (x / params.scale[index]).round_ties_even() };
-            let clamped = level.clamp((params.min - zero) as f32, (params.max - zero) as f32);
-            counts.nan += x.is_nan() as usize;
-            counts.clipped += (level != clamped) as usize;
-            out[index] = C::from_i32(clamped as i32 + zero);
-        }
-    });
+    for index in body..x.len() {
+        let one = Vectors::new(Scalar, Steps::new(params, index));
+        out[index] = C::from_i32(one.exact(x[index].to_f32(), &mut counts));
+    }
     counts
 }
 
-#[inline]
+/// One value in float64.
+#[inline(always)]
 fn one_wide<C: Code>(x: f64, params: &Params<'_>, index: usize, counts: &mut Counts) -> C {
     let zero = params.zero(index);
-    let scale = params.scale[index] as f64;
-    let level = if x.is_nan() { 0.0 } else { (x / scale).round_ties_even() };
-    let clamped = level.clamp((params.min - zero) as f64, (params.max - zero) as f64);
-    counts.nan += x.is_nan() as usize;
-    counts.clipped += (level != clamped) as usize;
+    let level =
+        if x.is_nan() { 0.0 } else { (x / f64::from(params.scale[index])).round_ties_even() };
+    let clamped = level.clamp(f64::from(params.min - zero), f64::from(params.max - zero));
+    counts.nan += usize::from(x.is_nan());
+    counts.clipped += usize::from(level != clamped);
     C::from_i32(clamped as i32 + zero)
 }

@@ -1,7 +1,8 @@
-//! Ranges of the finite values, and where the values that are not finite are.
+//! Ranges of the finite values, and how many values are not finite.
 
-use super::element::{Element, for_f32_blocks};
-use super::layout::Layout;
+use super::element::Element;
+use super::layout::{Layout, Run};
+use super::split::fold_parts;
 use crate::error::Result;
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
@@ -22,6 +23,13 @@ pub struct Range {
 impl Range {
     const EMPTY: Range = Range { min: f64::INFINITY, max: f64::NEG_INFINITY, nan: 0, infinite: 0 };
 
+    /// The greatest absolute value; 0 if there is none.
+    #[must_use]
+    pub fn absmax(&self) -> f64 {
+        self.max.max(-self.min).max(0.0)
+    }
+
+    #[inline(always)]
     fn add(&mut self, other: Range) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -29,6 +37,7 @@ impl Range {
         self.infinite += other.infinite;
     }
 
+    #[inline(always)]
     fn add_value(&mut self, value: f64) {
         if value.is_finite() {
             self.min = self.min.min(value);
@@ -49,63 +58,161 @@ pub fn ranges<T: Element>(x: &[T], layout: Layout) -> Result<Vec<Range>> {
 /// The range of each scale's elements, on the given instruction set.
 pub fn ranges_with<T: Element>(isa: Isa, x: &[T], layout: Layout) -> Result<Vec<Range>> {
     layout.check(x.len())?;
-    let mut ranges = vec![Range::EMPTY; layout.scales(x.len())];
-    for run in layout.runs(x.len()) {
-        let x = &x[run.start..run.start + run.len];
-        if run.each {
-            for (range, x) in ranges.iter_mut().zip(x) {
-                range.add_value(x.to_f64());
+    let total = x.len();
+    let scales = layout.scales(total);
+    let mut ranges = vec![Range::EMPTY; scales];
+    fold_parts(
+        layout,
+        total,
+        |part| {
+            let x = &x[part.elements.clone()];
+            let runs = part.runs.clone().map(|run| layout.run(run, total));
+            // A group is one run: a part holds its own only. Other scales are shared by parts.
+            let (first, count) = match layout {
+                Layout::Groups { .. } => (part.runs.start, part.runs.len()),
+                _ => (0, scales),
+            };
+            let found = vec![Range::EMPTY; count];
+            (first, dispatch(isa, Ranges { x, runs, start: part.elements.start, first, found }))
+        },
+        |(first, found)| {
+            for (range, found) in ranges[first..].iter_mut().zip(found) {
+                range.add(found);
             }
-        } else if T::WIDE {
-            for x in x {
-                ranges[run.scale].add_value(x.to_f64());
-            }
-        } else {
-            for_f32_blocks(x, |_, x| ranges[run.scale].add(dispatch(isa, RangeOf { x })));
-        }
-    }
+        },
+    );
     Ok(ranges)
 }
 
-struct RangeOf<'a> {
-    x: &'a [f32],
+/// Consecutive runs; the first element of `x` is element `start` of the whole, and the first of
+/// `found` belongs to scale `first`.
+struct Ranges<'a, T, R> {
+    x: &'a [T],
+    runs: R,
+    start: usize,
+    first: usize,
+    found: Vec<Range>,
 }
 
-impl SimdOp for RangeOf<'_> {
-    type Output = Range;
+impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
+    type Output = Vec<Range>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Range {
-        let x = self.x;
-        let infinity = s.splat_f32(f32::INFINITY);
-        let (mut low, mut high) = (infinity, s.splat_f32(f32::NEG_INFINITY));
-        let body = x.len() / S::LANES * S::LANES;
-        let mut finite = 0;
-        for start in (0..body).step_by(S::LANES) {
-            // SAFETY: start + LANES <= body <= x.len().
-            let v = unsafe { s.load_f32(x.as_ptr().add(start)) };
-            let ok = s.lt(s.abs(v), infinity);
-            finite += s.count(ok);
-            low = s.min(s.select(ok, v, low), low);
-            high = s.max(s.select(ok, v, high), high);
-        }
-        let mut range = Range::EMPTY;
-        let mut lanes = [0.0_f32; 16];
-        for v in [low, high] {
-            // SAFETY: no vector has more than 16 lanes.
-            unsafe { s.store_f32(lanes.as_mut_ptr(), v) };
-            // The seeds are infinite and would be counted: leave them out.
-            for &lane in lanes[..S::LANES].iter().filter(|lane| lane.is_finite()) {
-                range.add_value(lane as f64);
+    fn eval<S: Simd>(self, s: S) -> Vec<Range> {
+        let Ranges { x, runs, start, first, mut found } = self;
+        let mut each = None;
+        for run in runs {
+            let x = &x[run.start - start..][..run.len];
+            if T::WIDE {
+                for (index, x) in x.iter().enumerate() {
+                    let index = if run.each { index } else { run.scale - first };
+                    found[index].add_value(x.to_f64());
+                }
+            } else if run.each {
+                each.get_or_insert_with(|| Columns::new(run.len)).add(s, x);
+            } else {
+                found[run.scale - first].add(range_run(s, x));
             }
         }
-        if finite < body {
-            range.nan = x[..body].iter().filter(|x| x.is_nan()).count();
-            range.infinite = body - finite - range.nan;
+        if let Some(columns) = each {
+            columns.finish(x, &mut found);
         }
-        for &x in &x[body..] {
-            range.add_value(x as f64);
+        found
+    }
+}
+
+/// The range of one run of values that compute in float32.
+#[inline(always)]
+pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
+    let block = 4 * S::LANES;
+    let body = x.len() / block * block;
+    let single = body + (x.len() - body) / S::LANES * S::LANES;
+    let (top, bottom) = (s.splat_f32(f32::INFINITY), s.splat_f32(f32::NEG_INFINITY));
+    let (mut low, mut high) = ([top; 4], [bottom; 4]);
+    // min and max return their second operand for NaN, so NaN leaves the accumulators alone.
+    let mut nan = s.lt(top, bottom);
+    // SAFETY: at + LANES <= single <= x.len() wherever this is called.
+    let load = |at: usize| unsafe { T::load(s, x.as_ptr().add(at)) };
+    for start in (0..body).step_by(block) {
+        let v = [0, 1, 2, 3].map(|part| load(start + part * S::LANES));
+        for part in 0..4 {
+            low[part] = s.min(v[part], low[part]);
+            high[part] = s.max(v[part], high[part]);
         }
-        range
+        let odd = s.or(s.unordered(v[0], v[1]), s.unordered(v[2], v[3]));
+        nan = s.or(nan, odd);
+    }
+    for start in (body..single).step_by(S::LANES) {
+        let v = load(start);
+        low[0] = s.min(v, low[0]);
+        high[0] = s.max(v, high[0]);
+        nan = s.or(nan, s.unordered(v, v));
+    }
+    let low = s.reduce_min(s.min(s.min(low[0], low[1]), s.min(low[2], low[3])));
+    let high = s.reduce_max(s.max(s.max(high[0], high[1]), s.max(high[2], high[3])));
+    let mut range = Range { min: low.into(), max: high.into(), ..Range::EMPTY };
+    let seeds = single == 0;
+    if s.bits(nan) != 0 || (!seeds && !(low.is_finite() && high.is_finite())) {
+        return x.iter().fold(Range::EMPTY, |mut range, x| {
+            range.add_value(x.to_f64());
+            range
+        });
+    }
+    for x in &x[single..] {
+        range.add_value(x.to_f64());
+    }
+    range
+}
+
+/// Ranges of the columns of a matrix whose rows come one by one.
+struct Columns {
+    low: Vec<f32>,
+    high: Vec<f32>,
+    nan: bool,
+}
+
+impl Columns {
+    fn new(columns: usize) -> Self {
+        let (low, high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+        Self { low, high, nan: false }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd, T: Element>(&mut self, s: S, row: &[T]) {
+        let body = row.len() / S::LANES * S::LANES;
+        let mut nan = s.lt(s.splat_f32(0.0), s.splat_f32(0.0));
+        for start in (0..body).step_by(S::LANES) {
+            // SAFETY: start + LANES <= body <= the length of row, low and high alike.
+            unsafe {
+                let v = T::load(s, row.as_ptr().add(start));
+                let (low, high) = (self.low.as_mut_ptr(), self.high.as_mut_ptr());
+                s.store_f32(low.add(start), s.min(v, s.load_f32(low.add(start))));
+                s.store_f32(high.add(start), s.max(v, s.load_f32(high.add(start))));
+                nan = s.or(nan, s.unordered(v, v));
+            }
+        }
+        self.nan |= s.bits(nan) != 0;
+        for index in body..row.len() {
+            let v = row[index].to_f32();
+            self.low[index] = if v < self.low[index] { v } else { self.low[index] };
+            self.high[index] = if v > self.high[index] { v } else { self.high[index] };
+            self.nan |= v.is_nan();
+        }
+    }
+
+    /// `x` holds the rows that were added; it is read again if anything in it is not finite.
+    fn finish<T: Element>(self, x: &[T], found: &mut [Range]) {
+        let finite = |values: &[f32]| values.iter().all(|v| v.is_finite());
+        if self.nan || !finite(&self.low) || !finite(&self.high) {
+            for row in x.chunks_exact(self.low.len()) {
+                for (range, x) in found.iter_mut().zip(row) {
+                    range.add_value(x.to_f64());
+                }
+            }
+            return;
+        }
+        for (range, (&low, &high)) in found.iter_mut().zip(self.low.iter().zip(&self.high)) {
+            range.add(Range { min: low.into(), max: high.into(), ..Range::EMPTY });
+        }
     }
 }

@@ -1,0 +1,71 @@
+//! How an operation's runs are shared among threads.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::layout::Layout;
+use crate::threads;
+
+/// Elements below which another thread costs more than it saves.
+const GRAIN: usize = 1 << 17;
+
+/// Consecutive runs, and where their elements start and end.
+pub(super) struct Part {
+    pub(super) runs: Range<usize>,
+    pub(super) elements: Range<usize>,
+}
+
+/// The parts of an array of `total` elements, one for each task.
+fn parts(layout: Layout, total: usize) -> Vec<Part> {
+    let runs = layout.run_count(total);
+    let tasks = threads::tasks_for(runs, total / runs.max(1), GRAIN);
+    let start = |run: usize| if run >= runs { total } else { layout.run(run, total).start };
+    (0..tasks)
+        .map(|task| runs * task / tasks..runs * (task + 1) / tasks)
+        .map(|runs| Part { elements: start(runs.start)..start(runs.end), runs })
+        .filter(|part| !part.elements.is_empty())
+        .collect()
+}
+
+/// Calls `task` for each part of an array and of the output that lies beside it, on as many threads
+/// as it is worth, and folds what they return in the order of the parts.
+pub(super) fn map_parts<O: Send, R: Send>(
+    layout: Layout,
+    out: &mut [O],
+    task: impl Fn(&Part, &mut [O]) -> R + Sync + Send,
+    mut fold: impl FnMut(R),
+) {
+    let parts = parts(layout, out.len());
+    if let [part] = &parts[..] {
+        fold(task(part, out));
+        return;
+    }
+    let mut rest = out;
+    let mut slots = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (mine, tail) = rest.split_at_mut(part.elements.len());
+        rest = tail;
+        slots.push(Mutex::new((part, mine, None)));
+    }
+    threads::for_each(slots.len(), |index| {
+        let mut slot = slots[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let (part, out, result) = &mut *slot;
+        *result = Some(task(part, out));
+    });
+    for slot in slots {
+        if let (_, _, Some(result)) = slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            fold(result);
+        }
+    }
+}
+
+/// [`map_parts`] for operations that only read an array of `total` elements.
+pub(super) fn fold_parts<R: Send>(
+    layout: Layout,
+    total: usize,
+    task: impl Fn(&Part) -> R + Sync + Send,
+    fold: impl FnMut(R),
+) {
+    // A vector of units takes no memory, whatever its length.
+    map_parts(layout, &mut vec![(); total], |part, _| task(part), fold);
+}

@@ -1,1 +1,5 @@
 //! One binary for every kernel test: a module for each room, with its oracle in `reference`.
+
+mod guard;
+mod quant;
+mod simd;

@@ -139,6 +139,10 @@ impl Params<'_> {
                 self.zero_point.len()
             )));
         }
+        // Far enough for 16-bit codes, and near enough for their differences not to wrap.
+        if let Some(zero) = self.zero_point.iter().find(|zero| zero.unsigned_abs() > 1 << 16) {
+            return Err(KernelError::Value(format!("zero_point {zero} is no code")));
+        }
         if self.min > self.max {
             return Err(KernelError::Value(format!("codes from {} to {}", self.min, self.max)));
         }

@@ -151,8 +151,9 @@ pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
     let low = s.reduce_min(s.min(s.min(low[0], low[1]), s.min(low[2], low[3])));
     let high = s.reduce_max(s.max(s.max(high[0], high[1]), s.max(high[2], high[3])));
     let mut range = Range { min: low.into(), max: high.into(), ..Range::EMPTY };
-    let seeds = single == 0;
-    if s.bits(nan) != 0 || (!seeds && !(low.is_finite() && high.is_finite())) {
+    let finite = low.is_finite() && high.is_finite();
+    // Where no vector was read, the accumulators hold their infinite seeds.
+    if s.bits(nan) != 0 || (single > 0 && !finite) {
         return x.iter().fold(Range::EMPTY, |mut range, x| {
             range.add_value(x.to_f64());
             range
@@ -192,8 +193,8 @@ impl Columns {
             }
         }
         self.nan |= s.bits(nan) != 0;
-        for index in body..row.len() {
-            let v = row[index].to_f32();
+        for (index, v) in row.iter().enumerate().skip(body) {
+            let v = v.to_f32();
             self.low[index] = if v < self.low[index] { v } else { self.low[index] };
             self.high[index] = if v > self.high[index] { v } else { self.high[index] };
             self.nan |= v.is_nan();

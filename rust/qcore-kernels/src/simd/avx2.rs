@@ -170,7 +170,7 @@ impl Simd for Avx2 {
         to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
         to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);
         bits_of(a: __m256) -> __m256i = _mm256_castps_si256(a);
-        from_bits(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
+        float_of(a: __m256i) -> __m256 = _mm256_castsi256_ps(a);
 
         reduce_add(a: __m256) -> f32 = {
             let half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

@@ -163,7 +163,7 @@ impl Simd for Avx512 {
         to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
         bits_of(a: __m512) -> __m512i = _mm512_castps_si512(a);
-        from_bits(a: __m512i) -> __m512 = _mm512_castsi512_ps(a);
+        float_of(a: __m512i) -> __m512 = _mm512_castsi512_ps(a);
 
         reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
         reduce_min(a: __m512) -> f32 = _mm512_reduce_min_ps(a);

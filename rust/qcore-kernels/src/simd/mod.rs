@@ -182,7 +182,7 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn exp2_int(self, a: Self::F32) -> Self::F32 {
         let exponent = self.add_i32(self.to_i32(a), self.splat_i32(127));
-        self.from_bits(self.shl_i32::<23>(exponent))
+        self.float_of(self.shl_i32::<23>(exponent))
     }
 
     /// `a < b`; false where either is NaN.
@@ -233,7 +233,7 @@ pub trait Simd: Copy {
     /// The same bits.
     fn bits_of(self, a: Self::F32) -> Self::I32;
     /// The same bits.
-    fn from_bits(self, a: Self::I32) -> Self::F32;
+    fn float_of(self, a: Self::I32) -> Self::F32;
 
     /// The sum of the lanes.
     fn reduce_add(self, a: Self::F32) -> f32;

@@ -244,7 +244,7 @@ impl Simd for Scalar {
         a.to_bits() as i32
     }
     #[inline(always)]
-    fn from_bits(self, a: i32) -> f32 {
+    fn float_of(self, a: i32) -> f32 {
         f32::from_bits(a as u32)
     }
 

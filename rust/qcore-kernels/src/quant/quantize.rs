@@ -174,17 +174,23 @@ impl<S: Simd> Vectors<S> {
     fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
         let s = self.s;
         let (magic, tie) = (s.splat_f32(MAGIC), s.splat_f32(TIE));
-        let product = x.map(|x| s.mul(x, self.reciprocal));
-        let raised = product.map(|v| s.add(v, magic));
-        let level = raised.map(|v| s.sub(v, magic));
-        // False for NaN and infinities too.
-        let clear = |i: usize| s.lt(s.abs(s.sub(product[i], level[i])), tie);
-        let clear = s.and(s.and(clear(0), clear(1)), s.and(clear(2), clear(3)));
-        let least = s.min(s.min(level[0], level[1]), s.min(level[2], level[3]));
-        let most = s.max(s.max(level[0], level[1]), s.max(level[2], level[3]));
+        let mut codes = [self.zero; 4];
+        let mut least = self.high;
+        let mut most = self.low;
+        let mut clear = s.eq(magic, magic);
+        // A loop, not `map`: what array methods call is not compiled for the vectors' features.
+        for (code, x) in codes.iter_mut().zip(x) {
+            let product = s.mul(x, self.reciprocal);
+            let raised = s.add(product, magic);
+            let level = s.sub(raised, magic);
+            // False for NaN and infinities too.
+            clear = s.and(clear, s.lt(s.abs(s.sub(product, level)), tie));
+            least = s.min(level, least);
+            most = s.max(level, most);
+            *code = s.add_i32(s.bits_of(raised), self.unmagic);
+        }
         let within = s.and(s.lt(self.below, least), s.lt(most, self.above));
-        let certain = s.count(s.and(clear, within)) == S::LANES;
-        (raised.map(|v| s.add_i32(s.bits_of(v), self.unmagic)), certain)
+        (codes, s.count(s.and(clear, within)) == S::LANES)
     }
 
     /// The codes by division, whatever `x` holds.
@@ -220,12 +226,16 @@ pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
     let by_product = steps.allow_reciprocal();
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
     for start in (head..body).step_by(block) {
-        // SAFETY: start + 4 * LANES <= body <= x.len().
-        let load = |part| unsafe { T::load(s, from.add(start + part * S::LANES)) };
-        let x = [load(0), load(1), load(2), load(3)];
+        let mut x = [vectors.scale; 4];
+        for (part, x) in x.iter_mut().enumerate() {
+            // SAFETY: start + 4 * LANES <= body <= x.len().
+            *x = unsafe { T::load(s, from.add(start + part * S::LANES)) };
+        }
         let (mut codes, certain) = vectors.fast(x);
         if !(by_product && certain) {
-            codes = x.map(|x| vectors.exact(x, &mut counts));
+            for (code, x) in codes.iter_mut().zip(x) {
+                *code = vectors.exact(x, &mut counts);
+            }
         }
         if stream {
             // SAFETY: start + 4 * LANES <= body <= out.len(); aligned, as head is.

@@ -131,11 +131,11 @@ pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
     let (mut low, mut high) = ([top; 4], [bottom; 4]);
     // min and max return their second operand for NaN, so NaN leaves the accumulators alone.
     let mut nan = s.lt(top, bottom);
-    // SAFETY: at + LANES <= single <= x.len() wherever this is called.
-    let load = |at: usize| unsafe { T::load(s, x.as_ptr().add(at)) };
     for start in (0..body).step_by(block) {
-        let v = [0, 1, 2, 3].map(|part| load(start + part * S::LANES));
+        let mut v = [top; 4];
         for part in 0..4 {
+            // SAFETY: start + 4 * LANES <= body <= x.len().
+            v[part] = unsafe { T::load(s, x.as_ptr().add(start + part * S::LANES)) };
             low[part] = s.min(v[part], low[part]);
             high[part] = s.max(v[part], high[part]);
         }
@@ -143,7 +143,8 @@ pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
         nan = s.or(nan, odd);
     }
     for start in (body..single).step_by(S::LANES) {
-        let v = load(start);
+        // SAFETY: start + LANES <= single <= x.len().
+        let v = unsafe { T::load(s, x.as_ptr().add(start)) };
         low[0] = s.min(v, low[0]);
         high[0] = s.max(v, high[0]);
         nan = s.or(nan, s.unordered(v, v));

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._estimator import Estimator
+from qcore._models import named_weights
 from qcore._names import matches, matches_any
 from qcore._validation import check_int, check_one_of, float_array
 from qcore.quantization.functions import SCHEMES, quantize
@@ -116,7 +117,7 @@ class Quantizer(Estimator):
         check_one_of(self.scheme, "scheme", SCHEMES)
         check_one_of(self.observer, "observer", ("minmax",))
         check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
-        weights = _named(model)
+        weights = named_weights(model)
         self.bits_ = {
             name: self._bits_of(name) for name, value in weights.items() if self._takes(name, value)
         }
@@ -128,7 +129,7 @@ class Quantizer(Estimator):
     def transform(self, model: Model) -> Model:
         """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
         self._check_fitted("bits_")
-        weights = _named(model)
+        weights = named_weights(model)
         new: dict[str, Any] = {}
         rows = []
         for name, value in weights.items():
@@ -215,21 +216,6 @@ def input_ranges(net: Sequential, X: ArrayLike) -> dict[str, tuple[float, float]
             ranges[layer.name] = (min(low, least), max(high, most))
             value = layer.forward(value)
     return ranges
-
-
-def _named(model: Any) -> dict[str, Any]:
-    if isinstance(model, Mapping):
-        for name, value in model.items():
-            if not isinstance(name, str):
-                raise TypeError(f"model has the name {name!r}; names must be strings")
-            if not hasattr(value, "dtype") and not isinstance(value, QTensor):
-                raise TypeError(f"model[{name!r}] is {type(value).__name__}; it must be an array")
-        return dict(model)
-    if hasattr(model, "named_weights"):
-        weights: dict[str, Any] = model.named_weights()
-        return weights
-    kinds = "a Sequential or a dict of named arrays"
-    raise TypeError(f"model is {type(model).__name__}; it must be {kinds}")
 
 
 def _row(name: str, before: Any, after: Any) -> dict[str, Any]:

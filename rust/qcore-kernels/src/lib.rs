@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`isa`] | which instruction sets this CPU has and which one is in force |
 //! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
+//! | [`prune`] | which weights to keep |
 //! | [`quant`] | quantize, dequantize, ranges |
 //! | [`train`] | the elementwise steps of training, fused |
 //! | [`threads`] | the one pool of this process |
@@ -15,6 +16,7 @@
 
 pub mod error;
 pub mod isa;
+pub mod prune;
 pub mod quant;
 pub mod simd;
 pub mod threads;

@@ -1,0 +1,29 @@
+"""What a model is to the estimators: a network, or a dict of named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["named_weights", "rebuilt"]
+
+
+def named_weights(model: Any) -> dict[str, Any]:
+    """Return the tensors of a network, or of a dict, by name; not copied."""
+    if isinstance(model, Mapping):
+        for name, value in model.items():
+            if not isinstance(name, str):
+                raise TypeError(f"model has the name {name!r}; names must be strings")
+            if not hasattr(value, "ndim") or not hasattr(value, "nbytes"):
+                raise TypeError(f"model[{name!r}] is {type(value).__name__}; it must be an array")
+        return dict(model)
+    if hasattr(model, "named_weights"):
+        weights: dict[str, Any] = model.named_weights()
+        return weights
+    kinds = "a Sequential or a dict of named arrays"
+    raise TypeError(f"model is {type(model).__name__}; it must be {kinds}")
+
+
+def rebuilt(model: Any, weights: dict[str, Any]) -> Any:
+    """Return a model of the same kind with these tensors."""
+    return weights if isinstance(model, Mapping) else model.with_weights(weights)

@@ -2,6 +2,7 @@
 
 from qcore import nn
 from qcore._core import __version__
+from qcore.compression import compress
 from qcore.errors import FormatError
 from qcore.files.checkpoint import load, load_tensors, save
 from qcore.pruning.functions import prune
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "__version__",
     "choose_qparams",
+    "compress",
     "dequantize",
     "fake_quantize",
     "load",

@@ -153,6 +153,12 @@ def test_codes_of_every_width(tmp_path, bits, signed, shape, density, zero, seed
     assert_round_trip(tmp_path / "a", {"q": q})
 
 
+def test_an_axis_counted_from_the_back(tmp_path):
+    q = qc.QTensor.from_parts(np.int8([[1, 2], [3, 4]]), [0.5, 0.25], axis=-1)
+    assert q.axis == 1
+    assert_round_trip(tmp_path / "a", {"q": q})
+
+
 @pytest.mark.parametrize("obj", [np.arange(6).reshape(2, 3), np.float32(2.5), np.zeros((0, 4))])
 def test_a_single_array(tmp_path, obj):
     qc.save(tmp_path / "a", obj)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore.files.dtypes import stored_name
 from qcore.files.sparse_layout import decode_positions, encode_positions
-from qcore.quantization.qparams import code_dtype, scale_shape
+from qcore.quantization.qparams import check_layout, code_dtype, scale_shape
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["PARTS", "Description", "decode_tensor", "encode_tensor", "field"]
@@ -148,8 +148,9 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(_SCHEMES)}")
     if not 1 <= bits <= 16:
         raise ValueError(f"its codes have {bits} bits; 1 to 16 are known")
-    if group_size is not None and group_size < 1:
-        raise ValueError(f"its groups have {group_size} elements")
+    codes = parts[""]
+    shape = _shape(description) if "shape" in description else codes.shape
+    axis, group_size = check_layout(shape, axis, group_size)
     if scheme == "floor" and offset is None:
         raise ValueError("its scheme is floor and it has no offset")
     if scheme != "kmeans" and "scale" not in parts:
@@ -162,14 +163,12 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     if description.get("order") != (_BIT_ORDER if bits < 8 else None):
         order = description.get("order")
         raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
-    codes = parts[""]
     if "at" in description:
         zeros = partial(
             _zero_codes, scheme, axis, group_size, parts.get("zero"), parts.get("levels")
         )
         codes = _decode_sparse(description, parts, zeros, bits, signed)
     elif bits < 8:
-        shape = _shape(description)
         row = shape[-1] if shape else 1
         codes = _unpack(codes, math.prod(shape), row, bits, signed).reshape(shape)
     return QTensor.from_parts(
@@ -281,8 +280,6 @@ def _zero_codes(
         return None
     if axis is None:
         return codes
-    if not 0 <= axis < len(shape):
-        raise ValueError(f"its axis is {axis}, its shape {shape}")
     return codes.reshape([-1 if i == axis else 1 for i in range(len(shape))])
 
 

@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_out, float_array
-from qcore.quantization.qparams import code_dtype, code_range, layout_of, scale_shape
+from qcore.quantization.qparams import (
+    check_layout,
+    code_dtype,
+    code_range,
+    layout_of,
+    scale_shape,
+)
 
 __all__ = ["QTensor", "QuantizationError"]
 
@@ -167,6 +173,7 @@ class QTensor:
         if codes.size and (codes.min() < low or codes.max() > high):
             found = f"{codes.min()} to {codes.max()}"
             raise ValueError(f"values has codes from {found}; they must be {low} to {high}")
+        axis, group_size = check_layout(codes.shape, axis, group_size)
         shape = () if scheme != "affine" else scale_shape(codes.shape, axis, group_size)
         scales = np.array(scale, np.float32, order="C")
         if scales.shape != shape:

@@ -54,11 +54,20 @@ def quantize(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[int, int]: ...
+def quantize_plain(
+    x: object,
+    scale: object,
+    zero_point: object,
+    min: int,  # noqa: A002
+    max: int,  # noqa: A002
+    signed: bool,
+    out: object | None,
+) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int32], int] | None: ...
 def dequantize(
     codes: NDArray[Any],
     scale: NDArray[np.float32],
     zero_point: NDArray[np.int32],
-    out: NDArray[np.float32],
+    out: NDArray[Any],
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> None: ...
@@ -82,7 +91,7 @@ def floor_quantize(
     x: NDArray[Any], scale: float, offset: float, low: int, high: int, out: NDArray[Any]
 ) -> tuple[int, int]: ...
 def floor_dequantize(
-    codes: NDArray[Any], scale: float, offset: float, shift: float, out: NDArray[np.float32]
+    codes: NDArray[Any], scale: float, offset: float, shift: float, out: NDArray[Any]
 ) -> None: ...
 def kmeans(values: NDArray[np.float32], k: int) -> NDArray[np.float32]: ...
 def assign(

@@ -5,63 +5,67 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_int, check_one_of, check_out, nan_error
-from qcore.quantization.qparams import code_dtype, code_range, finite_range
+from qcore._validation import check_int, nan_error
+from qcore.quantization.affine import new_codes
+from qcore.quantization.options import Options
+from qcore.quantization.qparams import code_dtype, code_range
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["quantize"]
+__all__ = ["decode", "quantize"]
 
 
-def quantize(
-    x: NDArray[Any],
-    *,
-    bits: int,
-    signed: bool | None,
-    scale: ArrayLike | None,
-    offset: float | None,
-    reconstruct: str,
-    nan: str,
-    out: NDArray[Any] | None,
-) -> QTensor:
-    """Quantize in the floor form; `qcore.quantize` has checked `x` and documents the rest.
+def quantize(x: NDArray[Any], options: Options) -> QTensor:
+    """Quantize with one step and one offset; what is not given comes from the range.
 
-    Codes count cells from the offset up, so they are unsigned unless `signed` asks otherwise and an
-    offset says where 0 is.
+    Without an offset, code 0 is the least value's: the codes are unsigned, whatever `signed` says.
     """
-    width = check_int(bits, "bits", 2, 16)
-    check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
-    if signed and offset is None:
-        raise ValueError("signed is True, but without an offset code 0 is the least value's")
-    low, high = finite_range(x, None, None, nan)
-    empty = not low <= high
-    start = float(low) if offset is None else float(offset)
-    if offset is None and empty:
-        start = 0.0
-    if scale is None:
-        step = np.float32(0 if empty else (float(high) - start) / 2**width)
-        if not step >= np.finfo(np.float32).tiny:
-            step = np.float32(1.0)
-    else:
-        step = np.float32(np.asarray(scale, np.float64).reshape(()))
-        if not (np.isfinite(step) and step > 0):
-            raise ValueError(f"scale is {step}; it must be finite and above 0")
+    options.refuse("the floor form", "zero_point", "axis", "group_size", "levels", "narrow_range")
+    if options.symmetric:
+        raise ValueError("symmetric is True; the floor form is never symmetric")
+    width = check_int(options.bits, "bits", 2, 16)
+    signed = options.signed and options.offset is not None
+    lows, highs, nans, infinite = _core.ranges(x)
+    if options.nan == "raise" and nans[0]:
+        raise nan_error(x, "x")
+    low, high = (float(lows[0]), float(highs[0])) if lows[0] <= highs[0] else (0.0, 0.0)
+    start = low if options.offset is None else float(options.offset)
     if not np.isfinite(start):
         raise ValueError(f"offset is {start}; it must be finite")
-    start = float(np.float32(start))
-    dtype = code_dtype(width, bool(signed))
-    codes = np.empty(x.shape, dtype) if out is None else check_out(out, dtype, x.shape, x)
-    least, most = code_range(width, bool(signed), False)
-    clipped, nans = _core.floor_quantize(x, float(step), start, least, most, codes)
-    if nans and nan == "raise":
-        raise nan_error(x, "x")
-    if scale is None and offset is None and not empty:
-        # The greatest value closes the last cell; that is not saturation.
-        clipped -= int(np.count_nonzero(x == high))
+    if options.scale is not None:
+        step = np.asarray(options.scale, np.float32)
+        if step.size != 1:
+            raise ValueError(f"scale has shape {step.shape}; the floor form has one step")
+        step = np.array(step.reshape(()))
+        if not (np.isfinite(step) and step > 0):
+            raise ValueError(f"scale is {step}; it must be finite and above 0")
+    else:
+        # Halves, so that no range overflows.
+        step = np.array((high / 2 - start / 2) / 2 ** (width - 1), np.float32)
+        if not (np.isfinite(step) and step >= np.finfo(np.float32).tiny):
+            step = np.array(1.0, np.float32)
+    if x.dtype != np.float64:
+        start = float(np.float32(start))
+    codes = new_codes(options.out, code_dtype(width, signed), x)
+    least, most = code_range(width, signed, False)
+    clipped, _ = _core.floor_quantize(x, float(step), start, least, most, codes)
+    if options.scale is None and options.offset is None:
+        # The greatest value closes the last cell; only infinities lie beyond.
+        clipped = int(infinite[0])
+    zero = np.array(0, np.int32)
+    for part in (step, zero) if options.out is codes else (step, zero, codes):
+        part.setflags(write=False)
     return QTensor._make(
-        codes, np.array(step, np.float32), np.array(0, np.int32), bits=width,
-        signed=bool(signed), scheme="floor", offset=start, reconstruct=reconstruct,
-        clipped=max(clipped, 0),
+        codes, step, zero, bits=width, signed=signed, scheme="floor", offset=start,
+        reconstruct=options.reconstruct, clipped=clipped,
     )  # fmt: skip
+
+
+def decode(q: QTensor, out: NDArray[Any]) -> None:
+    """Write ``(code + shift) * scale + offset``; the shift is 0.5 for the centre of a cell."""
+    assert q.offset is not None
+    shift = 0.5 if q.reconstruct == "centre" else 0.0
+    codes = np.ascontiguousarray(q.values).reshape(q.shape)
+    _core.floor_dequantize(codes, float(q.scale), q.offset, shift, out)

@@ -9,31 +9,25 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of, check_out, float_array, nan_error
-from qcore.quantization import floor, kmeans
+from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
     QParams,
     check_layout,
-    code_dtype,
+    choose_qparams,
     code_range,
-    finite_range,
     layout_of,
-    qparams_from_range,
-    resolve,
-    scale_shape,
 )
+from qcore.quantization.schemes import CHOICES, SCHEMES
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["SCHEMES", "dequantize", "fake_quantize", "quantize"]
-
-#: What codes can stand for. A new scheme is one file and one line here.
-SCHEMES = ("affine", "kmeans")
+__all__ = ["dequantize", "fake_quantize", "quantize"]
 
 
 def quantize(
     x: ArrayLike,
     *,
     bits: int = 8,
-    signed: bool | None = None,
+    signed: bool = True,
     symmetric: bool | None = None,
     narrow_range: bool | None = None,
     axis: int | None = None,
@@ -46,7 +40,11 @@ def quantize(
     scheme: str = "affine",
     levels: int | None = None,
     observer: str = "minmax",
+    scale_dtype: DTypeLike | None = None,
+    algorithm: str | tuple[str, ...] = (),
+    stats: object = None,
     nan: str = "raise",
+    random_state: object = None,
     out: NDArray[Any] | None = None,
 ) -> QTensor:
     """Quantize an array.
@@ -62,8 +60,9 @@ def quantize(
         The values, of any shape and layout. float64 is computed in float64, the rest in float32.
     bits : int, default 8
         Width of a code: 2 to 8, or 16. For k-means it follows from `levels`.
-    signed : bool, optional
-        Two's complement, or codes from 0 on. Default: True; False in the floor form.
+    signed : bool, default True
+        Two's complement, or codes from 0 on. The floor form without an offset counts from the least
+        value, so there codes are unsigned.
     symmetric : bool, optional
         Whether the code of 0 is fixed (0; ``2**(bits - 1)`` for unsigned codes). Default: True,
         unless a zero point is given.
@@ -77,7 +76,7 @@ def quantize(
     scale, zero_point : array_like, optional
         The parameters, where they are known; else the range of the finite values gives them.
     offset : float, optional
-        The real value at which code 0 starts; asks for the floor form. It excludes `zero_point`.
+        The real value at which code 0 of the floor form starts. It excludes `zero_point`.
     rounding : {"half_even", "floor"}
         "floor" asks for the floor form; without `scale` and `offset` these are
         ``(max - min) / 2**bits`` and ``min``.
@@ -89,11 +88,15 @@ def quantize(
         Size of the codebook, 1 to 256.
     observer : {"minmax"}
         How the range is found.
+    scale_dtype : dtype, default float32
+        The type that scales are rounded to.
+    algorithm, stats, random_state
+        For methods that improve on rounding; none is there, so they must be left out.
     nan : {"raise", "zero"}
-        Refuse NaN, or give it the code of 0.
+        Refuse NaN, or treat it as 0.
     out : ndarray, optional
         Filled with the codes, and the result's ``.values``: `x`'s shape, C-contiguous, of the code
-        type, sharing no memory with an input. It becomes read-only.
+        type, sharing no memory with an input.
 
     Returns
     -------
@@ -126,53 +129,44 @@ def quantize(
     >>> int(q.values)
     304
     """
+    if (
+        scale is not None
+        and axis is None
+        and group_size is None
+        and offset is None
+        and rounding == "half_even"
+        and scheme == "affine"
+        and levels is None
+        and observer == "minmax"
+        and nan == "raise"
+        and reconstruct == "centre"
+        and algorithm == ()
+        and stats is None
+        and scale_dtype is None
+    ):
+        q = _quantize_plain(x, bits, signed, symmetric, narrow_range, scale, zero_point, out)
+        if q is not None:
+            return q
     array = float_array(x, "x")
-    check_one_of(scheme, "scheme", SCHEMES)
+    check_one_of(scheme, "scheme", CHOICES)
     check_one_of(rounding, "rounding", ("half_even", "floor"))
+    check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
     check_one_of(observer, "observer", ("minmax",))
     check_one_of(nan, "nan", ("raise", "zero"))
+    if scale_dtype is not None and np.dtype(scale_dtype) != np.float32:
+        raise ValueError(f"scale_dtype is {np.dtype(scale_dtype)}; it must be float32")
+    if algorithm not in ((), "", None):
+        raise ValueError(f"algorithm is {algorithm!r}; it must be ()")
+    if stats is not None:
+        raise ValueError("stats is given; no algorithm uses it, so it must be None")
+    if offset is not None and rounding != "floor":
+        raise ValueError(f"offset is {offset}; it needs rounding='floor'")
     axis, group_size = check_layout(array.shape, axis, group_size)
-    if scheme == "kmeans":
-        _refuse(scheme, scale=scale, zero_point=zero_point, offset=offset, group_size=group_size)
-        return kmeans.quantize(array, levels=levels, axis=axis, nan=nan, out=out)
-    if levels is not None:
-        raise ValueError(f"levels is {levels}; only scheme='kmeans' has levels")
-    if rounding == "floor" or offset is not None:
-        _refuse("floor", zero_point=zero_point, axis=axis, group_size=group_size)
-        return floor.quantize(
-            array, bits=bits, signed=signed, scale=scale, offset=offset,
-            reconstruct=reconstruct, nan=nan, out=out,
-        )  # fmt: skip
-    signed = True if signed is None else bool(signed)
-    given = scale is not None or zero_point is not None
-    width, symmetric, narrow = resolve(
-        bits, signed, symmetric, narrow_range, given=given, has_zero_point=zero_point is not None
-    )
-    if scale is None:
-        low, high = finite_range(array, axis, group_size, nan)
-        found = qparams_from_range(
-            low, high, bits=width, signed=signed, symmetric=symmetric, narrow_range=narrow
-        )
-        scales, zeros = found.scale, found.zero_point
-    else:
-        shape = scale_shape(array.shape, axis, group_size)
-        scales = _check_scale(scale, shape)
-        zeros = np.full(shape, 0 if signed or not symmetric else 2 ** (width - 1), np.int32)
-    if zero_point is not None:
-        zeros = _check_zero_point(zero_point, scales.shape, width, signed)
-    dtype = code_dtype(width, signed)
-    codes = _codes(out, dtype, array)
-    low_code, high_code = code_range(width, signed, narrow)
-    clipped, nans = _core.quantize(
-        array, scales, zeros, low_code, high_code, codes,
-        **layout_of(array.shape, axis, group_size),
+    options = Options(
+        bits, bool(signed), symmetric, narrow_range, axis, group_size, scale, zero_point, offset,
+        reconstruct, levels, nan, out,
     )  # fmt: skip
-    if nans and nan == "raise":
-        raise nan_error(array, "x")
-    return QTensor._make(
-        codes, scales, zeros, axis=axis, group_size=group_size, bits=width, signed=signed,
-        narrow_range=narrow, clipped=clipped,
-    )  # fmt: skip
+    return SCHEMES["floor" if rounding == "floor" else scheme].quantize(array, options)
 
 
 def dequantize(
@@ -214,20 +208,31 @@ def fake_quantize(
     narrow_range: bool | None = None,
     axis: int | None = None,
     group_size: int | None = None,
+    nan: str = "raise",
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return what an array decodes to after quantization, without keeping the codes.
 
     Parameters
     ----------
     x : array_like of float16, float32 or float64
-        The values; computed in float32. NaN stays NaN.
+        The values; computed in float32.
     params : QParams, optional
         The parameters. Default: chosen from `x` with the remaining options, as by
         `choose_qparams`.
+    nan : {"raise", "zero"}
+        Refuse NaN, or treat it as 0.
+    out : ndarray of float32, optional
+        Filled and returned: of `x`'s shape, sharing no memory with it.
 
     Returns
     -------
     ndarray of float32
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `choose_qparams` and `quantize`.
 
     References
     ----------
@@ -240,59 +245,57 @@ def fake_quantize(
     >>> qc.fake_quantize(np.array([0.1, 1.0], np.float32), bits=4)
     array([0.14285715, 1.        ], dtype=float32)
     """
-    array = np.ascontiguousarray(float_array(x, "x"), np.float32)
+    array = float_array(x, "x")
+    check_one_of(nan, "nan", ("raise", "zero"))
+    if array.dtype != np.float32:
+        array = array.astype(np.float32)
+    nans = np.isnan(array)
+    if nans.any():
+        if nan == "raise":
+            raise nan_error(array, "x")
+        array = np.where(nans, np.float32(0.0), array)
     if params is None:
-        width, symmetric, narrow = resolve(bits, signed, symmetric, narrow_range)
-        axis, group_size = check_layout(array.shape, axis, group_size)
-        low, high = finite_range(array, axis, group_size, "zero")
-        params = qparams_from_range(
-            low, high, bits=width, signed=signed, symmetric=symmetric, narrow_range=narrow,
+        params = choose_qparams(
+            array, bits=bits, signed=signed, symmetric=symmetric, narrow_range=narrow_range,
             axis=axis, group_size=group_size,
         )  # fmt: skip
-    result = np.empty_like(array)
+    if out is None:
+        out = np.empty(array.shape, np.float32)
+    else:
+        check_out(out, np.float32, array.shape, array)
+    result = out if out.flags.c_contiguous else np.empty(array.shape, np.float32)
     layout = layout_of(array.shape, params.axis, params.group_size)
     _core.fake_quantize(
         array, params.scale, params.zero_point, params.qmin, params.qmax, result, None, **layout
     )
-    return result
-
-
-def _refuse(form: str, **options: object) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise ValueError(f"{name} is given, but the {form} form has none")
-
-
-def _check_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    scales = np.array(scale, np.float32, order="C")
-    if scales.shape != shape:
-        raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
-    bad = ~(np.isfinite(scales) & (scales > 0))
-    if bad.any():
-        raise ValueError(
-            f"scale has the value {scales[bad].flat[0]}; it must be finite and above 0"
-        )
-    return scales
-
-
-def _check_zero_point(
-    zero_point: ArrayLike, shape: tuple[int, ...], bits: int, signed: bool
-) -> NDArray[np.int32]:
-    zeros = np.asarray(zero_point)
-    if zeros.dtype.kind not in "iu":
-        raise TypeError(f"zero_point has dtype {zeros.dtype}; it must be an integer")
-    if zeros.shape not in (shape, ()):
-        raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
-    low, high = code_range(bits, signed, False)
-    if zeros.size and (zeros.min() < low or zeros.max() > high):
-        raise ValueError(f"zero_point has a value outside {low} to {high}")
-    return np.array(np.broadcast_to(zeros, shape), np.int32, order="C")
-
-
-def _codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
-    if out is None:
-        return np.empty(x.shape, dtype)
-    check_out(out, dtype, x.shape, x)
-    if not out.flags.c_contiguous:
-        raise ValueError("out is not C-contiguous")
+    if result is not out:
+        out[...] = result
     return out
+
+
+def _quantize_plain(
+    x: object,
+    bits: int,
+    signed: bool,
+    symmetric: bool | None,
+    narrow_range: bool | None,
+    scale: object,
+    zero_point: object,
+    out: object,
+) -> QTensor | None:
+    """Quantize the plain case in one call below: a float32 array, one scale that is given.
+
+    None where anything is out of the ordinary: the long way tells what, or takes it.
+    """
+    if bits.__class__ is not int or not 2 <= bits <= 8:
+        return None
+    low, high = code_range(bits, signed, bool(narrow_range))
+    if zero_point is None:
+        zero_point = 0 if signed or symmetric is False else 1 << (bits - 1)
+    found = _core.quantize_plain(x, scale, zero_point, low, high, bool(signed), out)
+    if found is None:
+        return None
+    codes, scales, zeros, clipped = found
+    return QTensor._make(
+        codes, scales, zeros, None, None, bits, bool(signed), bool(narrow_range), clipped=clipped
+    )

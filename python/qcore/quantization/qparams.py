@@ -24,6 +24,10 @@ from qcore._validation import check_axis, check_int, check_one_of, float_array, 
 __all__ = ["QParams", "choose_qparams", "code_dtype", "code_range", "layout_of"]
 
 
+#: The least float32 that is not subnormal.
+_TINY = np.finfo(np.float32).tiny
+
+
 def code_dtype(bits: int, signed: bool) -> np.dtype[Any]:
     """Return the integer type that holds codes of that many bits, unpacked."""
     if bits <= 8:
@@ -167,24 +171,33 @@ def qparams_from_range(
     """Return the parameters for values from `low` to `high`, of any shape.
 
     A range whose scale would be 0, subnormal or not finite gets scale 1: its values are all (next
-    to) zero. `low` above `high` is an empty range.
+    to) zero. `low` above `high` is an empty range. float32 arithmetic for float32 ranges, float64
+    for the rest, as ONNX DynamicQuantizeLinear.
     """
-    least = np.minimum(np.asarray(low, np.float64), 0.0)
-    most = np.maximum(np.asarray(high, np.float64), 0.0)
+    low, high = np.asarray(low), np.asarray(high)
+    least = np.minimum(low, 0.0)
+    most = np.maximum(high, 0.0)
+    real = np.float32 if least.dtype == most.dtype == np.float32 else np.float64
     qmin, qmax = code_range(bits, signed, narrow_range)
-    if symmetric:
-        absmax = np.maximum(-least, most)
-        scale = (absmax / ((qmax - qmin) / 2)).astype(np.float32)
-    else:
-        scale = ((most - least) / (qmax - qmin)).astype(np.float32)
-    usable = (scale >= np.finfo(np.float32).tiny) & np.isfinite(scale)
-    scale = np.where(usable, scale, np.float32(1.0)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        if symmetric:
+            scale = (np.maximum(-least, most) / real((qmax - qmin) / 2)).astype(np.float32)
+        else:
+            span = most - least
+            scale = (span / real(qmax - qmin)).astype(np.float32)
+            if not np.isfinite(span).all():  # the sum of two huge numbers
+                wide = most / (qmax - qmin) - least / (qmax - qmin)
+                scale = np.where(np.isfinite(span), scale, wide).astype(np.float32)
+    usable = (scale >= _TINY) & np.isfinite(scale)
+    if not usable.all():
+        scale = np.where(usable, scale, np.float32(1.0)).astype(np.float32)
     if symmetric:
         zero = np.full(scale.shape, 0 if signed else 2 ** (bits - 1), np.int32)
     else:
-        exact = qmin - least / scale.astype(np.float64)
+        exact = real(qmin) - least / scale.astype(real)
         zero = np.clip(np.rint(exact), qmin, qmax).astype(np.int32)
         zero = np.where(usable, zero, np.int32(max(qmin, 0))).astype(np.int32)
+    scale, zero = np.asarray(scale), np.asarray(zero)
     return QParams(scale, zero, bits, signed, symmetric, narrow_range, axis, group_size)
 
 
@@ -286,4 +299,19 @@ def finite_range(
     low, high, nans, _ = _core.ranges(x, **layout_of(x.shape, axis, group_size))
     if nan == "raise" and nans.any():
         raise nan_error(x, "x")
-    return low.reshape(shape), high.reshape(shape)
+    real = np.float64 if x.dtype == np.float64 else np.float32
+    return low.astype(real).reshape(shape), high.astype(real).reshape(shape)
+
+
+def scale_for_zero_point(
+    low: NDArray[Any], high: NDArray[Any], zero_point: NDArray[np.int32], qmin: int, qmax: int
+) -> NDArray[np.float32]:
+    """Return the least scales with which values from `low` to `high` have codes."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = np.minimum(low.astype(np.float64), 0.0) / (qmin - zero_point)
+        above = np.maximum(high.astype(np.float64), 0.0) / (qmax - zero_point)
+    # A zero point at the end of the codes leaves no code for that side: all of it saturates.
+    sides = (np.where(np.isfinite(side), side, 0.0) for side in (below, above))
+    scale = np.maximum(*sides).astype(np.float32)
+    usable = (scale >= _TINY) & np.isfinite(scale)
+    return np.asarray(np.where(usable, scale, np.float32(1.0)), np.float32)

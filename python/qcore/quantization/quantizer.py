@@ -12,8 +12,9 @@ from qcore._estimator import Estimator
 from qcore._models import named_weights
 from qcore._names import matches, matches_any
 from qcore._validation import check_int, check_one_of, float_array
-from qcore.quantization.functions import SCHEMES, quantize
+from qcore.quantization.functions import quantize
 from qcore.quantization.qparams import QParams, qparams_from_range
+from qcore.quantization.schemes import CHOICES
 from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
@@ -114,7 +115,7 @@ class Quantizer(Estimator):
         Quantizer
             Itself.
         """
-        check_one_of(self.scheme, "scheme", SCHEMES)
+        check_one_of(self.scheme, "scheme", CHOICES)
         check_one_of(self.observer, "observer", ("minmax",))
         check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
         weights = named_weights(model)

@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_out, float_array
-from qcore.quantization.qparams import (
-    check_layout,
-    code_dtype,
-    code_range,
-    layout_of,
-    scale_shape,
-)
+from qcore._validation import check_one_of, check_out, float_array
+from qcore.quantization.qparams import check_layout, code_dtype, code_range, scale_shape
 
 __all__ = ["QTensor", "QuantizationError"]
 
@@ -40,6 +34,20 @@ class QuantizationError(NamedTuple):
     max_abs: float
 
 
+def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return the type to decode to, if it is one."""
+    kind: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
+    if kind.type not in (np.float16, np.float32, np.float64):
+        raise TypeError(f"dtype is {kind}; it must be float16, float32 or float64")
+    return kind
+
+
+#: How the codes of each scheme decode into an array; `qcore.quantization.schemes` fills it.
+DECODERS: dict[str, Callable[[QTensor, NDArray[Any]], None]] = {}
+
+_new = object.__new__
+
+
 class QTensor:
     """An immutable quantized tensor.
 
@@ -48,7 +56,8 @@ class QTensor:
     Attributes
     ----------
     values : ndarray
-        The codes, unpacked, in the tensor's shape; read-only int8, uint8, int16 or uint16.
+        The codes, unpacked, in the tensor's shape: int8, uint8, int16 or uint16. Read-only, but for
+        a buffer that came as ``out=``, which stays its owner's.
     scale : ndarray of float32
         Steps: 0-d for a tensor, 1-d for an axis, ``shape[:-1] + (groups,)`` for groups.
     zero_point : ndarray of int32
@@ -77,64 +86,142 @@ class QTensor:
     """
 
     __slots__ = (
+        "_axis",
+        "_bits",
         "_cache",
-        "axis",
-        "bits",
-        "clipped",
-        "group_size",
-        "levels",
-        "narrow_range",
-        "offset",
-        "reconstruct",
-        "scale",
-        "scheme",
-        "signed",
-        "values",
-        "zero_point",
+        "_clipped",
+        "_group_size",
+        "_levels",
+        "_narrow_range",
+        "_offset",
+        "_reconstruct",
+        "_scale",
+        "_scheme",
+        "_signed",
+        "_values",
+        "_zero_point",
     )
 
-    values: NDArray[Any]
-    scale: NDArray[np.float32]
-    zero_point: NDArray[np.int32]
-    axis: int | None
-    group_size: int | None
-    bits: int
-    signed: bool
-    narrow_range: bool
-    scheme: str
-    offset: float | None
-    levels: NDArray[np.float32] | None
-    reconstruct: str
-    clipped: int
-    _cache: dict[str, Any]
+    _values: NDArray[Any]
+    _scale: NDArray[np.float32]
+    _zero_point: NDArray[np.int32]
+    _axis: int | None
+    _group_size: int | None
+    _bits: int
+    _signed: bool
+    _narrow_range: bool
+    _scheme: str
+    _offset: float | None
+    _levels: NDArray[np.float32] | None
+    _reconstruct: str
+    _clipped: int
+    _cache: dict[str, Any] | None
 
     def __init__(self) -> None:
         raise TypeError("a QTensor is made by qcore.quantize or QTensor.from_parts")
 
-    @classmethod
+    @staticmethod
     def _make(
-        cls, values: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], **rest: Any
+        values: NDArray[Any],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.int32],
+        axis: int | None = None,
+        group_size: int | None = None,
+        bits: int = 8,
+        signed: bool = True,
+        narrow_range: bool = False,
+        scheme: str = "affine",
+        offset: float | None = None,
+        levels: NDArray[np.float32] | None = None,
+        reconstruct: str = "centre",
+        clipped: int = 0,
     ) -> QTensor:
-        """Build one from parts that are known to fit; the arrays become read-only."""
-        self = object.__new__(cls)
-        put = object.__setattr__
-        for array in (values, scale, zero):
-            array.flags.writeable = False
-        put(self, "values", values)
-        put(self, "scale", scale)
-        put(self, "zero_point", zero)
-        for name, value in _DEFAULTS.items():
-            put(self, name, rest.get(name, value))
-        if self.levels is not None:
-            self.levels.flags.writeable = False
-        put(self, "_cache", {})
+        """Build one from parts that are known to fit, and that nobody else will write to.
+
+        Plain assignments to slots: a tensor must cost next to nothing to build.
+        """
+        self = _new(QTensor)
+        self._values = values
+        self._scale = scale
+        self._zero_point = zero_point
+        self._axis = axis
+        self._group_size = group_size
+        self._bits = bits
+        self._signed = signed
+        self._narrow_range = narrow_range
+        self._scheme = scheme
+        self._offset = offset
+        self._levels = levels
+        self._reconstruct = reconstruct
+        self._clipped = clipped
+        self._cache = None
         return self
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a QTensor is immutable; {name} cannot be set")
+    # parts -------------------------------------------------------------------------------------
+    @property
+    def values(self) -> NDArray[Any]:
+        """The codes, unpacked, in the tensor's shape."""
+        return self._values
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a QTensor is immutable; {name} cannot be deleted")
+    @property
+    def scale(self) -> NDArray[np.float32]:
+        """The steps."""
+        return self._scale
+
+    @property
+    def zero_point(self) -> NDArray[np.int32]:
+        """The codes of 0."""
+        return self._zero_point
+
+    @property
+    def offset(self) -> float | None:
+        """The real value at which code 0 of the floor form starts."""
+        return self._offset
+
+    @property
+    def levels(self) -> NDArray[np.float32] | None:
+        """The codebook."""
+        return self._levels
+
+    @property
+    def axis(self) -> int | None:
+        """The axis whose indices have a scale, or a codebook, each."""
+        return self._axis
+
+    @property
+    def group_size(self) -> int | None:
+        """How many elements of the last axis share a scale."""
+        return self._group_size
+
+    @property
+    def bits(self) -> int:
+        """Width of a code."""
+        return self._bits
+
+    @property
+    def signed(self) -> bool:
+        """Whether codes are in two's complement."""
+        return self._signed
+
+    @property
+    def narrow_range(self) -> bool:
+        """Whether the least code is left out."""
+        return self._narrow_range
+
+    @property
+    def scheme(self) -> str:
+        """What codes stand for."""
+        return self._scheme
+
+    @property
+    def reconstruct(self) -> str:
+        """What a code of the floor form decodes to: the "centre" of its cell, or its "edge"."""
+        return self._reconstruct
+
+    @property
+    def clipped(self) -> int:
+        """How many values saturated when the tensor was made."""
+        return self._clipped
 
     @classmethod
     def from_parts(
@@ -163,6 +250,8 @@ class QTensor:
         ValueError
             If shapes, codes, scales or zero points do not fit; names the part.
         """
+        check_one_of(scheme, "scheme", DECODERS)
+        check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
         codes = np.array(values, order="C")
         if signed is None:
             signed = codes.dtype.kind == "i"
@@ -174,6 +263,8 @@ class QTensor:
             found = f"{codes.min()} to {codes.max()}"
             raise ValueError(f"values has codes from {found}; they must be {low} to {high}")
         axis, group_size = check_layout(codes.shape, axis, group_size)
+        if scheme == "floor" and (offset is None or not math.isfinite(offset)):
+            raise ValueError(f"offset is {offset}; the floor form needs a finite one")
         shape = () if scheme != "affine" else scale_shape(codes.shape, axis, group_size)
         scales = np.array(scale, np.float32, order="C")
         if scales.shape != shape:
@@ -190,12 +281,17 @@ class QTensor:
         if scheme == "kmeans":
             if book is None or book.ndim != (1 if axis is None else 2):
                 raise ValueError("levels must be (levels,), or (channels, levels) with an axis")
+            if not np.isfinite(book).all():
+                raise ValueError("levels has a value that is not finite")
             if codes.size and int(codes.max()) >= book.shape[-1]:
                 raise ValueError(
                     f"values has code {codes.max()}; there are {book.shape[-1]} levels"
                 )
             if axis is not None and book.shape[0] != codes.shape[axis]:
                 raise ValueError(f"levels has {book.shape[0]} rows; axis has {codes.shape[axis]}")
+        for part in (codes, scales, zeros, book):
+            if part is not None:
+                part.setflags(write=False)
         return cls._make(
             codes, scales, zeros, axis=axis, group_size=group_size, bits=int(bits),
             signed=bool(signed), narrow_range=bool(narrow_range), scheme=scheme, offset=offset,
@@ -229,8 +325,9 @@ class QTensor:
                 "a tensor with groups has no transpose: groups run along the last axis"
             )
         axis = None if self.axis is None else self.ndim - 1 - self.axis
-        rest = {name: getattr(self, name) for name in _DEFAULTS}
+        rest = {name: getattr(self, name) for name in _REST}
         values = np.ascontiguousarray(self.values.T)
+        values.setflags(write=False)
         return QTensor._make(values, self.scale, self.zero_point, **(rest | {"axis": axis}))
 
     # bytes -------------------------------------------------------------------------------------
@@ -268,37 +365,27 @@ class QTensor:
         self, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Decode; see `qcore.dequantize`."""
-        if out is not None:
-            kind = np.dtype(np.float32 if dtype is None else dtype)
-            check_out(out, kind, self.shape, self.values, self.scale)
-        direct = out is not None and out.dtype == np.float32 and out.flags.c_contiguous
-        real = out if direct and out is not None else np.empty(self.shape, np.float32)
-        if self.scheme == "kmeans":
-            assert self.levels is not None
-            if self.axis is None:
-                np.take(self.levels, self.values, out=real)
-            else:
-                codes = np.moveaxis(self.values, self.axis, 0)
-                flat = codes.reshape(len(codes), -1).astype(np.intp)
-                found = np.take_along_axis(self.levels, flat, axis=1)
-                real[...] = np.moveaxis(found.reshape(codes.shape), 0, self.axis)
-        elif self.scheme == "floor":
-            shift = 0.5 if self.reconstruct == "centre" else 0.0
-            assert self.offset is not None
-            _core.floor_dequantize(self.values, float(self.scale), self.offset, shift, real)
-        else:
-            layout = layout_of(self.shape, self.axis, self.group_size)
-            _core.dequantize(self.values, self.scale, self.zero_point, real, **layout)
         if out is None:
-            return real if dtype is None else real.astype(dtype, copy=False)
-        if out is not real:
-            out[...] = real
+            real = np.empty(self._values.shape, np.float32 if dtype is None else _float_type(dtype))
+            DECODERS[self._scheme](self, real)
+            return real
+        if dtype is not None or out.__class__ is not np.ndarray or not out.flags.carray:
+            kind = np.dtype(np.float32) if dtype is None else _float_type(dtype)
+            check_out(out, kind, self._values.shape, self._values)
+            if not out.flags.carray:
+                out[...] = self.dequantize(dtype=kind)
+                return out
+        else:
+            check_out(out, np.float32, self._values.shape, self._values)
+        DECODERS[self._scheme](self, out)
         return out
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("a QTensor has to be decoded: it has no array without a copy")
-        return self.dequantize(dtype=dtype)
+        if dtype is None or np.dtype(dtype).type in (np.float16, np.float64):
+            return self.dequantize(dtype=dtype)
+        return self.dequantize().astype(dtype, copy=False)
 
     def error(self, x: ArrayLike) -> QuantizationError:
         """Compare with the values that were quantized.
@@ -334,6 +421,8 @@ class QTensor:
     def _cached(self, name: str, make: Callable[[], Any]) -> Any:
         """Return what `make` made at the first call: tensors do not change."""
         cache = self._cache
+        if cache is None:
+            cache = self._cache = {}
         if name not in cache:
             cache[name] = make()
         return cache[name]
@@ -350,7 +439,7 @@ class QTensor:
         )
         rest = all(
             getattr(self, name) == getattr(other, name)
-            for name in _DEFAULTS
+            for name in _REST
             if name not in ("levels", "clipped")
         )
         return arrays and books and rest and self.values.dtype == other.values.dtype
@@ -358,7 +447,7 @@ class QTensor:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rest = {name: getattr(self, name) for name in _DEFAULTS}
+        rest = {name: getattr(self, name) for name in _REST}
         return _rebuild, (self.values, self.scale, self.zero_point, rest)
 
     def __repr__(self) -> str:
@@ -373,21 +462,25 @@ class QTensor:
         return f"QTensor({self.shape}, {kind}, {self.nbytes} bytes)"
 
 
-_DEFAULTS: dict[str, Any] = {
-    "axis": None,
-    "group_size": None,
-    "bits": 8,
-    "signed": True,
-    "narrow_range": False,
-    "scheme": "affine",
-    "offset": None,
-    "levels": None,
-    "reconstruct": "centre",
-    "clipped": 0,
-}
+#: The parts but values, scale and zero_point.
+_REST = (
+    "axis",
+    "group_size",
+    "bits",
+    "signed",
+    "narrow_range",
+    "scheme",
+    "offset",
+    "levels",
+    "reconstruct",
+    "clipped",
+)
 
 
 def _rebuild(
     values: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any], rest: dict[str, Any]
 ) -> QTensor:
+    for part in (values, scale, zero_point, rest["levels"]):
+        if part is not None:
+            part.setflags(write=False)
     return QTensor._make(values, scale, zero_point, **rest)

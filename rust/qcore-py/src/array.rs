@@ -4,7 +4,7 @@
 //! refused here, not misread. Borrows go through rust-numpy's run-time checks, so an array cannot be
 //! read and written at once.
 
-use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn};
+use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -13,7 +13,11 @@ pub(crate) fn slice<'a, T: Element>(
     array: &'a PyReadonlyArrayDyn<'_, T>,
     name: &str,
 ) -> PyResult<&'a [T]> {
-    array.as_slice().map_err(|_| PyValueError::new_err(format!("{name} is not C-contiguous")))
+    // as_slice takes Fortran's order too.
+    match array.as_slice() {
+        Ok(slice) if array.is_c_contiguous() => Ok(slice),
+        _ => Err(PyValueError::new_err(format!("{name} is not C-contiguous"))),
+    }
 }
 
 /// The elements of a writable C-contiguous array.
@@ -21,6 +25,9 @@ pub(crate) fn slice_mut<'a, T: Element>(
     array: &'a mut PyReadwriteArrayDyn<'_, T>,
     name: &str,
 ) -> PyResult<&'a mut [T]> {
+    if !array.is_c_contiguous() {
+        return Err(PyValueError::new_err(format!("{name} is not C-contiguous")));
+    }
     array.as_slice_mut().map_err(|_| PyValueError::new_err(format!("{name} is not C-contiguous")))
 }
 

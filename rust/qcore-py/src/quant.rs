@@ -1,9 +1,12 @@
 //! Bindings of the `quant` room.
 
 use half::f16;
-use numpy::{PyArray1, PyReadonlyArrayDyn};
+use numpy::{
+    Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
-use qcore_kernels::quant::{self, Layout, Params};
+use qcore_kernels::quant::{self, Code, Layout, Params};
 
 use crate::array::{slice, slice_mut, with_readonly, with_writable, writable};
 use crate::error::to_py;
@@ -47,7 +50,107 @@ fn quantize(
     })
 }
 
-/// Decodes `codes` into the float32 array `out`.
+/// The plain case of `quantize` with as little as can be between the caller and the kernel: float32,
+/// codes of at most 8 bits, one scale that is given. Returns codes, scale, zero point and how many
+/// values saturated; None where anything is out of the ordinary, for the long way to take or refuse.
+#[pyfunction]
+#[allow(clippy::type_complexity, reason = "a tuple of the parts of a tensor")]
+fn quantize_plain<'py>(
+    py: Python<'py>,
+    x: &Bound<'py, PyAny>,
+    scale: &Bound<'py, PyAny>,
+    zero_point: &Bound<'py, PyAny>,
+    min: i32,
+    max: i32,
+    signed: bool,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<(Bound<'py, PyAny>, Scalar<'py, f32>, Scalar<'py, i32>, usize)>> {
+    let Some(scale) = one_scale(scale) else { return Ok(None) };
+    let Ok(zero) = zero_point.extract::<i32>() else { return Ok(None) };
+    if !(min..=max).contains(&zero) {
+        return Ok(None);
+    }
+    let Ok(x) = x.cast::<PyArrayDyn<f32>>() else { return Ok(None) };
+    let (scales, zeros) = ([scale], [zero]);
+    let params = Params { layout: Layout::Tensor, scale: &scales, zero_point: &zeros, min, max };
+    let found =
+        if signed { plain::<i8>(py, x, params, out)? } else { plain::<u8>(py, x, params, out)? };
+    let Some((codes, clipped)) = found else { return Ok(None) };
+    Ok(Some((codes, constant(py, scale), constant(py, zero), clipped)))
+}
+
+type Scalar<'py, T> = Bound<'py, PyArray0<T>>;
+
+/// A scale that is a number, or a float32 array of no dimensions, and fit to divide by.
+fn one_scale(scale: &Bound<'_, PyAny>) -> Option<f32> {
+    let value = if let Ok(array) = scale.cast::<PyArrayDyn<f32>>() {
+        let view = array.try_readonly().ok()?;
+        if view.ndim() > 0 {
+            return None;
+        }
+        *view.as_slice().ok()?.first()?
+    } else if scale.cast::<PyUntypedArray>().is_ok() {
+        return None;
+    } else {
+        scale.extract::<f64>().ok()? as f32
+    };
+    (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// A read-only array of no dimensions.
+fn constant<T: Element>(py: Python<'_>, value: T) -> Scalar<'_, T> {
+    let array = PyArray0::zeros(py, [], false);
+    let mut view = array.readwrite();
+    if let Some(only) = view.get_mut([]) {
+        *only = value;
+    }
+    view.make_nonwriteable();
+    array
+}
+
+/// Quantizes into `out`, or into a new read-only array where it is None.
+fn plain<'py, C: Code + Element>(
+    py: Python<'py>,
+    x: &Bound<'py, PyArrayDyn<f32>>,
+    params: Params<'_>,
+    out: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<(Bound<'py, PyAny>, usize)>> {
+    let codes = match out {
+        None => PyArrayDyn::<C>::zeros(py, x.shape(), false),
+        Some(out) => match out.cast::<PyArrayDyn<C>>() {
+            Ok(out) if out.shape() == x.shape() => out.clone(),
+            _ => return Ok(None),
+        },
+    };
+    if !x.is_c_contiguous() || !codes.is_c_contiguous() {
+        return Ok(None);
+    }
+    let (Ok(view), Ok(mut target)) = (x.try_readonly(), codes.try_readwrite()) else {
+        return Ok(None);
+    };
+    let (Ok(from), Ok(into)) = (view.as_slice(), target.as_slice_mut()) else { return Ok(None) };
+    let (read, written) = (from.as_ptr_range(), into.as_ptr_range());
+    let apart = read.end.addr() <= written.start.addr() || written.end.addr() <= read.start.addr();
+    if !apart || !from.as_ptr().is_aligned() {
+        return Ok(None);
+    }
+    // Letting the GIL go and taking it again costs as much as a thousand elements.
+    let counts = if from.len() < 1 << 14 {
+        quant::quantize(from, params, into)
+    } else {
+        py.detach(|| quant::quantize(from, params, into))
+    }
+    .map_err(to_py)?;
+    if counts.nan > 0 {
+        return Ok(None);
+    }
+    if out.is_none() {
+        target.make_nonwriteable();
+    }
+    Ok(Some((codes.into_any(), counts.clipped)))
+}
+
+/// Decodes `codes` into the float array `out`.
 #[pyfunction]
 #[pyo3(signature = (codes, scale, zero_point, out, axis=None, groups=None))]
 fn dequantize(
@@ -63,11 +166,12 @@ fn dequantize(
     let zero_point = slice(&zero_point, "zero_point")?;
     // The range plays no part in decoding.
     let params = Params { layout: layout(axis, groups), scale, zero_point, min: 0, max: 0 };
-    let mut out = writable::<f32>(out, "out")?;
-    let out = slice_mut(&mut out, "out")?;
     with_readonly!(codes, "codes", [i8, u8, i16, u16], |codes| {
         let codes = slice(&codes, "codes")?;
-        py.detach(|| quant::dequantize(codes, params, out)).map_err(to_py)
+        with_writable!(out, "out", [f32, f64, f16], |out| {
+            let out = slice_mut(&mut out, "out")?;
+            py.detach(|| quant::dequantize(codes, params, out)).map_err(to_py)
+        })
     })
 }
 
@@ -149,7 +253,7 @@ fn floor_quantize(
     })
 }
 
-/// Decodes the floor form, `(code + shift) * scale + offset`, into the float32 array `out`.
+/// Decodes the floor form, `(code + shift) * scale + offset`, into the float array `out`.
 #[pyfunction]
 fn floor_dequantize(
     py: Python<'_>,
@@ -159,11 +263,12 @@ fn floor_dequantize(
     shift: f64,
     out: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let mut out = writable::<f32>(out, "out")?;
-    let out = slice_mut(&mut out, "out")?;
     with_readonly!(codes, "codes", [i8, u8, i16, u16], |codes| {
         let codes = slice(&codes, "codes")?;
-        py.detach(|| quant::floor_dequantize(codes, scale, offset, shift, out)).map_err(to_py)
+        with_writable!(out, "out", [f32, f64, f16], |out| {
+            let out = slice_mut(&mut out, "out")?;
+            py.detach(|| quant::floor_dequantize(codes, scale, offset, shift, out)).map_err(to_py)
+        })
     })
 }
 
@@ -230,6 +335,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmeans, module)?)?;
     module.add_function(wrap_pyfunction!(pack_bits, module)?)?;
     module.add_function(wrap_pyfunction!(quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize_plain, module)?)?;
     module.add_function(wrap_pyfunction!(ranges, module)?)?;
     module.add_function(wrap_pyfunction!(unpack_bits, module)?)
 }

@@ -1,15 +1,19 @@
-//! One-dimensional k-means: Lloyd's iterations over sorted values with prefix sums.
+//! One-dimensional k-means: the best cells by dynamic programming, then Lloyd's iterations.
 //!
-//! A step costs `k` binary searches, whatever the number of values. The start is not random: the
-//! better of levels spread evenly over the range and over the values' order, so the result is a
-//! function of the values alone.
+//! In one dimension the best cells are intervals of the sorted values, so the best `k` follow from
+//! the best `k - 1` of every prefix; prefix sums give the cost of an interval at once, and the cuts
+//! move right with the prefix, so each is sought only between its neighbours'. Up to [`POINTS`]
+//! values that is exact; more are first put together in as many equal parts, and the result is
+//! refined on all values. Nothing is random and nothing depends on threads.
 
 use crate::error::{KernelError, Result};
 
 /// The `k` levels that k-means finds for `values`, ascending. Where `values` contain a zero, one
 /// level is exactly zero, so that pruned weights stay pruned. Values must be finite.
 ///
-/// Lloyd, *Least squares quantization in PCM*, IEEE Trans. Inf. Theory 28(2), 1982.
+/// Wang and Song, *Ckmeans.1d.dp: Optimal k-means Clustering in One Dimension by Dynamic Programming*,
+/// The R Journal 3(2), 2011. Lloyd, *Least squares quantization in PCM*, IEEE Trans. Inf. Theory
+/// 28(2), 1982.
 #[must_use]
 pub fn kmeans(values: &[f32], k: usize) -> Vec<f32> {
     let mut sorted = values.to_vec();
@@ -18,15 +22,8 @@ pub fn kmeans(values: &[f32], k: usize) -> Vec<f32> {
         return vec![0.0; k];
     }
     let sorted = Sorted::new(sorted);
-    let starts = [sorted.even_levels(k), sorted.quantile_levels(k)];
-    let mut best: Option<(f64, Vec<f64>)> = None;
-    for mut levels in starts {
-        let error = sorted.lloyd(&mut levels);
-        if best.as_ref().is_none_or(|(least, _)| error < *least) {
-            best = Some((error, levels));
-        }
-    }
-    let levels = best.map(|(_, levels)| levels).unwrap_or_default();
+    let mut levels = sorted.best_levels(k);
+    sorted.refine(&mut levels);
     levels.into_iter().map(|level| level as f32).collect()
 }
 
@@ -45,9 +42,31 @@ pub fn assign(values: &[f32], levels: &[f32], out: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// The most points that the best cells are sought for.
+const POINTS: usize = 1 << 13;
+
+/// Sums over prefixes of sorted values: `count[i]`, `sum[i]`, `square[i]` belong to the first `i`
+/// points. Values are taken relative to one in their midst, so that squares do not cancel.
+struct Prefixes {
+    count: Vec<f64>,
+    sum: Vec<f64>,
+    square: Vec<f64>,
+}
+
+impl Prefixes {
+    /// The squared error of the points `from..to` around their mean.
+    #[inline]
+    fn cost(&self, from: usize, to: usize) -> f64 {
+        let count = self.count[to] - self.count[from];
+        let sum = self.sum[to] - self.sum[from];
+        (self.square[to] - self.square[from] - sum * sum / count).max(0.0)
+    }
+}
+
 struct Sorted {
     values: Vec<f32>,
-    /// `sum[i]` and `square[i]` are over the first `i` values.
+    middle: f64,
+    /// `sum[i]` is over the first `i` values, each less `middle`.
     sum: Vec<f64>,
     square: Vec<f64>,
     has_zero: bool,
@@ -55,68 +74,69 @@ struct Sorted {
 
 impl Sorted {
     fn new(values: Vec<f32>) -> Self {
-        let mut sum = Vec::with_capacity(values.len() + 1);
-        let mut square = Vec::with_capacity(values.len() + 1);
+        let middle = f64::from(values[values.len() / 2]);
+        let (mut sum, mut square) = (vec![0.0], vec![0.0]);
         let (mut total, mut squares) = (0.0, 0.0);
-        sum.push(total);
-        square.push(squares);
         for &value in &values {
-            total += value as f64;
-            squares += value as f64 * value as f64;
+            let off = f64::from(value) - middle;
+            total += off;
+            squares += off * off;
             sum.push(total);
             square.push(squares);
         }
         let has_zero = values.contains(&0.0);
-        Self { values, sum, square, has_zero }
+        Self { values, middle, sum, square, has_zero }
     }
 
-    fn even_levels(&self, k: usize) -> Vec<f64> {
-        let (low, high) = (self.values[0] as f64, self.values[self.values.len() - 1] as f64);
-        (0..k).map(|i| low + (high - low) * (i as f64 + 0.5) / k as f64).collect()
-    }
-
-    fn quantile_levels(&self, k: usize) -> Vec<f64> {
+    /// The means of the best `k` cells; the last is repeated where there are fewer values.
+    fn best_levels(&self, k: usize) -> Vec<f64> {
         let len = self.values.len();
-        (0..k).map(|i| self.values[(2 * i + 1) * len / (2 * k)] as f64).collect()
+        let points = len.min(POINTS);
+        let start = |point: usize| point * len / points;
+        let at = |sums: &[f64]| (0..=points).map(|point| sums[start(point)]).collect();
+        let count = (0..=points).map(|point| start(point) as f64).collect();
+        let prefixes = Prefixes { count, sum: at(&self.sum), square: at(&self.square) };
+        let cuts = best_cuts(&prefixes, points, k.min(points));
+        let mean = |cut: &[usize]| self.mean(start(cut[0]), start(cut[1]));
+        let mut levels: Vec<f64> = cuts.windows(2).map(mean).collect();
+        levels.resize(k, levels[levels.len() - 1]);
+        levels
     }
 
-    /// Moves the levels to the means of their cells until they rest; returns the squared error.
-    fn lloyd(&self, levels: &mut [f64]) -> f64 {
-        let zero = self.pin_zero(levels);
+    fn mean(&self, from: usize, to: usize) -> f64 {
+        if self.values[from] == self.values[to - 1] {
+            return f64::from(self.values[from]); // exact, where a sum would round
+        }
+        self.middle + (self.sum[to] - self.sum[from]) / (to - from) as f64
+    }
+
+    /// Moves the levels to the means of their cells until they rest. Where values contain a zero, the
+    /// level nearest to it is put there and stays.
+    fn refine(&self, levels: &mut [f64]) {
+        if self.has_zero
+            && let Some(nearest) = levels.iter_mut().min_by(|a, b| a.abs().total_cmp(&b.abs()))
+        {
+            *nearest = 0.0;
+        }
         let mut edges = vec![0; levels.len() + 1];
-        for _ in 0..1000 {
+        for _ in 0..ROUNDS {
             self.cells(levels, &mut edges);
             let mut moved = false;
-            for index in 0..levels.len() {
-                let (from, to) = (edges[index], edges[index + 1]);
-                if from == to || Some(index) == zero {
+            for (level, edge) in levels.iter_mut().zip(edges.windows(2)) {
+                let pinned = self.has_zero && *level == 0.0;
+                if edge[0] == edge[1] || pinned {
                     continue;
                 }
-                let mean = (self.sum[to] - self.sum[from]) / (to - from) as f64;
-                moved |= mean != levels[index];
-                levels[index] = mean;
+                let mean = self.mean(edge[0], edge[1]);
+                moved |= mean != *level;
+                *level = mean;
             }
+            // A level without a cell stays where it is, while its neighbours may pass it.
+            levels.sort_unstable_by(f64::total_cmp);
             if !moved {
                 break;
             }
         }
-        // What counts is the levels as they are stored.
-        for level in levels.iter_mut() {
-            *level = *level as f32 as f64;
-        }
-        self.cells(levels, &mut edges);
-        (0..levels.len())
-            .map(|index| self.error(edges[index], edges[index + 1], levels[index]))
-            .sum()
-    }
-
-    /// Puts the level nearest to zero at zero, where the values contain one; returns its index.
-    fn pin_zero(&self, levels: &mut [f64]) -> Option<usize> {
-        let index = (0..levels.len())
-            .filter(|_| self.has_zero)
-            .min_by(|&a, &b| levels[a].abs().total_cmp(&levels[b].abs()))?;
-        levels[index] = 0.0;
-        Some(index)
     }
 
     /// Where each level's cell starts in the sorted values; ties go to the lower level.
@@ -129,11 +149,59 @@ impl Sorted {
         }
         edges[levels.len()] = self.values.len();
     }
+}
 
-    fn error(&self, from: usize, to: usize, level: f64) -> f64 {
-        let count = (to - from) as f64;
-        let (sum, square) = (self.sum[to] - self.sum[from], self.square[to] - self.square[from]);
-        square - 2.0 * level * sum + level * level * count
+/// The most rounds of refinement; the cells hardly ever move that long.
+const ROUNDS: usize = 1000;
+
+/// Where the best `k` cells of all points begin, and where the last ends.
+fn best_cuts(prefixes: &Prefixes, points: usize, k: usize) -> Vec<usize> {
+    // best[j]: the least error of the first j points in as many cells as were placed so far.
+    let mut best: Vec<f64> =
+        (0..=points).map(|to| if to == 0 { 0.0 } else { prefixes.cost(0, to) }).collect();
+    let mut begins = vec![vec![0_u32; points + 1]];
+    for cells in 1..k {
+        let mut next = vec![f64::INFINITY; points + 1];
+        let mut begin = vec![0_u32; points + 1];
+        let mut layer = Layer { prefixes, best: &best, next: &mut next, begin: &mut begin };
+        layer.fill(cells + 1, points, cells, points);
+        best = next;
+        begins.push(begin);
+    }
+    let mut cuts = vec![points];
+    for begin in begins.iter().rev() {
+        cuts.push(begin[cuts[cuts.len() - 1]] as usize);
+    }
+    cuts.reverse();
+    cuts
+}
+
+/// One more cell than `best` has, for every prefix.
+struct Layer<'a> {
+    prefixes: &'a Prefixes,
+    best: &'a [f64],
+    next: &'a mut [f64],
+    begin: &'a mut [u32],
+}
+
+impl Layer<'_> {
+    /// Finds the last cell's begin for the prefixes `first..=last`; it lies in `low..=high`.
+    fn fill(&mut self, first: usize, last: usize, low: usize, high: usize) {
+        if first > last {
+            return;
+        }
+        let to = usize::midpoint(first, last);
+        let (mut found, mut at) = (f64::INFINITY, low);
+        for from in low..=high.min(to - 1) {
+            let cost = self.best[from] + self.prefixes.cost(from, to);
+            if cost < found {
+                (found, at) = (cost, from);
+            }
+        }
+        self.next[to] = found;
+        self.begin[to] = at as u32;
+        self.fill(first, to - 1, low, at);
+        self.fill(to + 1, last, at, high);
     }
 }
 

@@ -1,0 +1,109 @@
+"""Affine codes: ``code = saturate(rint(x / scale) + zero_point)``, as ONNX QuantizeLinear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore import _core
+from qcore._validation import check_out, nan_error
+from qcore.quantization.options import Options
+from qcore.quantization.qparams import (
+    code_dtype,
+    code_range,
+    finite_range,
+    layout_of,
+    qparams_from_range,
+    resolve,
+    scale_for_zero_point,
+    scale_shape,
+)
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["decode", "new_codes", "quantize"]
+
+
+def quantize(x: NDArray[Any], options: Options) -> QTensor:
+    """Quantize with the scale and zero point that are given, or else with those of the range."""
+    options.refuse("the affine scheme", "levels")
+    axis, group_size, signed = options.axis, options.group_size, options.signed
+    given = options.scale is not None or options.zero_point is not None
+    width, symmetric, narrow = resolve(
+        options.bits, signed, options.symmetric, options.narrow_range,
+        given=given, has_zero_point=options.zero_point is not None,
+    )  # fmt: skip
+    shape = scale_shape(x.shape, axis, group_size)
+    low_code, high_code = code_range(width, signed, narrow)
+    zeros = None
+    if options.zero_point is not None:
+        zeros = _check_zero_point(options.zero_point, shape, low_code, high_code)
+    if options.scale is not None:
+        scales = _check_scale(options.scale, shape)
+        if zeros is None:
+            zeros = np.full(shape, 0 if signed or not symmetric else 2 ** (width - 1), np.int32)
+    else:
+        low, high = finite_range(x, axis, group_size, options.nan)
+        if zeros is None:
+            found = qparams_from_range(
+                low, high, bits=width, signed=signed, symmetric=symmetric, narrow_range=narrow
+            )
+            scales, zeros = found.scale, found.zero_point
+        else:
+            scales = scale_for_zero_point(low, high, zeros, low_code, high_code)
+    codes = new_codes(options.out, code_dtype(width, signed), x)
+    layout = layout_of(x.shape, axis, group_size)
+    clipped, nans = _core.quantize(x, scales, zeros, low_code, high_code, codes, **layout)
+    if nans and options.nan == "raise":
+        raise nan_error(x, "x")
+    for part in (scales, zeros) if options.out is codes else (scales, zeros, codes):
+        part.setflags(write=False)
+    return QTensor._make(
+        codes, scales, zeros, axis, group_size, width, signed, narrow, clipped=clipped
+    )
+
+
+def decode(q: QTensor, out: NDArray[Any]) -> None:
+    """Write ``(code - zero_point) * scale``."""
+    layout = layout_of(q.shape, q.axis, q.group_size)
+    _core.dequantize(_plain(q.values), q.scale, q.zero_point, out, **layout)
+
+
+def _plain(codes: NDArray[Any]) -> NDArray[Any]:
+    return codes if codes.flags.c_contiguous else np.ascontiguousarray(codes)
+
+
+def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Return `out`, if it is given and can take the codes of `x`, or a new array for them."""
+    if out is None:
+        return np.empty(x.shape, dtype)
+    check_out(out, dtype, x.shape, x)
+    if not out.flags.c_contiguous:
+        raise ValueError("out is not C-contiguous")
+    return out
+
+
+def _check_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    scales = np.array(scale, np.float32, order="C")
+    if scales.shape != shape:
+        raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
+    bad = ~(np.isfinite(scales) & (scales > 0))
+    if bad.any():
+        at = "" if not shape else f"[{', '.join(str(i) for i in np.argwhere(bad)[0])}]"
+        raise ValueError(f"scale{at} is {scales[bad].flat[0]}; it must be finite and above 0")
+    return scales
+
+
+def _check_zero_point(
+    zero_point: ArrayLike, shape: tuple[int, ...], low: int, high: int
+) -> NDArray[np.int32]:
+    zeros = np.asarray(zero_point)
+    if zeros.dtype.kind not in "iu":
+        raise TypeError(f"zero_point has dtype {zeros.dtype}; it must be an integer")
+    if zeros.shape not in (shape, ()):
+        raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
+    if zeros.size and (zeros.min() < low or zeros.max() > high):
+        found = zeros[(zeros < low) | (zeros > high)].flat[0]
+        raise ValueError(f"zero_point is {found}; it must be a code, {low} to {high}")
+    return np.array(np.broadcast_to(zeros, shape), np.int32, order="C")

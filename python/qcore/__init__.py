@@ -1,18 +1,22 @@
 """Makes trained networks small and fast on CPUs, from NumPy, and proves what it cost."""
 
-from qcore import nn
-from qcore._core import __version__
-from qcore.compression import compress
-from qcore.errors import FormatError
-from qcore.files.checkpoint import load, load_tensors, save
-from qcore.pruning.functions import prune
-from qcore.pruning.pruner import Pruner
-from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
-from qcore.quantization.functions import dequantize, fake_quantize, quantize
-from qcore.quantization.qparams import QParams, choose_qparams
-from qcore.quantization.quantizer import Quantizer
-from qcore.quantization.tensor import QTensor
-from qcore.report import Report
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qcore import nn
+    from qcore._core import __version__
+    from qcore.compression import compress
+    from qcore.errors import FormatError
+    from qcore.files.checkpoint import load, load_tensors, save
+    from qcore.pruning.functions import prune
+    from qcore.pruning.pruner import Pruner
+    from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
+    from qcore.quantization.functions import dequantize, fake_quantize, quantize
+    from qcore.quantization.qparams import QParams, choose_qparams
+    from qcore.quantization.quantizer import Quantizer
+    from qcore.quantization.tensor import QTensor
+    from qcore.report import Report
 
 __all__ = [
     "ConstantSparsity",
@@ -35,3 +39,41 @@ __all__ = [
     "quantize",
     "save",
 ]
+
+# Where each public name lives. It is imported when it is first used: `import qcore` and the command
+# line start at once, and nobody waits for what they do not need.
+_HOMES = {
+    "ConstantSparsity": "qcore.pruning.schedules",
+    "FormatError": "qcore.errors",
+    "PolynomialDecay": "qcore.pruning.schedules",
+    "Pruner": "qcore.pruning.pruner",
+    "QParams": "qcore.quantization.qparams",
+    "QTensor": "qcore.quantization.tensor",
+    "Quantizer": "qcore.quantization.quantizer",
+    "Report": "qcore.report",
+    "__version__": "qcore._core",
+    "choose_qparams": "qcore.quantization.qparams",
+    "compress": "qcore.compression",
+    "dequantize": "qcore.quantization.functions",
+    "fake_quantize": "qcore.quantization.functions",
+    "load": "qcore.files.checkpoint",
+    "load_tensors": "qcore.files.checkpoint",
+    "nn": "qcore.nn",
+    "prune": "qcore.pruning.functions",
+    "quantize": "qcore.quantization.functions",
+    "save": "qcore.files.checkpoint",
+}
+
+if not TYPE_CHECKING:  # a type checker sees the imports above
+
+    def __getattr__(name):
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'qcore' has no attribute {name!r}")
+        module = import_module(home)
+        value = module if home == f"qcore.{name}" else getattr(module, name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_HOMES})

@@ -141,7 +141,7 @@ class Quantizer(Estimator):
         before = sum(row["float bytes"] for row in rows)
         after = sum(row["bytes"] for row in rows)
         totals = {"tensor": "all", "float bytes": before, "bytes": after}
-        self.report_ = Report("quantized", rows, totals)
+        self.report_: Report = Report("quantized", rows, totals)
         if isinstance(model, Mapping):
             return new  # type: ignore[return-value]
         small = model.with_weights(new)

@@ -25,12 +25,6 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-_MNIST_PARTS = (
-    ("train-images", 3),
-    ("train-labels", 1),
-    ("t10k-images", 3),
-    ("t10k-labels", 1),
-)
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -115,23 +109,53 @@ def read_mnist(
     ...
     FileNotFoundError: [Errno 2] No train-images-idx3-ubyte[.gz] in this folder: 'no/such/folder'
     """
+    return (*read_mnist_part(folder, "train"), *read_mnist_part(folder, "t10k"))
+
+
+def read_mnist_part(
+    folder: str | os.PathLike[str], part: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read the images and labels of one part of MNIST, and leave the other part unread.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        As in `read_mnist`.
+    part : {"train", "t10k"}
+        The training or the test images.
+
+    Returns
+    -------
+    X : ndarray of uint8, shape (n, rows, columns)
+    y : ndarray of uint8, shape (n,)
+
+    Raises
+    ------
+    FileNotFoundError
+        If one of the files is missing.
+    FormatError
+        If a file is corrupt, or images and labels do not fit together.
+    """
     folder = Path(folder)
-    paths = [_find(folder, stem, ndim) for stem, ndim in _MNIST_PARTS]
-    arrays = []
-    for path, (_, ndim) in zip(paths, _MNIST_PARTS, strict=True):
-        array = read_idx(path)
-        if array.ndim != ndim or array.dtype != np.uint8:
-            raise FormatError(
-                f"'{path}' holds {array.ndim}-D {array.dtype} values, {ndim}-D uint8 are expected"
-            )
-        arrays.append(array.astype(np.uint8, copy=False))
-    for images, labels in ((0, 1), (2, 3)):
-        if len(arrays[images]) != len(arrays[labels]):
-            raise FormatError(
-                f"'{paths[images]}' has {len(arrays[images])} images, "
-                f"'{paths[labels]}' has {len(arrays[labels])} labels"
-            )
-    return arrays[0], arrays[1], arrays[2], arrays[3]
+    images_path, labels_path = (
+        _find(folder, f"{part}-images", 3),
+        _find(folder, f"{part}-labels", 1),
+    )
+    images, labels = _read_bytes(images_path, 3), _read_bytes(labels_path, 1)
+    if len(images) != len(labels):
+        raise FormatError(
+            f"'{images_path}' has {len(images)} images, '{labels_path}' has {len(labels)} labels"
+        )
+    return images, labels
+
+
+def _read_bytes(path: Path, ndim: int) -> NDArray[np.uint8]:
+    array = read_idx(path)
+    if array.ndim != ndim or array.dtype != np.uint8:
+        raise FormatError(
+            f"'{path}' holds {array.ndim}-D {array.dtype} values, {ndim}-D uint8 are expected"
+        )
+    return array.astype(np.uint8, copy=False)
 
 
 def _find(folder: Path, stem: str, ndim: int) -> Path:

@@ -1,0 +1,1 @@
+"""The digit experiment: one network, compressed in every way that qcore has, and measured."""

@@ -1,0 +1,122 @@
+"""The digits: MNIST from its idx files, or scikit-learn's small ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.errors import FormatError
+from qcore.files.idx import read_mnist_part
+
+__all__ = ["Digits", "load_digits"]
+
+CLASSES = 10
+# The share of the training images on which recipes are chosen.
+VALIDATION = 0.1
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images as rows of float32 from 0 to 1, and which digit each shows.
+
+    Attributes
+    ----------
+    name : str
+        Of the data set.
+    X_train, y_train
+        What networks are trained and calibrated on.
+    X_test, y_test
+        What they are scored on: the test images, or the validation images.
+    """
+
+    name: str
+    X_train: NDArray[np.float32]
+    y_train: NDArray[np.int64]
+    X_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+
+    @property
+    def inputs(self) -> int:
+        """How many pixels an image has."""
+        return int(self.X_train.shape[1])
+
+
+def load_digits(folder: Path | None, split: str = "test") -> Digits:
+    """Load MNIST from a folder, or scikit-learn's digits.
+
+    Parameters
+    ----------
+    folder : path or None
+        Holds MNIST's idx files. None: the 1,797 digits that scikit-learn brings, of which a fixed
+        fifth is the test set.
+    split : {"test", "validation"}
+        What is scored. "validation": the last tenth of the training images, which is then not
+        trained on; the test labels are not read.
+
+    Returns
+    -------
+    Digits
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+        If the files are missing or corrupt.
+    ImportError
+        If scikit-learn is needed and missing.
+    """
+    test = split == "test"
+    load = _small if folder is None else lambda part: _mnist(folder, part)
+    name = "scikit-learn digits" if folder is None else "MNIST"
+    X, y = load("train")
+    if test:
+        X_test, y_test = load("t10k")
+        if X_test.shape[1] != X.shape[1]:
+            raise FormatError(
+                f"'{folder}': training images have {X.shape[1]} pixels, test images "
+                f"{X_test.shape[1]}"
+            )
+        return Digits(name, X, y, X_test, y_test)
+    cut = len(X) - round(len(X) * VALIDATION)
+    return Digits(name, X[:cut], y[:cut], X[cut:], y[cut:])
+
+
+def _mnist(folder: Path, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    images, labels = read_mnist_part(folder, part)
+    pixels = images.shape[1] * images.shape[2]
+    # A tenth of them is the validation set, so fewer than that would leave it empty.
+    if len(images) < CLASSES or not pixels:
+        raise FormatError(
+            f"'{folder}': the {part} part has {len(images)} images of {pixels} pixels; at least "
+            f"{CLASSES} images are needed"
+        )
+    if labels.max() >= CLASSES:
+        at = int(np.argmax(labels >= CLASSES))
+        raise FormatError(f"'{folder}': {part} label [{at}] is {labels[at]}; digits are 0 to 9")
+    X = images.reshape(len(images), pixels).astype(np.float32) / np.float32(255)
+    return X, labels.astype(np.int64)
+
+
+def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    try:
+        from sklearn.datasets import load_digits as bundled
+    except ImportError as error:
+        raise ImportError(
+            "the bundled digits need scikit-learn: pip install 'qcore[demo]', or name a folder "
+            "with MNIST's files with --data"
+        ) from error
+    images, labels = _arrays(bundled)
+    X = images.astype(np.float32) / np.float32(16)
+    # The images come writer by writer; a fixed shuffle gives both parts the same writers.
+    order = np.random.default_rng(0).permutation(len(X))
+    test = len(X) // 5
+    rows = order[:test] if part == "t10k" else order[test:]
+    return X[rows], labels[rows].astype(np.int64)
+
+
+def _arrays(bundled: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    images, labels = bundled(return_X_y=True)
+    return images, labels

@@ -1,0 +1,71 @@
+"""``qcore demo``: the digit experiment, start to finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["demo"]
+
+
+def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
+    """Return the seeds: 0 to N - 1, or those between commas."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isascii() and part.isdigit() for part in parts):
+        raise click.BadParameter(f"'{text}' is neither a count nor a list such as 0,1,2")
+    numbers = tuple(map(int, parts))
+    if max(numbers) >= 2**32:
+        raise click.BadParameter(f"'{text}' has a seed above 2**32 - 1")
+    if "," in text:
+        if len(set(numbers)) < len(numbers):
+            raise click.BadParameter(f"'{text}' names a seed twice")
+        return numbers
+    if not 1 <= numbers[0] <= 1000:
+        raise click.BadParameter(f"{text} is not in the range 1 to 1000")
+    return tuple(range(numbers[0]))
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with MNIST's four idx files, gzipped or not. "
+    "Without it: scikit-learn's load_digits, which needs no download.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the models, as .safetensors."
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
+    help="File for every figure and what it was measured on.",
+)  # fmt: skip
+@click.option(
+    "--seeds", callback=_seeds, metavar="N|LIST", default="1", show_default=True,
+    help="How many seeds, counted from 0, or which: 0,3,7. Several give mean ± spread.",
+)  # fmt: skip
+@click.option(
+    "--epochs", type=click.IntRange(1, 1000),
+    help="Passes over the training images, in each training.  [default: 10; 50 for the bundled "
+    "digits, which are few]",
+)  # fmt: skip
+@click.option(
+    "--split", type=click.Choice(["test", "validation"]), default="test", show_default=True,
+    help="What is scored. validation: the last 10 % of the training images, which are then not "
+    "trained on; the test labels stay unread. Recipes are chosen this way.",
+)  # fmt: skip
+def demo(
+    data: Path | None,
+    out: Path | None,
+    json_path: Path | None,
+    seeds: tuple[int, ...],
+    epochs: int | None,
+    split: str,
+) -> None:
+    """Train a digit network, compress it in every way, and show what each way costs.
+
+    Every row is saved, loaded back and then scored and timed on the kernels that it is made for.
+    """
+    from qcore.demo.run import Options, run
+
+    run(Options(data=data, out=out, json=json_path, seeds=seeds, epochs=epochs, split=split))

@@ -1,0 +1,202 @@
+"""The command line: what it prints, and how it says that something is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import qcore as qc
+from qcore import _core
+from qcore.cli import main
+from qcore.demo.run import Options
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def check_one_line(result: Result, status: int, *words: str) -> None:
+    """Check that a call ended with this status and one line that has these words."""
+    assert result.exit_code == status, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    """A folder with a small data set in MNIST's form."""
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 60), ("t10k", 20)):
+        labels = np.arange(count) % 10
+        images = rng.integers(0, 60, (count, 4, 5)) + 19 * labels[:, None, None]
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+def no_files_in(folder: Path) -> bool:
+    return not list(folder.iterdir())
+
+
+def test_version() -> None:
+    result = call("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"qcore {qc.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["doctor", "-h"]])
+def test_help(arguments: list[str]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+
+
+def test_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "doctor"], capture_output=True, text=True, check=True
+    )
+    assert done.stderr in ("", "this is a debug build: nothing measured with it counts\n")
+    facts = dict(line.split("  ", 1) for line in done.stdout.splitlines())
+    found = {key.strip(): value.strip() for key, value in facts.items()}
+    assert found["qcore"] == qc.__version__
+    assert found["in force"] == _core.active_isa()
+    assert found["instruction sets"].split(", ") == _core.available_isas()
+    assert int(found["threads"]) == _core.num_threads()
+
+
+def test_doctor_shows_what_is_forced() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "doctor"],
+        capture_output=True, text=True, check=True,
+        env=os.environ | {"QCORE_ISA": "scalar", "QCORE_NUM_THREADS": "1"},
+    )  # fmt: skip
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["in", "force", "scalar"] in lines
+    assert ["threads", "1"] in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+        (["demo", "--nonsense"], "--nonsense"),
+        (["demo", "extra"], "extra"),
+        (["demo", "--seeds", "many"], "'many' is neither"),
+        (["demo", "--seeds", ""], "neither"),
+        (["demo", "--seeds", "0"], "range 1 to 1000"),
+        (["demo", "--seeds", "-1"], "neither"),
+        (["demo", "--seeds", "1,1"], "twice"),
+        (["demo", "--seeds", "0,4294967296"], "2**32"),
+        (["demo", "--epochs", "0"], "--epochs"),
+        (["demo", "--split", "train"], "--split"),
+        (["demo", "--data", "no/such/folder"], "no/such/folder"),
+        (["demo", "--json", "."], "--json"),
+    ],
+)
+def test_wrong_calls(arguments: list[str], word: str) -> None:
+    check_one_line(call(*arguments), 2, word, "--help")
+
+
+def test_missing_data(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = call("demo", "--data", empty, "--out", out, "--json", out / "report.json")
+    check_one_line(result, 1, "train-images-idx3-ubyte", str(empty))
+    assert no_files_in(out)
+
+
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
+@pytest.mark.parametrize("keep", [0, 3, 25, -1])
+def test_truncated_data(mnist: Path, tmp_path: Path, name: str, keep: int) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    path = mnist / name
+    path.write_bytes(path.read_bytes()[:keep])
+    result = call("demo", "--data", mnist, "--out", out, "--json", out / "report.json")
+    check_one_line(result, 1, name)
+    assert no_files_in(out)
+
+
+def test_labels_that_are_no_digits(mnist: Path) -> None:
+    write_idx(mnist / "train-labels-idx1-ubyte.gz", np.full(60, 10))
+    check_one_line(call("demo", "--data", mnist), 1, "label [0] is 10")
+
+
+def test_too_few_images(mnist: Path) -> None:
+    write_idx(mnist / "t10k-images-idx3-ubyte.gz", np.zeros((0, 4, 5)))
+    write_idx(mnist / "t10k-labels-idx1-ubyte.gz", np.zeros(0))
+    check_one_line(call("demo", "--data", mnist), 1, "0 images")
+
+
+def test_parts_of_different_size(mnist: Path) -> None:
+    write_idx(mnist / "t10k-images-idx3-ubyte.gz", np.zeros((20, 5, 5)))
+    check_one_line(call("demo", "--data", mnist), 1, "20 pixels", "25")
+
+
+def test_validation_leaves_the_test_images_alone(mnist: Path, tmp_path: Path) -> None:
+    for path in mnist.glob("t10k-*"):
+        path.unlink()
+    report = tmp_path / "report.json"
+    arguments = ["--data", mnist, "--split", "validation", "--epochs", "1", "--json", report]
+    result = call("demo", *arguments)
+    assert result.exit_code == 0, result.output
+    data = json.loads(report.read_text())["data"]
+    assert (data["train_images"], data["scored_images"]) == (54, 6)
+
+
+def test_output_that_cannot_be_written(mnist: Path, tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.touch()
+    check_one_line(call("demo", "--data", mnist, "--out", occupied), 1, str(occupied))
+    nowhere = tmp_path / "nowhere"
+    result = call("demo", "--data", mnist, "--json", nowhere / "report.json")
+    check_one_line(result, 1, str(nowhere))
+    assert not nowhere.exists()
+
+
+def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    check_one_line(call("demo"), 1, "qcore[demo]", "--data")
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("1", (0,)), ("3", (0, 1, 2)), ("7,", (7,)), ("4, 0", (4, 0))]
+)
+def test_seeds(text: str, seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr("qcore.demo.run.run", asked.append)
+    assert call("demo", "--seeds", text).exit_code == 0
+    assert asked[0].seeds == seeds
+
+
+def test_isa_that_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "doctor"],
+        capture_output=True, text=True, check=False,
+        env=os.environ | {"QCORE_ISA": "abacus"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert "abacus" in done.stderr

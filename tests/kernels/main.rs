@@ -1,5 +1,7 @@
 //! One binary for every kernel test: a module for each room, with its oracle in `reference`.
 
+mod gemm;
 mod guard;
 mod quant;
+mod random;
 mod simd;

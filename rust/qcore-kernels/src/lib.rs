@@ -5,6 +5,8 @@
 //! | [`isa`] | which instruction sets this CPU has and which one is in force |
 //! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
 //! | [`prune`] | which weights to keep |
+//! | [`gemm`] | dense products: int8, exact, and float32 |
+//! | [`epilogue`] | from sums to a layer's output |
 //! | [`quant`] | quantize, dequantize, ranges |
 //! | [`train`] | the elementwise steps of training, fused |
 //! | [`threads`] | the one pool of this process |
@@ -14,7 +16,10 @@
 //! `op_with(isa, ...)` the one it is given. Results do not depend on the number of threads; integer
 //! results do not depend on the instruction set either.
 
+pub mod aligned;
+pub mod epilogue;
 pub mod error;
+pub mod gemm;
 pub mod isa;
 pub mod prune;
 pub mod quant;

@@ -1,0 +1,67 @@
+//! Memory that starts on a cache line.
+
+use std::ops::{Deref, DerefMut};
+
+/// One cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Bytes on cache-line boundaries, zero at first; for packed operands and scratch.
+#[derive(Debug, Clone, Default)]
+pub struct AlignedBytes {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl AlignedBytes {
+    /// `len` zero bytes.
+    #[must_use]
+    pub fn zeroed(len: usize) -> Self {
+        Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
+    }
+
+    /// Makes room for `len` bytes; what they hold is left as it happens to be.
+    pub fn resize_scratch(&mut self, len: usize) {
+        let lines = len.div_ceil(64);
+        if lines > self.lines.len() {
+            // The old contents are not worth copying.
+            self.lines = vec![Line([0; 64]); lines];
+        }
+        self.len = len;
+    }
+}
+
+impl Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the lines hold at least `len` initialised bytes.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the lines hold at least `len` initialised bytes.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_start_on_a_cache_line() {
+        for len in [0, 1, 63, 64, 65, 1000] {
+            let mut bytes = AlignedBytes::zeroed(len);
+            assert_eq!(bytes.len(), len);
+            assert!(len == 0 || bytes.as_ptr().addr().is_multiple_of(64));
+            bytes.fill(7);
+            assert!(bytes.iter().all(|&byte| byte == 7));
+            bytes.resize_scratch(len + 100);
+            assert_eq!(bytes.len(), len + 100);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! int32 sums to float32: scale, bias, activation.
+
+use super::activation::{Activation, softmax_row};
+use super::lanes::{ByColumn, MAX_LANES, check_length, load};
+use crate::error::{KernelError, Result};
+use crate::isa::{self, Isa};
+use crate::simd::{Simd, SimdOp, dispatch};
+
+/// `activation(f32(acc) * (row_scale * scale) + bias)`.
+#[derive(Debug, Clone, Copy)]
+pub struct FloatOutput<'a> {
+    /// The step of the sums: 1 element, or one for each column.
+    pub scale: &'a [f32],
+    /// A step of each row's own, as dynamic quantization finds it: empty, or one for each row.
+    pub row_scale: &'a [f32],
+    /// Empty, 1 element, or one for each column.
+    pub bias: &'a [f32],
+    /// The activation.
+    pub activation: Activation,
+}
+
+impl FloatOutput<'_> {
+    /// Checks the lengths against a result of (m, n).
+    pub(crate) fn check(&self, m: usize, n: usize) -> Result<()> {
+        check_length("scale", self.scale.len(), n)?;
+        if !self.bias.is_empty() {
+            check_length("bias", self.bias.len(), n)?;
+        }
+        if !self.row_scale.is_empty() && self.row_scale.len() != m {
+            let found = self.row_scale.len();
+            return Err(KernelError::Shape(format!("row_scale has {found} elements, not {m}")));
+        }
+        Ok(())
+    }
+}
+
+/// [`float_rows_with`] on the instruction set in force.
+pub fn float_rows(sums: &[i32], n: usize, output: FloatOutput<'_>, out: &mut [f32]) -> Result<()> {
+    float_rows_with(isa::active()?, sums, n, output, out)
+}
+
+/// Turns rows of `n` sums into floats, softmax included.
+pub fn float_rows_with(
+    isa: Isa,
+    sums: &[i32],
+    n: usize,
+    output: FloatOutput<'_>,
+    out: &mut [f32],
+) -> Result<()> {
+    if sums.is_empty() && out.is_empty() {
+        return Ok(());
+    }
+    if n == 0 || !sums.len().is_multiple_of(n) || out.len() != sums.len() {
+        return Err(KernelError::Shape(format!(
+            "{} sums and {} results are not rows of {n}",
+            sums.len(),
+            out.len()
+        )));
+    }
+    output.check(sums.len() / n, n)?;
+    float_block(isa, 0, 0, sums, n, &output, out.chunks_exact_mut(n));
+    if output.activation == Activation::Softmax {
+        for row in out.chunks_exact_mut(n) {
+            softmax_row(isa, row);
+        }
+    }
+    Ok(())
+}
+
+/// Turns a block of sums into rows of floats; all but the softmax.
+#[inline]
+pub(crate) fn float_block<'o>(
+    isa: Isa,
+    row: usize,
+    column: usize,
+    sums: &[i32],
+    stride: usize,
+    output: &FloatOutput<'_>,
+    rows: impl Iterator<Item = &'o mut [f32]>,
+) {
+    dispatch(isa, FloatBlock { row, column, sums, stride, output, rows });
+}
+
+struct FloatBlock<'a, R> {
+    row: usize,
+    column: usize,
+    sums: &'a [i32],
+    stride: usize,
+    output: &'a FloatOutput<'a>,
+    rows: R,
+}
+
+impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let FloatBlock { row, column, sums, stride, output, rows } = self;
+        let scale = ByColumn::new(output.scale, column, 1.0);
+        let bias = ByColumn::new(output.bias, column, -0.0);
+        for ((index, sums), out) in sums.chunks(stride).enumerate().zip(rows) {
+            let row_scale = output.row_scale.get(row + index).copied().unwrap_or(1.0);
+            let row_scale = s.splat_f32(row_scale);
+            for at in (0..out.len()).step_by(S::LANES) {
+                let part = (out.len() - at).min(S::LANES);
+                let mut rooms = ([0; MAX_LANES], [0.0; MAX_LANES], [0.0; MAX_LANES]);
+                // SAFETY: each pointer is valid for LANES elements.
+                let y = unsafe {
+                    let sum = s.load_i32(load(&sums[at..at + part], S::LANES, &mut rooms.0));
+                    let scale = s.load_f32(scale.at(at, part, S::LANES, &mut rooms.1));
+                    let bias = s.load_f32(bias.at(at, part, S::LANES, &mut rooms.2));
+                    let scaled = s.mul(s.to_f32(sum), s.mul(row_scale, scale));
+                    output.activation.apply(s, s.add(scaled, bias))
+                };
+                if part == S::LANES {
+                    // SAFETY: LANES elements of this row are left.
+                    unsafe { s.store_f32(out[at..].as_mut_ptr(), y) };
+                } else {
+                    // SAFETY: the room has MAX_LANES elements.
+                    unsafe { s.store_f32(rooms.1.as_mut_ptr(), y) };
+                    out[at..].copy_from_slice(&rooms.1[..part]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! int32 sums to the codes of the next layer.
+
+use super::lanes::{ByColumn, MAX_LANES, check_length, load};
+use crate::error::{KernelError, Result};
+use crate::isa::{self, Isa};
+use crate::quant::Code;
+use crate::simd::{Simd, SimdOp, dispatch};
+
+/// `clamp(rint(f32(acc + bias) * multiplier) + zero_point, min, max)`; for a `ReLU`, `min` is the zero
+/// point.
+#[derive(Debug, Clone, Copy)]
+pub struct Requantize<'a> {
+    /// Empty, 1 element, or one for each column; in units of the sums.
+    pub bias: &'a [i32],
+    /// `(scale of a * scale of b) / scale of the output`: 1 element, or one for each column.
+    pub multiplier: &'a [f32],
+    /// The code of 0.
+    pub zero_point: i32,
+    /// The least code.
+    pub min: i32,
+    /// The greatest code.
+    pub max: i32,
+}
+
+impl Requantize<'_> {
+    /// Checks the lengths against `n` columns, and the codes against their type.
+    pub(crate) fn check<C: Code>(&self, n: usize) -> Result<()> {
+        check_length("multiplier", self.multiplier.len(), n)?;
+        if !self.bias.is_empty() {
+            check_length("bias", self.bias.len(), n)?;
+        }
+        if self.min < C::MIN || self.max > C::MAX || self.min > self.max {
+            return Err(KernelError::Value(format!(
+                "codes from {} to {}; they must be within {} to {}",
+                self.min,
+                self.max,
+                C::MIN,
+                C::MAX
+            )));
+        }
+        if !(C::MIN..=C::MAX).contains(&self.zero_point) {
+            return Err(KernelError::Value(format!(
+                "zero_point is {}; it must be {} to {}",
+                self.zero_point,
+                C::MIN,
+                C::MAX
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// [`requantize_rows_with`] on the instruction set in force.
+pub fn requantize_rows<C: Code>(
+    sums: &[i32],
+    n: usize,
+    output: Requantize<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    requantize_rows_with(isa::active()?, sums, n, output, out)
+}
+
+/// Turns rows of `n` sums into codes.
+pub fn requantize_rows_with<C: Code>(
+    isa: Isa,
+    sums: &[i32],
+    n: usize,
+    output: Requantize<'_>,
+    out: &mut [C],
+) -> Result<()> {
+    if sums.is_empty() && out.is_empty() {
+        return Ok(());
+    }
+    if n == 0 || !sums.len().is_multiple_of(n) || out.len() != sums.len() {
+        return Err(KernelError::Shape(format!(
+            "{} sums and {} codes are not rows of {n}",
+            sums.len(),
+            out.len()
+        )));
+    }
+    output.check::<C>(n)?;
+    requantize_block(isa, 0, sums, n, &output, out.chunks_exact_mut(n));
+    Ok(())
+}
+
+/// Turns a block of sums into rows of codes.
+#[inline]
+pub(crate) fn requantize_block<'o, C: Code>(
+    isa: Isa,
+    column: usize,
+    sums: &[i32],
+    stride: usize,
+    output: &Requantize<'_>,
+    rows: impl Iterator<Item = &'o mut [C]>,
+) {
+    dispatch(isa, RequantizeBlock { column, sums, stride, output, rows });
+}
+
+struct RequantizeBlock<'a, R> {
+    column: usize,
+    sums: &'a [i32],
+    stride: usize,
+    output: &'a Requantize<'a>,
+    rows: R,
+}
+
+impl<'o, C: Code, R: Iterator<Item = &'o mut [C]>> SimdOp for RequantizeBlock<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let RequantizeBlock { column, sums, stride, output, rows } = self;
+        let multiplier = ByColumn::new(output.multiplier, column, 1.0);
+        let bias = ByColumn::new(output.bias, column, 0);
+        let zero = s.splat_i32(output.zero_point);
+        // The codes' range before the zero point is added: exact in float32.
+        let low = s.splat_f32((output.min - output.zero_point) as f32);
+        let high = s.splat_f32((output.max - output.zero_point) as f32);
+        let wide = 4 * S::LANES;
+        for (sums, out) in sums.chunks(stride).zip(rows) {
+            for at in (0..out.len()).step_by(wide) {
+                let part = (out.len() - at).min(wide);
+                let mut rooms = ([0; 4 * MAX_LANES], [0.0; 4 * MAX_LANES], [0_i32; 4 * MAX_LANES]);
+                let sum = load(&sums[at..at + part], wide, &mut rooms.0);
+                let multiplier = multiplier.at(at, part, wide, &mut rooms.1);
+                let bias = bias.at(at, part, wide, &mut rooms.2);
+                let mut codes = [zero; 4];
+                // A loop, not `map`: what array methods call is not compiled for the vectors' features.
+                for (quarter, code) in codes.iter_mut().enumerate() {
+                    let at = quarter * S::LANES;
+                    // SAFETY: each pointer is valid for 4 * LANES elements.
+                    *code = unsafe {
+                        let sum = s.add_i32(s.load_i32(sum.add(at)), s.load_i32(bias.add(at)));
+                        let level = s.mul(s.to_f32(sum), s.load_f32(multiplier.add(at)));
+                        let level = s.min(s.max(s.round(level), low), high);
+                        s.add_i32(s.to_i32(level), zero)
+                    };
+                }
+                if part == wide {
+                    // SAFETY: 4 * LANES elements of this row are left.
+                    unsafe { C::store4(s, out[at..].as_mut_ptr(), codes) };
+                } else {
+                    let mut room = [C::default(); 4 * MAX_LANES];
+                    // SAFETY: the room has 4 * MAX_LANES elements.
+                    unsafe { C::store4(s, room.as_mut_ptr(), codes) };
+                    out[at..].copy_from_slice(&room[..part]);
+                }
+            }
+        }
+    }
+}

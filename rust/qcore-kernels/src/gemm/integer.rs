@@ -1,0 +1,181 @@
+//! `matmul_integer`: exact int8 products.
+
+use super::drive::Product;
+use super::left::{self, Source};
+use super::operand::{Int8, ZeroPoint};
+use super::packed::PackedI8;
+use super::registry::kernel_for;
+use super::sink::Out;
+use crate::error::{KernelError, Result};
+use crate::isa::{self, Isa};
+
+/// The right operand: packed before, or packed for this call.
+#[derive(Debug, Clone, Copy)]
+pub enum Right<'a> {
+    /// Laid out before.
+    Packed(&'a PackedI8),
+    /// A matrix (K, N).
+    Matrix(Int8<'a>),
+}
+
+impl<'a> From<&'a PackedI8> for Right<'a> {
+    fn from(packed: &'a PackedI8) -> Self {
+        Right::Packed(packed)
+    }
+}
+
+impl<'a, M: Into<Int8<'a>>> From<M> for Right<'a> {
+    fn from(matrix: M) -> Self {
+        Right::Matrix(matrix.into())
+    }
+}
+
+/// What an exact product is given in: i32, or i64, which holds every result.
+pub trait Integer: Copy + Send + Sync {
+    /// A sum that int32 holds.
+    fn from_i32(value: i32) -> Self;
+    /// A sum of any size, if it fits.
+    fn from_i64(value: i64) -> Option<Self>;
+    /// Where int32 sums may be written at once, if they may.
+    fn as_i32(ptr: *mut Self) -> Option<*mut i32>;
+}
+
+impl Integer for i32 {
+    fn from_i32(value: i32) -> Self {
+        value
+    }
+
+    fn from_i64(value: i64) -> Option<Self> {
+        Self::try_from(value).ok()
+    }
+
+    fn as_i32(ptr: *mut Self) -> Option<*mut i32> {
+        Some(ptr)
+    }
+}
+
+impl Integer for i64 {
+    fn from_i32(value: i32) -> Self {
+        Self::from(value)
+    }
+
+    fn from_i64(value: i64) -> Option<Self> {
+        Some(value)
+    }
+
+    fn as_i32(_: *mut Self) -> Option<*mut i32> {
+        None
+    }
+}
+
+/// [`matmul_integer_with`] on the instruction set in force.
+pub fn matmul_integer<'a, T: Integer>(
+    a: impl Into<Int8<'a>>,
+    b: impl Into<Right<'a>>,
+    a_zero: ZeroPoint<'a>,
+    b_zero: ZeroPoint<'a>,
+    out: &mut [T],
+) -> Result<()> {
+    matmul_integer_with(isa::active()?, a, b, a_zero, b_zero, out)
+}
+
+/// `out = (a - a_zero) @ (b - b_zero)`, row-major, exact; an error where a result does not fit.
+pub fn matmul_integer_with<'a, T: Integer>(
+    isa: Isa,
+    a: impl Into<Int8<'a>>,
+    b: impl Into<Right<'a>>,
+    a_zero: ZeroPoint<'a>,
+    b_zero: ZeroPoint<'a>,
+    out: &mut [T],
+) -> Result<()> {
+    let a = a.into();
+    match b.into() {
+        Right::Packed(b) => packed_product(isa, a, b, a_zero, b_zero, out),
+        Right::Matrix(b) => {
+            check_inner(a, b.rows())?;
+            packed_product(isa, a, &PackedI8::new(isa, b), a_zero, b_zero, out)
+        }
+    }
+}
+
+fn check_inner(a: Int8<'_>, k: usize) -> Result<()> {
+    if a.cols() == k {
+        return Ok(());
+    }
+    Err(KernelError::Shape(format!("a has {} columns and b has {k} rows", a.cols())))
+}
+
+fn packed_product<T: Integer>(
+    isa: Isa,
+    a: Int8<'_>,
+    b: &PackedI8,
+    a_zero: ZeroPoint<'_>,
+    b_zero: ZeroPoint<'_>,
+    out: &mut [T],
+) -> Result<()> {
+    let mut shifted = Shifted::default();
+    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
+    let (m, n) = (a.rows(), b.n());
+    if out.len() != m * n {
+        return Err(KernelError::Shape(format!("out has {} elements, not {m} * {n}", out.len())));
+    }
+    let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
+    if fits_i32(b.k(), reach) {
+        product.run(&Out::new(out, m, n, n)?);
+        return Ok(());
+    }
+    let mut too_large = None;
+    product.run_wide(|row, column, value| match T::from_i64(value) {
+        Some(value) => out[row * n + column] = value,
+        None => {
+            too_large.get_or_insert((row, column, value));
+        }
+    });
+    too_large.map_or(Ok(()), |(row, column, value)| {
+        Err(KernelError::Overflow(format!(
+            "out[{row}, {column}] is {value}, beyond int32; out_dtype=np.int64 holds it"
+        )))
+    })
+}
+
+/// Whether `k` products of at most `reach` sum to an int32 for certain.
+pub(super) fn fits_i32(k: usize, reach: i64) -> bool {
+    (k as i64).checked_mul(reach).is_some_and(|most| most <= i64::from(i32::MAX))
+}
+
+/// Zero points of their own, moved as the packed values are.
+#[derive(Default)]
+pub(super) struct Shifted {
+    a: Vec<i32>,
+    b: Vec<i32>,
+}
+
+/// Checks operands and says what the drivers need to know of them.
+pub(super) fn product<'a>(
+    isa: Isa,
+    a: Int8<'a>,
+    b: &'a PackedI8,
+    a_zero: ZeroPoint<'_>,
+    b_zero: ZeroPoint<'_>,
+    shifted: &'a mut Shifted,
+) -> Result<Product<'a>> {
+    check_inner(a, b.k())?;
+    a_zero.check("a_zero_point", a.rows(), a.is_unsigned())?;
+    b_zero.check("b_zero_point", b.n(), b.is_unsigned())?;
+    let kernel = kernel_for(isa);
+    let a_shift = left::shift(kernel.left, a.is_unsigned());
+    let a_zero = shift(a_zero, a_shift, &mut shifted.a);
+    let b_zero = shift(b_zero, -b.shift(), &mut shifted.b);
+    let a = Source { left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
+    Ok(Product { kernel, a, b, a_zero, b_zero })
+}
+
+fn shift<'a>(zero: ZeroPoint<'_>, by: i32, room: &'a mut Vec<i32>) -> ZeroPoint<'a> {
+    match zero {
+        ZeroPoint::One(zero) => ZeroPoint::One(zero + by),
+        ZeroPoint::Each(zeros) => {
+            room.extend(zeros.iter().map(|zero| zero + by));
+            ZeroPoint::Each(room)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The micro-kernels: one body over a small vocabulary, and one file for each instruction set that
+//! says what its words are.
+
+pub(super) mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx_vnni;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod sse2;
+
+use super::microkernel::{GROUP_BYTES, PANEL, Tile};
+
+/// What a micro-kernel is made of.
+///
+/// The methods are `inline(always)` and take the features of the function that they are inlined
+/// into; only functions of a kernel's own file, which have these features, may use its vocabulary.
+pub(super) trait Dot {
+    /// Columns that one accumulator covers.
+    const UNIT: usize;
+    /// Bytes of a depth group of A.
+    const A_BYTES: usize;
+    /// Sums of `UNIT` columns, in any arrangement.
+    type Acc: Copy;
+    /// A depth group of one row, in all columns.
+    type A: Copy;
+    /// A depth group of `UNIT` columns.
+    type B: Copy;
+
+    /// Sums of nothing.
+    unsafe fn zero() -> Self::Acc;
+    /// One depth group of a row of A: `A_BYTES` bytes.
+    unsafe fn load_a(ptr: *const u8) -> Self::A;
+    /// One depth group of `UNIT` columns of B: `4 * UNIT` bytes.
+    unsafe fn load_b(ptr: *const i8) -> Self::B;
+    /// `acc + a * b`.
+    unsafe fn dot(acc: Self::Acc, a: Self::A, b: Self::B) -> Self::Acc;
+    /// Writes the `UNIT` sums, each with its column's start and the row's added.
+    unsafe fn store(acc: Self::Acc, start: *const i32, row: i32, c: *mut i32);
+}
+
+/// Bytes from a tile's first column to its unit `unit`.
+#[inline(always)]
+fn unit_offset<D: Dot>(unit: usize, panel_stride: usize) -> usize {
+    let column = unit * D::UNIT;
+    column / PANEL * panel_stride + column % PANEL * 4
+}
+
+/// A tile of `ROWS` rows and `UNITS` units.
+///
+/// # Safety
+/// As [`super::microkernel::TileFn`].
+#[inline(always)]
+pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Tile) {
+    // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.
+    unsafe {
+        let mut acc = [[D::zero(); UNITS]; ROWS];
+        let mut a = t.a;
+        let mut b = t.b;
+        // Loops, not array methods: what those call is not compiled for the kernel's features.
+        for _ in 0..t.groups {
+            let mut columns = [D::load_b(b); UNITS];
+            for (unit, column) in columns.iter_mut().enumerate().skip(1) {
+                *column = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
+            }
+            for (row, acc) in acc.iter_mut().enumerate() {
+                let row = D::load_a(a.add(row * t.a_stride));
+                for (acc, &column) in acc.iter_mut().zip(&columns) {
+                    *acc = D::dot(*acc, row, column);
+                }
+            }
+            a = a.add(D::A_BYTES);
+            b = b.add(GROUP_BYTES);
+        }
+        for (row, acc) in acc.iter().enumerate() {
+            let row_start = *t.row_start.add(row);
+            for (unit, &acc) in acc.iter().enumerate() {
+                let column = unit * D::UNIT;
+                let c = t.c.add(row * t.c_stride + column);
+                D::store(acc, t.start.add(column), row_start, c);
+            }
+        }
+    }
+}
+
+/// The functions of a kernel, compiled with its features: `tile::<ROWS, UNITS>` of this module.
+macro_rules! tile_functions {
+    ($dot:ty, $features:literal) => {
+        /// # Safety
+        /// As [`crate::gemm::microkernel::TileFn`].
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const ROWS: usize, const UNITS: usize>(t: &$crate::gemm::microkernel::Tile) {
+            // SAFETY: the caller's promise is this function's own.
+            unsafe { super::tile::<$dot, ROWS, UNITS>(t) }
+        }
+    };
+}
+
+/// A row of a kernel's table: tiles of the given rows, all of `$units` units.
+macro_rules! tile_row {
+    ($units:literal: $($rows:literal),+) => {
+        &[$(tile::<$rows, $units> as $crate::gemm::microkernel::TileFn),+]
+    };
+}
+
+use {tile_functions, tile_row};

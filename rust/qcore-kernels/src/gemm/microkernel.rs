@@ -1,0 +1,96 @@
+//! What a micro-kernel is: the product of a few rows of A and a few columns of packed B.
+
+use crate::isa::Isa;
+
+/// Columns of a panel of packed B.
+pub(crate) const PANEL: usize = 16;
+/// Values along K that lie side by side in packed B: what one dot instruction takes.
+pub(crate) const DEPTH: usize = 4;
+/// Bytes of one depth group of a panel: a cache line.
+pub(crate) const GROUP_BYTES: usize = PANEL * DEPTH;
+/// The most columns that a tile of any kernel has.
+pub(crate) const MAX_TILE_COLUMNS: usize = 128;
+/// The most rows that a tile of any kernel has.
+pub(crate) const MAX_TILE_ROWS: usize = 16;
+
+/// How a kernel wants the rows of A.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// Unsigned bytes; int8 comes with its top bit flipped, which adds 128.
+    U8,
+    /// 16-bit integers of the value itself.
+    I16,
+}
+
+impl Left {
+    /// Bytes of an element.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Left::U8 => 1,
+            Left::I16 => 2,
+        }
+    }
+}
+
+/// One tile: where its operands and results lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tile {
+    /// First row of packed A.
+    pub(crate) a: *const u8,
+    /// Bytes from a row of A to the next.
+    pub(crate) a_stride: usize,
+    /// Depth groups to sum over.
+    pub(crate) groups: usize,
+    /// First column of the tile, at its first depth group.
+    pub(crate) b: *const i8,
+    /// Bytes from a panel of B to the next.
+    pub(crate) panel_stride: usize,
+    /// What the sum of each column starts from.
+    pub(crate) start: *const i32,
+    /// What is added to each row.
+    pub(crate) row_start: *const i32,
+    /// First result.
+    pub(crate) c: *mut i32,
+    /// Elements from a row of results to the next.
+    pub(crate) c_stride: usize,
+}
+
+/// Computes one tile of a fixed size, wrapping: `c = start + row_start + a * b`.
+///
+/// # Safety
+/// - The CPU has the kernel's instruction set.
+/// - `a` is valid for `groups * 4` elements of the kernel's [`Left`] type in each row, `b` for
+///   `groups` lines in each panel that the tile touches, `start` for the tile's columns, `row_start`
+///   for its rows, and `c` for writing both.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// A micro-kernel: its name, what it needs and its functions.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// `arch-dtypes-isa-tile`: the same in tests, benches and reports.
+    pub(crate) id: &'static str,
+    /// The instruction set that it is written for.
+    pub(crate) isa: Isa,
+    /// How it wants A.
+    pub(crate) left: Left,
+    /// Columns of one unit: a tile is a number of units wide.
+    pub(crate) unit: usize,
+    /// `tiles[units - 1][rows - 1]`; all have the same number of rows.
+    pub(crate) tiles: &'static [&'static [TileFn]],
+    /// `rows[rows - 1]` of the widest tile for few rows, where the loads of B are what counts.
+    pub(crate) narrow: &'static [TileFn],
+    /// Units of the tiles in `narrow`.
+    pub(crate) narrow_units: usize,
+}
+
+impl Kernel {
+    /// The most rows that a tile has.
+    pub(crate) fn rows(&self) -> usize {
+        self.tiles[0].len()
+    }
+
+    /// The most columns that a tile has.
+    pub(crate) fn columns(&self) -> usize {
+        self.tiles.len() * self.unit
+    }
+}

@@ -1,0 +1,33 @@
+//! Dense products: exact int8, and float32 with weights of any kind.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `packed`, `interleave` | B laid out once, one format for every instruction set |
+//! | `left` | rows of A, packed as they are used |
+//! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
+//! | `drive`, `sink` | threads, blocks and tiles; where results go |
+//! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
+//! | `dense_i8` | dense layers on int8, with their epilogue |
+//!
+//! The product is always unsigned or 16-bit A times signed B; other signs and all zero points are
+//! corrected by `sum((a - za)(b - zb)) = ab - za * sum(b) - zb * sum(a) + k * za * zb`, which holds
+//! in wrapping int32 because the true result fits.
+
+mod dense_i8;
+mod drive;
+mod integer;
+mod interleave;
+mod left;
+mod micro;
+mod microkernel;
+mod operand;
+mod packed;
+mod registry;
+mod sink;
+mod wide;
+
+pub use dense_i8::{dense_f32_from_i8_with, dense_i8_with};
+pub use integer::{Integer, Right, matmul_integer, matmul_integer_with};
+pub use operand::{Int8, ZeroPoint};
+pub use packed::PackedI8;
+pub use registry::kernel_id;

@@ -1,0 +1,204 @@
+//! B laid out once: panels of 16 columns, 4 values of K side by side, one cache line a step.
+//!
+//! One format serves every instruction set: `vpdpbusd` and NEON's `sdot` read a line as it is, the
+//! `pmaddwd` kernels widen a part of it. So a pack is never remade for another path. Values are
+//! signed: uint8 is stored with its top bit flipped, which takes 128 away, and its zero point moves
+//! with it. Tails of both dimensions are zeros.
+
+use super::interleave;
+use super::microkernel::{DEPTH, GROUP_BYTES, Kernel, Left, PANEL, Tile};
+use super::operand::Int8;
+use super::registry::kernel_for;
+use crate::aligned::AlignedBytes;
+use crate::isa::Isa;
+use crate::threads;
+
+/// Bytes of B below which packing stays on the caller's thread.
+const GRAIN: usize = 1 << 19;
+
+/// The right operand of an int8 product, (K, N), laid out for the kernels.
+#[derive(Debug, Clone, Default)]
+pub struct PackedI8 {
+    k: usize,
+    n: usize,
+    groups: usize,
+    panel_stride: usize,
+    data: AlignedBytes,
+    /// The sum of each stored column, and of the zeros that fill up its panel.
+    sums: Vec<i64>,
+    unsigned: bool,
+}
+
+impl PackedI8 {
+    /// Packs a matrix (K, N) of any strides.
+    pub fn new<'a>(isa: Isa, b: impl Into<Int8<'a>>) -> Self {
+        let mut packed = Self::default();
+        packed.refill(isa, b);
+        packed
+    }
+
+    /// Packs another matrix into the same memory.
+    pub fn refill<'a>(&mut self, isa: Isa, b: impl Into<Int8<'a>>) {
+        let b = b.into();
+        let (k, n) = (b.rows(), b.cols());
+        let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
+        let mut panel_stride = groups * GROUP_BYTES;
+        if panel_stride.is_multiple_of(4096) {
+            // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
+            panel_stride += GROUP_BYTES;
+        }
+        (self.k, self.n, self.groups, self.panel_stride) = (k, n, groups, panel_stride);
+        self.unsigned = b.is_unsigned();
+        self.data.resize_scratch(panels * panel_stride);
+        self.sums.clear();
+        self.sums.resize(panels * PANEL, 0);
+
+        let bytes = b.bytes();
+        let flip = if self.unsigned { 0x80 } else { 0 };
+        let tasks = threads::tasks_for(panels, panel_stride, GRAIN);
+        // Four panels of 16 columns: a task reads whole cache lines of a row.
+        let per_task = panels.div_ceil(tasks).next_multiple_of(4);
+        let data = SendPtr(self.data.as_mut_ptr());
+        let sums = SendPtr(self.sums.as_mut_ptr());
+        let kernel = kernel_for(isa);
+        threads::for_each(panels.div_ceil(per_task.max(1)), |task| {
+            let first = task * per_task;
+            let last = (first + per_task).min(panels);
+            // SAFETY: the panels of one task are its own, and lie within the data and the sums.
+            unsafe {
+                let panel = data.get().add(first * panel_stride);
+                interleave::panels(bytes, flip, first..last, panel_stride, panel);
+                let sums = sums.get().add(first * PANEL);
+                column_sums(kernel, panel, panel_stride, groups, last - first, sums);
+            }
+        });
+    }
+
+    /// Rows of the matrix: the length of the sums.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the matrix.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Whether the matrix is uint8.
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        self.unsigned
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        self.data.len() + self.sums.len() * 8
+    }
+
+    /// What the stored values lack of the matrix's own.
+    pub(crate) fn shift(&self) -> i32 {
+        if self.unsigned { 128 } else { 0 }
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    pub(crate) fn panel_stride(&self) -> usize {
+        self.panel_stride
+    }
+
+    /// Sums of stored columns, zeros included.
+    pub(crate) fn sums(&self) -> &[i64] {
+        &self.sums
+    }
+
+    /// Column `column` at its depth group `group`.
+    pub(crate) fn at(&self, column: usize, group: usize) -> *const i8 {
+        let offset = column / PANEL * self.panel_stride + column % PANEL * DEPTH;
+        let line = group * GROUP_BYTES;
+        debug_assert!(offset + line <= self.data.len());
+        self.data.as_ptr().wrapping_add(offset + line).cast()
+    }
+
+    /// The matrix's own value in row `k` and column `n`.
+    ///
+    /// # Panics
+    /// If either is out of range.
+    #[must_use]
+    pub fn get(&self, k: usize, n: usize) -> i32 {
+        assert!(k < self.k && n < self.n, "({k}, {n}) is outside the matrix");
+        let offset = n / PANEL * self.panel_stride + k / DEPTH * GROUP_BYTES;
+        i32::from(self.data[offset + n % PANEL * DEPTH + k % DEPTH] as i8) + self.shift()
+    }
+}
+
+/// A pointer that tasks share; each writes a part of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SendPtr<T>(pub(crate) *mut T);
+
+// SAFETY: whoever writes through it vouches for parts that do not overlap.
+unsafe impl<T: Send> Send for SendPtr<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SendPtr<T> {}
+
+impl<T> SendPtr<T> {
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Depth groups whose sum of int8 products with 1 is far from wrapping.
+const SUM_GROUPS: usize = 1 << 16;
+
+/// Sums each column of packed panels: the product with a row of ones.
+///
+/// # Safety
+/// - `data` is valid for `panels` panels, `sums` for 16 elements of each.
+/// - The CPU has the kernel's instruction set.
+unsafe fn column_sums(
+    kernel: &Kernel,
+    data: *const u8,
+    panel_stride: usize,
+    groups: usize,
+    panels: usize,
+    sums: *mut i64,
+) {
+    let length = groups.min(SUM_GROUPS) * DEPTH;
+    let ones: Vec<u8> = match kernel.left {
+        Left::U8 => vec![1; length],
+        Left::I16 => 1_i16.to_ne_bytes().repeat(length),
+    };
+    let units = (PANEL / kernel.unit).min(kernel.tiles.len());
+    let columns = units * kernel.unit;
+    let zeros = [0_i32; PANEL];
+    for panel in 0..panels {
+        for first in (0..groups).step_by(SUM_GROUPS) {
+            for column in (0..PANEL).step_by(columns) {
+                let mut part = [0_i32; PANEL];
+                let offset = panel * panel_stride + first * GROUP_BYTES + column * DEPTH;
+                let tile = Tile {
+                    a: ones.as_ptr(),
+                    a_stride: 0,
+                    groups: SUM_GROUPS.min(groups - first),
+                    // SAFETY: the panel, group and column exist.
+                    b: unsafe { data.add(offset) }.cast(),
+                    panel_stride,
+                    start: zeros.as_ptr(),
+                    row_start: zeros.as_ptr(),
+                    c: part.as_mut_ptr(),
+                    c_stride: 0,
+                };
+                // SAFETY: one row of ones, one part of a panel, and sums for each of its columns.
+                unsafe { kernel.tiles[units - 1][0](&tile) };
+                for (index, &sum) in part[..columns].iter().enumerate() {
+                    // SAFETY: `sums` has 16 elements a panel.
+                    unsafe { *sums.add(panel * PANEL + column + index) += i64::from(sum) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The table of micro-kernels: a kernel exists where it has a line here.
+
+use super::micro;
+use super::microkernel::Kernel;
+use crate::isa::Isa;
+
+/// Every kernel of this architecture, from the best to the plainest.
+#[cfg(target_arch = "x86_64")]
+static TABLE: &[&Kernel] = &[
+    &micro::avx512_vnni::KERNEL,
+    &micro::avx512::KERNEL,
+    &micro::avx_vnni::KERNEL,
+    &micro::avx2::KERNEL,
+    &micro::sse2::KERNEL,
+    &micro::scalar::KERNEL,
+];
+
+/// Every kernel of this architecture, from the best to the plainest.
+#[cfg(not(target_arch = "x86_64"))]
+static TABLE: &[&Kernel] = &[&micro::scalar::KERNEL];
+
+/// The best kernel that runs where `isa` is in force.
+///
+/// # Panics
+/// If this CPU does not have `isa`: kernels run no instruction that it lacks.
+pub(crate) fn kernel_for(isa: Isa) -> &'static Kernel {
+    assert!(isa.is_available(), "this CPU does not have {isa}");
+    TABLE.iter().find(|kernel| isa.includes(kernel.isa)).expect("every Isa includes scalar")
+}
+
+/// The name of the int8 micro-kernel that runs where `isa` is in force.
+#[must_use]
+pub fn kernel_id(isa: Isa) -> &'static str {
+    kernel_for(isa).id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_isa_has_a_kernel_of_its_own_or_of_one_it_contains() {
+        for isa in Isa::available() {
+            let kernel = kernel_for(isa);
+            assert!(isa.includes(kernel.isa));
+            assert!(kernel.id.contains(kernel.isa.name()));
+            assert!(kernel.tiles.iter().all(|row| row.len() == kernel.rows()));
+        }
+    }
+}

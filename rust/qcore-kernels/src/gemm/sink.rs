@@ -1,0 +1,134 @@
+//! Where finished tiles go: integers as they are, or through an epilogue, never a whole int32 matrix.
+
+use std::ops::Range;
+
+use super::integer::Integer;
+use super::packed::SendPtr;
+use crate::epilogue::{
+    Activation, FloatOutput, Requantize, float_block, requantize_block, softmax_row,
+};
+use crate::error::{KernelError, Result};
+use crate::isa::Isa;
+use crate::quant::Code;
+
+/// A part of the result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+/// What takes the results of a product. Each element comes once, from one task.
+pub(super) trait Sink: Sync {
+    /// Where int32 results may be written at once, and the elements from a row to the next.
+    fn direct(&self, _row: usize, _column: usize) -> Option<(*mut i32, usize)> {
+        None
+    }
+
+    /// Takes a block of int32 results, whose rows are `stride` elements apart.
+    ///
+    /// # Safety
+    /// The block is within the result, and no other task touches it.
+    unsafe fn put(&self, block: Block, sums: &[i32], stride: usize);
+
+    /// Told when whole rows are finished.
+    ///
+    /// # Safety
+    /// The rows are within the result, and no other task touches them.
+    unsafe fn rows_done(&self, _rows: Range<usize>) {}
+}
+
+/// A caller's row-major buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Out<T> {
+    ptr: SendPtr<T>,
+    stride: usize,
+}
+
+impl<T> Out<T> {
+    /// The buffer of an (m, n) result whose rows are `stride` elements apart.
+    pub(super) fn new(out: &mut [T], m: usize, n: usize, stride: usize) -> Result<Self> {
+        let needed = if m == 0 || n == 0 { 0 } else { (m - 1) * stride + n };
+        if (m > 1 && stride < n) || out.len() < needed {
+            return Err(KernelError::Shape(format!(
+                "out has {} elements; ({m}, {n}) with rows {stride} apart needs {needed}",
+                out.len()
+            )));
+        }
+        Ok(Self { ptr: SendPtr(out.as_mut_ptr()), stride })
+    }
+
+    /// A part of a row.
+    ///
+    /// # Safety
+    /// It is within the result, and no other borrow of it lives.
+    #[allow(clippy::mut_from_ref, reason = "the caller vouches for the only borrow")]
+    unsafe fn row(&self, row: usize, column: usize, length: usize) -> &mut [T] {
+        // SAFETY: within the buffer, as `new` checked; unique, by the caller's promise.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.ptr.get().add(row * self.stride + column), length)
+        }
+    }
+}
+
+impl<T: Integer> Sink for Out<T> {
+    fn direct(&self, row: usize, column: usize) -> Option<(*mut i32, usize)> {
+        let first = self.ptr.get().wrapping_add(row * self.stride + column);
+        T::as_i32(first).map(|ptr| (ptr, self.stride))
+    }
+
+    unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
+        for (index, sums) in sums.chunks(stride).take(block.rows).enumerate() {
+            // SAFETY: the caller vouches for the block.
+            let out = unsafe { self.row(block.row + index, block.column, block.columns) };
+            for (out, &sum) in out.iter_mut().zip(sums) {
+                *out = T::from_i32(sum);
+            }
+        }
+    }
+}
+
+/// float32 results.
+pub(super) struct FloatSink<'a> {
+    pub(super) isa: Isa,
+    pub(super) out: Out<f32>,
+    pub(super) output: FloatOutput<'a>,
+    pub(super) columns: usize,
+}
+
+impl Sink for FloatSink<'_> {
+    unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
+        // SAFETY: the caller vouches for the block.
+        let rows = (0..block.rows)
+            .map(|row| unsafe { self.out.row(block.row + row, block.column, block.columns) });
+        float_block(self.isa, block.row, block.column, sums, stride, &self.output, rows);
+    }
+
+    unsafe fn rows_done(&self, rows: Range<usize>) {
+        if self.output.activation != Activation::Softmax {
+            return;
+        }
+        for row in rows {
+            // SAFETY: the caller vouches for the row.
+            softmax_row(self.isa, unsafe { self.out.row(row, 0, self.columns) });
+        }
+    }
+}
+
+/// Requantized results.
+pub(super) struct CodeSink<'a, C> {
+    pub(super) isa: Isa,
+    pub(super) out: Out<C>,
+    pub(super) output: Requantize<'a>,
+}
+
+impl<C: Code> Sink for CodeSink<'_, C> {
+    unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
+        // SAFETY: the caller vouches for the block.
+        let rows = (0..block.rows)
+            .map(|row| unsafe { self.out.row(block.row + row, block.column, block.columns) });
+        requantize_block(self.isa, block.column, sums, stride, &self.output, rows);
+    }
+}

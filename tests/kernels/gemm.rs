@@ -1,0 +1,367 @@
+//! Int8 products against a naive int64 oracle, on every instruction set of the machine.
+
+use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize};
+use qcore_kernels::gemm::{
+    Int8, PackedI8, ZeroPoint, dense_f32_from_i8_with, dense_i8_with, kernel_id,
+    matmul_integer_with,
+};
+use qcore_kernels::view::MatRef;
+use qcore_kernels::{Isa, KernelError};
+
+use crate::guard::Guarded;
+use crate::random::Random;
+
+/// One operand in both of its types; the test says which is meant.
+struct Operand {
+    bytes: Guarded<u8>,
+    rows: usize,
+    cols: usize,
+    unsigned: bool,
+}
+
+impl Operand {
+    fn new(random: &mut Random, rows: usize, cols: usize, unsigned: bool, extreme: bool) -> Self {
+        let byte = |random: &mut Random| {
+            if extreme {
+                let ends = if unsigned { [0, 255] } else { [0x80, 0x7f] };
+                ends[random.below(2)]
+            } else {
+                random.below(256) as u8
+            }
+        };
+        let bytes: Vec<u8> = (0..rows * cols).map(|_| byte(random)).collect();
+        Self { bytes: Guarded::new(&bytes), rows, cols, unsigned }
+    }
+
+    fn constant(rows: usize, cols: usize, value: i32, unsigned: bool) -> Self {
+        let bytes = vec![value as u8; rows * cols];
+        Self { bytes: Guarded::new(&bytes), rows, cols, unsigned }
+    }
+
+    fn get(&self, row: usize, col: usize) -> i64 {
+        let byte = self.bytes[row * self.cols + col];
+        if self.unsigned { i64::from(byte) } else { i64::from(byte as i8) }
+    }
+
+    fn view(&self) -> Int8<'_> {
+        view(self.bytes.as_ptr(), self.rows, self.cols, self.cols as isize, 1, self.unsigned)
+    }
+}
+
+fn view<'a>(
+    ptr: *const u8,
+    rows: usize,
+    cols: usize,
+    rs: isize,
+    cs: isize,
+    unsigned: bool,
+) -> Int8<'a> {
+    // SAFETY: the callers' strides stay within their buffers, which outlive the view.
+    unsafe {
+        if unsigned {
+            MatRef::from_raw(ptr, rows, cols, rs, cs).into()
+        } else {
+            MatRef::from_raw(ptr.cast::<i8>(), rows, cols, rs, cs).into()
+        }
+    }
+}
+
+fn oracle(a: &Operand, b: &Operand, za: ZeroPoint<'_>, zb: ZeroPoint<'_>) -> Vec<i64> {
+    let zero = |zeros: &ZeroPoint<'_>, index: usize| match zeros {
+        ZeroPoint::One(zero) => i64::from(*zero),
+        ZeroPoint::Each(zeros) => i64::from(zeros[index]),
+    };
+    let mut out = Vec::with_capacity(a.rows * b.cols);
+    for i in 0..a.rows {
+        for j in 0..b.cols {
+            let (za, zb) = (zero(&za, i), zero(&zb, j));
+            out.push((0..a.cols).map(|k| (a.get(i, k) - za) * (b.get(k, j) - zb)).sum());
+        }
+    }
+    out
+}
+
+/// Runs a product packed and not, and compares both with the oracle.
+fn check(isa: Isa, a: &Operand, b: &Operand, za: ZeroPoint<'_>, zb: ZeroPoint<'_>) {
+    let exact = oracle(a, b, za, zb);
+    let place = format!("{isa} ({}) {}x{}x{}", kernel_id(isa), a.rows, a.cols, b.cols);
+    let packed = PackedI8::new(isa, b.view());
+    let mut out = Guarded::new(&vec![-1_i32; a.rows * b.cols]);
+    matmul_integer_with(isa, a.view(), &packed, za, zb, &mut out).unwrap();
+    assert!(out.iter().map(|&sum| i64::from(sum)).eq(exact.iter().copied()), "packed, {place}");
+    let mut out = Guarded::new(&vec![-1_i64; a.rows * b.cols]);
+    matmul_integer_with(isa, a.view(), b.view(), za, zb, &mut out).unwrap();
+    assert!(out.iter().eq(exact.iter()), "not packed, {place}");
+}
+
+const SIGNS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+
+#[test]
+fn shapes_from_zero_past_every_tile() {
+    let mut random = Random::new(1);
+    for isa in Isa::available() {
+        for (index, (a, b)) in SIGNS.into_iter().cycle().take(160).enumerate() {
+            let (m, k, n) = (random.below(71), random.below(71), random.below(71));
+            let a = Operand::new(&mut random, m, k, a, index % 3 == 0);
+            let b = Operand::new(&mut random, k, n, b, index % 3 == 0);
+            check(isa, &a, &b, ZeroPoint::One(0), ZeroPoint::One(0));
+        }
+    }
+}
+
+#[test]
+fn shapes_around_the_tile() {
+    let mut random = Random::new(2);
+    for isa in Isa::available() {
+        for m in [0, 1, 2, 5, 6, 7, 15] {
+            for n in [0, 1, 15, 16, 17, 63, 64, 65, 127, 128, 131] {
+                for k in [0, 1, 3, 4, 5, 11] {
+                    let a = Operand::new(&mut random, m, k, m % 2 == 0, false);
+                    let b = Operand::new(&mut random, k, n, n % 2 == 0, false);
+                    check(isa, &a, &b, ZeroPoint::One(3), ZeroPoint::One(0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_extremes_in_every_pair_of_signs() {
+    for isa in Isa::available() {
+        for (ua, ub) in SIGNS {
+            let ends = |unsigned| if unsigned { [0, 255] } else { [-128, 127] };
+            for va in ends(ua) {
+                for vb in ends(ub) {
+                    let a = Operand::constant(7, 129, va, ua);
+                    let b = Operand::constant(129, 70, vb, ub);
+                    check(isa, &a, &b, ZeroPoint::One(0), ZeroPoint::One(0));
+                    let (za, zb) =
+                        (ends(ua)[1] - (va - ends(ua)[0]), ends(ub)[1] - (vb - ends(ub)[0]));
+                    check(isa, &a, &b, ZeroPoint::One(za), ZeroPoint::One(zb));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn zero_points_one_for_all_or_one_for_each() {
+    let mut random = Random::new(3);
+    for isa in Isa::available() {
+        for (ua, ub) in SIGNS {
+            for (m, k, n) in [(1, 9, 33), (3, 64, 130), (13, 70, 67)] {
+                let a = Operand::new(&mut random, m, k, ua, false);
+                let b = Operand::new(&mut random, k, n, ub, false);
+                let zeros = |random: &mut Random, count: usize, unsigned: bool| -> Vec<i32> {
+                    let low = if unsigned { 0 } else { -128 };
+                    (0..count).map(|_| low + random.below(256) as i32).collect()
+                };
+                let (za, zb) = (zeros(&mut random, m, ua), zeros(&mut random, n, ub));
+                for za in [ZeroPoint::One(za[0]), ZeroPoint::Each(&za)] {
+                    for zb in [ZeroPoint::One(zb[0]), ZeroPoint::Each(&zb)] {
+                        check(isa, &a, &b, za, zb);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_stride_gives_what_the_contiguous_copy_gives() {
+    let mut random = Random::new(4);
+    let (m, k, n) = (9, 21, 37);
+    for isa in Isa::available() {
+        for (ua, ub) in SIGNS {
+            let a = Operand::new(&mut random, m, k, ua, false);
+            let b = Operand::new(&mut random, k, n, ub, false);
+            let exact = oracle(&a, &b, ZeroPoint::One(1), ZeroPoint::One(2));
+            for (left, right) in layouts(&a).iter().zip(layouts(&b).iter().rev()) {
+                let mut out = vec![0_i64; m * n];
+                let (za, zb) = (ZeroPoint::One(1), ZeroPoint::One(2));
+                matmul_integer_with(isa, left.view(), right.view(), za, zb, &mut out).unwrap();
+                assert_eq!(out, exact, "{isa}");
+            }
+        }
+    }
+}
+
+/// The same matrix in other memory orders.
+struct Layout {
+    bytes: Guarded<u8>,
+    first: usize,
+    rows: usize,
+    cols: usize,
+    rs: isize,
+    cs: isize,
+    unsigned: bool,
+}
+
+impl Layout {
+    fn view(&self) -> Int8<'_> {
+        view(
+            &raw const self.bytes[self.first],
+            self.rows,
+            self.cols,
+            self.rs,
+            self.cs,
+            self.unsigned,
+        )
+    }
+}
+
+fn layouts(x: &Operand) -> Vec<Layout> {
+    let (rows, cols) = (x.rows as isize, x.cols as isize);
+    let plans = [
+        (cols, 1),         // row-major
+        (1, rows),         // transposed
+        (-cols, 1),        // rows backwards
+        (cols, -1),        // columns backwards
+        (-1, -rows),       // transposed, both backwards
+        (2 * cols + 3, 2), // every second column, gaps between rows
+        (1, rows + 5),     // transposed, gaps
+    ];
+    plans
+        .iter()
+        .map(|&(rs, cs)| {
+            let span = (rows - 1) * rs.abs() + (cols - 1) * cs.abs() + 1;
+            let first = (rows - 1) * rs.min(0).abs() + (cols - 1) * cs.min(0).abs();
+            let mut bytes = vec![0x55; span as usize];
+            for i in 0..x.rows {
+                for j in 0..x.cols {
+                    let at = first + i as isize * rs + j as isize * cs;
+                    bytes[at as usize] = x.bytes[i * x.cols + j];
+                }
+            }
+            let (rows, cols, unsigned) = (x.rows, x.cols, x.unsigned);
+            Layout {
+                bytes: Guarded::new(&bytes),
+                first: first as usize,
+                rows,
+                cols,
+                rs,
+                cs,
+                unsigned,
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn around_the_longest_safe_sum() {
+    // The bounds for zero points of 0: int8 by int8, uint8 by int8, uint8 by uint8.
+    for (ua, ub, bound) in [(false, false, 131_071), (true, false, 65_793), (true, true, 33_025)] {
+        for k in [bound - 1, bound, bound + 1, bound + 4, 2 * bound + 3] {
+            let (va, vb) = (if ua { 255 } else { -128 }, if ub { 255 } else { -128 });
+            let a = Operand::constant(2, k, va, ua);
+            let b = Operand::constant(k, 17, vb, ub);
+            let exact = i64::from(va) * i64::from(vb) * k as i64;
+            for isa in Isa::available() {
+                let zero = ZeroPoint::One(0);
+                let mut wide = vec![0_i64; 34];
+                matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut wide).unwrap();
+                assert!(wide.iter().all(|&sum| sum == exact), "{isa} {k}");
+                let mut out = vec![0_i32; 34];
+                let found = matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut out);
+                if i32::try_from(exact).is_ok() {
+                    found.unwrap();
+                    assert!(out.iter().all(|&sum| i64::from(sum) == exact), "{isa} {k}");
+                } else {
+                    assert!(matches!(found, Err(KernelError::Overflow(_))), "{isa} {k}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_sums_that_fit_are_exact() {
+    // The correction terms alone are far beyond int32.
+    let mut random = Random::new(5);
+    for (ua, ub) in SIGNS {
+        let a = Operand::new(&mut random, 3, 200_001, ua, false);
+        let b = Operand::new(&mut random, 200_001, 3, ub, false);
+        let (za, zb) = (if ua { 128 } else { 0 }, if ub { 127 } else { -1 });
+        for isa in Isa::available() {
+            check(isa, &a, &b, ZeroPoint::One(za), ZeroPoint::One(zb));
+            check(isa, &a, &b, ZeroPoint::Each(&[za; 3]), ZeroPoint::Each(&[zb; 3]));
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let mut random = Random::new(6);
+    for (m, k, n) in [(130, 300, 200), (4, 700, 2000), (1, 2048, 2100)] {
+        let a = Operand::new(&mut random, m, k, false, false);
+        let b = Operand::new(&mut random, k, n, true, false);
+        for isa in Isa::available() {
+            check(isa, &a, &b, ZeroPoint::One(-7), ZeroPoint::One(130));
+        }
+    }
+}
+
+#[test]
+fn misfits_are_refused() {
+    let isa = Isa::Scalar;
+    let a = Operand::constant(2, 3, 1, false);
+    let b = Operand::constant(4, 5, 1, false);
+    let zero = ZeroPoint::One(0);
+    let mut out = vec![0_i32; 10];
+    let refused = |result| matches!(result, Err(KernelError::Shape(_) | KernelError::Value(_)));
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut out)));
+    let b = Operand::constant(3, 5, 1, false);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut out[..9])));
+    let each = ZeroPoint::Each(&[0; 3]);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), each, zero, &mut out)));
+    let beyond = ZeroPoint::One(128);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), beyond, zero, &mut out)));
+}
+
+/// What the epilogues are to give, in the arithmetic that they promise.
+#[test]
+fn epilogues_follow_the_formula_to_the_bit() {
+    let mut random = Random::new(7);
+    for (m, k, n) in [(1, 5, 1), (7, 30, 10), (3, 17, 64), (13, 40, 131)] {
+        let a = Operand::new(&mut random, m, k, true, false);
+        let b = Operand::new(&mut random, k, n, false, false);
+        let (za, zb) = (ZeroPoint::One(119), ZeroPoint::One(0));
+        let sums = oracle(&a, &b, za, zb);
+        let float = |random: &mut Random| random.below(2000) as f32 * 1e-5 + 1e-4;
+        let scale: Vec<f32> = (0..n).map(|_| float(&mut random)).collect();
+        let row_scale: Vec<f32> = (0..m).map(|_| float(&mut random)).collect();
+        let bias: Vec<f32> = (0..n).map(|_| float(&mut random) - 0.01).collect();
+        let int_bias: Vec<i32> = (0..n).map(|_| random.below(9000) as i32 - 4500).collect();
+        for isa in Isa::available() {
+            let packed = PackedI8::new(isa, b.view());
+            for activation in [Activation::Linear, Activation::Relu] {
+                let output =
+                    FloatOutput { scale: &scale, row_scale: &row_scale, bias: &bias, activation };
+                let mut out = Guarded::new(&vec![-1.0_f32; m * n]);
+                dense_f32_from_i8_with(isa, a.view(), za, &packed, zb, output, &mut out, n)
+                    .unwrap();
+                for (at, &y) in out.iter().enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let exact = sums[at] as f32 * (row_scale[i] * scale[j]) + bias[j];
+                    let exact = if activation == Activation::Relu { exact.max(0.0) } else { exact };
+                    assert_eq!(y, exact, "{isa} {m}x{k}x{n} at {at}");
+                }
+            }
+            let (zero_point, min, max) = (7, 7, 200);
+            let output = Requantize { bias: &int_bias, multiplier: &scale, zero_point, min, max };
+            let stride = n + 3;
+            let mut out = vec![99_u8; (m - 1) * stride + n];
+            dense_i8_with(isa, a.view(), za, &packed, zb, output, &mut out, stride).unwrap();
+            for (at, &code) in out.iter().enumerate() {
+                let (i, j) = (at / stride, at % stride);
+                if j >= n {
+                    assert_eq!(code, 99, "between rows");
+                    continue;
+                }
+                let sum = (sums[i * n + j] as i32 + int_bias[j]) as f32;
+                let level = (sum * scale[j]).round_ties_even() + zero_point as f32;
+                assert_eq!(i32::from(code), (level as i32).clamp(min, max), "{isa} {i},{j}");
+            }
+        }
+    }
+}

@@ -140,3 +140,33 @@ def softmax_loss(
     weight: float,
     delta: NDArray[np.float32],
 ) -> float: ...
+
+# network ---------------------------------------------------------------------------------------
+@final
+class ProgramBuilder:
+    def __new__(cls) -> ProgramBuilder: ...
+    def integer(
+        self,
+        codes: NDArray[np.int8],
+        scale: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        activation: str,
+        input: tuple[float, int, bool] | None,
+        sparse: bool,
+    ) -> None: ...
+    def float(
+        self,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        activation: str,
+        sparse: bool,
+    ) -> None: ...
+    def build(self) -> Program: ...
+
+@final
+class Program:
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def kernels(self) -> list[str]: ...
+    def run(self, x: NDArray[np.float32], logits: bool, out: NDArray[np.float32]) -> None: ...

@@ -7,16 +7,31 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore import _core
 from qcore.nn.activations import activate
+from qcore.quantization.qparams import QParams
+from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
+    from qcore.nn.layers import Dense
     from qcore.nn.sequential import Sequential
 
 __all__ = ["Executable", "compile_network"]
 
+#: The share of weights that are not zero, below which the sparse kernel is the faster one: for
+#: int8, whose dense kernel has dot-product instructions, and for float32. Measured; see
+#: ``benches/python``.
+SPARSE_BELOW = {"int8": 0.25, "float32": 0.35}
+
 
 class Executable:
-    """A network in the form that runs."""
+    """A network in the form that runs.
+
+    Attributes
+    ----------
+    kernels : list of str
+        What runs each layer.
+    """
 
     kernels: list[str]
 
@@ -25,14 +40,14 @@ class Executable:
         raise NotImplementedError
 
 
-class FloatExecutable(Executable):
-    """A float network, on NumPy's BLAS."""
+class BlasExecutable(Executable):
+    """A float network as it was trained: on NumPy's BLAS, the yardstick of all others."""
 
     def __init__(self, net: Sequential) -> None:
         self.layers = [
             (layer.dense_weight().T, layer.bias, layer.activation) for layer in net.layers
         ]
-        self.kernels = ["NumPy float32"] * len(self.layers)
+        self.kernels = ["BLAS float32"] * len(self.layers)
 
     def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
         """Return the output for samples; see `Executable.run`."""
@@ -43,6 +58,67 @@ class FloatExecutable(Executable):
         return x
 
 
+class KernelExecutable(Executable):
+    """A network on qcore's own kernels, in one call for all layers."""
+
+    def __init__(self, net: Sequential) -> None:
+        builder = _core.ProgramBuilder()
+        for layer in net.layers:
+            _add(builder, layer)
+        self.program = builder.build()
+        self.kernels = self.program.kernels
+
+    def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
+        """Return the output for samples; see `Executable.run`."""
+        out = np.empty((len(x), self.program.outputs), np.float32)
+        self.program.run(x, logits, out)
+        return out
+
+
 def compile_network(net: Sequential) -> Executable:
-    """Return the form in which `net` runs."""
-    return FloatExecutable(net)
+    """Return the form in which `net` runs: BLAS where it is dense float, else kernels of our own."""
+    if all(layer.input_qparams is None for layer in net.layers):
+        return BlasExecutable(net)
+    return KernelExecutable(net)
+
+
+def _is_dense_float(layer: Dense) -> bool:
+    return isinstance(layer.weight, np.ndarray) and not _is_sparse(layer.weight, "float32")
+
+
+def _is_sparse(values: NDArray[np.generic], kind: str) -> bool:
+    """Whether so many values are zero that the sparse kernel is the faster one."""
+    return bool(np.count_nonzero(values) < SPARSE_BELOW[kind] * values.size)
+
+
+def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
+    """Add a layer in the form that its weights and its input call for."""
+    weight, source = layer.weight, layer.input_qparams
+    bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else layer.bias
+    if isinstance(weight, QTensor) and source is not None:
+        codes, scale = _integer_weights(layer, weight)
+        static = None
+        if isinstance(source, QParams):
+            static = (float(source.scale), int(source.zero_point), source.signed)
+        sparse = _is_sparse(codes, "int8")
+        builder.integer(codes, scale, bias, layer.activation, static, sparse)
+        return
+    values = layer.dense_weight()
+    builder.float(values, bias, layer.activation, _is_sparse(values, "float32"))
+
+
+def _integer_weights(layer: Dense, weight: QTensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return int8 codes (out, in) whose 0 is 0, and a scale for each output."""
+    if weight.scheme != "affine" or weight.bits > 8 or weight.group_size is not None:
+        raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")
+    if weight.axis not in (0, None):
+        raise ValueError(f"{layer.name}: integer kernels need a scale for each output, axis=0")
+    zeros = weight.zero_point
+    codes = weight.values
+    if zeros.any() or not weight.signed:
+        wide = codes.astype(np.int16) - (zeros[:, None] if zeros.ndim else zeros)
+        if wide.size and (wide.min() < -128 or wide.max() > 127):
+            raise ValueError(f"{layer.name}: integer kernels need symmetric weights")
+        codes = wide.astype(np.int8)
+    scale = np.ascontiguousarray(np.broadcast_to(weight.scale, (layer.out_features,)))
+    return np.ascontiguousarray(codes), scale

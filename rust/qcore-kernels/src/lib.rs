@@ -21,6 +21,7 @@ pub mod epilogue;
 pub mod error;
 pub mod gemm;
 pub mod isa;
+pub mod network;
 pub mod prune;
 pub mod quant;
 pub mod simd;

@@ -129,6 +129,20 @@ impl<'a, T: Copy> MatRef<'a, T> {
     }
 }
 
+/// Bytes as signed ones.
+#[must_use]
+pub fn as_signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: u8 and i8 have the same size and alignment, and every byte is a value of both.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}
+
+/// Bytes as signed ones.
+#[must_use]
+pub fn as_signed_mut(bytes: &mut [u8]) -> &mut [i8] {
+    // SAFETY: u8 and i8 have the same size and alignment, and every byte is a value of both.
+    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod array;
 mod error;
 mod files;
+mod network;
 mod prune;
 mod quant;
 mod runtime;
@@ -16,6 +17,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
     files::register(module)?;
+    network::register(module)?;
     prune::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;

@@ -1,0 +1,203 @@
+//! What a network is made of: layers with weights in the form that their kernel reads.
+
+use crate::epilogue::{Activation, FloatOutput, Requantize};
+use crate::error::{KernelError, Result};
+use crate::gemm::{self, Int8, PackedI8, ZeroPoint};
+use crate::isa::Isa;
+use crate::quant::Code;
+use crate::view::{MatRef, as_signed};
+
+/// How the codes of an activation stand for real values: `(code - zero_point) * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// The step, above 0.
+    pub scale: f32,
+    /// The code of 0.
+    pub zero_point: i32,
+    /// Codes are int8 if true, uint8 if not.
+    pub signed: bool,
+}
+
+impl Affine {
+    /// The least code.
+    #[must_use]
+    pub fn min(self) -> i32 {
+        if self.signed { -128 } else { 0 }
+    }
+
+    /// The greatest code.
+    #[must_use]
+    pub fn max(self) -> i32 {
+        if self.signed { 127 } else { 255 }
+    }
+
+    /// Codes, kept as bytes, as a matrix of their type.
+    fn matrix(self, codes: &[u8], rows: usize, cols: usize) -> Result<Int8<'_>> {
+        Ok(if self.signed {
+            MatRef::from_slice(as_signed(codes), rows, cols)?.into()
+        } else {
+            MatRef::from_slice(codes, rows, cols)?.into()
+        })
+    }
+}
+
+/// In what form a layer takes its input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Input {
+    /// Floats, as they are.
+    Float,
+    /// Codes with parameters that were fixed when the network was calibrated.
+    Static(Affine),
+    /// Floats that become int8 codes row by row, with a scale of each row's own.
+    Dynamic,
+}
+
+/// Weights `[out, in]`, in the form that their kernel reads.
+pub enum Weights {
+    /// Int8 codes, one scale for every output.
+    DenseI8(PackedI8, Vec<f32>),
+}
+
+impl Weights {
+    /// How many values a row of the input has.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        match self {
+            Weights::DenseI8(w, _) => w.k(),
+        }
+    }
+
+    /// How many values a row of the output has.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        match self {
+            Weights::DenseI8(w, _) => w.n(),
+        }
+    }
+
+    /// Multiplications for each row.
+    pub(crate) fn work(&self) -> usize {
+        match self {
+            Weights::DenseI8(..) => self.inputs() * self.outputs(),
+        }
+    }
+
+    /// One scale for every output of integer weights; nothing for floats.
+    #[must_use]
+    pub fn scale(&self) -> &[f32] {
+        match self {
+            Weights::DenseI8(_, scale) => scale,
+        }
+    }
+
+    /// Whether they are integers.
+    #[must_use]
+    pub fn is_integer(&self) -> bool {
+        matches!(self, Weights::DenseI8(..))
+    }
+
+    /// The kind of kernel that reads them, for people to see.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Weights::DenseI8(..) => "dense int8",
+        }
+    }
+
+    /// Codes to floats.
+    pub(crate) fn to_float(
+        &self,
+        isa: Isa,
+        codes: &[u8],
+        input: Affine,
+        rows: usize,
+        output: FloatOutput<'_>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let x = input.matrix(codes, rows, self.inputs())?;
+        let stride = self.outputs();
+        let zero = ZeroPoint::One(input.zero_point);
+        match self {
+            Weights::DenseI8(w, _) => {
+                gemm::dense_f32_from_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
+            }
+        }
+    }
+
+    /// Codes to codes.
+    pub(crate) fn to_codes<C: Code>(
+        &self,
+        isa: Isa,
+        codes: &[u8],
+        input: Affine,
+        rows: usize,
+        output: Requantize<'_>,
+        out: &mut [C],
+    ) -> Result<()> {
+        let x = input.matrix(codes, rows, self.inputs())?;
+        let stride = self.outputs();
+        let zero = ZeroPoint::One(input.zero_point);
+        match self {
+            Weights::DenseI8(w, _) => {
+                gemm::dense_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
+            }
+        }
+    }
+
+    /// Floats to floats.
+    pub(crate) fn float(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        rows: usize,
+        bias: &[f32],
+        activation: Activation,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let x = MatRef::from_slice(x, rows, self.inputs())?;
+        match self {
+            Weights::DenseI8(..) => Err(not_integer()),
+        }
+    }
+}
+
+/// Weights have their zero at code 0.
+const NO_ZERO: ZeroPoint<'static> = ZeroPoint::One(0);
+
+/// Cannot happen: stages are lowered by the kind of weights.
+fn not_integer() -> KernelError {
+    KernelError::Value("a stage does not fit its weights".to_owned())
+}
+
+/// `activation(input · weightsᵀ + bias)`.
+pub struct Layer {
+    /// The form of its input.
+    pub input: Input,
+    /// Its weights.
+    pub weights: Weights,
+    /// One value for every output.
+    pub bias: Vec<f32>,
+    /// What follows the sum.
+    pub activation: Activation,
+}
+
+impl Layer {
+    /// Checks that the parts fit each other.
+    pub(crate) fn check(&self, index: usize) -> Result<()> {
+        let outputs = self.weights.outputs();
+        for (name, len) in [("bias", self.bias.len()), ("scale", self.weights.scale().len())] {
+            if len != outputs && (name == "bias" || self.weights.is_integer()) {
+                return Err(KernelError::Shape(format!(
+                    "layer {index}: {name} has {len} elements for {outputs} outputs"
+                )));
+            }
+        }
+        if let Input::Static(affine) = self.input
+            && !(affine.scale.is_normal() && affine.scale > 0.0)
+        {
+            let found = affine.scale;
+            return Err(KernelError::Value(format!("layer {index}: input scale is {found}")));
+        }
+        Ok(())
+    }
+}

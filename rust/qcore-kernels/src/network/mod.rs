@@ -1,0 +1,13 @@
+//! A whole compressed network in one call: float in, float out, integers between.
+//!
+//! A [`Program`] is built once from [`Layer`]s. It runs block by block of rows, so that what flows
+//! between layers stays in the cache, and threads take blocks of their own. Activations of static
+//! layers are int8 or uint8 codes from the first layer to the last; a layer requantizes straight
+//! into the codes of the next.
+
+mod layer;
+mod program;
+mod stage;
+
+pub use layer::{Affine, Input, Layer, Weights};
+pub use program::Program;

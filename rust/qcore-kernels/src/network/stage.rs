@@ -1,0 +1,106 @@
+//! Layers lowered to what runs: each stage reads one kind of value and writes one.
+
+use super::layer::{Affine, Input, Layer};
+use crate::epilogue::Activation;
+use crate::error::{KernelError, Result};
+
+/// What a layer becomes once it is known what comes before and after it.
+pub(crate) enum Stage {
+    /// Floats to codes.
+    Quantize(Affine),
+    /// Codes in, codes of the next layer out: no float on the way.
+    Requantize { layer: usize, input: Affine, output: Affine, bias: Vec<i32>, multiplier: Vec<f32> },
+    /// Codes in, floats out. `scale` is the input's times the weights'.
+    ToFloat { layer: usize, input: Affine, scale: Vec<f32> },
+    /// Floats in, quantized row by row, floats out.
+    Dynamic { layer: usize },
+    /// Floats in, floats out.
+    Float { layer: usize },
+}
+
+impl Stage {
+    /// The layer that it runs; a stage that only quantizes belongs to the first.
+    pub(crate) fn layer(&self) -> usize {
+        match self {
+            Stage::Quantize(_) => 0,
+            Stage::Requantize { layer, .. }
+            | Stage::ToFloat { layer, .. }
+            | Stage::Dynamic { layer }
+            | Stage::Float { layer } => *layer,
+        }
+    }
+}
+
+/// Lowers layers to stages.
+pub(crate) fn lower(layers: &[Layer]) -> Result<Vec<Stage>> {
+    let mut stages = Vec::new();
+    let mut codes = false;
+    for (index, layer) in layers.iter().enumerate() {
+        let next = layers.get(index + 1).map(|next| next.input);
+        let weight_scale = layer.weights.scale();
+        match (layer.input, layer.weights.is_integer()) {
+            (Input::Static(input), true) => {
+                if !codes {
+                    stages.push(Stage::Quantize(input));
+                }
+                let requantized = match next {
+                    Some(Input::Static(output)) => requantize(layer, input, output, weight_scale),
+                    _ => None,
+                };
+                codes = requantized.is_some();
+                stages.push(match requantized {
+                    Some((output, bias, multiplier)) => {
+                        Stage::Requantize { layer: index, input, output, bias, multiplier }
+                    }
+                    None => Stage::ToFloat {
+                        layer: index,
+                        input,
+                        scale: weight_scale.iter().map(|s| input.scale * s).collect(),
+                    },
+                });
+            }
+            (Input::Dynamic, true) => stages.push(Stage::Dynamic { layer: index }),
+            (Input::Float, false) => stages.push(Stage::Float { layer: index }),
+            (Input::Float, true) | (_, false) => {
+                let found = layer.weights.kind();
+                return Err(KernelError::Value(format!(
+                    "layer {index} has {found} weights and takes its input as {:?}",
+                    layer.input
+                )));
+            }
+        }
+    }
+    Ok(stages)
+}
+
+/// Integer biases and multipliers, where the layer can go from codes to codes: its activation is a
+/// clamp, and every bias fits int32 beside the greatest sum.
+///
+/// A channel of next to no weight can have a bias that does not fit; such a layer goes by floats,
+/// which lose nothing.
+fn requantize(
+    layer: &Layer,
+    input: Affine,
+    output: Affine,
+    weight_scale: &[f32],
+) -> Option<(Affine, Vec<i32>, Vec<f32>)> {
+    if !matches!(layer.activation, Activation::Relu | Activation::Linear) {
+        return None;
+    }
+    // |code - zero_point| <= 255 and |weight| <= 128.
+    let greatest = layer.weights.inputs() as f64 * 255.0 * 128.0;
+    let room = (i32::MAX as f64 - greatest).max(0.0);
+    let mut biases = Vec::with_capacity(weight_scale.len());
+    let mut multipliers = Vec::with_capacity(weight_scale.len());
+    for (bias, weight_scale) in layer.bias.iter().zip(weight_scale) {
+        let scale = input.scale * weight_scale;
+        let code = (*bias as f64 / scale as f64).round_ties_even();
+        let multiplier = scale / output.scale;
+        if code.abs() > room || !multiplier.is_normal() {
+            return None;
+        }
+        biases.push(code as i32);
+        multipliers.push(multiplier);
+    }
+    Some((output, biases, multipliers))
+}

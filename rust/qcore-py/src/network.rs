@@ -1,0 +1,141 @@
+//! Bindings of the `network` room.
+
+use std::sync::Mutex;
+
+use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use qcore_kernels::epilogue::Activation;
+use qcore_kernels::gemm::PackedI8;
+use qcore_kernels::isa;
+use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
+use qcore_kernels::view::MatRef;
+
+use crate::array::{slice, slice_mut, writable};
+use crate::error::to_py;
+
+type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
+
+/// A network as it is put together, layer by layer from input to output.
+#[pyclass(name = "ProgramBuilder", module = "qcore._core", frozen)]
+pub(crate) struct PyProgramBuilder {
+    layers: Mutex<Vec<Layer>>,
+}
+
+fn activation_named(name: &str) -> PyResult<Activation> {
+    Activation::from_name(name)
+        .ok_or_else(|| PyValueError::new_err(format!("activation {name:?} is unknown")))
+}
+
+/// C-contiguous weights (out, in) as the view that kernels take.
+fn matrix<'a, T: numpy::Element + Copy>(
+    weight: &'a PyReadonlyArray2<'_, T>,
+) -> PyResult<MatRef<'a, T>> {
+    let (rows, cols) = weight.as_array().dim();
+    let values =
+        weight.as_slice().map_err(|_| PyValueError::new_err("weight is not C-contiguous"))?;
+    MatRef::from_slice(values, rows, cols).map_err(to_py)
+}
+
+impl PyProgramBuilder {
+    fn push(
+        &self,
+        input: Input,
+        weights: Weights,
+        bias: &Floats<'_>,
+        activation: &str,
+    ) -> PyResult<()> {
+        let bias = slice(bias, "bias")?.to_vec();
+        let layer = Layer { input, weights, bias, activation: activation_named(activation)? };
+        let mut layers =
+            self.layers.lock().map_err(|_| PyRuntimeError::new_err("the builder is broken"))?;
+        layers.push(layer);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl PyProgramBuilder {
+    #[new]
+    fn new() -> Self {
+        Self { layers: Mutex::new(Vec::new()) }
+    }
+
+    /// Adds a layer on integers. `codes` is int8 (out, in); `input` is (scale, zero_point, signed) of
+    /// a static input, or None for a dynamic one.
+    #[pyo3(signature = (codes, scale, bias, activation, input, sparse))]
+    fn integer(
+        &self,
+        codes: PyReadonlyArray2<'_, i8>,
+        scale: Floats<'_>,
+        bias: Floats<'_>,
+        activation: &str,
+        input: Option<(f32, i32, bool)>,
+        sparse: bool,
+    ) -> PyResult<()> {
+        let codes = matrix(&codes)?;
+        let scale = slice(&scale, "scale")?.to_vec();
+        let input = input.map_or(Input::Dynamic, |(scale, zero_point, signed)| {
+            Input::Static(Affine { scale, zero_point, signed })
+        });
+        let active = isa::active().map_err(to_py)?;
+        let weights = Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale);
+        self.push(input, weights, &bias, activation)
+    }
+
+    /// The network of the layers so far; the builder is empty afterwards.
+    fn build(&self) -> PyResult<PyProgram> {
+        let mut layers =
+            self.layers.lock().map_err(|_| PyRuntimeError::new_err("the builder is broken"))?;
+        let program = Program::new(std::mem::take(&mut layers)).map_err(to_py)?;
+        Ok(PyProgram { program })
+    }
+}
+
+/// A network in the form that runs.
+#[pyclass(name = "Program", module = "qcore._core", frozen)]
+pub(crate) struct PyProgram {
+    program: Program,
+}
+
+#[pymethods]
+impl PyProgram {
+    /// Runs samples `x`, float32 (n, in), into `out`, float32 (n, out); `logits` leaves the last
+    /// activation out.
+    fn run(
+        &self,
+        py: Python<'_>,
+        x: Floats<'_>,
+        logits: bool,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let x = slice(&x, "x")?;
+        let mut out = writable::<f32>(out, "out")?;
+        let out = slice_mut(&mut out, "out")?;
+        // A small call ends before another thread could take over.
+        if x.len() < SMALL {
+            return self.program.run(x, logits, out).map_err(to_py);
+        }
+        py.detach(|| self.program.run(x, logits, out)).map_err(to_py)
+    }
+
+    /// How many values a row of the output has.
+    #[getter]
+    fn outputs(&self) -> usize {
+        self.program.outputs()
+    }
+
+    /// The kind of kernel that runs each layer.
+    #[getter]
+    fn kernels(&self) -> Vec<&'static str> {
+        self.program.kernels().collect()
+    }
+}
+
+/// Inputs up to which the GIL is kept: releasing it costs more than the call.
+const SMALL: usize = 1 << 12;
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyProgramBuilder>()?;
+    module.add_class::<PyProgram>()
+}

@@ -151,7 +151,7 @@ class ProgramBuilder:
         scale: NDArray[np.float32],
         bias: NDArray[np.float32],
         activation: str,
-        input: tuple[float, int, bool] | None,
+        source: tuple[float, int, bool] | None,
         sparse: bool,
     ) -> None: ...
     def float(

@@ -76,7 +76,7 @@ class KernelExecutable(Executable):
 
 
 def compile_network(net: Sequential) -> Executable:
-    """Return the form in which `net` runs: BLAS where it is dense float, else kernels of our own."""
+    """Return the form in which `net` runs: BLAS if all is dense float, else our own kernels."""
     if all(layer.input_qparams is None for layer in net.layers):
         return BlasExecutable(net)
     return KernelExecutable(net)

@@ -61,21 +61,21 @@ impl PyProgramBuilder {
         Self { layers: Mutex::new(Vec::new()) }
     }
 
-    /// Adds a layer on integers. `codes` is int8 (out, in); `input` is (scale, zero_point, signed) of
+    /// Adds a layer on integers. `codes` is int8 (out, in); `source` is (scale, zero_point, signed) of
     /// a static input, or None for a dynamic one.
-    #[pyo3(signature = (codes, scale, bias, activation, input, sparse))]
+    #[pyo3(signature = (codes, scale, bias, activation, source, sparse))]
     fn integer(
         &self,
         codes: PyReadonlyArray2<'_, i8>,
         scale: Floats<'_>,
         bias: Floats<'_>,
         activation: &str,
-        input: Option<(f32, i32, bool)>,
+        source: Option<(f32, i32, bool)>,
         sparse: bool,
     ) -> PyResult<()> {
         let codes = matrix(&codes)?;
         let scale = slice(&scale, "scale")?.to_vec();
-        let input = input.map_or(Input::Dynamic, |(scale, zero_point, signed)| {
+        let input = source.map_or(Input::Dynamic, |(scale, zero_point, signed)| {
             Input::Static(Affine { scale, zero_point, signed })
         });
         let active = isa::active().map_err(to_py)?;

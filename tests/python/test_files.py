@@ -443,7 +443,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
 
 
 def run(code, *arguments, **options):
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], text=True, capture_output=True,
         timeout=120, check=False, **options,
     )  # fmt: skip
@@ -474,7 +474,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
 
 @root_only
 def test_a_full_disk_leaves_the_old_file(tmp_path):
-    mounted = subprocess.run(  # noqa: S603
+    mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path],  # noqa: S607
         check=False,
         capture_output=True,
@@ -490,7 +490,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
     finally:
-        subprocess.run(["umount", tmp_path], check=True)  # noqa: S603, S607
+        subprocess.run(["umount", tmp_path], check=True)  # noqa: S607
 
 
 def test_a_reader_never_sees_a_part(tmp_path):
@@ -517,7 +517,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     qc.save(path, np.arange(3))
     code = SAVE.replace("try:", "print(flush=True)\ntry:").replace("1_000_000", "30_000_000")
-    writer = subprocess.Popen(  # noqa: S603
+    writer = subprocess.Popen(
         [sys.executable, "-c", code, path], stdout=subprocess.PIPE
     )
     writer.stdout.readline()

@@ -1,8 +1,8 @@
 //! Criterion benches of the kernels: `cargo bench`.
 
-use criterion::{Criterion, criterion_group, criterion_main};
+mod quant;
 
-fn rooms(_criterion: &mut Criterion) {}
+use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, rooms);
-criterion_main!(benches);
+criterion_group!(rooms, quant::benches);
+criterion_main!(rooms);

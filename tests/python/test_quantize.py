@@ -1,5 +1,7 @@
 """quantize against ONNX Runtime, against its definition, and in what it refuses."""
 
+import doctest
+import pathlib
 import subprocess
 import sys
 
@@ -422,3 +424,10 @@ def test_threads_do_not_change_results():
         assert results[0] == results[1] == results[2]
     finally:
         _core.set_num_threads(before)
+
+
+def test_the_examples_of_the_page_on_numerics():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "numerics.md"
+    found = doctest.testfile(str(page), module_relative=False)
+    assert found.attempted > 3
+    assert found.failed == 0

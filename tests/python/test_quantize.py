@@ -408,7 +408,7 @@ print(found.hexdigest())
     for forced in (isa, "scalar"):
         monkeypatch.setenv("QCORE_ISA", forced)
         command = [sys.executable, "-c", script]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         found.append(done.stdout)
     assert found[0] == found[1]
 

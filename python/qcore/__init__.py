@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qcore import nn
+    from qcore import nn, sklearn
     from qcore._core import __version__
     from qcore.compression import compress
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
+    from qcore.frameworks.sklearn import from_sklearn
     from qcore.pruning.functions import prune
     from qcore.pruning.pruner import Pruner
     from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
@@ -32,12 +33,14 @@ __all__ = [
     "compress",
     "dequantize",
     "fake_quantize",
+    "from_sklearn",
     "load",
     "load_tensors",
     "nn",
     "prune",
     "quantize",
     "save",
+    "sklearn",
 ]
 
 # Where each public name lives. It is imported when it is first used: `import qcore` and the command
@@ -56,12 +59,14 @@ _HOMES = {
     "compress": "qcore.compression",
     "dequantize": "qcore.quantization.functions",
     "fake_quantize": "qcore.quantization.functions",
+    "from_sklearn": "qcore.frameworks.sklearn",
     "load": "qcore.files.checkpoint",
     "load_tensors": "qcore.files.checkpoint",
     "nn": "qcore.nn",
     "prune": "qcore.pruning.functions",
     "quantize": "qcore.quantization.functions",
     "save": "qcore.files.checkpoint",
+    "sklearn": "qcore.sklearn",
 }
 
 if not TYPE_CHECKING:  # a type checker sees the imports above

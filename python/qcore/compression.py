@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
@@ -41,8 +42,8 @@ def compress(
 
     Parameters
     ----------
-    model : Sequential or dict of str to array
-        The model; it is not changed.
+    model : Sequential, scikit-learn estimator or dict of str to array
+        The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted.
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated.
     y : ignored
@@ -57,7 +58,7 @@ def compress(
 
     Returns
     -------
-    Sequential or dict
+    Sequential, CompressedClassifier or CompressedRegressor, or dict
         Of the model's kind, with ``report_``, what was done to each tensor.
 
     Examples
@@ -67,6 +68,9 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
+    estimator = None
+    if is_estimator(model):
+        estimator, model = model, from_sklearn(model)
     small = model
     reports: list[Report] = []
     patterns = tuple(ignore)
@@ -85,7 +89,13 @@ def compress(
     if isinstance(small, Mapping):
         small = CompressedWeights(small)
     small.report_ = _merged(reports)
-    return small
+    if estimator is None:
+        return small
+    from qcore.sklearn import compressed_estimator
+
+    options: dict[str, Any] = {"bits": bits, "sparsity": sparsity, "activations": activations}
+    options |= {"scheme": scheme, "levels": levels, "ignore": patterns}
+    return compressed_estimator(estimator, small, options)
 
 
 def _merged(reports: list[Report]) -> Report:

@@ -517,9 +517,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     qc.save(path, np.arange(3))
     code = SAVE.replace("try:", "print(flush=True)\ntry:").replace("1_000_000", "30_000_000")
-    writer = subprocess.Popen(
-        [sys.executable, "-c", code, path], stdout=subprocess.PIPE
-    )
+    writer = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
     writer.stdout.readline()
     while len(list(tmp_path.iterdir())) == 1 and writer.poll() is None:
         pass

@@ -29,7 +29,5 @@ def test_unknown_name() -> None:
 def test_import_is_light() -> None:
     heavy = "('numpy', 'rich', 'sklearn')"
     code = f"import sys, qcore.cli; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.sklearn import from_sklearn
+    from qcore.pruning.compact import compact
     from qcore.pruning.functions import prune
+    from qcore.pruning.low_rank import LowRank, factorize
     from qcore.pruning.pruner import Pruner
     from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
     from qcore.quantization.functions import dequantize, fake_quantize, quantize
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConstantSparsity",
     "FormatError",
+    "LowRank",
     "PolynomialDecay",
     "Pruner",
     "QParams",
@@ -30,8 +33,10 @@ __all__ = [
     "Report",
     "__version__",
     "choose_qparams",
+    "compact",
     "compress",
     "dequantize",
+    "factorize",
     "fake_quantize",
     "from_sklearn",
     "load",
@@ -48,6 +53,7 @@ __all__ = [
 _HOMES = {
     "ConstantSparsity": "qcore.pruning.schedules",
     "FormatError": "qcore.errors",
+    "LowRank": "qcore.pruning.low_rank",
     "PolynomialDecay": "qcore.pruning.schedules",
     "Pruner": "qcore.pruning.pruner",
     "QParams": "qcore.quantization.qparams",
@@ -56,8 +62,10 @@ _HOMES = {
     "Report": "qcore.report",
     "__version__": "qcore._core",
     "choose_qparams": "qcore.quantization.qparams",
+    "compact": "qcore.pruning.compact",
     "compress": "qcore.compression",
     "dequantize": "qcore.quantization.functions",
+    "factorize": "qcore.pruning.low_rank",
     "fake_quantize": "qcore.quantization.functions",
     "from_sklearn": "qcore.frameworks.sklearn",
     "load": "qcore.files.checkpoint",

@@ -112,12 +112,16 @@ def test_nan_is_refused_by_position(pattern):
         ({}, "sparsity is None"),
         ({"sparsity": 1.5}, "sparsity is 1.5; it must be from 0 to 1"),
         ({"sparsity": float("nan")}, "sparsity is nan"),
-        ({"sparsity": 0.5, "pattern": "4x1"}, "'unstructured', 'neurons' or 'N:M'"),
+        ({"sparsity": 0.5, "pattern": "4*1"}, "'unstructured', 'neurons', 'rows'"),
+        ({"sparsity": 0.5, "pattern": "0x1"}, "at least one row and one column"),
+        ({"sparsity": 0.5, "pattern": "4x1"}, "need 2"),
         ({"sparsity": 0.5, "pattern": None}, "pattern is None"),
         ({"pattern": "4:4"}, "N < M"),
         ({"pattern": "0:4"}, "1 <= N"),
         ({"pattern": "2:65"}, "M <= 64"),
-        ({"sparsity": 0.5, "criterion": "wanda"}, "criterion is 'wanda'.*'magnitude'"),
+        ({"sparsity": 0.5, "criterion": "wand"}, "criterion is 'wand'.*'magnitude'"),
+        ({"sparsity": 0.5, "criterion": "wanda"}, "stats is None; criterion 'wanda' needs it"),
+        ({"sparsity": 0.5, "criterion": "taylor"}, "gradient is None"),
     ],
 )
 def test_options_that_are_not_allowed(options, message):

@@ -190,7 +190,7 @@ def test_manners_of_an_estimator():
     [
         (qc.Pruner(), "sparsity is None"),
         (qc.Pruner(2.0), "sparsity is 2.0"),
-        (qc.Pruner(0.5, pattern="5x5"), "pattern is '5x5'"),
+        (qc.Pruner(0.5, pattern="5-5"), "pattern is '5-5'"),
         (qc.Pruner(0.5, scope="model"), "scope is 'model'.*'layer', 'global'"),
         (qc.Pruner(pattern="2:4", scope="global"), "by layer only"),
         (qc.Pruner(0.5, criterion="x"), "criterion is 'x'"),
@@ -217,3 +217,97 @@ def test_models_that_do_not_fit():
         pruner.fit(weights)
     with pytest.raises(ValueError, match="schedule is None"):
         pruner.masks_at(weights, 0)
+
+
+def labelled(n=400, seed=2):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 30)).astype(np.float32)
+    return X, (X @ rng.standard_normal((30, 7))).argmax(axis=1)
+
+
+def logits_error(net, small, X):
+    return float(np.mean((net.predict_logits(X) - small.predict_logits(X)) ** 2))
+
+
+def test_sparsity_by_pattern():
+    small = qc.Pruner({"fc1": 0.9, "*": 0.5}).fit_transform(arrays())
+    assert zeros(small["fc1.weight"]) == 540
+    assert zeros(small["fc2.weight"]) == 70
+    with pytest.raises(ValueError, match=r"sparsity names none for 'fc2\.weight'"):
+        qc.Pruner({"fc1": 0.9}).fit(arrays())
+    with pytest.raises(ValueError, match=r"sparsity\['fc1'\] is 2"):
+        qc.Pruner({"fc1": 2, "*": 0.5}).fit(arrays())
+    with pytest.raises(ValueError, match="it takes one sparsity"):
+        qc.Pruner({"*": 0.5}, scope="global").fit(arrays())
+
+
+def test_blocks_are_ranked_together_in_the_global_scope():
+    small = qc.Pruner(0.5, pattern="4x1", scope="global").fit_transform(arrays())
+    assert zeros(small["fc1.weight"]) / 600 > 0.5 > zeros(small["fc2.weight"]) / 140
+
+
+def test_sparsity_by_pattern_rises_in_proportion():
+    schedule = qc.PolynomialDecay(0.0, 0.8, 0, 40, frequency=20)
+    pruner = qc.Pruner({"fc1": 0.8, "*": 0.4}, schedule=schedule)
+    masks = pruner.masks_at(arrays(), 20)
+    share = schedule.sparsity(20)
+    assert zeros(masks["fc1.weight"]) == round(share * 600)
+    assert zeros(masks["fc2.weight"]) == round(share / 2 * 140)
+
+
+def test_sensitivity_spares_the_layers_that_the_output_hangs_on():
+    net = network()
+    X, _ = labelled()
+    pruner = qc.Pruner(0.6, scope="sensitivity")
+    small = pruner.fit_transform(net, X)
+    total = sum(zeros(small.named_weights()[f"{name}.weight"]) for name in ("fc1", "fc2"))
+    assert total == pytest.approx(0.6 * 740, abs=1)
+    assert pruner.targets_["fc1.weight"] != pruner.targets_["fc2.weight"]
+    plain = qc.Pruner(0.6).fit_transform(net)
+    assert logits_error(net, small, X) < logits_error(net, plain, X)
+    with pytest.raises(ValueError, match="needs a network and samples"):
+        pruner.fit(net)
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "sparsegpt", "taylor"])
+def test_networks_take_evidence_from_samples(criterion):
+    net = network()
+    X, y = labelled()
+    X[:, :10] *= 0.05  # weights on faint inputs matter little
+    pruner = qc.Pruner(0.5, criterion=criterion)
+    small = pruner.fit_transform(net, X, y)
+    assert zeros(small.named_weights()["fc1.weight"]) == 300
+    assert logits_error(net, small, X) < logits_error(net, qc.Pruner(0.5).fit_transform(net), X)
+    with pytest.raises(ValueError, match="is None"):
+        pruner.fit(net)
+
+
+def test_dicts_take_evidence_by_name():
+    weights = arrays()
+    gradients = {name: np.ones_like(value) for name, value in weights.items()}
+    small = qc.Pruner(0.5, criterion="taylor").fit_transform(weights, gradients=gradients)
+    np.testing.assert_array_equal(
+        small["fc1.weight"], qc.prune(weights["fc1.weight"], sparsity=0.5)
+    )
+    with pytest.raises(ValueError, match=r"stats has nothing for 'fc1\.weight'"):
+        qc.Pruner(0.5, criterion="sparsegpt").fit(weights)
+    with pytest.raises(ValueError, match="stats is None; criterion 'wanda' needs it"):
+        qc.Pruner(0.5, criterion="wanda").fit(weights)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "unstructured"])
+def test_sparsegpt_keeps_what_it_found(pattern):
+    net = network()
+    X, _ = labelled()
+    pruner = qc.Pruner(0.5, pattern=pattern, criterion="sparsegpt").fit(net, X)
+    small = pruner.transform(net)
+    for name, mask in pruner.masks_.items():
+        np.testing.assert_array_equal(small.named_weights()[name] != 0, mask)
+    plain = qc.Pruner(0.5, pattern=pattern).fit_transform(net)
+    assert logits_error(net, small, X) < 0.8 * logits_error(net, plain, X)
+
+
+@pytest.mark.parametrize("options", [{"criterion": "taylor"}, {"scope": "sensitivity"}])
+def test_what_needs_samples_does_not_go_with_training(options):
+    with pytest.raises(ValueError, match="do not go with training"):
+        qc.Pruner(0.5, **options).for_training(100)

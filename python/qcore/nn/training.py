@@ -26,7 +26,7 @@ from qcore.quantization.quantizer import Quantizer
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense
 
-__all__ = ["Training"]
+__all__ = ["Training", "gradient_norms"]
 
 Floats = NDArray[np.float32]
 
@@ -312,6 +312,31 @@ class Buffers:
             before = self.sums[index - 1]
             self.inputs.append(np.empty_like(before) if fake else before)
             self.inside[index] = np.ones_like(before) if fake else None
+
+
+def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats]:
+    """Return the root mean square, over batches of samples, of the loss's gradient by tensor.
+
+    The mean itself is next to 0 where training has ended.
+    """
+    settings = {
+        "alpha": 0.0, "batch_size": min(64, len(X)), "epochs": 1, "learning_rate": 1.0,
+        "learning_rate_schedule": "constant", "loss": "auto", "optimizer": "adam", "patience": None,
+        "progress": False, "prune": None, "quantize": None, "random_state": None, "teacher": None,
+        "temperature": 1.0, "validation_data": None,
+    }  # fmt: skip
+    training = Training(net.copy(), X, y, **settings)
+    squares = np.zeros(training.grads.size)
+    batches = range(0, len(X), training.batch_size)
+    for start in batches:
+        rows = np.arange(start, min(start + training.batch_size, len(X)))
+        training._step(rows, training._buffers(len(rows)), None, 0)
+        squares += np.square(training.grads, dtype=np.float64)
+    norms = np.sqrt(squares / len(batches)).astype(np.float32)
+    return {
+        name: norms[place].reshape(training.gradients[name].shape)
+        for name, place in training.places.items()
+    }
 
 
 def encode_targets(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -10,17 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._estimator import Estimator
 from qcore._models import named_weights, rebuilt
-from qcore._names import matches_any
-from qcore._validation import check_one_of
-from qcore.pruning.functions import apply_mask
-from qcore.pruning.masks import (
-    check_options,
-    keep_groups,
-    keep_largest,
-    keep_neurons,
-    refuse_nan,
-)
+from qcore._names import matches, matches_any
+from qcore._validation import check_fraction, check_one_of
+from qcore.pruning.criteria import Criterion, Evidence, InputPowers, find_criterion, refuse_nan
+from qcore.pruning.evidence import gather_evidence, layer_stats
+from qcore.pruning.functions import apply_mask, check_evidence, keep_in_array, prune_array
+from qcore.pruning.patterns import Mask, Pattern, parse_pattern
 from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
+from qcore.pruning.sensitivity import sensitive_targets
 from qcore.report import Report
 
 if TYPE_CHECKING:
@@ -29,9 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["Pruner"]
 
 Model = TypeVar("Model", "Sequential", dict[str, Any])
-Masks = dict[str, NDArray[np.bool_]]
+Masks = dict[str, Mask]
+Share = float | Mapping[str, float] | None
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "global", "sensitivity")
 
 
 class Pruner(Estimator):
@@ -39,20 +37,26 @@ class Pruner(Estimator):
 
     Parameters
     ----------
-    sparsity : float, optional
-        The share of zeros, 0 to 1, in each tensor or in all together; see `scope`. Default: the
+    sparsity : float or dict, optional
+        The share of zeros, 0 to 1, in each tensor or in all together; see `scope`. A dict gives it
+        by pattern, the first that matches, as in ``{"fc1": 0.95, "*": 0.8}``. Default: the
         schedule's last; an N:M pattern implies it.
-    pattern : {"unstructured", "N:M", "neurons"}
+    pattern : {"unstructured", "N:M", "RxC", "rows", "columns", "neurons"}
         The shape of what goes; see `qcore.prune`. "neurons" leaves the last layer, whose neurons
-        are the outputs, and sets the biases of pruned neurons to 0 too, ignored or not.
-    criterion : {"magnitude"}
-        What a weight is judged by.
-    scope : {"layer", "global"}
-        Rank the weights of each tensor alone, or those of all tensors together: one threshold,
-        under which layers with room to spare lose more.
+        are the outputs, and sets the biases of pruned neurons to 0 too, ignored or not;
+        `qcore.compact` then makes the arrays smaller.
+    criterion : {"magnitude", "l1", "l2", "random", "taylor", "wanda", "sparsegpt"}
+        What a weight is judged by; see `qcore.prune`. For a network, `fit` takes what a criterion
+        needs from samples: "wanda" and "sparsegpt" from `X`, "taylor" from `X` and `y`.
+    scope : {"layer", "global", "sensitivity"}
+        Rank the weights of each tensor alone; or those of all tensors together: one threshold,
+        under which layers with room to spare lose more; or each tensor alone, with a sparsity of
+        its own that follows from how much the network's output suffers (needs samples).
     schedule : PolynomialDecay, ConstantSparsity or the like, optional
         How sparsity rises while a network trains with ``fit(..., prune=pruner)``. Default: from 0
         to `sparsity` between a tenth and six tenths of the training.
+    random_state : int, Generator or None
+        Of the criterion "random".
     ignore : sequence of str, default ("*bias",)
         Patterns of tensors to leave: globs, or regular expressions after "re:". Tensors of fewer
         than two dimensions are always left.
@@ -61,6 +65,8 @@ class Pruner(Estimator):
     ----------
     masks_ : dict of str to ndarray of bool
         True where a weight is kept.
+    targets_ : dict of str to float
+        The sparsity that each tensor was to have.
     sparsity_ : float
         The share of zeros in the pruned tensors together; after `transform`, as it came out.
     report_ : Report
@@ -68,7 +74,8 @@ class Pruner(Estimator):
 
     References
     ----------
-    Zhu and Gupta, "To prune, or not to prune", ICLR 2018 workshop (gradual pruning).
+    Zhu and Gupta, "To prune, or not to prune", ICLR 2018 workshop (gradual pruning). For criteria
+    and patterns see `qcore.prune`.
 
     Examples
     --------
@@ -81,12 +88,13 @@ class Pruner(Estimator):
 
     def __init__(
         self,
-        sparsity: float | None = None,
+        sparsity: Share = None,
         *,
         pattern: str = "unstructured",
         criterion: str = "magnitude",
         scope: str = "layer",
         schedule: Schedule | None = None,
+        random_state: int | np.random.Generator | None = None,
         ignore: Iterable[str] = ("*bias",),
     ) -> None:
         self.sparsity = sparsity
@@ -94,32 +102,67 @@ class Pruner(Estimator):
         self.criterion = criterion
         self.scope = scope
         self.schedule = schedule
+        self.random_state = random_state
         self.ignore = ignore
 
     # the estimator -----------------------------------------------------------------------------
-    def fit(self, model: Any, X: ArrayLike | None = None, y: object = None) -> Pruner:
+    def fit(
+        self,
+        model: Any,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        stats: Mapping[str, InputPowers] | None = None,
+        gradients: Mapping[str, ArrayLike] | None = None,
+    ) -> Pruner:
         """Choose which weights go, at the final sparsity.
 
         Parameters
         ----------
         model : Sequential or dict of str to array
             The model; it is not changed.
-        X, y : ignored
-            The magnitude of a weight needs no samples.
+        X, y : array_like, optional
+            Samples and labels, for a network and a criterion or scope that needs them.
+        stats : mapping of str to InputStats, optional
+            Of the inputs of each tensor's layer, by the tensor's name; for "wanda" and "sparsegpt"
+            on a dict.
+        gradients : mapping of str to array_like, optional
+            Of the loss, by the tensor's name; for "taylor" on a dict.
 
         Returns
         -------
         Pruner
             Itself.
+
+        Raises
+        ------
+        ValueError
+            If options do not fit together, a weight is NaN, or evidence is missing.
         """
-        self.masks_ = self._masks(named_weights(model), self._final_sparsity())
+        weights = named_weights(model)
+        criterion = find_criterion(self.criterion)
+        self._check_scope(criterion)
+        chosen = self._chosen(weights)
+        self.targets_ = self._targets(chosen)
+        if self.scope == "sensitivity":
+            self.targets_ = sensitive_targets(model, self.targets_, X, y, self._masks_of(criterion))
+        self.updated_: dict[str, NDArray[Any]] = {}
+        if criterion.updates:
+            self.masks_ = self._fit_updates(model, chosen, criterion, X, stats)
+        else:
+            rng = np.random.default_rng(self.random_state)
+            evidence = gather_evidence(model, chosen, criterion, X, y, stats, gradients, rng)
+            self.masks_ = self._masks(weights, chosen, criterion, evidence, self.targets_)
         size = sum(mask.size for mask in self.masks_.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
         self.sparsity_ = 1.0 - kept / size if size else 0.0
         return self
 
     def transform(self, model: Model) -> Model:
-        """Return the model with the weights that `fit` chose set to 0."""
+        """Return the model with the weights that `fit` chose set to 0.
+
+        With the criterion "sparsegpt", the weights that stay are those that `fit` found.
+        """
         self._check_fitted("masks_")
         weights = named_weights(model)
         missing = sorted(set(self.masks_) - set(weights))
@@ -130,15 +173,18 @@ class Pruner(Estimator):
             if weights[name].shape != mask.shape:
                 shape = weights[name].shape
                 raise ValueError(f"{name} has shape {shape}; fit has seen {mask.shape}")
-            new[name] = apply_mask(np.asarray(weights[name]), mask)
+            values = self.updated_.get(name, weights[name])
+            new[name] = apply_mask(np.asarray(values), mask)
         self.report_ = _report(new, set(self.masks_))
         self.sparsity_ = 1.0 - float(self.report_.totals["density"])
         small: Model = rebuilt(model, new)
         return small
 
-    def fit_transform(self, model: Model, X: ArrayLike | None = None, y: object = None) -> Model:
+    def fit_transform(
+        self, model: Model, X: ArrayLike | None = None, y: ArrayLike | None = None, **evidence: Any
+    ) -> Model:
         """Fit, then transform the same model."""
-        return self.fit(model, X, y).transform(model)
+        return self.fit(model, X, y, **evidence).transform(model)
 
     # training ----------------------------------------------------------------------------------
     def for_training(self, total_steps: int) -> Pruner:
@@ -147,14 +193,20 @@ class Pruner(Estimator):
         A schedule that was given stays. The default one ends on a turn, so that the final sparsity
         is reached to the digit; an N:M pattern has no degrees and is there from a tenth on.
         """
-        final, groups = check_options(self._final_sparsity(), self.pattern, self.criterion)
+        criterion = find_criterion(self.criterion)
+        if criterion.needs or self.scope == "sensitivity":
+            found = f"criterion {self.criterion!r} and scope {self.scope!r}"
+            raise ValueError(f"{found} do not go with training, which judges by the weights alone")
+        shares = self._shares()
+        final = max(shares.values()) if isinstance(shares, Mapping) else shares
+        pattern, final = parse_pattern(self.pattern, final)
         new = type(self)(**self.get_params())
         if self.schedule is not None:
             return new
         begin = total_steps // 10
         room = max(1, total_steps * 6 // 10 - begin)
         frequency = min(100, max(1, room // 10))
-        if groups is not None:
+        if pattern.implied is not None:
             new.schedule = ConstantSparsity(final, begin, frequency=frequency)
         else:
             end = begin + room // frequency * frequency
@@ -164,9 +216,10 @@ class Pruner(Estimator):
     def masks_at(self, weights: Mapping[str, Any], step: int) -> Masks | None:
         """Return new masks where the schedule prunes at a step, else None.
 
-        They follow from the magnitudes as they are, those of pruned weights among them: a trainer
+        They follow from the weights as they are, those that were pruned among them: a trainer
         that sets these to 0 after each step keeps them pruned as sparsity rises. Tensors that are
-        not pruned have no mask.
+        not pruned have no mask. Where `sparsity` is a dict, the schedule is that of its greatest
+        value, and the others rise in proportion.
 
         Parameters
         ----------
@@ -184,10 +237,21 @@ class Pruner(Estimator):
             raise ValueError("schedule is None; training needs one: see for_training")
         if not self.schedule.should_prune(step):
             return None
-        return self._masks(weights, self.schedule.sparsity(step))
+        criterion = find_criterion(self.criterion)
+        chosen = self._chosen(weights)
+        targets = self._targets(chosen)
+        share = self.schedule.sparsity(step)
+        greatest = max(targets.values(), default=0.0)
+        if isinstance(self.sparsity, Mapping) and greatest:
+            targets = {name: share * target / greatest for name, target in targets.items()}
+        elif parse_pattern(self.pattern, greatest)[0].implied is None:
+            targets = dict.fromkeys(targets, share)
+        rng = np.random.default_rng(self.random_state)
+        evidence = dict.fromkeys(chosen, Evidence(rng=rng))
+        return self._masks(weights, chosen, criterion, evidence, targets)
 
     # the parts ---------------------------------------------------------------------------------
-    def _final_sparsity(self) -> float | None:
+    def _shares(self) -> Share:
         if self.sparsity is not None or self.schedule is None:
             return self.sparsity
         for name in ("final_sparsity", "target_sparsity"):
@@ -195,58 +259,118 @@ class Pruner(Estimator):
                 return float(getattr(self.schedule, name))
         raise ValueError("sparsity is None, and the schedule does not say which one is the last")
 
-    def _masks(self, weights: Mapping[str, Any], sparsity: float | None) -> Masks:
+    def _check_scope(self, criterion: Criterion) -> None:
         check_one_of(self.scope, "scope", SCOPES)
-        if _is_groups(self.pattern):
-            sparsity = self.sparsity
-        share, groups = check_options(sparsity, self.pattern, self.criterion)
-        if self.scope == "global" and self.pattern != "unstructured":
-            raise ValueError(f"scope is 'global'; pattern {self.pattern!r} is by layer only")
-        chosen = self._chosen(weights)
-        if groups is not None:
-            return {name: keep_groups(w, *groups) for name, w in chosen.items()}
-        if self.pattern == "neurons":
-            return _neuron_masks(chosen, weights, share)
+        if self.scope == "layer":
+            return
+        if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:
+            raise ValueError(f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only")
+        if criterion.updates:
+            name = criterion.name
+            raise ValueError(f"scope is {self.scope!r}; criterion {name!r} is by layer only")
+        if isinstance(self.sparsity, Mapping):
+            raise ValueError(f"scope is {self.scope!r}; it takes one sparsity, not a dict")
+
+    def _targets(self, chosen: Iterable[str]) -> dict[str, float]:
+        """Return the sparsity of each tensor, checked."""
+        shares = self._shares()
+        if not isinstance(shares, Mapping):
+            return dict.fromkeys(chosen, parse_pattern(self.pattern, shares)[1])
+        targets = {}
+        for name in chosen:
+            found = [key for key in shares if matches(name, key)]
+            if not found:
+                raise ValueError(f"sparsity names none for {name!r}; add a pattern '*'")
+            share = check_fraction(shares[found[0]], f"sparsity[{found[0]!r}]")
+            targets[name] = parse_pattern(self.pattern, share)[1]
+        return targets
+
+    def _masks_of(self, criterion: Criterion) -> Callable[[NDArray[Any], float], Mask]:
+        """Return the function that masks one tensor at a sparsity, for what finds targets."""
+        if criterion.needs:
+            raise ValueError(f"scope is 'sensitivity'; criterion {criterion.name!r} is not for it")
+        rng = np.random.default_rng(self.random_state)
+
+        def masked(w: NDArray[Any], sparsity: float) -> Mask:
+            pattern = parse_pattern(self.pattern, sparsity)[0]
+            return keep_in_array(w, pattern, sparsity, criterion, Evidence(rng=rng))
+
+        return masked
+
+    def _masks(
+        self,
+        weights: Mapping[str, Any],
+        chosen: Mapping[str, NDArray[Any]],
+        criterion: Criterion,
+        evidence: Mapping[str, Evidence],
+        targets: Mapping[str, float],
+    ) -> Masks:
+        pattern = parse_pattern(self.pattern, next(iter(targets.values()), 0.0))[0]
+        for name in chosen:
+            check_evidence(criterion, evidence[name])
+        masks: Masks = {}
         if self.scope == "global":
-            return dict(zip(chosen, keep_largest(list(chosen.values()), share), strict=True))
-        return {name: keep_largest([w], share)[0] for name, w in chosen.items()}
+            scores = [criterion.score(w, evidence[name]) for name, w in chosen.items()]
+            share = next(iter(targets.values()), 0.0)
+            kept = pattern.keep(scores, share, criterion.power)
+            masks = dict(zip(chosen, kept, strict=True))
+        else:
+            for name, w in chosen.items():
+                masks[name] = keep_in_array(w, pattern, targets[name], criterion, evidence[name])
+        return _with_biases(masks, weights) if self.pattern == "neurons" else masks
+
+    def _fit_updates(
+        self,
+        model: Any,
+        chosen: Mapping[str, NDArray[Any]],
+        criterion: Criterion,
+        X: ArrayLike | None,
+        stats: Mapping[str, InputPowers] | None,
+    ) -> Masks:
+        """Prune layer by layer, each on what the pruned layers before it give."""
+        masks: Masks = {}
+        current = model
+        for name, w in chosen.items():
+            found = stats.get(name) if stats else layer_stats(current, name, X)
+            pattern, share = self._pattern(name)
+            self.updated_[name], masks[name] = prune_array(
+                w, pattern, share, criterion, Evidence(found)
+            )
+            if not isinstance(current, Mapping):
+                current = current.with_weights({name: self.updated_[name]})
+        return masks
+
+    def _pattern(self, name: str) -> tuple[Pattern, float]:
+        return parse_pattern(self.pattern, self.targets_[name])
 
     def _chosen(self, weights: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Return the tensors to prune, C-contiguous; those of outputs are no neurons to prune."""
         chosen = {}
+        matrices = [name for name, value in weights.items() if getattr(value, "ndim", 0) >= 2]
+        outputs = matrices[-1:] if self.pattern == "neurons" else []
         for name, value in weights.items():
             if getattr(value, "ndim", 0) < 2 or matches_any(name, self.ignore):
                 continue
             if not isinstance(value, np.ndarray):
                 kind = type(value).__name__
                 raise TypeError(f"{name} is a {kind}; prune before quantizing, or ignore it")
-            if value.dtype.type not in (np.float16, np.float32, np.float64):
+            if value.dtype.type not in (np.float16, np.float32, np.float64) or name in outputs:
                 continue
             refuse_nan(value, name)
             chosen[name] = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
         return chosen
 
 
-def _is_groups(pattern: object) -> bool:
-    return isinstance(pattern, str) and ":" in pattern
-
-
-def _neuron_masks(
-    chosen: Mapping[str, NDArray[Any]], weights: Mapping[str, Any], share: float
-) -> Masks:
-    masks: Masks = {}
-    matrices = [name for name, value in weights.items() if getattr(value, "ndim", 0) >= 2]
-    for name, w in chosen.items():
-        if name == matrices[-1]:
-            continue
-        rows = keep_neurons(w, share)
-        masks[name] = np.ascontiguousarray(
-            np.broadcast_to(rows.reshape(-1, *[1] * (w.ndim - 1)), w.shape)
-        )
+def _with_biases(masks: Masks, weights: Mapping[str, Any]) -> Masks:
+    """Add the biases of pruned neurons."""
+    found = dict(masks)
+    for name, mask in masks.items():
         layer, _, part = name.rpartition(".")
         bias = f"{layer}.bias" if part == "weight" else ""
+        rows: Mask = np.any(mask.reshape(len(mask), -1), axis=1)
         if getattr(weights.get(bias), "shape", None) == rows.shape:
-            masks[bias] = rows
-    return masks
+            found[bias] = rows
+    return found
 
 
 def _report(weights: Mapping[str, Any], pruned: set[str]) -> Report:

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
     from qcore.compression import compress
+    from qcore.compute.integer import PackedMatrix, matmul_integer, pack
+    from qcore.compute.linear import linear
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.sklearn import from_sklearn
@@ -25,6 +27,7 @@ __all__ = [
     "ConstantSparsity",
     "FormatError",
     "LowRank",
+    "PackedMatrix",
     "PolynomialDecay",
     "Pruner",
     "QParams",
@@ -39,9 +42,12 @@ __all__ = [
     "factorize",
     "fake_quantize",
     "from_sklearn",
+    "linear",
     "load",
     "load_tensors",
+    "matmul_integer",
     "nn",
+    "pack",
     "prune",
     "quantize",
     "save",
@@ -54,6 +60,7 @@ _HOMES = {
     "ConstantSparsity": "qcore.pruning.schedules",
     "FormatError": "qcore.errors",
     "LowRank": "qcore.pruning.low_rank",
+    "PackedMatrix": "qcore.compute.integer",
     "PolynomialDecay": "qcore.pruning.schedules",
     "Pruner": "qcore.pruning.pruner",
     "QParams": "qcore.quantization.qparams",
@@ -68,9 +75,12 @@ _HOMES = {
     "factorize": "qcore.pruning.low_rank",
     "fake_quantize": "qcore.quantization.functions",
     "from_sklearn": "qcore.frameworks.sklearn",
+    "linear": "qcore.compute.linear",
     "load": "qcore.files.checkpoint",
     "load_tensors": "qcore.files.checkpoint",
+    "matmul_integer": "qcore.compute.integer",
     "nn": "qcore.nn",
+    "pack": "qcore.compute.integer",
     "prune": "qcore.pruning.functions",
     "quantize": "qcore.quantization.functions",
     "save": "qcore.files.checkpoint",

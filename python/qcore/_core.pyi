@@ -1,12 +1,14 @@
 """The compiled extension: private, behind the public functions of `qcore`."""
 
+import builtins
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+__all__: list[str]
 __version__: str
 build_profile: str
 
@@ -102,6 +104,72 @@ def unpack_bits(
     packed: NDArray[np.uint8], count: int, row: int, bits: int, signed: bool
 ) -> NDArray[np.uint8]: ...
 
+# gemm ------------------------------------------------------------------------------------------
+@final
+class PackedMatrix:
+    def __new__(cls, b: NDArray[Any]) -> PackedMatrix: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __array__(
+        self, dtype: DTypeLike | None = None, copy: bool | None = None
+    ) -> NDArray[Any]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def matmul_integer_plain(
+    a: object, b: object, a_zero_point: object, b_zero_point: object
+) -> NDArray[np.int32] | None: ...
+def matmul_integer(
+    a: NDArray[Any],
+    b: NDArray[Any] | PackedMatrix,
+    a_zero_point: NDArray[np.int32],
+    b_zero_point: NDArray[np.int32],
+    out: NDArray[Any],
+) -> None: ...
+
+# weights ---------------------------------------------------------------------------------------
+@final
+class PackedWeights:
+    @staticmethod
+    def integer(codes: NDArray[np.int8], scale: NDArray[np.float32]) -> PackedWeights: ...
+    @staticmethod
+    def float(weight: NDArray[np.float32]) -> PackedWeights: ...
+    @staticmethod
+    def codes(
+        codes: NDArray[Any],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.int32],
+        group: int | None,
+    ) -> PackedWeights: ...
+    @staticmethod
+    def codebook(
+        codes: NDArray[np.uint8], levels: NDArray[np.float32], count: int, axis: int | None
+    ) -> PackedWeights: ...
+    def linear(
+        self,
+        x: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
+        activation: str,
+        out: NDArray[np.float32],
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def is_integer(self) -> bool: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+
+def finish_rows(
+    x: NDArray[np.float32], cols: int, bias: NDArray[np.float32] | None, activation: str
+) -> None: ...
+
 # train -----------------------------------------------------------------------------------------
 def adam_step(
     params: NDArray[np.float32],
@@ -151,7 +219,7 @@ class ProgramBuilder:
         scale: NDArray[np.float32],
         bias: NDArray[np.float32],
         activation: str,
-        source: tuple[float, int, bool] | None,
+        source: tuple[builtins.float, int, bool] | None,
         sparse: bool,
     ) -> None: ...
     def float(
@@ -160,6 +228,13 @@ class ProgramBuilder:
         bias: NDArray[np.float32],
         activation: str,
         sparse: bool,
+    ) -> None: ...
+    def packed(
+        self,
+        weights: PackedWeights,
+        bias: NDArray[np.float32],
+        activation: str,
+        source: tuple[builtins.float, int, bool] | None,
     ) -> None: ...
     def build(self) -> Program: ...
 

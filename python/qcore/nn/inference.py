@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.compute.weights import integer_codes, output_scale, packed_weights
 from qcore.nn.activations import activate
 from qcore.quantization.qparams import QParams
 from qcore.quantization.tensor import QTensor
@@ -77,7 +78,7 @@ class KernelExecutable(Executable):
 
 def compile_network(net: Sequential) -> Executable:
     """Return the form in which `net` runs: BLAS if all is dense float, else our own kernels."""
-    if all(layer.input_qparams is None for layer in net.layers):
+    if all(_is_dense_float(layer) for layer in net.layers):
         return BlasExecutable(net)
     return KernelExecutable(net)
 
@@ -95,30 +96,29 @@ def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
     """Add a layer in the form that its weights and its input call for."""
     weight, source = layer.weight, layer.input_qparams
     bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else layer.bias
-    if isinstance(weight, QTensor) and source is not None:
-        codes, scale = _integer_weights(layer, weight)
-        static = None
-        if isinstance(source, QParams):
-            static = (float(source.scale), int(source.zero_point), source.signed)
-        sparse = _is_sparse(codes, "int8")
-        builder.integer(codes, scale, bias, layer.activation, static, sparse)
-        return
-    values = layer.dense_weight()
-    builder.float(values, bias, layer.activation, _is_sparse(values, "float32"))
+    if not isinstance(weight, QTensor):
+        values = layer.dense_weight()
+        builder.float(values, bias, layer.activation, _is_sparse(values, "float32"))
+    elif source is None:
+        builder.packed(packed_weights(weight, None), bias, layer.activation, None)
+    else:
+        _add_integer(builder, layer, weight, source, bias)
 
 
-def _integer_weights(layer: Dense, weight: QTensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return int8 codes (out, in) whose 0 is 0, and a scale for each output."""
-    if weight.scheme != "affine" or weight.bits > 8 or weight.group_size is not None:
+def _add_integer(
+    builder: _core.ProgramBuilder,
+    layer: Dense,
+    weight: QTensor,
+    source: QParams | str,
+    bias: NDArray[np.float32],
+) -> None:
+    codes = integer_codes(weight)
+    if codes is None:
         raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")
-    if weight.axis not in (0, None):
-        raise ValueError(f"{layer.name}: integer kernels need a scale for each output, axis=0")
-    zeros = weight.zero_point
-    codes = weight.values
-    if zeros.any() or not weight.signed:
-        wide = codes.astype(np.int16) - (zeros[:, None] if zeros.ndim else zeros)
-        if wide.size and (wide.min() < -128 or wide.max() > 127):
-            raise ValueError(f"{layer.name}: integer kernels need symmetric weights")
-        codes = wide.astype(np.int8)
-    scale = np.ascontiguousarray(np.broadcast_to(weight.scale, (layer.out_features,)))
-    return np.ascontiguousarray(codes), scale
+    static = None
+    if isinstance(source, QParams):
+        static = (float(source.scale), int(source.zero_point), source.signed)
+    if _is_sparse(codes, "int8"):
+        builder.integer(codes, output_scale(weight), bias, layer.activation, static, True)
+    else:
+        builder.packed(packed_weights(weight, "dynamic"), bias, layer.activation, static)

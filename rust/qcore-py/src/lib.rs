@@ -5,11 +5,13 @@ use pyo3::prelude::*;
 mod array;
 mod error;
 mod files;
+mod gemm;
 mod network;
 mod prune;
 mod quant;
 mod runtime;
 mod train;
+mod weights;
 
 /// Kernels behind the public functions of `qcore`; private, and checked by them.
 #[pymodule(gil_used = false)]
@@ -17,10 +19,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
     files::register(module)?;
+    gemm::register(module)?;
     network::register(module)?;
     prune::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;
     train::register(module)?;
+    weights::register(module)?;
     Ok(())
 }

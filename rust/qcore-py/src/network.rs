@@ -1,18 +1,19 @@
 //! Bindings of the `network` room.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use qcore_kernels::epilogue::Activation;
-use qcore_kernels::gemm::PackedI8;
+use qcore_kernels::gemm::{FloatWeights, PackedI8};
 use qcore_kernels::isa;
 use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
+use crate::weights::PyPackedWeights;
 
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
 
@@ -22,13 +23,16 @@ pub(crate) struct PyProgramBuilder {
     layers: Mutex<Vec<Layer>>,
 }
 
-fn activation_named(name: &str) -> PyResult<Activation> {
-    Activation::from_name(name)
-        .ok_or_else(|| PyValueError::new_err(format!("activation {name:?} is unknown")))
+pub(crate) fn activation_named(name: &str) -> PyResult<Activation> {
+    Activation::from_name(name).ok_or_else(|| {
+        let allowed = "'linear', 'relu', 'sigmoid', 'softmax', 'tanh'";
+        let text = format!("activation is '{name}'; it must be one of {allowed}");
+        PyValueError::new_err(text)
+    })
 }
 
 /// C-contiguous weights (out, in) as the view that kernels take.
-fn matrix<'a, T: numpy::Element + Copy>(
+pub(crate) fn matrix<'a, T: numpy::Element + Copy>(
     weight: &'a PyReadonlyArray2<'_, T>,
 ) -> PyResult<MatRef<'a, T>> {
     let (rows, cols) = weight.as_array().dim();
@@ -37,11 +41,18 @@ fn matrix<'a, T: numpy::Element + Copy>(
     MatRef::from_slice(values, rows, cols).map_err(to_py)
 }
 
+/// A static input with its parameters, or a dynamic one.
+fn integer_input(source: Option<(f32, i32, bool)>) -> Input {
+    source.map_or(Input::Dynamic, |(scale, zero_point, signed)| {
+        Input::Static(Affine { scale, zero_point, signed })
+    })
+}
+
 impl PyProgramBuilder {
     fn push(
         &self,
         input: Input,
-        weights: Weights,
+        weights: Arc<Weights>,
         bias: &Floats<'_>,
         activation: &str,
     ) -> PyResult<()> {
@@ -61,8 +72,8 @@ impl PyProgramBuilder {
         Self { layers: Mutex::new(Vec::new()) }
     }
 
-    /// Adds a layer on integers. `codes` is int8 (out, in); `source` is (scale, zero_point, signed) of
-    /// a static input, or None for a dynamic one.
+    /// Adds a layer on integers. `codes` is int8 (out, in); `source` is the scale, the zero point and
+    /// whether codes are signed of a static input, or None for a dynamic one.
     #[pyo3(signature = (codes, scale, bias, activation, source, sparse))]
     fn integer(
         &self,
@@ -73,13 +84,38 @@ impl PyProgramBuilder {
         source: Option<(f32, i32, bool)>,
         sparse: bool,
     ) -> PyResult<()> {
+        let _ = sparse; // as below
         let codes = matrix(&codes)?;
         let scale = slice(&scale, "scale")?.to_vec();
-        let input = source.map_or(Input::Dynamic, |(scale, zero_point, signed)| {
-            Input::Static(Affine { scale, zero_point, signed })
-        });
+        let input = integer_input(source);
         let active = isa::active().map_err(to_py)?;
         let weights = Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale);
+        self.push(input, Arc::new(weights), &bias, activation)
+    }
+
+    /// Adds a layer on floats. `weight` is float32 (out, in).
+    fn float(
+        &self,
+        weight: PyReadonlyArray2<'_, f32>,
+        bias: Floats<'_>,
+        activation: &str,
+        sparse: bool,
+    ) -> PyResult<()> {
+        let _ = sparse; // every layer is dense until there is a sparse room
+        let weights = Weights::Dense(FloatWeights::from_f32(matrix(&weight)?));
+        self.push(Input::Float, Arc::new(weights), &bias, activation)
+    }
+
+    /// Adds a layer of weights that are laid out. `source` as in `integer`; floats take none.
+    fn packed(
+        &self,
+        weights: &PyPackedWeights,
+        bias: Floats<'_>,
+        activation: &str,
+        source: Option<(f32, i32, bool)>,
+    ) -> PyResult<()> {
+        let weights = weights.shared();
+        let input = if weights.is_integer() { integer_input(source) } else { Input::Float };
         self.push(input, weights, &bias, activation)
     }
 

@@ -1,5 +1,7 @@
 //! `matmul_integer`: exact int8 products.
 
+use std::mem::MaybeUninit;
+
 use super::drive::Product;
 use super::left::{self, Source};
 use super::operand::{Int8, ZeroPoint};
@@ -88,6 +90,21 @@ pub fn matmul_integer_with<'a, T: Integer>(
     b_zero: ZeroPoint<'a>,
     out: &mut [T],
 ) -> Result<()> {
+    // SAFETY: the same memory; what is written there are values of T and nothing else.
+    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) };
+    matmul_integer_uninit_with(isa, a, b, a_zero, b_zero, out)
+}
+
+/// [`matmul_integer_with`] into memory that holds nothing yet. Unless there is an error, every
+/// element is written.
+pub fn matmul_integer_uninit_with<'a, T: Integer>(
+    isa: Isa,
+    a: impl Into<Int8<'a>>,
+    b: impl Into<Right<'a>>,
+    a_zero: ZeroPoint<'a>,
+    b_zero: ZeroPoint<'a>,
+    out: &mut [MaybeUninit<T>],
+) -> Result<()> {
     let a = a.into();
     match b.into() {
         Right::Packed(b) => packed_product(isa, a, b, a_zero, b_zero, out),
@@ -111,7 +128,7 @@ fn packed_product<T: Integer>(
     b: &PackedI8,
     a_zero: ZeroPoint<'_>,
     b_zero: ZeroPoint<'_>,
-    out: &mut [T],
+    out: &mut [MaybeUninit<T>],
 ) -> Result<()> {
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
@@ -121,12 +138,14 @@ fn packed_product<T: Integer>(
     }
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
     if fits_i32(b.k(), reach) {
-        product.run(&Out::new(out, m, n, n)?);
+        product.run(&Out::uninit(out, m, n, n)?);
         return Ok(());
     }
     let mut too_large = None;
     product.run_wide(|row, column, value| match T::from_i64(value) {
-        Some(value) => out[row * n + column] = value,
+        Some(value) => {
+            out[row * n + column].write(value);
+        }
         None => {
             too_large.get_or_insert((row, column, value));
         }

@@ -95,7 +95,7 @@ unsafe fn columns_to_panel(b: Bytes, flip: u8, first: usize, columns: usize, out
         }
         // SAFETY: `out` has room for this group.
         unsafe {
-            out.add(whole * GROUP_BYTES).cast::<[[u8; DEPTH]; PANEL]>().write_unaligned(values)
+            out.add(whole * GROUP_BYTES).cast::<[[u8; DEPTH]; PANEL]>().write_unaligned(values);
         };
     }
 }

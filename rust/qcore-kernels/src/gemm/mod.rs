@@ -8,6 +8,7 @@
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
 //! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
 //! | `dense_i8` | dense layers on int8, with their epilogue |
+//! | `float/` | the float32 product, with weights of any kind |
 //!
 //! The product is always unsigned or 16-bit A times signed B; other signs and all zero points are
 //! corrected by `sum((a - za)(b - zb)) = ab - za * sum(b) - zb * sum(a) + k * za * zb`, which holds
@@ -15,6 +16,7 @@
 
 mod dense_i8;
 mod drive;
+mod float;
 mod integer;
 mod interleave;
 mod left;
@@ -27,7 +29,10 @@ mod sink;
 mod wide;
 
 pub use dense_i8::{dense_f32_from_i8_with, dense_i8_with};
-pub use integer::{Integer, Right, matmul_integer, matmul_integer_with};
+pub use float::{CodeSteps, Codebook, FloatWeights, dense_f32, dense_f32_with};
+pub use integer::{
+    Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,
+};
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
 pub use registry::kernel_id;

@@ -1,5 +1,6 @@
 //! Where finished tiles go: integers as they are, or through an epilogue, never a whole int32 matrix.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::integer::Integer;
@@ -50,6 +51,18 @@ pub(super) struct Out<T> {
 impl<T> Out<T> {
     /// The buffer of an (m, n) result whose rows are `stride` elements apart.
     pub(super) fn new(out: &mut [T], m: usize, n: usize, stride: usize) -> Result<Self> {
+        // SAFETY: the same memory; what is written there are values of T and nothing else.
+        let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<T>]) };
+        Self::uninit(out, m, n, stride)
+    }
+
+    /// [`Out::new`] of memory that holds nothing yet.
+    pub(super) fn uninit(
+        out: &mut [MaybeUninit<T>],
+        m: usize,
+        n: usize,
+        stride: usize,
+    ) -> Result<Self> {
         let needed = if m == 0 || n == 0 { 0 } else { (m - 1) * stride + n };
         if (m > 1 && stride < n) || out.len() < needed {
             return Err(KernelError::Shape(format!(
@@ -57,7 +70,7 @@ impl<T> Out<T> {
                 out.len()
             )));
         }
-        Ok(Self { ptr: SendPtr(out.as_mut_ptr()), stride })
+        Ok(Self { ptr: SendPtr(out.as_mut_ptr().cast()), stride })
     }
 
     /// A part of a row.

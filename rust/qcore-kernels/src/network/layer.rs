@@ -1,8 +1,10 @@
 //! What a network is made of: layers with weights in the form that their kernel reads.
 
+use std::sync::Arc;
+
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
-use crate::gemm::{self, Int8, PackedI8, ZeroPoint};
+use crate::gemm::{self, FloatWeights, Int8, PackedI8, ZeroPoint};
 use crate::isa::Isa;
 use crate::quant::Code;
 use crate::view::{MatRef, as_signed};
@@ -56,6 +58,8 @@ pub enum Input {
 pub enum Weights {
     /// Int8 codes, one scale for every output.
     DenseI8(PackedI8, Vec<f32>),
+    /// Floats, or codes that become floats in the cache.
+    Dense(FloatWeights),
 }
 
 impl Weights {
@@ -64,6 +68,7 @@ impl Weights {
     pub fn inputs(&self) -> usize {
         match self {
             Weights::DenseI8(w, _) => w.k(),
+            Weights::Dense(w) => w.inputs(),
         }
     }
 
@@ -72,13 +77,14 @@ impl Weights {
     pub fn outputs(&self) -> usize {
         match self {
             Weights::DenseI8(w, _) => w.n(),
+            Weights::Dense(w) => w.outputs(),
         }
     }
 
     /// Multiplications for each row.
     pub(crate) fn work(&self) -> usize {
         match self {
-            Weights::DenseI8(..) => self.inputs() * self.outputs(),
+            Weights::DenseI8(..) | Weights::Dense(_) => self.inputs() * self.outputs(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Weights {
     pub fn scale(&self) -> &[f32] {
         match self {
             Weights::DenseI8(_, scale) => scale,
+            Weights::Dense(_) => &[],
         }
     }
 
@@ -101,6 +108,7 @@ impl Weights {
     pub fn kind(&self) -> &'static str {
         match self {
             Weights::DenseI8(..) => "dense int8",
+            Weights::Dense(w) => w.kind(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Weights {
             Weights::DenseI8(w, _) => {
                 gemm::dense_f32_from_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
+            Weights::Dense(_) => Err(not_integer()),
         }
     }
 
@@ -141,6 +150,16 @@ impl Weights {
             Weights::DenseI8(w, _) => {
                 gemm::dense_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
+            Weights::Dense(_) => Err(not_integer()),
+        }
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        match self {
+            Weights::DenseI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
+            Weights::Dense(w) => w.nbytes(),
         }
     }
 
@@ -149,14 +168,13 @@ impl Weights {
         &self,
         isa: Isa,
         x: &[f32],
-        rows: usize,
         bias: &[f32],
         activation: Activation,
         out: &mut [f32],
     ) -> Result<()> {
-        let x = MatRef::from_slice(x, rows, self.inputs())?;
         match self {
             Weights::DenseI8(..) => Err(not_integer()),
+            Weights::Dense(w) => gemm::dense_f32_with(isa, x, w, bias, activation, out),
         }
     }
 }
@@ -174,7 +192,7 @@ pub struct Layer {
     /// The form of its input.
     pub input: Input,
     /// Its weights.
-    pub weights: Weights,
+    pub weights: Arc<Weights>,
     /// One value for every output.
     pub bias: Vec<f32>,
     /// What follows the sum.

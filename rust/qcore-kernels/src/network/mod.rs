@@ -6,8 +6,10 @@
 //! into the codes of the next.
 
 mod layer;
+mod linear;
 mod program;
 mod stage;
 
 pub use layer::{Affine, Input, Layer, Weights};
+pub use linear::{linear, linear_with};
 pub use program::Program;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layer::{Affine, Layer};
+use super::linear::{dynamic, for_row_blocks};
 use super::stage::{Stage, lower};
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
@@ -91,20 +92,7 @@ impl Program {
         if rows <= block {
             return self.run_block(isa, x, logits, out);
         }
-        let blocks: Vec<_> = x
-            .chunks(block * inputs)
-            .zip(out.chunks_mut(block * outputs))
-            .map(|(x, out)| (x, Mutex::new(out)))
-            .collect();
-        let failure = Mutex::new(Ok(()));
-        threads::for_each(blocks.len(), |index| {
-            let (x, out) = &blocks[index];
-            let result = self.run_block(isa, x, logits, &mut lock(out));
-            if result.is_err() {
-                *lock(&failure) = result;
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+        for_row_blocks(x, inputs, out, outputs, block, |x, out| self.run_block(isa, x, logits, out))
     }
 
     /// Rows that go through the network together: few enough for the cache, and for every thread to
@@ -177,17 +165,10 @@ impl Program {
                     layer.weights.to_float(isa, codes, *input, rows, output, result)?;
                 }
                 Stage::Dynamic { .. } => {
-                    codes.resize(source.len(), 0);
-                    row_scale.resize(rows, 0.0);
-                    let signed = as_signed_mut(codes);
-                    let inputs = layer.weights.inputs();
-                    quant::quantize_rows_i8_with(isa, source, inputs, signed, row_scale)?;
-                    let scale = layer.weights.scale();
-                    let output = FloatOutput { scale, row_scale, bias: &layer.bias, activation };
-                    let input = Affine { scale: 1.0, zero_point: 0, signed: true };
-                    layer.weights.to_float(isa, codes, input, rows, output, result)?;
+                    let (bias, w) = (&layer.bias[..], &layer.weights);
+                    dynamic(isa, source, w, bias, activation, codes, row_scale, result)?;
                 }
-                _ => layer.weights.float(isa, source, rows, &layer.bias, activation, result)?,
+                _ => layer.weights.float(isa, source, &layer.bias, activation, result)?,
             }
             std::mem::swap(floats, next_floats);
             begun = true;

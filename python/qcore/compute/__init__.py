@@ -1,0 +1,1 @@
+"""Products: exact on integers, and dense layers on compressed weights."""

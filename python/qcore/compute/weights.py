@@ -1,0 +1,88 @@
+"""Which kernel reads which quantized weights: the one place for it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._core import PackedWeights
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["integer_codes", "output_scale", "packed_weights"]
+
+#: The longest sum of products of int8 that int32 is certain to hold.
+LONGEST = 131_071
+
+
+def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
+    """Return weights (out, in) laid out for their kernel; made once for each tensor.
+
+    `activations`: "dynamic" for integer kernels where there is one for such weights, or None.
+    """
+    if w.ndim != 2:
+        raise ValueError(f"w has shape {w.shape}; it must be (out, in)")
+    integer = activations is not None and integer_codes(w) is not None
+    name = "integer weights" if integer else "weights as floats"
+    packed: PackedWeights = w._cached(name, lambda: _integer(w) if integer else _float(w))
+    return packed
+
+
+def integer_codes(w: QTensor) -> NDArray[np.int8] | None:
+    """Return codes (out, in) whose 0 is 0, if an integer kernel can read such weights, or None."""
+    codes: NDArray[np.int8] | None = w._cached("integer codes", lambda: _integer_codes(w))
+    return codes
+
+
+def _integer_codes(w: QTensor) -> NDArray[np.int8] | None:
+    if w.scheme != "affine" or w.bits > 8 or w.group_size is not None or w.axis not in (0, None):
+        return None
+    if w.shape[1] > LONGEST:
+        return None
+    codes, zeros = w.values, w.zero_point
+    if zeros.any() or not w.signed:
+        wide = codes.astype(np.int16) - (zeros[:, None] if zeros.ndim else zeros)
+        if wide.size and (wide.min() < -128 or wide.max() > 127):
+            return None
+        codes = wide.astype(np.int8)
+    return np.ascontiguousarray(codes)
+
+
+def output_scale(w: QTensor) -> NDArray[np.float32]:
+    """Return a scale for each output of weights with a scale for each, or one."""
+    return np.ascontiguousarray(np.broadcast_to(w.scale, (w.shape[0],)))
+
+
+def _integer(w: QTensor) -> PackedWeights:
+    codes = integer_codes(w)
+    assert codes is not None
+    return PackedWeights.integer(codes, output_scale(w))
+
+
+def _float(w: QTensor) -> PackedWeights:
+    codes = np.ascontiguousarray(w.values)
+    if w.bits > 8:
+        return PackedWeights.float(w.dequantize())
+    if w.scheme != "affine":
+        return _codebook(w, codes)
+    zeros = w.zero_point if w.zero_point.any() else np.empty(0, np.int32)
+    if w.axis == 1:
+        return PackedWeights.codes(codes, w.scale, zeros, None)
+    scale = w.scale if w.group_size is not None else output_scale(w)
+    if zeros.size and w.group_size is None:
+        zeros = np.ascontiguousarray(np.broadcast_to(zeros, (w.shape[0],)))
+    group = max(1, w.shape[1]) if w.group_size is None else w.group_size
+    return PackedWeights.codes(codes, scale.reshape(-1), zeros.reshape(-1), group)
+
+
+def _codebook(w: QTensor, codes: NDArray[np.uint8]) -> PackedWeights:
+    if w.levels is not None:
+        return PackedWeights.codebook(codes, w.levels, w.levels.shape[-1], w.axis)
+    # Any other scheme of one parameter set: what each of its codes decodes to.
+    low = -(2 ** (w.bits - 1)) if w.signed else 0
+    every = np.arange(low, low + 2**w.bits).astype(codes.dtype)
+    levels = QTensor._make(
+        every, w.scale, w.zero_point, bits=w.bits, signed=w.signed, scheme=w.scheme,
+        offset=w.offset, reconstruct=w.reconstruct,
+    ).dequantize()  # fmt: skip
+    indices = (codes.astype(np.int16) - low).astype(np.uint8)
+    return PackedWeights.codebook(indices, levels, len(levels), None)

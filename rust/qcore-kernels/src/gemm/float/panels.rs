@@ -1,0 +1,64 @@
+//! Weights in panels: for each input, the values of 16 outputs side by side.
+
+use std::marker::PhantomData;
+
+use crate::aligned::AlignedBytes;
+use crate::view::MatRef;
+
+/// Outputs of a panel: for floats a cache line.
+pub(super) const PANEL: usize = 16;
+
+/// A matrix `[out, in]` of any strides, laid out in panels; outputs that fill up the last are 0.
+#[derive(Debug)]
+pub(super) struct Panels<T> {
+    bytes: AlignedBytes,
+    inputs: usize,
+    outputs: usize,
+    kind: PhantomData<T>,
+}
+
+/// Values without padding, for which zero bytes are 0.
+pub(super) trait Plain: Copy + Send + Sync {}
+impl Plain for f32 {}
+impl Plain for i8 {}
+impl Plain for u8 {}
+impl Plain for i16 {}
+impl Plain for u16 {}
+
+impl<T: Plain> Panels<T> {
+    /// Lays out a matrix.
+    pub(super) fn new(matrix: MatRef<'_, T>) -> Self {
+        let (outputs, inputs) = (matrix.rows(), matrix.cols());
+        let elements = outputs.div_ceil(PANEL) * inputs * PANEL;
+        let mut bytes = AlignedBytes::zeroed(elements * size_of::<T>());
+        let data = bytes.as_mut_ptr().cast::<T>();
+        for output in 0..outputs {
+            let first = output / PANEL * inputs * PANEL + output % PANEL;
+            for input in 0..inputs {
+                // SAFETY: the panel of this output has PANEL elements for each input, and the bytes
+                // start on a cache line, so elements are aligned.
+                unsafe { data.add(first + input * PANEL).write(matrix.get(output, input)) };
+            }
+        }
+        Self { bytes, inputs, outputs, kind: PhantomData }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes in memory.
+    pub(super) fn nbytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Panel `panel` at input `input`; `PANEL` values for each input from there on.
+    pub(super) fn at(&self, panel: usize, input: usize) -> *const T {
+        debug_assert!(panel * PANEL < self.outputs && input <= self.inputs);
+        self.bytes.as_ptr().cast::<T>().wrapping_add((panel * self.inputs + input) * PANEL)
+    }
+}

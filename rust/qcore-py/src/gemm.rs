@@ -1,0 +1,266 @@
+//! Bindings of the exact int8 products.
+
+use std::mem::MaybeUninit;
+
+use numpy::{
+    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use qcore_kernels::gemm::{
+    Int8, Integer, PackedI8, Right, ZeroPoint, matmul_integer, matmul_integer_uninit_with,
+};
+use qcore_kernels::isa;
+use qcore_kernels::view::MatRef;
+
+use crate::array::writable;
+use crate::error::to_py;
+
+/// Multiply-adds up to which the GIL is kept: letting it go and taking it again costs more.
+const SMALL: usize = 1 << 18;
+
+/// The type numbers of NumPy's int8 and uint8: part of its stable interface.
+const NPY_BYTE: i32 = 1;
+const NPY_UBYTE: i32 = 2;
+
+/// The right operand of an exact integer product, laid out once for this CPU.
+///
+/// Made by `qcore.pack`; immutable. `np.asarray(p)` gives the matrix back.
+#[pyclass(name = "PackedMatrix", module = "qcore", frozen)]
+pub(crate) struct PyPackedMatrix {
+    packed: PackedI8,
+}
+
+#[pymethods]
+impl PyPackedMatrix {
+    #[new]
+    fn new(py: Python<'_>, b: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let Some(matrix) = operand(b) else {
+            return Err(PyTypeError::new_err("b must be an int8 or uint8 matrix"));
+        };
+        let isa = isa::active().map_err(to_py)?;
+        Ok(Self { packed: py.detach(|| PackedI8::new(isa, matrix)) })
+    }
+
+    /// (K, N).
+    #[getter]
+    fn shape(&self) -> (usize, usize) {
+        (self.packed.k(), self.packed.n())
+    }
+
+    /// The number of axes: 2.
+    #[getter]
+    fn ndim(&self) -> usize {
+        <[usize; 2]>::from(self.shape()).len()
+    }
+
+    /// The type of the matrix: int8 or uint8.
+    #[getter]
+    fn dtype<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        if self.packed.is_unsigned() {
+            numpy::dtype::<u8>(py).into_any()
+        } else {
+            numpy::dtype::<i8>(py).into_any()
+        }
+    }
+
+    /// Bytes in memory, as laid out.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.packed.nbytes()
+    }
+
+    /// The matrix, as `np.asarray` asks for it.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if copy == Some(false) {
+            let text = "a packed matrix has to be unpacked: it has no array without a copy";
+            return Err(PyValueError::new_err(text));
+        }
+        let array = if self.packed.is_unsigned() {
+            unpacked::<u8>(py, &self.packed)?
+        } else {
+            unpacked::<i8>(py, &self.packed)?
+        };
+        match dtype {
+            Some(dtype) => array.call_method1("astype", (dtype,)),
+            None => Ok(array),
+        }
+    }
+
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let py = slf.py();
+        let array = slf.get().__array__(py, None, None)?;
+        Ok((slf.get_type().into_any(), PyTuple::new(py, [array])?))
+    }
+
+    fn __repr__(&self) -> String {
+        let kind = if self.packed.is_unsigned() { "uint8" } else { "int8" };
+        let (k, n) = (self.packed.k(), self.packed.n());
+        format!("PackedMatrix(({k}, {n}), {kind}, {} bytes)", self.packed.nbytes())
+    }
+}
+
+fn unpacked<'py, T: Element + Byte>(
+    py: Python<'py>,
+    packed: &PackedI8,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (k, n) = (packed.k(), packed.n());
+    let array = PyArray2::<T>::zeros(py, [k, n], false);
+    let mut view = array.try_readwrite()?;
+    let slice = view.as_slice_mut()?;
+    for row in 0..k {
+        for column in 0..n {
+            slice[row * n + column] = T::from_value(packed.get(row, column));
+        }
+    }
+    Ok(array.as_any().clone())
+}
+
+/// int8 and uint8.
+trait Byte {
+    fn from_value(value: i32) -> Self;
+}
+
+impl Byte for i8 {
+    fn from_value(value: i32) -> Self {
+        value as i8
+    }
+}
+
+impl Byte for u8 {
+    fn from_value(value: i32) -> Self {
+        value as u8
+    }
+}
+
+/// A two-dimensional int8 or uint8 array of any strides, as the kernels take it.
+fn operand<'a>(array: &'a Bound<'_, PyAny>) -> Option<Int8<'a>> {
+    let array = array.cast::<PyUntypedArray>().ok()?;
+    let kind = array.dtype().num();
+    let (&[rows, cols], &[row_stride, col_stride]) = (array.shape(), array.strides()) else {
+        return None;
+    };
+    // SAFETY: an array object is alive while it is borrowed, and its data pointer is its own.
+    let data = unsafe { (*array.as_array_ptr()).fields.data };
+    // SAFETY: NumPy vouches for every element within shape and strides, which count bytes; a byte
+    // needs no alignment; the array is alive while it is borrowed. Others may write to it only where
+    // they would race with NumPy's own functions too.
+    unsafe {
+        match kind {
+            NPY_BYTE => {
+                Some(MatRef::<i8>::from_raw(data.cast(), rows, cols, row_stride, col_stride).into())
+            }
+            NPY_UBYTE => {
+                Some(MatRef::<u8>::from_raw(data.cast(), rows, cols, row_stride, col_stride).into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The right operand, packed or not.
+fn right<'a>(b: &'a Bound<'_, PyAny>) -> Option<Right<'a>> {
+    match b.cast::<PyPackedMatrix>() {
+        Ok(packed) => Some(Right::Packed(&packed.get().packed)),
+        Err(_) => operand(b).map(Right::Matrix),
+    }
+}
+
+fn right_shape(b: &Right<'_>) -> (usize, usize) {
+    match b {
+        Right::Packed(b) => (b.k(), b.n()),
+        Right::Matrix(b) => (b.rows(), b.cols()),
+    }
+}
+
+/// The plain case of `matmul_integer` with as little as can be between the caller and the kernel:
+/// two matrices and zero points that are numbers, to a new int32 matrix. None where anything is out
+/// of the ordinary, for the long way to take or refuse.
+#[pyfunction]
+fn matmul_integer_plain<'py>(
+    py: Python<'py>,
+    a: &Bound<'py, PyAny>,
+    b: &Bound<'py, PyAny>,
+    a_zero_point: &Bound<'py, PyAny>,
+    b_zero_point: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyArray2<i32>>>> {
+    let (Some(a), Some(b)) = (operand(a), right(b)) else { return Ok(None) };
+    let (Ok(za), Ok(zb)) = (a_zero_point.extract::<i32>(), b_zero_point.extract::<i32>()) else {
+        return Ok(None);
+    };
+    let (m, (k, n)) = (a.rows(), right_shape(&b));
+    if a.cols() != k {
+        return Ok(None);
+    }
+    let isa = isa::active().map_err(to_py)?;
+    // SAFETY: every element is written below before anyone can read it, or the array is dropped.
+    let array = unsafe { PyArray2::<i32>::new(py, [m, n], false) };
+    // SAFETY: the array is new: m * n elements, contiguous, aligned, and nobody else's.
+    let out: &mut [MaybeUninit<i32>] =
+        unsafe { std::slice::from_raw_parts_mut(array.data().cast(), m * n) };
+    let mut run = || {
+        let (za, zb) = (ZeroPoint::One(za), ZeroPoint::One(zb));
+        matmul_integer_uninit_with(isa, a, b, za, zb, out)
+    };
+    let small = m.saturating_mul(n).saturating_mul(k) < SMALL;
+    if small { run() } else { py.detach(run) }.map_err(to_py)?;
+    Ok(Some(array))
+}
+
+/// Writes the exact product into `out`, C-contiguous int32 or int64 (m, n). Zero points are int32
+/// arrays of one element, or one for each row of `a` or column of `b`.
+#[pyfunction(name = "matmul_integer")]
+fn matmul_integer_general(
+    py: Python<'_>,
+    a: &Bound<'_, PyAny>,
+    b: &Bound<'_, PyAny>,
+    a_zero_point: &Bound<'_, PyArray1<i32>>,
+    b_zero_point: &Bound<'_, PyArray1<i32>>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (Some(a), Some(b)) = (operand(a), right(b)) else {
+        return Err(PyTypeError::new_err("a and b must be int8 or uint8 matrices"));
+    };
+    let (za, zb) = (a_zero_point.try_readonly()?, b_zero_point.try_readonly()?);
+    let (za, zb) = (zero_point(za.as_slice()?), zero_point(zb.as_slice()?));
+    if out.cast::<PyArrayDyn<i64>>().is_ok() {
+        return into::<i64>(py, a, b, za, zb, out);
+    }
+    into::<i32>(py, a, b, za, zb, out)
+}
+
+fn into<T: Integer + Element>(
+    py: Python<'_>,
+    a: Int8<'_>,
+    b: Right<'_>,
+    za: ZeroPoint<'_>,
+    zb: ZeroPoint<'_>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let mut out = writable::<T>(out, "out")?;
+    let out = crate::array::slice_mut(&mut out, "out")?;
+    py.detach(|| matmul_integer(a, b, za, zb, out)).map_err(to_py)
+}
+
+fn zero_point(values: &[i32]) -> ZeroPoint<'_> {
+    match values {
+        [one] => ZeroPoint::One(*one),
+        each => ZeroPoint::Each(each),
+    }
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyPackedMatrix>()?;
+    module.add_function(wrap_pyfunction!(matmul_integer_plain, module)?)?;
+    module.add_function(wrap_pyfunction!(matmul_integer_general, module)?)
+}

@@ -1,0 +1,164 @@
+//! Weights laid out for the kernels, and one layer of them.
+
+use std::sync::Arc;
+
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use qcore_kernels::epilogue;
+use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI8};
+use qcore_kernels::isa;
+use qcore_kernels::network::{Weights, linear};
+
+use crate::array::{slice, slice_mut, writable};
+use crate::error::to_py;
+use crate::network::{activation_named, matrix};
+
+type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
+type Integers<'py> = PyReadonlyArrayDyn<'py, i32>;
+
+/// Weights (out, in) in the form that a kernel of this CPU reads.
+#[pyclass(name = "PackedWeights", module = "qcore._core", frozen)]
+pub(crate) struct PyPackedWeights {
+    weights: Arc<Weights>,
+}
+
+impl PyPackedWeights {
+    pub(crate) fn shared(&self) -> Arc<Weights> {
+        Arc::clone(&self.weights)
+    }
+
+    fn new(weights: Weights) -> Self {
+        Self { weights: Arc::new(weights) }
+    }
+}
+
+#[pymethods]
+impl PyPackedWeights {
+    /// Int8 codes whose 0 is 0, one scale for each output: multiplied as integers.
+    #[staticmethod]
+    fn integer(codes: PyReadonlyArray2<'_, i8>, scale: Floats<'_>) -> PyResult<Self> {
+        let codes = matrix(&codes)?;
+        let scale = slice(&scale, "scale")?.to_vec();
+        if scale.len() != codes.rows() {
+            return Err(PyValueError::new_err("scale has no element for each output"));
+        }
+        let active = isa::active().map_err(to_py)?;
+        Ok(Self::new(Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale)))
+    }
+
+    /// Float32 weights.
+    #[staticmethod]
+    fn float(weight: PyReadonlyArray2<'_, f32>) -> PyResult<Self> {
+        Ok(Self::new(Weights::Dense(FloatWeights::from_f32(matrix(&weight)?))))
+    }
+
+    /// Int8 or uint8 codes that become floats in the cache. `scale` and `zero_point` (of the same
+    /// length, or empty) are (out, groups) for groups of `group` inputs; if `group` is None they are
+    /// (in,).
+    #[staticmethod]
+    fn codes(
+        codes: &Bound<'_, PyAny>,
+        scale: Floats<'_>,
+        zero_point: Integers<'_>,
+        group: Option<usize>,
+    ) -> PyResult<Self> {
+        let scale = slice(&scale, "scale")?;
+        let zero = slice(&zero_point, "zero_point")?;
+        let steps = match group {
+            Some(group) => CodeSteps::Outputs { group, scale, zero },
+            None => CodeSteps::Inputs { scale, zero },
+        };
+        let weights = if let Ok(codes) = codes.extract::<PyReadonlyArray2<'_, i8>>() {
+            FloatWeights::from_i8(matrix(&codes)?, steps)
+        } else {
+            FloatWeights::from_u8(matrix(&codes.extract::<PyReadonlyArray2<'_, u8>>()?)?, steps)
+        };
+        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+    }
+
+    /// Uint8 indices into books of `count` levels: one book, or one for each index of `axis`.
+    #[staticmethod]
+    fn codebook(
+        codes: PyReadonlyArray2<'_, u8>,
+        levels: Floats<'_>,
+        count: usize,
+        axis: Option<usize>,
+    ) -> PyResult<Self> {
+        let kind = match axis {
+            None => Codebook::One,
+            Some(0) => Codebook::Outputs,
+            Some(_) => Codebook::Inputs,
+        };
+        let levels = slice(&levels, "levels")?;
+        let weights = FloatWeights::from_codebook(matrix(&codes)?, levels, count, kind);
+        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+    }
+
+    /// `activation(x · weightsᵀ + bias)` of float32 rows into `out`; integers take rows as int8, each
+    /// with a scale of its own.
+    fn linear(
+        &self,
+        py: Python<'_>,
+        x: Floats<'_>,
+        bias: Option<Bound<'_, PyArray1<f32>>>,
+        activation: &str,
+        out: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let activation = activation_named(activation)?;
+        let x = slice(&x, "x")?;
+        let bias = bias.as_ref().map(PyArrayMethods::readonly);
+        let bias = match &bias {
+            Some(bias) => bias.as_slice().map_err(|_| PyValueError::new_err("bias has gaps"))?,
+            None => &[],
+        };
+        let mut out = writable::<f32>(out, "out")?;
+        let out = slice_mut(&mut out, "out")?;
+        py.detach(|| linear(x, &self.weights, bias, activation, out)).map_err(to_py)
+    }
+
+    /// (out, in).
+    #[getter]
+    fn shape(&self) -> (usize, usize) {
+        (self.weights.outputs(), self.weights.inputs())
+    }
+
+    /// Whether they are multiplied as integers.
+    #[getter]
+    fn is_integer(&self) -> bool {
+        self.weights.is_integer()
+    }
+
+    /// The kind of kernel that reads them.
+    #[getter]
+    fn kernel(&self) -> &'static str {
+        self.weights.kind()
+    }
+
+    /// Bytes in memory, as laid out.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.weights.nbytes()
+    }
+}
+
+/// `x = activation(x + bias)` in place, softmax included; `x` is (rows, cols).
+#[pyfunction]
+fn finish_rows(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    cols: usize,
+    bias: Option<Floats<'_>>,
+    activation: &str,
+) -> PyResult<()> {
+    let activation = activation_named(activation)?;
+    let mut x = writable::<f32>(x, "x")?;
+    let x = slice_mut(&mut x, "x")?;
+    let bias = bias.as_ref().map(|bias| slice(bias, "bias")).transpose()?.unwrap_or(&[]);
+    py.detach(|| epilogue::finish_rows(x, cols, bias, activation)).map_err(to_py)
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<PyPackedWeights>()?;
+    module.add_function(wrap_pyfunction!(finish_rows, module)?)
+}

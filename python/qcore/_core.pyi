@@ -8,7 +8,6 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__: list[str]
 __version__: str
 build_profile: str
 

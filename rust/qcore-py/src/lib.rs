@@ -26,5 +26,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::register(module)?;
     train::register(module)?;
     weights::register(module)?;
-    Ok(())
+    // The stub says what there is; a second list would have to be kept equal.
+    module.delattr("__all__")
 }

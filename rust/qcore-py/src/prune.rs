@@ -36,7 +36,7 @@ fn keep_largest_of<T: Magnitude + Element>(
 ) -> PyResult<()> {
     let views = arrays
         .iter()
-        .map(|array| array.extract::<PyReadonlyArrayDyn<'_, T>>())
+        .map(PyAnyMethods::extract::<PyReadonlyArrayDyn<'_, T>>)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| {
             PyTypeError::new_err("arrays must be float16, float32 or float64, all alike")

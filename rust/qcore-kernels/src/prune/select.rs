@@ -30,7 +30,9 @@ pub fn keep_largest<T: Magnitude>(
         }
     }
     if count == 0 {
-        masks.iter_mut().for_each(|mask| mask.fill(true));
+        for mask in masks.iter_mut() {
+            mask.fill(true);
+        }
         return Ok(());
     }
     let (key, mut ties) = smallest(parts, count);

@@ -29,35 +29,38 @@ pub(super) struct Tile {
 /// # Safety
 /// `x` is valid for `inputs` elements in each row, `w` for `inputs` lines of each panel that the
 /// vectors touch, `out` for reading (if it resumes) and writing the vectors in each row.
+#[allow(clippy::needless_range_loop, reason = "see the comment in the body")]
 #[inline(always)]
 unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile) {
     // SAFETY: the caller vouches for every pointer of the tile.
     unsafe {
         let mut sums = [[s.splat_f32(0.0); VECTORS]; ROWS];
         if t.resume {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                for (vector, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.load_f32(t.out.add(row * t.out_stride + vector * S::LANES));
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    let out = t.out.add(row * t.out_stride + vector * S::LANES);
+                    sums[row][vector] = s.load_f32(out);
                 }
             }
         }
+        // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers.
         for input in 0..t.inputs {
             let mut columns = [s.splat_f32(0.0); VECTORS];
-            for (vector, column) in columns.iter_mut().enumerate() {
+            for vector in 0..VECTORS {
                 let lane = vector * S::LANES;
                 let panel = lane / PANEL * t.w_stride + lane % PANEL;
-                *column = s.load_f32(t.w.add(panel + input * PANEL));
+                columns[vector] = s.load_f32(t.w.add(panel + input * PANEL));
             }
-            for (row, sums) in sums.iter_mut().enumerate() {
+            for row in 0..ROWS {
                 let x = s.splat_f32(*t.x.add(row * t.x_stride + input));
-                for (sum, &column) in sums.iter_mut().zip(&columns) {
-                    *sum = s.mul_add(x, column, *sum);
+                for vector in 0..VECTORS {
+                    sums[row][vector] = s.mul_add(x, columns[vector], sums[row][vector]);
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            for (vector, &sum) in sums.iter().enumerate() {
-                s.store_f32(t.out.add(row * t.out_stride + vector * S::LANES), sum);
+        for row in 0..ROWS {
+            for vector in 0..VECTORS {
+                s.store_f32(t.out.add(row * t.out_stride + vector * S::LANES), sums[row][vector]);
             }
         }
     }

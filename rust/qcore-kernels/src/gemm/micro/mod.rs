@@ -55,6 +55,7 @@ fn unit_offset<D: Dot>(unit: usize, panel_stride: usize) -> usize {
 ///
 /// # Safety
 /// As [`super::microkernel::TileFn`].
+#[allow(clippy::needless_range_loop, reason = "see the comment in the body")]
 #[inline(always)]
 pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Tile) {
     // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.
@@ -62,27 +63,28 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
         let mut acc = [[D::zero(); UNITS]; ROWS];
         let mut a = t.a;
         let mut b = t.b;
-        // Loops, not array methods: what those call is not compiled for the kernel's features.
+        // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers, and
+        // what iterators call is not compiled for the kernel's features.
         for _ in 0..t.groups {
             let mut columns = [D::load_b(b); UNITS];
-            for (unit, column) in columns.iter_mut().enumerate().skip(1) {
-                *column = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
+            for unit in 1..UNITS {
+                columns[unit] = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
             }
-            for (row, acc) in acc.iter_mut().enumerate() {
-                let row = D::load_a(a.add(row * t.a_stride));
-                for (acc, &column) in acc.iter_mut().zip(&columns) {
-                    *acc = D::dot(*acc, row, column);
+            for row in 0..ROWS {
+                let a = D::load_a(a.add(row * t.a_stride));
+                for unit in 0..UNITS {
+                    acc[row][unit] = D::dot(acc[row][unit], a, columns[unit]);
                 }
             }
             a = a.add(D::A_BYTES);
             b = b.add(GROUP_BYTES);
         }
-        for (row, acc) in acc.iter().enumerate() {
+        for row in 0..ROWS {
             let row_start = *t.row_start.add(row);
-            for (unit, &acc) in acc.iter().enumerate() {
+            for unit in 0..UNITS {
                 let column = unit * D::UNIT;
                 let c = t.c.add(row * t.c_stride + column);
-                D::store(acc, t.start.add(column), row_start, c);
+                D::store(acc[row][unit], t.start.add(column), row_start, c);
             }
         }
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -11,6 +12,7 @@ from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
+from qcore.streaming.compress import compress_file
 
 __all__ = ["CompressedWeights", "compress"]
 
@@ -31,7 +33,9 @@ def compress(
     X: ArrayLike | None = None,
     y: ArrayLike | None = None,
     *,
+    output: str | PathLike[str] | None = None,
     bits: int | Mapping[str, int] | None = 8,
+    group_size: int | None = None,
     sparsity: float | None = None,
     activations: str | None = "auto",
     scheme: str = "affine",
@@ -42,14 +46,19 @@ def compress(
 
     Parameters
     ----------
-    model : Sequential, scikit-learn estimator or dict of str to array
-        The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted.
+    model : Sequential, scikit-learn estimator, dict of str to array, or path
+        The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted. A path
+        is that of a checkpoint of any kind that `load_tensors` reads; it may be larger than memory.
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated.
     y : ignored
         For scikit-learn's sake.
+    output : path, optional
+        The file to write where `model` is a path; an old one is replaced when it is complete.
     bits : int, dict or None, default 8
         Width of a weight's code, as in `Quantizer`; None: the weights stay floats.
+    group_size : int, optional
+        One scale for each so many inputs of an output. Default: one for each output.
     sparsity : float, optional
         The share of all weights, in [0, 1), that becomes zero: those least in magnitude, over the
         whole model. Without training after it, expect 0.5 to cost little and 0.9 much.
@@ -58,8 +67,10 @@ def compress(
 
     Returns
     -------
-    Sequential, CompressedClassifier or CompressedRegressor, or dict
-        Of the model's kind, with ``report_``, what was done to each tensor.
+    Sequential, CompressedClassifier or CompressedRegressor, dict, or CompressedFile
+        Of the model's kind, with ``report_``, what was done to each tensor. For a path: where the
+        file is and what it weighs; the bytes are those of compressing the loaded tensors and saving
+        them.
 
     Examples
     --------
@@ -68,6 +79,18 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
+    if isinstance(model, (str, PathLike)):
+        if sparsity is not None or bits is None or X is not None:
+            name = "sparsity" if sparsity is not None else "bits=None" if bits is None else "X"
+            raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
+        if output is None:
+            raise ValueError("output is missing; it names the file to write")
+        quantizer = Quantizer(
+            bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
+        )
+        return compress_file(model, output, quantizer)
+    if output is not None:
+        raise ValueError(f"output is {output!r}; it is for a model that is a path, use save")
     estimator = None
     if is_estimator(model):
         estimator, model = model, from_sklearn(model)
@@ -80,7 +103,12 @@ def compress(
         reports.append(pruner.report_)
     if bits is not None:
         quantizer = Quantizer(
-            bits, scheme=scheme, levels=levels, activations=activations, ignore=patterns
+            bits,
+            scheme=scheme,
+            levels=levels,
+            group_size=group_size,
+            activations=activations,
+            ignore=patterns,
         )
         small = quantizer.fit_transform(small, X)
         reports.append(quantizer.report_)
@@ -94,7 +122,7 @@ def compress(
     from qcore.sklearn import compressed_estimator
 
     options: dict[str, Any] = {"bits": bits, "sparsity": sparsity, "activations": activations}
-    options |= {"scheme": scheme, "levels": levels, "ignore": patterns}
+    options |= {"scheme": scheme, "levels": levels, "group_size": group_size, "ignore": patterns}
     return compressed_estimator(estimator, small, options)
 
 

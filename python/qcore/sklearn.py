@@ -43,6 +43,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         estimator: Any = None,
         *,
         bits: int | Mapping[str, int] | None = 8,
+        group_size: int | None = None,
         sparsity: float | None = None,
         activations: str | None = "auto",
         scheme: str = "affine",
@@ -52,6 +53,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         self.estimator = estimator
         self.bits = bits
+        self.group_size = group_size
         self.sparsity = sparsity
         self.activations = activations
         self.scheme = scheme
@@ -144,7 +146,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     ----------
     estimator : estimator, default MLPClassifier()
         What to train: anything that `qcore.from_sklearn` takes. It is cloned, not changed.
-    bits, sparsity, activations, scheme, levels, ignore
+    bits, group_size, sparsity, activations, scheme, levels, ignore
         As in `qcore.compress`.
     random_state : int, RandomState or None
         For every ``random_state`` that the estimator has; None leaves them as they are.
@@ -229,7 +231,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     ----------
     estimator : estimator, default MLPRegressor()
         What to train: anything that `qcore.from_sklearn` takes. It is cloned, not changed.
-    bits, sparsity, activations, scheme, levels, ignore
+    bits, group_size, sparsity, activations, scheme, levels, ignore
         As in `qcore.compress`.
     random_state : int, RandomState or None
         For every ``random_state`` that the estimator has; None leaves them as they are.

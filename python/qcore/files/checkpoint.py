@@ -9,7 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qcore.files import arrays, container
+from qcore.files import container
+from qcore.files.formats import open_tensors
 from qcore.files.network import decode_network, encode_network
 from qcore.nn.sequential import Sequential
 from qcore.quantization.tensor import QTensor
@@ -117,10 +118,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     ...     qc.load(f"{folder}/codes.safetensors")
     array([0, 1, 2])
     """
-    path = Path(path)
-    if _is_numpy(path):
-        return load_tensors(path)
-    file = container.Container(path)
+    file = open_tensors(Path(path))
+    if not isinstance(file, container.Container):
+        return dict(file)
     if file.kind == "network":
         with file.checked():
             return decode_network(file, file.about)
@@ -159,16 +159,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     ...     qc.load_tensors(f"{folder}/w.npz")
     {'w': array([1., 1.])}
     """
-    path = Path(path)
-    if not _is_numpy(path):
-        return dict(container.Container(path))
-    if path.suffix == ".npy":
-        return {path.stem: arrays.load_npy(path)}
-    return dict(arrays.load_npz(path))
-
-
-def _is_numpy(path: Path) -> bool:
-    return path.suffix in (".npz", ".npy")
+    return dict(open_tensors(Path(path)))
 
 
 def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:

@@ -12,7 +12,7 @@ part (where it is not ``:``), ``layers`` a network. Files without the text are p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,21 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.errors import FormatError
-from qcore.files.dtypes import decode, stored_name
+from qcore.files.dtypes import decode, loaded_dtype, stored_name
 from qcore.files.parts import PARTS, Description, decode_tensor, encode_tensor, field
+from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["FORMAT", "Container", "nbytes", "write"]
+__all__ = [
+    "FORMAT",
+    "Container",
+    "nbytes",
+    "part_bytes",
+    "part_dtype",
+    "separator_for",
+    "texts_of",
+    "write",
+]
 
 # The newest format this version writes; it reads every one up to it.
 FORMAT = 1
@@ -35,7 +45,7 @@ _KEY = "qcore"
 _SEPARATOR = ":"
 
 
-class Container(Mapping[str, NDArray[Any] | QTensor]):
+class Container(TensorSource):
     """The tensors of an open file, each read when it is asked for.
 
     Parameters
@@ -98,6 +108,48 @@ class Container(Mapping[str, NDArray[Any] | QTensor]):
         with self.checked():
             return self._decode(name)
 
+    def info(self, name: str) -> TensorInfo:
+        """Return what is known of a tensor; see `TensorSource.info`."""
+        if name not in self._names:
+            raise KeyError(name)
+        dtype, stored_shape, nbytes = self._file.info(name)
+        description = self._described.get(name)
+        shape = tuple(stored_shape)
+        if description is None:
+            # A row of a type below 8 bits may end inside a byte.
+            rows = shape[0] if shape else 0
+            in_rows = rows > 0 and nbytes % rows == 0
+            return TensorInfo(shape, loaded_dtype(dtype), in_rows)
+        with self.checked():
+            shape = tuple(field(description, "shape", list, list(shape)))
+        return TensorInfo(shape, loaded_dtype(dtype), in_rows=False)
+
+    def read_rows(
+        self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
+    ) -> NDArray[Any]:
+        """Return some rows of a tensor; see `TensorSource.read_rows`."""
+        dtype, shape, nbytes = self._file.info(name)
+        row = nbytes // shape[0]
+        length = row * (stop - start)
+        data = np.empty(length, np.uint8) if buffer is None else buffer[:length]
+        self._file.read_range(name, start * row, data)
+        return decode(dtype, data, [stop - start, *shape[1:]])
+
+    def stored_parts(self, name: str) -> tuple[list[StoredPart], Description]:
+        """Return the parts of a tensor; see `TensorSource.stored_parts`."""
+        found = []
+        for part in PARTS:
+            stored = self._stored_name(name, part)
+            if part and (name not in self._described or stored not in self._stored):
+                continue
+            dtype, shape, nbytes = self._file.info(stored)
+            found.append(StoredPart(part, dtype, tuple(shape), nbytes))
+        return found, self._described.get(name, {})
+
+    def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
+        """Copy some bytes of a part; see `TensorSource.copy_part`."""
+        self._file.read_range(self._stored_name(name, part), offset, out)
+
     def _decode(self, name: str) -> NDArray[Any] | QTensor:
         if name not in self._described:
             return self._read(name)
@@ -132,9 +184,7 @@ def _contents(
     kind: str, tensors: Mapping[str, object], about: dict[str, Any]
 ) -> tuple[list[tuple[str, str, tuple[int, ...], NDArray[np.uint8]]], dict[str, str]]:
     """Return the stored tensors, and the texts of the header."""
-    separator = _SEPARATOR
-    while any(separator in name for name in tensors):
-        separator += _SEPARATOR
+    separator = separator_for(tensors)
     entries = []
     described: dict[str, Description] = {}
     for name, value in tensors.items():
@@ -143,22 +193,42 @@ def _contents(
             described[name] = description
         for part, array in parts.items():
             stored = f"{name}{separator}{part}" if part else name
-            entries.append((stored, _stored_dtype(array), array.shape, _bytes(array)))
+            entries.append((stored, part_dtype(array), array.shape, part_bytes(array)))
+    return entries, texts_of(kind, separator, described, about)
+
+
+def separator_for(names: Iterable[str]) -> str:
+    """Return what may lie between a name and its part: it is in none of the names."""
+    separator = _SEPARATOR
+    while any(separator in name for name in names):
+        separator += _SEPARATOR
+    return separator
+
+
+def texts_of(
+    kind: str, separator: str, described: dict[str, Description], about: dict[str, Any]
+) -> dict[str, str]:
+    """Return the texts of the header of a file with these descriptions."""
     text: dict[str, Any] = {"format": FORMAT, "kind": kind} | about
     if described:
-        text["tensors"] = described
+        # Sorted: the bytes depend on what is described, not on who described it.
+        text["tensors"] = {
+            name: dict(sorted(like.items())) for name, like in sorted(described.items())
+        }
         if separator != _SEPARATOR:
             text["sep"] = separator
-    return entries, {_KEY: json.dumps(text, separators=(",", ":"), ensure_ascii=False)}
+    return {_KEY: json.dumps(text, separators=(",", ":"), ensure_ascii=False)}
 
 
-def _stored_dtype(array: NDArray[Any]) -> str:
+def part_dtype(array: NDArray[Any]) -> str:
+    """Return what safetensors calls the type of a part."""
     name = stored_name(array.dtype)
     assert name is not None, "encode_tensor checks it"
     return name
 
 
-def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+def part_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the bytes of a part as a file has them: little-endian, row-major."""
     little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     return little.reshape(-1).view(np.uint8)
 

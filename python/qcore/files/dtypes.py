@@ -66,6 +66,12 @@ def stored_name(dtype: np.dtype[Any]) -> str | None:
     return _NAMES.get(dtype.newbyteorder("<")) if dtype.kind in "biufc" else None
 
 
+def loaded_dtype(name: str) -> np.dtype[Any]:
+    """Return the type that `decode` gives for the stored type `name`."""
+    dtype: np.dtype[Any] = _DTYPES.get(name, np.dtype(np.float32)).newbyteorder("=")
+    return dtype
+
+
 def decode(name: str, data: NDArray[np.uint8], shape: list[int]) -> NDArray[Any]:
     """Return bytes of the stored type `name` as an array; small floats become float32, exactly."""
     if name in _DTYPES:

@@ -21,7 +21,18 @@ from qcore.files.sparse_layout import decode_positions, encode_positions
 from qcore.quantization.qparams import check_layout, code_dtype, scale_shape
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["PARTS", "Description", "decode_tensor", "encode_tensor", "field"]
+__all__ = [
+    "PARTS",
+    "Description",
+    "Parts",
+    "decode_tensor",
+    "dense_parts",
+    "describe",
+    "encode_tensor",
+    "field",
+    "may_be_sparse",
+    "stored_codes",
+]
 
 Description: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, NDArray[Any]]
@@ -98,7 +109,8 @@ def field(description: Description, key: str, kind: type, default: Any = None) -
     return value
 
 
-def _encode_quantized(name: str, q: QTensor) -> tuple[Parts, Description]:
+def describe(q: QTensor) -> Description:
+    """Return the description of a quantized tensor whose codes are stored densely."""
     description: Description = {"bits": q.bits}
     options = {
         "axis": (q.axis, None),
@@ -112,28 +124,44 @@ def _encode_quantized(name: str, q: QTensor) -> tuple[Parts, Description]:
     }
     description |= {key: value for key, (value, usual) in options.items() if value != usual}
     if q.bits < 8:
-        description["order"] = _BIT_ORDER
-    sparse = None
-    zeros = _zero_codes(q.scheme, q.axis, q.group_size, q.zero_point, q.levels, q.shape)
-    if zeros is not None:
-        codes = np.ascontiguousarray(q.values).reshape(-1)
-        stored = (q.values != zeros).reshape(-1)
-        bits = q.bits if q.bits < 8 else 8 * codes.itemsize
-        sparse = _encode_sparse(name, q.shape, codes, stored, bits)
-    if sparse is not None:
-        parts = sparse[0]
-        description |= sparse[1]
-    elif q.bits < 8:
-        parts = {"": q.packed}
-        description["shape"] = list(q.shape)
-    else:
-        parts = {"": q.values}
+        description |= {"order": _BIT_ORDER, "shape": list(q.shape)}
+    return description
+
+
+def dense_parts(q: QTensor) -> Parts:
+    """Return the parts of a quantized tensor whose codes are stored densely."""
+    parts = {"": q.packed if q.bits < 8 else q.values}
     if q.levels is not None:
         parts["levels"] = q.levels
     if q.scheme != "kmeans" or q.scale != 1:
         parts["scale"] = q.scale
     if q.zero_point.any():
         parts["zero"] = q.zero_point.astype(q.values.dtype)
+    return parts
+
+
+def may_be_sparse(size: int, stored: int, bits: int) -> bool:
+    """Whether a tensor of so many elements, of which so many are stored, can be smaller sparse."""
+    room = (size - stored) * bits // 8 - _SPARSE_HEADER
+    # No layout takes less than half a byte a value, or less than a byte for 255 elements.
+    return room >= max(stored // 2, size // 255)
+
+
+def stored_codes(q: QTensor) -> NDArray[np.bool_] | None:
+    """Return which codes are not those of 0; None where 0 has none."""
+    zeros = _zero_codes(q.scheme, q.axis, q.group_size, q.zero_point, q.levels, q.shape)
+    return None if zeros is None else q.values != zeros
+
+
+def _encode_quantized(name: str, q: QTensor) -> tuple[Parts, Description]:
+    parts, description = dense_parts(q), describe(q)
+    stored = stored_codes(q)
+    if stored is not None:
+        codes = np.ascontiguousarray(q.values).reshape(-1)
+        bits = q.bits if q.bits < 8 else 8 * codes.itemsize
+        sparse = _encode_sparse(name, q.shape, codes, stored.reshape(-1), bits)
+        if sparse is not None:
+            return parts | sparse[0], description | sparse[1]
     return parts, description
 
 
@@ -197,11 +225,10 @@ def _encode_sparse(
 ) -> tuple[Parts, Description] | None:
     """Encode the stored elements and their positions; None where dense is smaller."""
     count = int(np.count_nonzero(stored))
+    if not may_be_sparse(flat.size, count, bits):
+        return None
     header = _SPARSE_HEADER + 2 * len(json.dumps(name)) + 21 * len(shape)
     room = (flat.size - count) * bits // 8 - header
-    # No layout takes less than half a byte a value, or less than a byte for 255 elements.
-    if room < count // 2 or room < flat.size // 255:
-        return None
     layout, positions = encode_positions(stored)
     if positions.size >= room:
         return None

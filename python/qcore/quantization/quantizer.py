@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qcore._estimator import Estimator
 from qcore._models import named_weights
@@ -40,6 +40,8 @@ class Quantizer(Estimator):
         Size of a k-means codebook.
     axis : int or None, default 0
         One scale for each index of this axis of a weight (its outputs), or one for the tensor.
+    group_size : int, optional
+        One scale for each so many inputs of an output, in place of `axis`.
     symmetric, narrow_range : bool, optional
         As in `qcore.quantize`.
     observer : {"minmax"}
@@ -47,7 +49,8 @@ class Quantizer(Estimator):
     activations : {"auto", "static", "dynamic"} or None, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
-        `fit` gets samples, else "dynamic"; schemes other than affine have no integer activations.
+        `fit` gets samples, else "dynamic"; schemes other than affine, and groups, have no integer
+        activations.
     ignore : sequence of str, default ("*bias",)
         Patterns of tensors to leave as they are; see `bits`. Tensors of fewer than two dimensions
         are always left.
@@ -82,6 +85,7 @@ class Quantizer(Estimator):
         scheme: str = "affine",
         levels: int | None = None,
         axis: int | None = 0,
+        group_size: int | None = None,
         symmetric: bool | None = None,
         narrow_range: bool | None = None,
         observer: str = "minmax",
@@ -92,6 +96,7 @@ class Quantizer(Estimator):
         self.scheme = scheme
         self.levels = levels
         self.axis = axis
+        self.group_size = group_size
         self.symmetric = symmetric
         self.narrow_range = narrow_range
         self.observer = observer
@@ -136,7 +141,7 @@ class Quantizer(Estimator):
         for name, value in weights.items():
             new[name] = value
             if name in self.bits_ and not isinstance(value, QTensor):
-                new[name] = self._quantize(value, self.bits_[name])
+                new[name] = quantize(value, **self.tensor_options(name))
             rows.append(_row(name, value, new[name]))
         before = sum(row["float bytes"] for row in rows)
         after = sum(row["bytes"] for row in rows)
@@ -170,23 +175,28 @@ class Quantizer(Estimator):
         floating = np.issubdtype(value.dtype, np.floating)
         return floating and not matches_any(name, self.ignore)
 
-    def _quantize(self, value: NDArray[Any], bits: int) -> QTensor:
+    def tensor_options(self, name: str) -> dict[str, Any]:
+        """Return the arguments with which `qcore.quantize` makes the codes of a tensor."""
         if self.scheme == "kmeans":
-            return quantize(value, scheme="kmeans", levels=self.levels, axis=None)
-        return quantize(
-            value,
-            bits=bits,
-            axis=self.axis,
-            symmetric=self.symmetric,
-            narrow_range=self.narrow_range,
-            observer=self.observer,
-        )
+            return {"scheme": "kmeans", "levels": self.levels, "axis": None}
+        return {
+            "bits": self.bits_[name],
+            "axis": self.axis if self.group_size is None else None,
+            "group_size": self.group_size,
+            "symmetric": self.symmetric,
+            "narrow_range": self.narrow_range,
+            "observer": self.observer,
+        }
 
     def _calibrate(self, net: Sequential, X: ArrayLike | None) -> dict[str, QParams | str | None]:
         mode = self.activations
         if self.scheme != "affine":
             if mode in ("static", "dynamic"):
                 raise ValueError(f"activations is {mode!r}; scheme {self.scheme!r} has none")
+            mode = None
+        if self.group_size is not None:
+            if mode in ("static", "dynamic"):
+                raise ValueError(f"activations is {mode!r}; weights with a group_size have none")
             mode = None
         if mode == "auto":
             mode = "dynamic" if X is None else "static"

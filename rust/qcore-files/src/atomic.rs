@@ -11,6 +11,70 @@ use crate::FileError;
 /// As many links as Linux follows.
 const MAX_LINKS: usize = 40;
 
+/// A new file in the making: a temporary one beside its place, which it takes when it is complete.
+///
+/// Bytes go to any offset, from any thread. Without [`commit`](Self::commit) the temporary file is
+/// removed and the old file stays as it was.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    target: PathBuf,
+    temporary: NamedTempFile,
+    old: Option<fs::Permissions>,
+}
+
+impl AtomicFile {
+    /// Starts a file that will replace `path`, or the file that the symbolic link `path` leads to.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        let attempt = || -> io::Result<Self> {
+            let target = follow_links(path)?;
+            let old = match fs::metadata(&target) {
+                Ok(old) if old.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+                // Renaming over a device or a pipe would remove it.
+                Ok(old) if !old.is_file() => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+                }
+                Ok(old) => Some(old.permissions()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let temporary = create_beside(folder_of(&target))?;
+            Ok(Self { path: path.to_owned(), target, temporary, old })
+        };
+        attempt().map_err(FileError::io(path))
+    }
+
+    /// Where the bytes lie until the file is complete.
+    #[must_use]
+    pub fn temporary_path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Writes `bytes` from `offset` on; a gap before them reads as zeros.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FileError> {
+        write_all_at(self.temporary.as_file(), bytes, offset).map_err(FileError::io(&self.path))
+    }
+
+    /// Makes the file that long, with zeros where nothing was written.
+    pub fn set_len(&self, len: u64) -> Result<(), FileError> {
+        self.temporary.as_file().set_len(len).map_err(FileError::io(&self.path))
+    }
+
+    /// Syncs the file and puts it in its place; an existing file's mode is kept.
+    pub fn commit(self) -> Result<(), FileError> {
+        let Self { path, target, temporary, old } = self;
+        let attempt = || -> io::Result<()> {
+            if let Some(old) = old {
+                temporary.as_file().set_permissions(old)?;
+            }
+            temporary.as_file().sync_all()?;
+            temporary.persist(&target).map_err(|error| error.error)?;
+            sync_folder(folder_of(&target))
+        };
+        attempt().map_err(FileError::io(&path))
+    }
+}
+
 /// Calls `fill` with a temporary file beside `path`, syncs it and renames it to `path`.
 ///
 /// An existing file keeps its mode, a symbolic link stays one and its target is replaced. When
@@ -19,32 +83,39 @@ pub fn write_atomic<F>(path: &Path, fill: F) -> Result<(), FileError>
 where
     F: FnOnce(&mut File) -> io::Result<()>,
 {
-    let attempt = || -> io::Result<()> {
-        let target = follow_links(path)?;
-        let old = match fs::metadata(&target) {
-            Ok(old) if old.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-            // Renaming over a device or a pipe would remove it.
-            Ok(old) if !old.is_file() => {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-            }
-            Ok(old) => Some(old),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+    let mut file = AtomicFile::create(path)?;
+    fill(file.temporary.as_file_mut()).map_err(FileError::io(path))?;
+    file.commit()
+}
+
+fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match write_some(file, &bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        };
-        let folder = match target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut temporary = create_beside(folder)?;
-        fill(temporary.as_file_mut())?;
-        if let Some(old) = old {
-            temporary.as_file().set_permissions(old.permissions())?;
         }
-        temporary.as_file().sync_all()?;
-        temporary.persist(&target).map_err(|error| error.error)?;
-        sync_folder(folder)
-    };
-    attempt().map_err(FileError::io(path))
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }
 
 /// A temporary file with the mode of any new file, not the private one of temporary files.

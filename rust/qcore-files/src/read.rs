@@ -43,10 +43,12 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
 
-    /// The tensors' names, in the order of their bytes.
+    /// The tensors' names, in the order of their bytes; those without bytes by name.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.metadata.offset_keys()
+        let mut tensors: Vec<_> = self.metadata.tensors().into_iter().collect();
+        tensors.sort_by(|(a, at), (b, place)| (at.data_offsets, a).cmp(&(place.data_offsets, b)));
+        tensors.into_iter().map(|(name, _)| name).collect()
     }
 
     /// The texts that the header carries beside the tensors.
@@ -63,9 +65,7 @@ impl TensorFile {
 
     /// Fills `out`, which has the tensor's length, with its bytes.
     pub fn read_into(&self, name: &str, out: &mut [u8]) -> Result<(), FileError> {
-        let info = self
-            .info(name)
-            .ok_or_else(|| FileError::Value(format!("there is no tensor named '{name}'")))?;
+        let info = self.known(name)?;
         let (start, end) = info.data_offsets;
         if out.len() != end - start {
             return Err(FileError::Value(format!(
@@ -75,6 +75,58 @@ impl TensorFile {
             )));
         }
         read_at(&self.path, &self.file, out, self.data_start + start as u64)
+    }
+
+    /// Fills `out` with a tensor's bytes from `offset` on.
+    pub fn read_range(&self, name: &str, offset: usize, out: &mut [u8]) -> Result<(), FileError> {
+        let info = self.known(name)?;
+        let (start, end) = info.data_offsets;
+        if offset.checked_add(out.len()).is_none_or(|last| last > end - start) {
+            return Err(FileError::Value(format!(
+                "bytes {offset} to {offset} + {} are asked for, tensor '{name}' has {}",
+                out.len(),
+                end - start
+            )));
+        }
+        read_at(&self.path, &self.file, out, self.data_start + (start + offset) as u64)
+    }
+
+    fn known(&self, name: &str) -> Result<&TensorInfo, FileError> {
+        self.info(name)
+            .ok_or_else(|| FileError::Value(format!("there is no tensor named '{name}'")))
+    }
+}
+
+/// A regular file that is read at any offset, by any thread.
+#[derive(Debug)]
+pub struct RegularFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+}
+
+impl RegularFile {
+    /// Opens `path`; see [`open_regular`].
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let (file, len) = open_regular(path)?;
+        Ok(Self { path: path.to_owned(), file, len })
+    }
+
+    /// The length that it had when it was opened.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it had no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Fills `out` with the bytes from `offset` on.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), FileError> {
+        read_at(&self.path, &self.file, out, offset)
     }
 }
 

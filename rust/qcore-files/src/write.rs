@@ -1,5 +1,6 @@
 //! Writing tensors: the header from their names and shapes, then their bytes, never a copy of all.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::Path;
@@ -39,6 +40,23 @@ pub fn write_tensors(
     })
 }
 
+/// The header that [`write_tensors`] would write before tensors of these names, types and shapes,
+/// and where each tensor's bytes start in the file, in the order given.
+pub fn plan_tensors(
+    tensors: &[(&str, Dtype, &[usize])],
+    texts: &BTreeMap<String, String>,
+) -> Result<(Vec<u8>, Vec<u64>), FileError> {
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by(|&a, &b| key(tensors[a].1, tensors[a].0).cmp(&key(tensors[b].1, tensors[b].0)));
+    let sorted: Vec<_> = order.iter().map(|&index| tensors[index]).collect();
+    let (header, ends) = layout_of(&sorted, texts)?;
+    let mut starts = vec![header.len() as u64; tensors.len()];
+    for (place, &index) in order.iter().enumerate().skip(1) {
+        starts[index] += ends[place - 1] as u64;
+    }
+    Ok((header, starts))
+}
+
 /// How many bytes [`write_tensors`] would write.
 pub fn stored_len(
     tensors: &[Tensor<'_>],
@@ -51,23 +69,20 @@ pub fn stored_len(
 /// Widest elements first, then by name: every tensor lies aligned to its element.
 fn sorted<'a>(tensors: &[Tensor<'a>]) -> Vec<Tensor<'a>> {
     let mut sorted = tensors.to_vec();
-    sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then(a.name.cmp(b.name)));
+    sorted.sort_by(|a, b| key(a.dtype, a.name).cmp(&key(b.dtype, b.name)));
     sorted
+}
+
+fn key(dtype: Dtype, name: &str) -> (Reverse<Dtype>, &str) {
+    (Reverse(dtype), name)
 }
 
 fn header_of(
     sorted: &[Tensor<'_>],
     texts: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, FileError> {
-    let mut names = HashSet::new();
-    let mut offset = 0;
-    let mut infos = Vec::with_capacity(sorted.len());
     for tensor in sorted {
-        if tensor.name == RESERVED_NAME || !names.insert(tensor.name) {
-            let fault = if tensor.name == RESERVED_NAME { "reserved" } else { "used twice" };
-            return Err(FileError::Value(format!("the tensor name '{}' is {fault}", tensor.name)));
-        }
-        if nbytes(tensor) != Some(tensor.data.len()) {
+        if nbytes(tensor.dtype, tensor.shape) != Some(tensor.data.len()) {
             return Err(FileError::Value(format!(
                 "tensor '{}' has {} bytes, which is not what {} values of shape {:?} take",
                 tensor.name,
@@ -76,22 +91,40 @@ fn header_of(
                 tensor.shape
             )));
         }
-        let end = offset + tensor.data.len();
-        let info = TensorInfo {
-            dtype: tensor.dtype,
-            shape: tensor.shape.to_vec(),
-            data_offsets: (offset, end),
-        };
-        infos.push((tensor.name, info));
-        offset = end;
     }
-    header::build(texts, &infos)
+    let places: Vec<_> = sorted.iter().map(|t| (t.name, t.dtype, t.shape)).collect();
+    layout_of(&places, texts).map(|(header, _)| header)
 }
 
-/// The bytes that a tensor's type and shape ask for, where they are whole and fit.
-fn nbytes(tensor: &Tensor<'_>) -> Option<usize> {
-    let count =
-        tensor.shape.iter().try_fold(1_usize, |count, &length| count.checked_mul(length))?;
-    let bits = count.checked_mul(tensor.dtype.bitsize())?;
+/// The header, and where each tensor's bytes end, counted from the header's end.
+fn layout_of(
+    sorted: &[(&str, Dtype, &[usize])],
+    texts: &BTreeMap<String, String>,
+) -> Result<(Vec<u8>, Vec<usize>), FileError> {
+    let mut names = HashSet::new();
+    let mut infos = Vec::with_capacity(sorted.len());
+    let mut ends = Vec::with_capacity(sorted.len());
+    let mut offset = 0_usize;
+    for &(name, dtype, shape) in sorted {
+        if name == RESERVED_NAME || !names.insert(name) {
+            let fault = if name == RESERVED_NAME { "reserved" } else { "used twice" };
+            return Err(FileError::Value(format!("the tensor name '{name}' is {fault}")));
+        }
+        let end =
+            nbytes(dtype, shape).and_then(|len| offset.checked_add(len)).ok_or_else(|| {
+                FileError::Value(format!("no file can hold tensor '{name}', {dtype} {shape:?}"))
+            })?;
+        infos
+            .push((name, TensorInfo { dtype, shape: shape.to_vec(), data_offsets: (offset, end) }));
+        ends.push(end);
+        offset = end;
+    }
+    Ok((header::build(texts, &infos)?, ends))
+}
+
+/// The bytes that a type and a shape ask for, where they are whole and fit.
+fn nbytes(dtype: Dtype, shape: &[usize]) -> Option<usize> {
+    let count = shape.iter().try_fold(1_usize, |count, &length| count.checked_mul(length))?;
+    let bits = count.checked_mul(dtype.bitsize())?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }

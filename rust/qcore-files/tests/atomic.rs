@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use qcore_files::{FileError, TensorFile, open_regular, write_atomic};
+use qcore_files::{AtomicFile, FileError, RegularFile, TensorFile, open_regular, write_atomic};
 
 fn put(path: &Path, content: &[u8]) -> Result<(), FileError> {
     write_atomic(path, |file| file.write_all(content))
@@ -52,6 +52,42 @@ fn a_panic_while_writing_leaves_the_old_file_and_nothing_else() {
     assert!(panicked.is_err());
     assert_eq!(fs::read(&path).unwrap(), b"old");
     assert_eq!(names(folder.path()), ["a"]);
+}
+
+#[test]
+fn bytes_go_anywhere_and_the_file_appears_when_it_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    put(&path, b"old").unwrap();
+    let file = AtomicFile::create(&path).unwrap();
+    file.set_len(9).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| file.write_at(6, b"c").unwrap());
+        scope.spawn(|| file.write_at(0, b"ab").unwrap());
+    });
+    assert_eq!(fs::read(file.temporary_path()).unwrap(), b"ab\0\0\0\0c\0\0");
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    drop(file);
+    assert_eq!(fs::read(&path).unwrap(), b"old");
+    let file = AtomicFile::create(&path).unwrap();
+    file.write_at(0, b"new").unwrap();
+    file.commit().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    assert_eq!(names(folder.path()), ["a"]);
+}
+
+#[test]
+fn a_regular_file_is_read_anywhere_and_not_past_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    put(&path, b"0123456789").unwrap();
+    let file = RegularFile::open(&path).unwrap();
+    assert_eq!((file.len(), file.is_empty()), (10, false));
+    let mut out = [0; 4];
+    file.read_at(6, &mut out).unwrap();
+    assert_eq!(&out, b"6789");
+    assert!(matches!(file.read_at(7, &mut out), Err(FileError::Format { .. })));
+    assert!(matches!(RegularFile::open(folder.path()), Err(FileError::Io { .. })));
 }
 
 #[test]

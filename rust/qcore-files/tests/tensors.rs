@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use qcore_files::{Dtype, FileError, Tensor, TensorFile, dtype_named, stored_len, write_tensors};
+use qcore_files::{
+    Dtype, FileError, Tensor, TensorFile, dtype_named, plan_tensors, stored_len, write_tensors,
+};
 use tempfile::TempDir;
 
 const DTYPES: [Dtype; 8] = [
@@ -69,6 +71,46 @@ fn sample() -> Vec<u8> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn a_plan_puts_every_byte_where_writing_puts_it(
+        owned in btree_map(".{0,6}", owned_tensor(), 0..6),
+        texts in btree_map(".{0,4}", ".{0,20}", 0..3),
+    ) {
+        prop_assume!(!owned.contains_key("__metadata__"));
+        let (_folder, path) = scratch();
+        let tensors = views(&owned);
+        write_tensors(&path, &tensors, &texts).unwrap();
+        let places: Vec<_> = tensors.iter().map(|t| (t.name, t.dtype, t.shape)).collect();
+        let (header, starts) = plan_tensors(&places, &texts).unwrap();
+        let mut planned = vec![0; stored_len(&tensors, &texts).unwrap() as usize];
+        planned[..header.len()].copy_from_slice(&header);
+        for (tensor, start) in tensors.iter().zip(starts) {
+            planned[start as usize..][..tensor.data.len()].copy_from_slice(tensor.data);
+        }
+        prop_assert_eq!(planned, fs::read(&path).unwrap());
+    }
+
+    #[test]
+    fn any_range_of_a_tensor_can_be_read(
+        data in vec(any::<u8>(), 0..40), offset in 0_usize..50, len in 0_usize..50,
+    ) {
+        let (_folder, path) = scratch();
+        let shape = [data.len()];
+        let before = Tensor { name: "a", dtype: Dtype::U8, shape: &[3], data: b"abc" };
+        let tensor = Tensor { name: "b", dtype: Dtype::U8, shape: &shape, data: &data };
+        write_tensors(&path, &[before, tensor], &BTreeMap::new()).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        let mut out = vec![0; len];
+        let found = file.read_range("b", offset, &mut out);
+        match data.get(offset..offset + len) {
+            Some(wanted) => {
+                found.unwrap();
+                prop_assert_eq!(&out, wanted);
+            }
+            None => prop_assert!(matches!(found, Err(FileError::Value(_)))),
+        }
+    }
 
     #[test]
     fn every_tensor_comes_back(

@@ -69,6 +69,13 @@ pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
     }
 }
 
+/// Keeps the operations that the calling thread starts on that thread, for as long as it lives.
+///
+/// For threads of a caller's own, each with work of its own: there the outermost split is theirs.
+pub fn work_alone() {
+    INSIDE.set(true);
+}
+
 /// How many tasks to split `items` of `cost` each into, so that none costs less than `grain`.
 #[must_use]
 pub fn tasks_for(items: usize, cost: usize, grain: usize) -> usize {
@@ -142,6 +149,18 @@ mod tests {
                 for_each(8, |_| assert_eq!(std::thread::current().id(), outer));
             }
         });
+    }
+
+    #[test]
+    fn a_thread_that_works_alone_does_not_split() {
+        set(2).unwrap();
+        let split = || tasks_for(1 << 20, 1 << 20, 1);
+        let alone = std::thread::spawn(move || {
+            work_alone();
+            split()
+        });
+        assert_eq!(alone.join().unwrap(), 1);
+        assert_eq!(split(), count());
     }
 
     #[test]

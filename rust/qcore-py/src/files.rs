@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 
 use numpy::{PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
-use qcore_files::{FileError, Tensor, TensorFile as File, dtype_named};
+use pyo3::types::PyBytes;
+use qcore_files::{Dtype, FileError, Tensor, TensorFile as File, dtype_named};
 
 use crate::error::file_to_py;
 
@@ -53,6 +55,150 @@ impl TensorFile {
         let bytes = out.as_slice_mut()?;
         py.detach(|| self.0.read_into(name, bytes)).map_err(|error| file_to_py(py, error))
     }
+
+    /// Fills `out` with a tensor's bytes from `offset` on.
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn read_range(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        offset: usize,
+        mut out: PyReadwriteArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let bytes = out.as_slice_mut()?;
+        py.detach(|| self.0.read_range(name, offset, bytes)).map_err(|error| file_to_py(py, error))
+    }
+}
+
+/// A regular file that is read at any offset.
+#[pyclass(frozen, module = "qcore._core")]
+struct RegularFile(qcore_files::RegularFile);
+
+#[pymethods]
+impl RegularFile {
+    #[new]
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        py.detach(|| qcore_files::RegularFile::open(&path))
+            .map(Self)
+            .map_err(|error| file_to_py(py, error))
+    }
+
+    /// The length that it had when it was opened.
+    #[getter]
+    fn nbytes(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Fills `out` with the bytes from `offset` on.
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn read_at(
+        &self,
+        py: Python<'_>,
+        offset: u64,
+        mut out: PyReadwriteArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let bytes = out.as_slice_mut()?;
+        py.detach(|| self.0.read_at(offset, bytes)).map_err(|error| file_to_py(py, error))
+    }
+}
+
+/// A file in the making, which takes its place when it is committed and is gone otherwise.
+#[pyclass(frozen, module = "qcore._core")]
+struct AtomicFile(RwLock<Option<qcore_files::AtomicFile>>);
+
+#[pymethods]
+impl AtomicFile {
+    #[new]
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        py.detach(|| qcore_files::AtomicFile::create(&path))
+            .map(|file| Self(RwLock::new(Some(file))))
+            .map_err(|error| file_to_py(py, error))
+    }
+
+    /// Where the bytes lie until the file is complete.
+    #[getter]
+    fn temporary_path(&self) -> PyResult<PathBuf> {
+        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(file) => Ok(file.temporary_path().to_owned()),
+            None => Err(closed()),
+        }
+    }
+
+    /// Writes bytes from `offset` on.
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn write_at(
+        &self,
+        py: Python<'_>,
+        offset: u64,
+        data: PyReadonlyArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let bytes = data.as_slice()?;
+        self.with(py, |file| file.write_at(offset, bytes))
+    }
+
+    /// Makes the file that long.
+    fn set_len(&self, py: Python<'_>, len: u64) -> PyResult<()> {
+        self.with(py, |file| file.set_len(len))
+    }
+
+    /// Syncs the file and puts it in its place.
+    fn commit(&self, py: Python<'_>) -> PyResult<()> {
+        let file = self.take().ok_or_else(closed)?;
+        py.detach(|| file.commit()).map_err(|error| file_to_py(py, error))
+    }
+
+    /// Removes what was written, unless it was committed.
+    fn discard(&self) {
+        drop(self.take());
+    }
+}
+
+impl AtomicFile {
+    fn take(&self) -> Option<qcore_files::AtomicFile> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn with(
+        &self,
+        py: Python<'_>,
+        operation: impl FnOnce(&qcore_files::AtomicFile) -> Result<(), FileError> + Send,
+    ) -> PyResult<()> {
+        py.detach(|| {
+            let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().map(operation)
+        })
+        .ok_or_else(closed)?
+        .map_err(|error| file_to_py(py, error))
+    }
+}
+
+fn closed() -> PyErr {
+    PyValueError::new_err("the file is complete or given up")
+}
+
+/// The header of a safetensors file with these tensors, and where each one's bytes start.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+fn plan_tensor_file<'py>(
+    py: Python<'py>,
+    entries: Vec<(String, String, Vec<usize>)>,
+    texts: BTreeMap<String, String>,
+) -> PyResult<(Bound<'py, PyBytes>, Vec<u64>)> {
+    let mut tensors = Vec::with_capacity(entries.len());
+    for (name, dtype, shape) in &entries {
+        tensors.push((name.as_str(), known_dtype(dtype)?, shape.as_slice()));
+    }
+    let (header, starts) = py
+        .detach(|| qcore_files::plan_tensors(&tensors, &texts))
+        .map_err(|error| file_to_py(py, error))?;
+    Ok((PyBytes::new(py, &header), starts))
+}
+
+fn known_dtype(name: &str) -> PyResult<Dtype> {
+    dtype_named(name)
+        .ok_or_else(|| PyValueError::new_err(format!("safetensors has no type '{name}'")))
 }
 
 /// Writes a safetensors file, atomically.
@@ -85,15 +231,16 @@ fn with_tensors<T: Send>(
 ) -> PyResult<T> {
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, dtype, shape, data) in entries {
-        let dtype = dtype_named(dtype)
-            .ok_or_else(|| PyValueError::new_err(format!("safetensors has no type '{dtype}'")))?;
-        tensors.push(Tensor { name, dtype, shape, data: data.as_slice()? });
+        tensors.push(Tensor { name, dtype: known_dtype(dtype)?, shape, data: data.as_slice()? });
     }
     py.detach(|| operation(&tensors)).map_err(|error| file_to_py(py, error))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<AtomicFile>()?;
+    module.add_class::<RegularFile>()?;
     module.add_class::<TensorFile>()?;
+    module.add_function(wrap_pyfunction!(plan_tensor_file, module)?)?;
     module.add_function(wrap_pyfunction!(tensor_file_nbytes, module)?)?;
     module.add_function(wrap_pyfunction!(write_tensor_file, module)?)
 }

@@ -29,11 +29,18 @@ fn set_num_threads(num_threads: usize) -> PyResult<()> {
     threads::set(num_threads).map_err(to_py)
 }
 
+/// Keeps the operations that the calling thread starts on that thread from now on.
+#[pyfunction]
+fn work_alone() {
+    threads::work_alone();
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(active_isa, module)?)?;
     module.add_function(wrap_pyfunction!(available_isas, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
-    module.add_function(wrap_pyfunction!(set_num_threads, module)?)
+    module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(work_alone, module)?)
 }

@@ -1,0 +1,60 @@
+"""Which kinds of checkpoint there are, and how each is opened: a line for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.files import arrays
+from qcore.files.container import Container
+from qcore.files.source import TensorInfo, TensorSource
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["open_tensors"]
+
+
+class Loaded(TensorSource):
+    """Tensors of a kind of file that is only read as a whole."""
+
+    def __init__(self, tensors: dict[str, NDArray[Any]]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def info(self, name: str) -> TensorInfo:
+        """Return what is known of a tensor; see `TensorSource.info`."""
+        array = self._tensors[name]
+        return TensorInfo(array.shape, array.dtype, in_rows=array.ndim > 0)
+
+    def read_rows(
+        self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
+    ) -> NDArray[Any]:
+        """Return some rows of a tensor; see `TensorSource.read_rows`."""
+        return self._tensors[name][start:stop]
+
+
+def open_tensors(path: Path) -> TensorSource:
+    """Open a checkpoint of any kind.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    FormatError
+        If it is corrupt, or of a kind that is not known.
+    """
+    if path.suffix == ".npz":
+        return Loaded(arrays.load_npz(path))
+    if path.suffix == ".npy":
+        return Loaded({path.stem: arrays.load_npy(path)})
+    return Container(path)

@@ -1,0 +1,147 @@
+"""Compress a checkpoint file into another one, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qcore import _core
+from qcore.files.formats import open_tensors
+from qcore.nn.progress import EpochProgress, Progress
+from qcore.quantization.quantizer import Quantizer
+from qcore.report import Report
+from qcore.streaming.output import Output
+from qcore.streaming.plan import TensorPlan, jobs_of, plan_tensors
+from qcore.streaming.tally import Tally
+from qcore.streaming.threads import run_jobs
+from qcore.streaming.work import Done, Worker
+
+__all__ = ["TILE_BYTES", "CompressedFile", "compress_file"]
+
+#: Bytes of a tile as it is read. Large enough that what a tile costs beside its bytes does not
+#: count, small enough that it is still in the cache when it is quantized.
+TILE_BYTES = 1 << 22
+
+
+class CompressedFile(NamedTuple):
+    """A checkpoint that was compressed into a file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    nbytes : int
+        What it weighs.
+    report_ : Report
+        What was done to each tensor.
+    """
+
+    path: Path
+    nbytes: int
+    report_: Report
+
+
+def compress_file(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    quantizer: Quantizer,
+    *,
+    errors: bool = False,
+    progress: Progress = "auto",
+    tile_bytes: int = TILE_BYTES,
+) -> CompressedFile:
+    """Compress a checkpoint into a file, a tile at a time.
+
+    Tiles are read, quantized and written by as many threads as operations may use
+    (`QCORE_NUM_THREADS`) and one more, so that one's waiting for the disk is another's work. Each
+    holds one tile: at most `tile_bytes` of the file or one row of a tensor, whichever is more, and
+    about half as much again for its codes; this bounds the memory, whatever the file's size.
+    Tensors that are quantized as a whole (a codebook, one scale for the tensor, an algorithm) are
+    read as a whole.
+
+    The bytes are those of ``qcore.save(output, qcore.compress(qcore.load_tensors(path)))``,
+    whatever the number of threads; types that NumPy lacks (bfloat16, float8) are kept where a
+    tensor is not quantized. `output` is written beside its place and renamed when it is complete.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The checkpoint: whatever `qcore.load_tensors` reads.
+    output : str or path-like
+        The file to write; not `path` itself.
+    quantizer : Quantizer
+        The recipe; it is fitted to the checkpoint.
+    errors : bool, default False
+        Measure what each tensor loses (SQNR, cosine, greatest error); costs time.
+    progress : bool, "auto" or callable
+        A bar on standard error; "auto": on a terminal only. A callable gets (bytes done, bytes in
+        all, text).
+    tile_bytes : int
+        See above.
+
+    Returns
+    -------
+    CompressedFile
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read or written, a full disk for one; an old output stays as it was.
+    FormatError
+        If the checkpoint is corrupt.
+    ValueError
+        If the recipe does not fit, or a value is NaN; names the tensor.
+    """
+    source_path, target = Path(path), Path(output)
+    if target.exists() and source_path.exists() and target.samefile(source_path):
+        raise ValueError(f"output is {str(output)!r}, the file to compress; name another one")
+    source = open_tensors(source_path)
+    plans = plan_tensors(source, quantizer)
+    jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]
+    with Output(target, plans) as out:
+        worker = Worker(source, plans, out.places, out, out.spool, errors=errors)
+        done: dict[int, Done] = {}
+        read = 0
+        total = sum(job.nbytes for job in jobs)
+        with EpochProgress(progress, total, target.name) as shown:
+            for index, found in run_jobs(worker.run, jobs, _thread_count()):
+                done[index] = found
+                read += jobs[index].nbytes
+                shown.update(read, jobs[index].name)
+        for index, job in enumerate(jobs):  # in order, so that sums come out alike
+            out.note(job.name, done[index])
+        sizes = out.finish()
+    report = _report(plans, out.tallies, sizes, errors=errors)
+    return CompressedFile(target, target.stat().st_size, report)
+
+
+def _thread_count() -> int:
+    threads = _core.num_threads()
+    return threads + 1 if threads > 1 else 1
+
+
+def _report(
+    plans: Mapping[str, TensorPlan],
+    tallies: Mapping[str, Tally],
+    sizes: Mapping[str, int],
+    *,
+    errors: bool,
+) -> Report:
+    rows = []
+    for name, plan in plans.items():
+        row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, plan.info.shape))}
+        row |= {"float bytes": 4 * plan.info.size, "bytes": sizes[name]}
+        if plan.options is not None:
+            row["scheme"] = plan.options.get("scheme", "affine")
+            if "bits" in plan.options:
+                row["bits"] = plan.options["bits"]
+            row["clipped"] = tallies[name].clipped
+            if errors:
+                row |= tallies[name].errors()
+        rows.append(row)
+    totals = {"tensor": "all"} | {
+        column: sum(row[column] for row in rows) for column in ("float bytes", "bytes")
+    }
+    return Report("compressed", rows, totals)

@@ -1,0 +1,213 @@
+"""The file that a compressed checkpoint becomes: laid out before it is known, mended after."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore import _core
+from qcore.files.container import part_bytes, part_dtype, separator_for, texts_of
+from qcore.files.dtypes import decode
+from qcore.files.parts import Description, decode_tensor, encode_tensor, may_be_sparse
+from qcore.files.source import StoredPart
+from qcore.streaming.plan import TensorPlan
+from qcore.streaming.tally import Tally
+from qcore.streaming.work import Done
+
+__all__ = ["Output"]
+
+_COPY_BYTES = 1 << 22
+
+
+class _Stored(NamedTuple):
+    """A tensor as it lies in the temporary file."""
+
+    parts: list[tuple[StoredPart, int]]
+    description: Description
+
+
+class Output:
+    """A safetensors file in the making, whose tensors come in tiles and in any order.
+
+    Every planned part has its place from the start, so that its tiles are written once, straight
+    to where they belong. What could not be planned is spooled behind the end. If anything is not as
+    planned (a tensor that is smaller sparse, values that saturated), a second file is put together
+    from the first; no value is computed twice.
+
+    Parameters
+    ----------
+    path : Path
+    plans : mapping of str to TensorPlan
+
+    Attributes
+    ----------
+    places : dict of (name, part) to int
+        Where planned parts start.
+    tallies : dict of str to Tally
+        What was learned of each tensor; after `finish`.
+    """
+
+    def __init__(self, path: Path, plans: Mapping[str, TensorPlan]) -> None:
+        self.path = path
+        self.plans = plans
+        self.tallies = {name: Tally() for name in plans}
+        self._separator = separator_for(plans)
+        planned = {
+            name: _Stored([(part, 0) for part in plan.parts], plan.description)
+            for name, plan in plans.items()
+            if plan.parts is not None
+        }
+        self._header, self.places, self._end = self._layout(planned)
+        self._spooled: dict[str, _Stored] = {}
+        self._lock = threading.Lock()
+        self._file = _core.AtomicFile(path)
+        self._file.set_len(self._end)
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.discard()
+
+    # while jobs run ----------------------------------------------------------------------------
+    @property
+    def temporary_path(self) -> Path:
+        """Where the bytes lie until the file is complete: for writers in other processes."""
+        return self._file.temporary_path
+
+    def write_at(self, offset: int, data: NDArray[np.uint8]) -> None:
+        """Write bytes from `offset` on."""
+        self._file.write_at(offset, data)
+
+    def spool(self, nbytes: int) -> int:
+        """Return the offset of so many bytes behind all others."""
+        with self._lock:
+            offset = self._end
+            self._end += nbytes
+        return offset
+
+    def note(self, name: str, done: Done) -> None:
+        """Take in what a job had to tell."""
+        self.tallies[name].add(done.tally)
+        if done.spooled is not None:
+            self._spooled[name] = _Stored(*done.spooled)
+
+    # when they are done ------------------------------------------------------------------------
+    def finish(self) -> dict[str, int]:
+        """Complete the file; returns the bytes of each tensor."""
+        stored = {name: self._as_it_is(name) for name in self.plans}
+        planned = all(
+            not self._spooled and stored[name].description == plan.description
+            for name, plan in self.plans.items()
+        )
+        if planned and not any(map(self._changed, stored.items())):
+            self.write_at(0, np.frombuffer(self._header, np.uint8))
+            self._file.commit()
+        else:
+            self._put_together(stored)
+        return {
+            name: sum(part.nbytes for part, _ in tensor.parts) for name, tensor in stored.items()
+        }
+
+    def _changed(self, item: tuple[str, _Stored]) -> bool:
+        name, tensor = item
+        return len(tensor.parts) != len(self.plans[name].parts or ())
+
+    def _as_it_is(self, name: str) -> _Stored:
+        """Return where a tensor lies, in its smallest form; a sparse one is spooled for that."""
+        if name in self._spooled:
+            return self._spooled[name]
+        plan, tally = self.plans[name], self.tallies[name]
+        assert plan.parts is not None
+        description = dict(plan.description)
+        if tally.clipped:
+            description["clipped"] = tally.clipped
+        parts = [
+            (part, self.places[name, part.part])
+            for part in plan.parts
+            if plan.options is None or part.part != "zero" or tally.zero_points
+        ]
+        tensor = _Stored(parts, description)
+        bits = _bits(plan)
+        if bits and may_be_sparse(plan.info.size, tally.stored, bits):
+            return self._smaller(name, tensor)
+        return tensor
+
+    def _smaller(self, name: str, tensor: _Stored) -> _Stored:
+        """Return the tensor stored sparsely, if that is smaller."""
+        value = self._load(tensor)
+        parts, description = encode_tensor(name, value)
+        if "at" not in description:
+            return tensor
+        stored = []
+        for part, array in parts.items():
+            place = self.spool(array.nbytes)
+            self.write_at(place, part_bytes(array))
+            stored.append((StoredPart(part, part_dtype(array), array.shape, array.nbytes), place))
+        return _Stored(stored, description)
+
+    def _load(self, tensor: _Stored) -> object:
+        reader = _core.RegularFile(self._file.temporary_path)
+        arrays = {}
+        for part, place in tensor.parts:
+            data = np.empty(part.nbytes, np.uint8)
+            reader.read_at(place, data)
+            arrays[part.part] = decode(part.stored, data, list(part.shape))
+        return decode_tensor(tensor.description, arrays) if tensor.description else arrays[""]
+
+    def _put_together(self, stored: Mapping[str, _Stored]) -> None:
+        header, places, end = self._layout(stored)
+        reader = _core.RegularFile(self._file.temporary_path)
+        final = _core.AtomicFile(self.path)
+        try:
+            final.set_len(end)
+            final.write_at(0, np.frombuffer(header, np.uint8))
+            buffer = np.empty(_COPY_BYTES, np.uint8)
+            for name, tensor in stored.items():
+                for part, place in tensor.parts:
+                    for start, piece in _pieces(part.nbytes, buffer):
+                        reader.read_at(place + start, piece)
+                        final.write_at(places[name, part.part] + start, piece)
+            final.commit()
+        finally:
+            final.discard()
+
+    def _layout(
+        self, stored: Mapping[str, _Stored]
+    ) -> tuple[bytes, dict[tuple[str, str], int], int]:
+        """Return the header of a file with these tensors, where parts start, and its length."""
+        keys = [(name, part) for name, tensor in stored.items() for part, _ in tensor.parts]
+        described = {n: tensor.description for n, tensor in stored.items() if tensor.description}
+        entries = [
+            (f"{name}{self._separator}{part.part}" if part.part else name, part.stored, part.shape)
+            for name, part in keys
+        ]
+        texts = texts_of("checkpoint", self._separator, described, {})
+        header, starts = _core.plan_tensor_file(entries, texts)
+        places = {(n, part.part): start for (n, part), start in zip(keys, starts, strict=True)}
+        return header, places, len(header) + sum(part.nbytes for _, part in keys)
+
+
+def _pieces(nbytes: int, buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for start in range(0, nbytes, buffer.size):
+        yield start, buffer[: min(buffer.size, nbytes - start)]
+
+
+def _bits(plan: TensorPlan) -> int:
+    """Return the width of an element that a sparse layout could leave out; 0 if none can."""
+    if plan.options is None:
+        widths = {"F16": 16, "F32": 32, "F64": 64}
+        return 0 if plan.description or not plan.parts else widths.get(plan.parts[0].stored, 0)
+    bits: int = plan.description["bits"]
+    return bits if bits <= 8 else 16

@@ -181,11 +181,11 @@ fn closed() -> PyErr {
 /// The header of a safetensors file with these tensors, and where each one's bytes start.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-fn plan_tensor_file<'py>(
-    py: Python<'py>,
+fn plan_tensor_file(
+    py: Python<'_>,
     entries: Vec<(String, String, Vec<usize>)>,
     texts: BTreeMap<String, String>,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<u64>)> {
+) -> PyResult<(Bound<'_, PyBytes>, Vec<u64>)> {
     let mut tensors = Vec::with_capacity(entries.len());
     for (name, dtype, shape) in &entries {
         tensors.push((name.as_str(), known_dtype(dtype)?, shape.as_slice()));

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from qcore.compression import compress
     from qcore.compute.integer import PackedMatrix, matmul_integer, pack
     from qcore.compute.linear import linear
+    from qcore.compute.sparse import CsrMatrix
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.sklearn import from_sklearn
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConstantSparsity",
+    "CsrMatrix",
     "FormatError",
     "LowRank",
     "PackedMatrix",
@@ -58,6 +60,7 @@ __all__ = [
 # line start at once, and nobody waits for what they do not need.
 _HOMES = {
     "ConstantSparsity": "qcore.pruning.schedules",
+    "CsrMatrix": "qcore.compute.sparse",
     "FormatError": "qcore.errors",
     "LowRank": "qcore.pruning.low_rank",
     "PackedMatrix": "qcore.compute.integer",

@@ -7,6 +7,7 @@
 //! | [`prune`] | which weights to keep |
 //! | [`gemm`] | dense products: int8, exact, and float32 |
 //! | [`epilogue`] | from sums to a layer's output |
+//! | [`sparse`] | products with matrices of which most elements are zero |
 //! | [`quant`] | quantize, dequantize, ranges |
 //! | [`train`] | the elementwise steps of training, fused |
 //! | [`threads`] | the one pool of this process |
@@ -25,6 +26,7 @@ pub mod network;
 pub mod prune;
 pub mod quant;
 pub mod simd;
+pub mod sparse;
 pub mod threads;
 pub mod train;
 pub mod view;

@@ -10,6 +10,7 @@ mod network;
 mod prune;
 mod quant;
 mod runtime;
+mod sparse;
 mod train;
 mod weights;
 
@@ -24,6 +25,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     prune::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;
+    sparse::register(module)?;
     train::register(module)?;
     weights::register(module)?;
     // The stub says what there is; a second list would have to be kept equal.

@@ -9,6 +9,7 @@ use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::{FloatWeights, PackedI8};
 use qcore_kernels::isa;
 use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
+use qcore_kernels::sparse::{Csr, IntegerCsr};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
@@ -84,12 +85,15 @@ impl PyProgramBuilder {
         source: Option<(f32, i32, bool)>,
         sparse: bool,
     ) -> PyResult<()> {
-        let _ = sparse; // as below
         let codes = matrix(&codes)?;
         let scale = slice(&scale, "scale")?.to_vec();
         let input = integer_input(source);
-        let active = isa::active().map_err(to_py)?;
-        let weights = Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale);
+        let weights = if sparse {
+            Weights::SparseI8(IntegerCsr::new(Csr::from_dense(codes)), scale)
+        } else {
+            let active = isa::active().map_err(to_py)?;
+            Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale)
+        };
         self.push(input, Arc::new(weights), &bias, activation)
     }
 
@@ -101,8 +105,12 @@ impl PyProgramBuilder {
         activation: &str,
         sparse: bool,
     ) -> PyResult<()> {
-        let _ = sparse; // every layer is dense until there is a sparse room
-        let weights = Weights::Dense(FloatWeights::from_f32(matrix(&weight)?));
+        let weight = matrix(&weight)?;
+        let weights = if sparse {
+            Weights::SparseF32(Csr::from_dense(weight))
+        } else {
+            Weights::Dense(FloatWeights::from_f32(weight))
+        };
         self.push(Input::Float, Arc::new(weights), &bias, activation)
     }
 

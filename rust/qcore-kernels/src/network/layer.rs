@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::sparse;
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
 use crate::gemm::{self, FloatWeights, Int8, PackedI8, ZeroPoint};
 use crate::isa::Isa;
 use crate::quant::Code;
+use crate::sparse::{Csr, IntegerCsr};
 use crate::view::{MatRef, as_signed};
 
 /// How the codes of an activation stand for real values: `(code - zero_point) * scale`.
@@ -60,6 +62,10 @@ pub enum Weights {
     DenseI8(PackedI8, Vec<f32>),
     /// Floats, or codes that become floats in the cache.
     Dense(FloatWeights),
+    /// The int8 codes that are not zero, one scale for every output.
+    SparseI8(IntegerCsr<i8>, Vec<f32>),
+    /// The floats that are not zero.
+    SparseF32(Csr<f32>),
 }
 
 impl Weights {
@@ -69,6 +75,8 @@ impl Weights {
         match self {
             Weights::DenseI8(w, _) => w.k(),
             Weights::Dense(w) => w.inputs(),
+            Weights::SparseI8(w, _) => w.matrix().cols(),
+            Weights::SparseF32(w) => w.cols(),
         }
     }
 
@@ -78,6 +86,8 @@ impl Weights {
         match self {
             Weights::DenseI8(w, _) => w.n(),
             Weights::Dense(w) => w.outputs(),
+            Weights::SparseI8(w, _) => w.matrix().rows(),
+            Weights::SparseF32(w) => w.rows(),
         }
     }
 
@@ -85,6 +95,8 @@ impl Weights {
     pub(crate) fn work(&self) -> usize {
         match self {
             Weights::DenseI8(..) | Weights::Dense(_) => self.inputs() * self.outputs(),
+            Weights::SparseI8(w, _) => w.matrix().nnz(),
+            Weights::SparseF32(w) => w.nnz(),
         }
     }
 
@@ -92,15 +104,15 @@ impl Weights {
     #[must_use]
     pub fn scale(&self) -> &[f32] {
         match self {
-            Weights::DenseI8(_, scale) => scale,
-            Weights::Dense(_) => &[],
+            Weights::DenseI8(_, scale) | Weights::SparseI8(_, scale) => scale,
+            Weights::Dense(_) | Weights::SparseF32(_) => &[],
         }
     }
 
     /// Whether they are integers.
     #[must_use]
     pub fn is_integer(&self) -> bool {
-        matches!(self, Weights::DenseI8(..))
+        matches!(self, Weights::DenseI8(..) | Weights::SparseI8(..))
     }
 
     /// The kind of kernel that reads them, for people to see.
@@ -109,6 +121,8 @@ impl Weights {
         match self {
             Weights::DenseI8(..) => "dense int8",
             Weights::Dense(w) => w.kind(),
+            Weights::SparseI8(..) => "sparse int8",
+            Weights::SparseF32(_) => "sparse float32",
         }
     }
 
@@ -129,7 +143,8 @@ impl Weights {
             Weights::DenseI8(w, _) => {
                 gemm::dense_f32_from_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
-            Weights::Dense(_) => Err(not_integer()),
+            Weights::SparseI8(w, _) => sparse::to_float(isa, w, x, input.zero_point, output, out),
+            Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
         }
     }
 
@@ -150,7 +165,8 @@ impl Weights {
             Weights::DenseI8(w, _) => {
                 gemm::dense_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
-            Weights::Dense(_) => Err(not_integer()),
+            Weights::SparseI8(w, _) => sparse::to_codes(isa, w, x, input.zero_point, output, out),
+            Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
         }
     }
 
@@ -160,6 +176,8 @@ impl Weights {
         match self {
             Weights::DenseI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
             Weights::Dense(w) => w.nbytes(),
+            Weights::SparseI8(w, scale) => w.matrix().nbytes() + size_of_val(&scale[..]),
+            Weights::SparseF32(w) => w.nbytes(),
         }
     }
 
@@ -173,7 +191,8 @@ impl Weights {
         out: &mut [f32],
     ) -> Result<()> {
         match self {
-            Weights::DenseI8(..) => Err(not_integer()),
+            Weights::DenseI8(..) | Weights::SparseI8(..) => Err(not_integer()),
+            Weights::SparseF32(w) => sparse::float(isa, w, x, bias, activation, out),
             Weights::Dense(w) => gemm::dense_f32_with(isa, x, w, bias, activation, out),
         }
     }

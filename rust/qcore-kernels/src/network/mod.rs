@@ -8,6 +8,7 @@
 mod layer;
 mod linear;
 mod program;
+mod sparse;
 mod stage;
 
 pub use layer::{Affine, Input, Layer, Weights};

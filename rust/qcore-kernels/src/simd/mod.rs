@@ -12,6 +12,7 @@
 //! inlined into. A value of a [`Simd`] type exists only where its instructions do.
 
 mod dispatch;
+mod dot;
 mod scalar;
 
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,7 @@ mod avx2;
 mod avx512;
 
 pub use dispatch::{SimdOp, dispatch};
+pub use dot::{Dot4, Dot4Op, dispatch_dot};
 pub use scalar::Scalar;
 
 /// Vectors of one instruction set. `self` is the proof that the CPU has it.

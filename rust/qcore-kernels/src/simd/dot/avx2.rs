@@ -1,0 +1,81 @@
+//! 256-bit vectors. Bytes are widened to 16 bits, in which every product and the sum of two is exact.
+
+use std::arch::x86_64::*;
+
+use super::Dot4;
+use crate::isa::Isa;
+
+/// Proof that this CPU has AVX2: only [`Avx2::new`] makes one.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn new() -> Option<Self> {
+        Isa::Avx2.is_available().then_some(Self(()))
+    }
+}
+
+impl Dot4 for Avx2 {
+    const COLUMNS: usize = 32;
+    type I32 = __m256i;
+
+    #[inline(always)]
+    fn splat(self, value: i32) -> __m256i {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn interleave(self, rows: [*const u8; 4]) -> [__m256i; 4] {
+        // SAFETY: the caller vouches for 32 bytes of each row, `self` for the feature.
+        unsafe {
+            let a = _mm256_loadu_si256(rows[0].cast());
+            let b = _mm256_loadu_si256(rows[1].cast());
+            let c = _mm256_loadu_si256(rows[2].cast());
+            let d = _mm256_loadu_si256(rows[3].cast());
+            let (ab, ab_high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+            let (cd, cd_high) = (_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d));
+            [
+                _mm256_unpacklo_epi16(ab, cd),
+                _mm256_unpackhi_epi16(ab, cd),
+                _mm256_unpacklo_epi16(ab_high, cd_high),
+                _mm256_unpackhi_epi16(ab_high, cd_high),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe {
+            let even = _mm256_and_si256(unsigned, _mm256_set1_epi16(0xff));
+            let odd = _mm256_srli_epi16::<8>(unsigned);
+            let even_signed = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(signed));
+            let odd_signed = _mm256_srai_epi16::<8>(signed);
+            let sum = _mm256_add_epi32(acc, _mm256_madd_epi16(even, even_signed));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(odd, odd_signed))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, ptr: *mut i32, sums: [__m256i; 4]) {
+        // The halves of vector j hold columns 4j to 4j + 3, and the same 16 further on.
+        // SAFETY: the caller vouches for 32 integers, `self` for the feature.
+        unsafe {
+            let low = _mm256_permute2x128_si256::<0x20>(sums[0], sums[1]);
+            _mm256_storeu_si256(ptr.cast(), low);
+            let low = _mm256_permute2x128_si256::<0x20>(sums[2], sums[3]);
+            _mm256_storeu_si256(ptr.add(8).cast(), low);
+            let high = _mm256_permute2x128_si256::<0x31>(sums[0], sums[1]);
+            _mm256_storeu_si256(ptr.add(16).cast(), high);
+            let high = _mm256_permute2x128_si256::<0x31>(sums[2], sums[3]);
+            _mm256_storeu_si256(ptr.add(24).cast(), high);
+        }
+    }
+}

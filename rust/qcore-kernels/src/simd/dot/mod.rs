@@ -1,0 +1,105 @@
+//! The vocabulary of exact int8 products of vectors: four rows at a time.
+//!
+//! Four rows of bytes are interleaved so that the four bytes of a column lie side by side; a dot
+//! product of four bytes with four others then takes one multiplication for each column. The
+//! interleaved columns are in an order of the instruction set's own, which only
+//! [`Dot4::store`] undoes.
+
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+
+use super::Scalar;
+use crate::isa::Isa;
+
+/// Vectors of one instruction set. `self` is the proof that the CPU has it.
+///
+/// Results are exact, so they are the same on every instruction set.
+pub trait Dot4: Copy {
+    /// How many columns four vectors of sums cover.
+    const COLUMNS: usize;
+    /// A vector of 32-bit integers.
+    type I32: Copy;
+
+    /// `value` in every lane.
+    fn splat(self, value: i32) -> Self::I32;
+    /// `a + b`, wrapping.
+    fn add(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// [`Dot4::COLUMNS`] columns of four rows, the four bytes of a column side by side.
+    ///
+    /// # Safety
+    /// Each row is valid for reading `COLUMNS` bytes.
+    unsafe fn interleave(self, rows: [*const u8; 4]) -> [Self::I32; 4];
+    /// `acc` and the four products of the bytes of each lane, wrapping.
+    fn dot(self, acc: Self::I32, unsigned: Self::I32, signed: Self::I32) -> Self::I32;
+    /// The sums of interleaved columns, in the order of the columns.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writing `COLUMNS` integers.
+    unsafe fn store(self, ptr: *mut i32, sums: [Self::I32; 4]);
+}
+
+/// A kernel over [`Dot4`]: its arguments, and a body. See [`super::SimdOp`].
+pub trait Dot4Op {
+    /// What it returns.
+    type Output;
+    /// The body. Mark it `#[inline(always)]`, so that it is compiled for the trampoline's features.
+    fn eval<D: Dot4>(self, dot: D) -> Self::Output;
+}
+
+/// Runs `op` compiled for the best dot products that `isa` includes.
+///
+/// # Panics
+/// If this CPU does not have `isa`.
+pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        const HAS: &str = "the CPU has the instruction set that was asked for";
+        if isa.includes(Isa::Avx512Vnni) {
+            let dot = avx512_vnni::Avx512Vnni::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_avx512_vnni(dot, op) };
+        }
+        if isa.includes(Isa::Avx512) {
+            let dot = avx512::Avx512::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_avx512(dot, op) };
+        }
+        if isa.includes(Isa::Avx2) {
+            let dot = avx2::Avx2::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_avx2(dot, op) };
+        }
+    }
+    let _ = isa;
+    op.eval(Scalar)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn run_avx512_vnni<O: Dot4Op>(dot: avx512_vnni::Avx512Vnni, op: O) -> O::Output {
+    op.eval(dot)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+unsafe fn run_avx512<O: Dot4Op>(dot: avx512::Avx512, op: O) -> O::Output {
+    op.eval(dot)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn run_avx2<O: Dot4Op>(dot: avx2::Avx2, op: O) -> O::Output {
+    op.eval(dot)
+}

@@ -1,0 +1,268 @@
+//! Float products. The sum of each element has an order of its own, whatever the threads.
+
+use std::ops::Range;
+
+use super::csr::Csr;
+use super::drive;
+use super::indices::{Index, with_indices};
+use super::lanes::Lanes;
+use super::out::{Order, Out};
+use super::value::Value;
+use crate::error::{KernelError, Result};
+use crate::isa::{self, Isa};
+use crate::simd::{Simd, SimdOp, dispatch};
+use crate::view::MatRef;
+
+/// A stored float.
+pub trait Float: Value {
+    #[doc(hidden)]
+    fn widths(isa: Isa) -> &'static [usize];
+    #[doc(hidden)]
+    fn rows(
+        isa: Isa,
+        a: &Csr<Self>,
+        rows: Range<usize>,
+        x: &[Self],
+        width: usize,
+        out: &mut [Self],
+    );
+    #[doc(hidden)]
+    fn vector(isa: Isa, a: &Csr<Self>, rows: Range<usize>, x: &[Self], out: &mut [Self]);
+}
+
+/// [`multiply_with`] on the instruction set in force.
+pub fn multiply<V: Float>(a: &Csr<V>, x: MatRef<'_, V>, order: Order, out: &mut [V]) -> Result<()> {
+    multiply_with(isa::active()?, a, x, order, out)
+}
+
+/// `out = a @ x`.
+pub fn multiply_with<V: Float>(
+    isa: Isa,
+    a: &Csr<V>,
+    x: MatRef<'_, V>,
+    order: Order,
+    out: &mut [V],
+) -> Result<()> {
+    check_inner(a.cols(), x.rows())?;
+    let n = x.cols();
+    let out = Out::new(out, a.rows(), n, order)?;
+    if n == 1 {
+        let copy;
+        let x = match x.transposed().row(0) {
+            Some(x) => x,
+            None => {
+                copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
+                &copy
+            }
+        };
+        drive::vector_product(a.indptr(), out, |rows, out| V::vector(isa, a, rows, x, out));
+        return Ok(());
+    }
+    let widths = V::widths(isa);
+    let mut lanes = Vec::new();
+    let mut first = 0;
+    while first < n {
+        let rest = n - first;
+        // The narrowest that takes all the rest, else the widest.
+        let width = widths.iter().copied().find(|&width| width >= rest);
+        let width = width.unwrap_or(widths[widths.len() - 1]);
+        let columns = first..(first + width).min(n);
+        first = columns.end;
+        lanes.push(Lanes::new(x, columns, width, |value| value));
+    }
+    drive::product(a.indptr(), &lanes, out, |rows, lanes, sums| {
+        V::rows(isa, a, rows, lanes.as_slice(), lanes.width, sums);
+    });
+    Ok(())
+}
+
+pub(super) fn check_inner(cols: usize, rows: usize) -> Result<()> {
+    if cols == rows {
+        return Ok(());
+    }
+    Err(KernelError::Shape(format!("the matrix has {cols} columns and x has {rows} rows")))
+}
+
+impl Float for f32 {
+    fn widths(isa: Isa) -> &'static [usize] {
+        if isa.includes(Isa::Avx2) { &[8, 16, 32] } else { &[8] }
+    }
+
+    fn rows(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], width: usize, out: &mut [f32]) {
+        with_indices!(a.indices(), |indices| match width {
+            8 => dispatch(narrow(isa), Rows::<_, 8> { a, indices, rows, x, out }),
+            16 => dispatch(isa, Rows::<_, 16> { a, indices, rows, x, out }),
+            _ => dispatch(isa, Rows::<_, 32> { a, indices, rows, x, out }),
+        });
+    }
+
+    fn vector(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], out: &mut [f32]) {
+        with_indices!(a.indices(), |indices| dispatch(isa, Vector { a, indices, rows, x, out }));
+    }
+}
+
+impl Float for f64 {
+    fn widths(_: Isa) -> &'static [usize] {
+        &[8]
+    }
+
+    fn rows(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], _: usize, out: &mut [f64]) {
+        with_indices!(a.indices(), |indices| dispatch(isa, RowsF64 { a, indices, rows, x, out }));
+    }
+
+    fn vector(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], out: &mut [f64]) {
+        with_indices!(a.indices(), |indices| dispatch(isa, Vector { a, indices, rows, x, out }));
+    }
+}
+
+/// Eight columns fill no wider vector.
+fn narrow(isa: Isa) -> Isa {
+    if isa.includes(Isa::Avx2) { Isa::Avx2 } else { isa }
+}
+
+/// Rows of a product with `WIDTH` columns of `x`.
+struct Rows<'a, I, const WIDTH: usize> {
+    a: &'a Csr<f32>,
+    indices: &'a [I],
+    rows: Range<usize>,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<I: Index, const WIDTH: usize> SimdOp for Rows<'_, I, WIDTH> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        // Sums enough for the latency of a fused multiplication, registers enough for the sums.
+        match WIDTH / S::LANES {
+            1 => self.run::<S, 1, 4>(s),
+            2 => self.run::<S, 2, 4>(s),
+            4 => self.run::<S, 4, 2>(s),
+            _ => self.run::<S, 8, 1>(s),
+        }
+    }
+}
+
+impl<I: Index, const WIDTH: usize> Rows<'_, I, WIDTH> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize, const SETS: usize>(self, s: S) {
+        let values = self.a.values();
+        assert!(self.x.len() == self.a.cols() * WIDTH && values.len() == self.indices.len());
+        for (row, out) in self.rows.zip(self.out.chunks_exact_mut(WIDTH)) {
+            let (mut at, end) = (self.a.indptr()[row], self.a.indptr()[row + 1]);
+            let mut sums = [[s.splat_f32(0.0); VECTORS]; SETS];
+            // SAFETY: a matrix has an index, below its columns, and a value for each place of a row;
+            // x has WIDTH elements for each column.
+            unsafe {
+                while at + SETS <= end {
+                    for (set, sums) in sums.iter_mut().enumerate() {
+                        let value = s.splat_f32(*values.get_unchecked(at + set));
+                        let column = self.indices.get_unchecked(at + set).position();
+                        let x = self.x.as_ptr().add(column * WIDTH);
+                        for (vector, sum) in sums.iter_mut().enumerate() {
+                            *sum = s.mul_add(value, s.load_f32(x.add(vector * S::LANES)), *sum);
+                        }
+                    }
+                    at += SETS;
+                }
+                while at < end {
+                    let value = s.splat_f32(*values.get_unchecked(at));
+                    let x = self.x.as_ptr().add(self.indices.get_unchecked(at).position() * WIDTH);
+                    for (vector, sum) in sums[0].iter_mut().enumerate() {
+                        *sum = s.mul_add(value, s.load_f32(x.add(vector * S::LANES)), *sum);
+                    }
+                    at += 1;
+                }
+                for vector in 0..VECTORS {
+                    let mut total = sums[0][vector];
+                    for set in &sums[1..] {
+                        total = s.add(total, set[vector]);
+                    }
+                    s.store_f32(out.as_mut_ptr().add(vector * S::LANES), total);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a float64 product with 8 columns of `x`: loops that the compiler makes vectors of.
+struct RowsF64<'a, I> {
+    a: &'a Csr<f64>,
+    indices: &'a [I],
+    rows: Range<usize>,
+    x: &'a [f64],
+    out: &'a mut [f64],
+}
+
+impl<I: Index> SimdOp for RowsF64<'_, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S) {
+        let (x, _) = self.x.as_chunks::<8>();
+        let (out, _) = self.out.as_chunks_mut::<8>();
+        for (row, out) in self.rows.zip(out) {
+            let range = self.a.indptr()[row]..self.a.indptr()[row + 1];
+            let mut sums = [0.0; 8];
+            for (index, &value) in self.indices[range.clone()].iter().zip(&self.a.values()[range]) {
+                let x = &x[index.position()];
+                for lane in 0..8 {
+                    sums[lane] += value * x[lane];
+                }
+            }
+            *out = sums;
+        }
+    }
+}
+
+/// Rows of a product with one column.
+struct Vector<'a, I, V> {
+    a: &'a Csr<V>,
+    indices: &'a [I],
+    rows: Range<usize>,
+    x: &'a [V],
+    out: &'a mut [V],
+}
+
+/// Sums of a row that a product with a vector keeps apart, for the latency of an addition.
+const CHAINS: usize = 4;
+
+macro_rules! vector {
+    ($($type:ty),+) => {$(
+        impl<I: Index> SimdOp for Vector<'_, I, $type> {
+            type Output = ();
+
+            #[inline(always)]
+            fn eval<S: Simd>(self, _: S) {
+                let values = self.a.values();
+                assert!(self.x.len() == self.a.cols() && values.len() == self.indices.len());
+                for (row, out) in self.rows.zip(self.out) {
+                    let (mut at, end) = (self.a.indptr()[row], self.a.indptr()[row + 1]);
+                    let mut sums = [0.0; CHAINS];
+                    // SAFETY: a matrix has an index, below its columns, and a value for each place
+                    // of a row; x has an element for each column.
+                    let product = |at: usize, sum: $type| unsafe {
+                        let column = self.indices.get_unchecked(at).position();
+                        let (a, x) = (*values.get_unchecked(at), *self.x.get_unchecked(column));
+                        // A library call where the CPU has no such instruction.
+                        if S::LANES > 1 { a.mul_add(x, sum) } else { a * x + sum }
+                    };
+                    while at + CHAINS <= end {
+                        for (chain, sum) in sums.iter_mut().enumerate() {
+                            *sum = product(at + chain, *sum);
+                        }
+                        at += CHAINS;
+                    }
+                    while at < end {
+                        sums[0] = product(at, sums[0]);
+                        at += 1;
+                    }
+                    *out = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+                }
+            }
+        }
+    )+};
+}
+
+vector!(f32, f64);

@@ -1,0 +1,280 @@
+//! Exact products of int8 and uint8.
+
+use std::ops::Range;
+
+use super::csr::Csr;
+use super::drive;
+use super::float::check_inner;
+use super::indices::{Index, with_indices};
+use super::lanes::Lanes;
+use super::out::{Order, Out};
+use super::value::Int8Value;
+use crate::error::{KernelError, Result};
+use crate::isa::{self, Isa};
+use crate::simd::{Dot4, Dot4Op, dispatch_dot};
+use crate::view::MatRef;
+
+/// Columns of `x` that are multiplied together.
+const WIDTH: usize = 64;
+
+/// A matrix of integers with what its products need to know of it.
+#[derive(Debug, Clone)]
+pub struct IntegerCsr<V> {
+    matrix: Csr<V>,
+    /// The sum of each row, modulo 2^32.
+    row_sums: Vec<i32>,
+    /// The greatest sum of the magnitudes of a row.
+    reach: i64,
+}
+
+/// What an exact product is given in: i32, or i64, which holds every result.
+pub trait Sum: Copy + Default + Send + Sync {
+    /// A sum that int32 holds.
+    fn from_i32(value: i32) -> Self;
+    /// A sum of any size, if it fits.
+    fn from_i64(value: i64) -> Option<Self>;
+}
+
+impl Sum for i32 {
+    fn from_i32(value: i32) -> Self {
+        value
+    }
+
+    fn from_i64(value: i64) -> Option<Self> {
+        value.try_into().ok()
+    }
+}
+
+impl Sum for i64 {
+    fn from_i32(value: i32) -> Self {
+        value.into()
+    }
+
+    fn from_i64(value: i64) -> Option<Self> {
+        Some(value)
+    }
+}
+
+impl<V: Int8Value> IntegerCsr<V> {
+    /// A matrix ready for products.
+    #[must_use]
+    pub fn new(matrix: Csr<V>) -> Self {
+        let mut reach = 0;
+        let row_sums = (0..matrix.rows()).map(|row| {
+            let values = &matrix.values()[matrix.indptr()[row]..matrix.indptr()[row + 1]];
+            let value = |&value: &V| -> i64 { i64::from(value.into()) };
+            reach = reach.max(values.iter().map(|v| value(v).abs()).sum());
+            values.iter().map(value).sum::<i64>() as i32
+        });
+        let row_sums = row_sums.collect();
+        Self { matrix, row_sums, reach }
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub fn matrix(&self) -> &Csr<V> {
+        &self.matrix
+    }
+}
+
+/// [`multiply_integer_with`] on the instruction set in force.
+pub fn multiply_integer<V: Int8Value, X: Int8Value, T: Sum>(
+    a: &IntegerCsr<V>,
+    x: MatRef<'_, X>,
+    x_zero: i32,
+    order: Order,
+    out: &mut [T],
+) -> Result<()> {
+    multiply_integer_with(isa::active()?, a, x, x_zero, order, out)
+}
+
+/// `out = a @ (x - x_zero)`, exact; an error where a result does not fit.
+pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
+    isa: Isa,
+    a: &IntegerCsr<V>,
+    x: MatRef<'_, X>,
+    x_zero: i32,
+    order: Order,
+    out: &mut [T],
+) -> Result<()> {
+    let matrix = &a.matrix;
+    check_inner(matrix.cols(), x.rows())?;
+    if !(X::MIN..=X::MAX).contains(&x_zero) {
+        return Err(KernelError::Value(format!(
+            "x_zero_point is {x_zero}; it must be {} to {}",
+            X::MIN,
+            X::MAX
+        )));
+    }
+    let (m, n) = (matrix.rows(), x.cols());
+    let target = Out::new(out, m, n, order)?;
+    let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
+    if a.reach.checked_mul(distance).is_none_or(|most| most > i64::from(i32::MAX)) {
+        return wide(a, x, x_zero, target);
+    }
+    if n == 1 {
+        let x: Vec<i32> = (0..x.rows()).map(|row| x.get(row, 0).into() - x_zero).collect();
+        drive::vector_product(matrix.indptr(), target, |rows, out| {
+            vector(isa, matrix, rows, &x, out)
+        });
+        return Ok(());
+    }
+    // One operand of a dot product is unsigned and the other signed: x takes the sign that the
+    // matrix has not, moved by 128 where it must be.
+    let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
+    let moved = match (flip, V::MIN < 0) {
+        (0, _) => 0,
+        (_, true) => 128,
+        (_, false) => -128,
+    };
+    let lanes: Vec<_> = (0..n)
+        .step_by(WIDTH)
+        .map(|first| {
+            let columns = first..(first + WIDTH).min(n);
+            Lanes::new(x, columns, WIDTH, |value: X| value.byte() ^ flip)
+        })
+        .collect();
+    // (x - zero) = (moved x) - (moved zero).
+    let zero = x_zero + moved;
+    drive::product(matrix.indptr(), &lanes, target, |rows, lanes, out| {
+        let mut sums = vec![0; out.len()];
+        let x = lanes.as_slice();
+        with_indices!(matrix.indices(), |indices| {
+            let kernel = Rows { a, indices, rows, x, zero, out: &mut sums };
+            dispatch_dot(isa, kernel);
+        });
+        for (out, &sum) in out.iter_mut().zip(&sums) {
+            *out = T::from_i32(sum);
+        }
+    });
+    Ok(())
+}
+
+/// Rows of a product with [`WIDTH`] columns of `x`.
+struct Rows<'a, V, I> {
+    a: &'a IntegerCsr<V>,
+    indices: &'a [I],
+    rows: Range<usize>,
+    x: &'a [u8],
+    zero: i32,
+    out: &'a mut [i32],
+}
+
+impl<V: Int8Value, I: Index> Dot4Op for Rows<'_, V, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<D: Dot4>(self, d: D) {
+        let matrix = &self.a.matrix;
+        let values = matrix.values();
+        assert!(self.x.len() == matrix.cols() * WIDTH && values.len() == self.indices.len());
+        for (row, out) in self.rows.zip(self.out.chunks_exact_mut(WIDTH)) {
+            let range = matrix.indptr()[row]..matrix.indptr()[row + 1];
+            let start = self.a.row_sums[row].wrapping_mul(-self.zero);
+            for first in (0..WIDTH).step_by(D::COLUMNS) {
+                let mut sums = [d.splat(start); 4];
+                let x = self.x[first..].as_ptr();
+                let (indices, rest) = self.indices[range.clone()].as_chunks::<4>();
+                let (fours, last) = values[range.clone()].as_chunks::<4>();
+                for (index, four) in indices.iter().zip(fours) {
+                    let rows = [index[0], index[1], index[2], index[3]];
+                    let four = [four[0].byte(), four[1].byte(), four[2].byte(), four[3].byte()];
+                    // SAFETY: an index is below the matrix's columns, of which x has a row each.
+                    unsafe { step::<D, I, V>(d, &mut sums, x, rows, four) };
+                }
+                if let Some(&any) = rest.first() {
+                    let (mut rows, mut four) = ([any; 4], [0; 4]);
+                    for (at, (&index, value)) in rest.iter().zip(last).enumerate() {
+                        rows[at] = index;
+                        four[at] = value.byte();
+                    }
+                    // SAFETY: as above.
+                    unsafe { step::<D, I, V>(d, &mut sums, x, rows, four) };
+                }
+                // SAFETY: a row of `out` has WIDTH elements.
+                unsafe { d.store(out.as_mut_ptr().add(first), sums) };
+            }
+        }
+    }
+}
+
+/// Adds four rows of `x`, each times one of four values, to the sums of [`Dot4::COLUMNS`] columns.
+///
+/// # Safety
+/// `x` is valid for reading that many columns of each of the rows.
+#[inline(always)]
+unsafe fn step<D: Dot4, I: Index, V: Int8Value>(
+    d: D,
+    sums: &mut [D::I32; 4],
+    x: *const u8,
+    rows: [I; 4],
+    values: [u8; 4],
+) {
+    let value = d.splat(i32::from_le_bytes(values));
+    // SAFETY: by the caller's promise.
+    let columns = unsafe {
+        d.interleave([
+            x.add(rows[0].position() * WIDTH),
+            x.add(rows[1].position() * WIDTH),
+            x.add(rows[2].position() * WIDTH),
+            x.add(rows[3].position() * WIDTH),
+        ])
+    };
+    for at in 0..4 {
+        sums[at] = if V::MIN < 0 {
+            d.dot(sums[at], columns[at], value)
+        } else {
+            d.dot(sums[at], value, columns[at])
+        };
+    }
+}
+
+/// Rows of a product with one column, `x` less its zero point.
+fn vector<V: Int8Value, T: Sum>(
+    _isa: Isa,
+    a: &Csr<V>,
+    rows: Range<usize>,
+    x: &[i32],
+    out: &mut [T],
+) {
+    let values = a.values();
+    assert!(x.len() == a.cols() && values.len() == a.nnz());
+    with_indices!(a.indices(), |indices| {
+        for (row, out) in rows.zip(out) {
+            let range = a.indptr()[row]..a.indptr()[row + 1];
+            let mut sum = 0_i32;
+            for (index, &value) in indices[range.clone()].iter().zip(&values[range]) {
+                // SAFETY: an index is below the matrix's columns, of which x has one each.
+                let x = unsafe { *x.get_unchecked(index.position()) };
+                sum = sum.wrapping_add(value.into().wrapping_mul(x));
+            }
+            *out = T::from_i32(sum);
+        }
+    });
+}
+
+/// The product where sums may be beyond int32.
+fn wide<V: Int8Value, X: Int8Value, T: Sum>(
+    a: &IntegerCsr<V>,
+    x: MatRef<'_, X>,
+    x_zero: i32,
+    out: Out<T>,
+) -> Result<()> {
+    for row in 0..a.matrix.rows() {
+        for column in 0..x.cols() {
+            let products = a.matrix.row(row).map(|(at, value)| {
+                let (value, x): (i32, i32) = (value.into(), x.get(at, column).into());
+                i64::from(value) * i64::from(x - x_zero)
+            });
+            let sum: i64 = products.sum();
+            let Some(value) = T::from_i64(sum) else {
+                return Err(KernelError::Overflow(format!(
+                    "out[{row}, {column}] is {sum}, beyond int32; out_dtype=np.int64 holds it"
+                )));
+            };
+            // SAFETY: the element is within the result, and this is the only task.
+            unsafe { out.put(row..row + 1, column..column + 1, &[value], 1) };
+        }
+    }
+    Ok(())
+}

@@ -6,3 +6,4 @@ mod guard;
 mod quant;
 mod random;
 mod simd;
+mod sparse;

@@ -55,8 +55,8 @@ class CsrMatrix:
     Products of float32 and float64 are in the matrix's type. Those of int8 and uint8, with either,
     are exact int32; a result that int32 does not hold is an OverflowError, never a wrapped number,
     and `dot` gives it as int64. Float results are the same to the bit on any number of threads; on
-    different instruction sets they differ by at most ``2 * k * eps * (abs(A) @ abs(x))``, k being the
-    stored values of the row.
+    different instruction sets they differ by at most ``2 * k * eps * (abs(A) @ abs(x))``, k being
+    the number of stored values of the row.
 
     Examples
     --------
@@ -171,11 +171,11 @@ class CsrMatrix:
         """
         rows, cols = _check_shape(shape)
         values = _vector(numeric_array(data, "data", VALUES), "data")
-        places = (
+        row, col = (
             _integers(array, name).astype(np.int64, copy=False)
             for array, name in ((row, "row"), (col, "col"))
         )
-        return cls._of(_core.Csr.from_coordinates(values, *places, rows, cols))
+        return cls._of(_core.Csr.from_coordinates(values, row, col, rows, cols))
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> CsrMatrix:
@@ -277,7 +277,7 @@ class CsrMatrix:
         return self._csr.nbytes
 
     @property
-    def T(self) -> CsrMatrix:
+    def T(self) -> CsrMatrix:  # noqa: N802
         """The transposed matrix; made once."""
         return CsrMatrix._of(self._csr.transpose())
 
@@ -297,9 +297,7 @@ class CsrMatrix:
         lengths = np.diff(self.indptr)[wanted]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(self.indptr[wanted] - indptr[:-1], lengths) + np.arange(indptr[-1])
-        return CsrMatrix(
-            self.data[places], self.indices[places], indptr, shape=(len(wanted), cols)
-        )
+        return CsrMatrix(self.data[places], self.indices[places], indptr, shape=(len(wanted), cols))
 
     def __len__(self) -> int:
         raise TypeError("the length of a sparse matrix is ambiguous; use .nnz or .shape[0]")

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qcore.compute.sparse import CsrMatrix
 from qcore.files import container
 from qcore.files.formats import open_tensors
 from qcore.files.network import decode_network, encode_network
@@ -32,7 +33,7 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
     ----------
     path : str or path-like
         The file.
-    obj : Sequential, mapping of str to array_like or QTensor, array_like, or QTensor
+    obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
 
@@ -96,7 +97,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Sequential, dict, ndarray or QTensor
+    Sequential, dict, ndarray, QTensor or CsrMatrix
         What was saved; from files that qcore did not write, as `load_tensors`.
 
     Raises
@@ -129,7 +130,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return dict(file)
 
 
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor]:
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | CsrMatrix]:
     """Load every tensor of a file by its name.
 
     Parameters
@@ -140,7 +141,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
 
     Returns
     -------
-    dict of str to ndarray or QTensor
+    dict of str to ndarray, QTensor or CsrMatrix
         In the file's types and the machine's byte order; bfloat16 and the floats of 8 bits and
         fewer become float32, exactly.
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.compute.sparse import CsrMatrix
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
 from qcore.files.parts import PARTS, Description, decode_tensor, encode_tensor, field
@@ -102,7 +103,7 @@ class Container(TensorSource):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
         if name not in self._names:
             raise KeyError(name)
         with self.checked():
@@ -150,7 +151,7 @@ class Container(TensorSource):
         """Copy some bytes of a part; see `TensorSource.copy_part`."""
         self._file.read_range(self._stored_name(name, part), offset, out)
 
-    def _decode(self, name: str) -> NDArray[Any] | QTensor:
+    def _decode(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
         if name not in self._described:
             return self._read(name)
         stored = {part: self._stored_name(name, part) for part in PARTS}

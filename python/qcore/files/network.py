@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.compute.sparse import CsrMatrix
 from qcore.files.parts import Description, field
 from qcore.nn.layers import Dense
 from qcore.nn.sequential import Sequential
@@ -38,7 +39,9 @@ def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
     return network.named_weights(), about
 
 
-def decode_network(tensors: Mapping[str, NDArray[Any] | QTensor], about: Description) -> Sequential:
+def decode_network(
+    tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix], about: Description
+) -> Sequential:
     """Put a network together.
 
     Raises
@@ -68,13 +71,15 @@ def _encode_layer(layer: Dense, place: int) -> Description:
 
 
 def _decode_layer(
-    tensors: Mapping[str, NDArray[Any] | QTensor], description: object, place: int
+    tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix], description: object, place: int
 ) -> Dense:
     if type(description) is not dict or not description.keys() <= _LAYER_KEYS:
         raise ValueError(f"the description of layer {place} is {description!r}")
     name = field(description, "name", str)
     stem = name or _usual_name(place)
     weight, bias = tensors.get(f"{stem}.weight"), tensors.get(f"{stem}.bias")
+    if isinstance(weight, CsrMatrix):
+        weight = weight.to_dense()
     if weight is None or weight.ndim != 2 or not _is_single_or_codes(weight):
         raise ValueError(f"layer {stem} has no weight of two dimensions")
     outputs, inputs = weight.shape
@@ -87,7 +92,7 @@ def _decode_layer(
     )
     layer.weight = weight
     if bias is not None:
-        if isinstance(bias, QTensor) or bias.dtype != np.float32 or bias.shape != (outputs,):
+        if not isinstance(bias, np.ndarray) or bias.dtype != np.float32 or bias.shape != (outputs,):
             raise ValueError(f"the bias of layer {stem} is not ({outputs},) float32")
         layer.bias = bias
     layer.input_qparams = _decode_input(description.get("input"))

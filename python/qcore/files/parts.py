@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.compute.sparse import CsrMatrix
+from qcore.files.csr import decode_csr, encode_csr
 from qcore.files.dtypes import stored_name
 from qcore.files.sparse_layout import decode_positions, encode_positions
 from qcore.quantization.qparams import check_layout, code_dtype, scale_shape
@@ -38,13 +40,13 @@ Description: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, NDArray[Any]]
 
 # "" is the part under the tensor's own name: its values, of a sparse tensor only the stored ones.
-PARTS = ("", "at", "levels", "scale", "zero")
+PARTS = ("", "at", "indptr", "levels", "scale", "zero")
 # Codes below 8 bits are one little-endian bit stream a row; the only order there is.
 _BIT_ORDER = "little"
 _SCHEMES = ("affine", "floor", "kmeans")
 _SPARSE_KEYS = ("at", "shape")
 _CODE_KEYS = ("axis", "bits", "group", "narrow", "order", "scheme", "signed")
-_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "offset", "reconstruct"}
+_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "csr", "offset", "reconstruct"}
 # What positions and a description add to a header besides the name, the shape and the numbers.
 _SPARSE_HEADER = 160
 
@@ -56,7 +58,7 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
     ----------
     name : str
         For messages, and for what it weighs.
-    value : array_like or QTensor
+    value : array_like, QTensor or CsrMatrix
 
     Returns
     -------
@@ -67,12 +69,14 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
     """
     if isinstance(value, QTensor):
         return _encode_quantized(name, value)
+    if isinstance(value, CsrMatrix):
+        return encode_csr(value)
     array = np.asarray(value) if hasattr(value, "__array__") else None
     if array is None or stored_name(array.dtype) is None:
         found = type(value).__name__ if array is None else f"an array of {array.dtype}"
         raise TypeError(
             f"tensor {name!r} is {found}; a file holds arrays of bool, integers of 8 to 64 bits, "
-            "float16, float32, float64 or complex64, and QTensors"
+            "float16, float32, float64 or complex64, QTensors and CsrMatrices"
         )
     if array.dtype.kind != "f":
         return {"": array}, {}
@@ -83,7 +87,7 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
     return ({"": array}, {}) if sparse is None else sparse
 
 
-def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTensor:
+def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTensor | CsrMatrix:
     """Put a described tensor together.
 
     Raises
@@ -94,6 +98,8 @@ def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTen
     unknown = sorted(description.keys() - _KEYS)
     if unknown:
         raise ValueError(f"its description has the unknown key {unknown[0]!r}")
+    if field(description, "csr", bool, False):
+        return decode_csr(field(description, "at", str), _shape(description), parts)
     if "bits" in description:
         return _decode_quantized(description, parts)
     return _decode_sparse(description, parts, lambda _: np.zeros((), parts[""].dtype))

@@ -19,7 +19,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LAYOUTS", "decode_positions", "encode_positions"]
+__all__ = [
+    "LAYOUTS",
+    "decode_positions",
+    "encode_gaps",
+    "encode_positions",
+    "smallest_layout",
+]
 
 LAYOUTS = ("bitmap", "gap4", "gap8")
 _ENTRY_BITS = {"gap4": 4, "gap8": 8}
@@ -48,15 +54,34 @@ def encode_positions(stored: NDArray[np.bool_]) -> tuple[str, NDArray[np.uint8]]
     ('gap4', array([ 79,  79, 240], dtype=uint8))
     """
     positions = np.flatnonzero(stored)
-    gaps = np.diff(positions, prepend=-1, append=stored.size) - 1
-    sizes = {"bitmap": -(-stored.size // 8)}
+    best, _ = smallest_layout(positions, stored.size)
+    if best == "bitmap":
+        return best, np.packbits(stored, bitorder="little")
+    return best, encode_gaps(best, positions, stored.size)
+
+
+def smallest_layout(positions: NDArray[np.int64], size: int) -> tuple[str, int]:
+    """Return the smallest layout of ascending positions below `size`, and its bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> smallest_layout(np.array([19, 39]), 40)
+    ('gap4', 3)
+    """
+    gaps = np.diff(positions, prepend=-1, append=size) - 1
+    sizes = {"bitmap": -(-size // 8)}
     for layout, bits in _ENTRY_BITS.items():
         entries = gaps.size + int((gaps // (2**bits - 1)).sum())
         sizes[layout] = -(-entries * bits // 8)
     best = min(LAYOUTS, key=sizes.__getitem__)
-    if best == "bitmap":
-        return best, np.packbits(stored, bitorder="little")
-    return best, _encode_gaps(gaps, _ENTRY_BITS[best])
+    return best, sizes[best]
+
+
+def encode_gaps(layout: str, positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """Encode ascending positions below `size` as gaps of 4 or 8 bits."""
+    gaps = np.diff(positions, prepend=-1, append=size) - 1
+    return _encode_gaps(gaps, _ENTRY_BITS[layout])
 
 
 def decode_positions(layout: str, data: NDArray[np.uint8], size: int) -> NDArray[np.int64]:

@@ -96,13 +96,15 @@ def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
     """Add a layer in the form that its weights and its input call for."""
     weight, source = layer.weight, layer.input_qparams
     bias = np.zeros(layer.out_features, np.float32) if layer.bias is None else layer.bias
-    if not isinstance(weight, QTensor):
-        values = layer.dense_weight()
-        builder.float(values, bias, layer.activation, _is_sparse(values, "float32"))
-    elif source is None:
+    if isinstance(weight, QTensor) and source is not None:
+        _add_integer(builder, layer, weight, source, bias)
+        return
+    values = layer.dense_weight()
+    sparse = _is_sparse(values, "float32")
+    if isinstance(weight, QTensor) and not sparse:
         builder.packed(packed_weights(weight, None), bias, layer.activation, None)
     else:
-        _add_integer(builder, layer, weight, source, bias)
+        builder.float(values, bias, layer.activation, sparse)
 
 
 def _add_integer(

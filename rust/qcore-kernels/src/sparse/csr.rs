@@ -188,7 +188,9 @@ impl<V: Value> Csr<V> {
             }
         }
         let mut indices = Indices::for_columns(self.rows, rows.len());
-        rows.into_iter().for_each(|row| indices.push(row));
+        for row in rows {
+            indices.push(row);
+        }
         Self { rows: self.cols, cols: self.rows, indptr, indices, values }
     }
 
@@ -201,7 +203,9 @@ impl<V: Value> Csr<V> {
         let (start, end) = (self.indptr[range.start], self.indptr[range.end]);
         let indptr = self.indptr[range.start..=range.end].iter().map(|at| at - start).collect();
         let mut indices = Indices::for_columns(self.cols, end - start);
-        (start..end).for_each(|at| indices.push(self.indices.get(at)));
+        for at in start..end {
+            indices.push(self.indices.get(at));
+        }
         let values = self.values[start..end].to_vec();
         Self { rows: range.len(), cols: self.cols, indptr, indices, values }
     }

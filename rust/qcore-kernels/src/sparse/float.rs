@@ -48,12 +48,11 @@ pub fn multiply_with<V: Float>(
     let out = Out::new(out, a.rows(), n, order)?;
     if n == 1 {
         let copy;
-        let x = match x.transposed().row(0) {
-            Some(x) => x,
-            None => {
-                copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
-                &copy
-            }
+        let x = if let Some(x) = x.transposed().row(0) {
+            x
+        } else {
+            copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
+            &copy
         };
         drive::vector_product(a.indptr(), out, |rows, out| V::vector(isa, a, rows, x, out));
         return Ok(());
@@ -90,9 +89,9 @@ impl Float for f32 {
 
     fn rows(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], width: usize, out: &mut [f32]) {
         with_indices!(a.indices(), |indices| match width {
-            8 => dispatch(narrow(isa), Rows::<_, 8> { a, indices, rows, x, out }),
-            16 => dispatch(isa, Rows::<_, 16> { a, indices, rows, x, out }),
-            _ => dispatch(isa, Rows::<_, 32> { a, indices, rows, x, out }),
+            8 => dispatch(narrow(isa), Block::<_, 8> { a, indices, rows, x, out }),
+            16 => dispatch(isa, Block::<_, 16> { a, indices, rows, x, out }),
+            _ => dispatch(isa, Block::<_, 32> { a, indices, rows, x, out }),
         });
     }
 
@@ -107,7 +106,7 @@ impl Float for f64 {
     }
 
     fn rows(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], _: usize, out: &mut [f64]) {
-        with_indices!(a.indices(), |indices| dispatch(isa, RowsF64 { a, indices, rows, x, out }));
+        with_indices!(a.indices(), |indices| dispatch(isa, BlockF64 { a, indices, rows, x, out }));
     }
 
     fn vector(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], out: &mut [f64]) {
@@ -121,7 +120,7 @@ fn narrow(isa: Isa) -> Isa {
 }
 
 /// Rows of a product with `WIDTH` columns of `x`.
-struct Rows<'a, I, const WIDTH: usize> {
+struct Block<'a, I, const WIDTH: usize> {
     a: &'a Csr<f32>,
     indices: &'a [I],
     rows: Range<usize>,
@@ -129,7 +128,7 @@ struct Rows<'a, I, const WIDTH: usize> {
     out: &'a mut [f32],
 }
 
-impl<I: Index, const WIDTH: usize> SimdOp for Rows<'_, I, WIDTH> {
+impl<I: Index, const WIDTH: usize> SimdOp for Block<'_, I, WIDTH> {
     type Output = ();
 
     #[inline(always)]
@@ -144,7 +143,7 @@ impl<I: Index, const WIDTH: usize> SimdOp for Rows<'_, I, WIDTH> {
     }
 }
 
-impl<I: Index, const WIDTH: usize> Rows<'_, I, WIDTH> {
+impl<I: Index, const WIDTH: usize> Block<'_, I, WIDTH> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize, const SETS: usize>(self, s: S) {
         let values = self.a.values();
@@ -187,7 +186,7 @@ impl<I: Index, const WIDTH: usize> Rows<'_, I, WIDTH> {
 }
 
 /// Rows of a float64 product with 8 columns of `x`: loops that the compiler makes vectors of.
-struct RowsF64<'a, I> {
+struct BlockF64<'a, I> {
     a: &'a Csr<f64>,
     indices: &'a [I],
     rows: Range<usize>,
@@ -195,7 +194,7 @@ struct RowsF64<'a, I> {
     out: &'a mut [f64],
 }
 
-impl<I: Index> SimdOp for RowsF64<'_, I> {
+impl<I: Index> SimdOp for BlockF64<'_, I> {
     type Output = ();
 
     #[inline(always)]

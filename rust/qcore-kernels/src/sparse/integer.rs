@@ -115,7 +115,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
     if n == 1 {
         let x: Vec<i32> = (0..x.rows()).map(|row| x.get(row, 0).into() - x_zero).collect();
         drive::vector_product(matrix.indptr(), target, |rows, out| {
-            vector(isa, matrix, rows, &x, out)
+            vector(matrix, rows, &x, out);
         });
         return Ok(());
     }
@@ -140,7 +140,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         let mut sums = vec![0; out.len()];
         let x = lanes.as_slice();
         with_indices!(matrix.indices(), |indices| {
-            let kernel = Rows { a, indices, rows, x, zero, out: &mut sums };
+            let kernel = Block { a, indices, rows, x, zero, out: &mut sums };
             dispatch_dot(isa, kernel);
         });
         for (out, &sum) in out.iter_mut().zip(&sums) {
@@ -151,7 +151,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
 }
 
 /// Rows of a product with [`WIDTH`] columns of `x`.
-struct Rows<'a, V, I> {
+struct Block<'a, V, I> {
     a: &'a IntegerCsr<V>,
     indices: &'a [I],
     rows: Range<usize>,
@@ -160,7 +160,7 @@ struct Rows<'a, V, I> {
     out: &'a mut [i32],
 }
 
-impl<V: Int8Value, I: Index> Dot4Op for Rows<'_, V, I> {
+impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
     type Output = ();
 
     #[inline(always)]
@@ -173,7 +173,7 @@ impl<V: Int8Value, I: Index> Dot4Op for Rows<'_, V, I> {
             let start = self.a.row_sums[row].wrapping_mul(-self.zero);
             for first in (0..WIDTH).step_by(D::COLUMNS) {
                 let mut sums = [d.splat(start); 4];
-                let x = self.x[first..].as_ptr();
+                let x = self.x.as_ptr().wrapping_add(first);
                 let (indices, rest) = self.indices[range.clone()].as_chunks::<4>();
                 let (fours, last) = values[range.clone()].as_chunks::<4>();
                 for (index, four) in indices.iter().zip(fours) {
@@ -230,13 +230,7 @@ unsafe fn step<D: Dot4, I: Index, V: Int8Value>(
 }
 
 /// Rows of a product with one column, `x` less its zero point.
-fn vector<V: Int8Value, T: Sum>(
-    _isa: Isa,
-    a: &Csr<V>,
-    rows: Range<usize>,
-    x: &[i32],
-    out: &mut [T],
-) {
+fn vector<V: Int8Value, T: Sum>(a: &Csr<V>, rows: Range<usize>, x: &[i32], out: &mut [T]) {
     let values = a.values();
     assert!(x.len() == a.cols() && values.len() == a.nnz());
     with_indices!(a.indices(), |indices| {

@@ -316,3 +316,11 @@ def test_scipy_agrees() -> None:
     np.testing.assert_allclose(s @ x, matrix @ x, rtol=1e-12, atol=1e-12)
     with pytest.raises(TypeError, match="matrix is list"):
         qc.CsrMatrix.from_scipy([[1]])
+
+
+def test_a_matrix_in_a_checkpoint_is_compressed_like_its_array(tmp_path: Any) -> None:
+    dense = random_dense(np.random.default_rng(8), (30, 40), np.float32, 0.2)
+    qc.save(tmp_path / "a.safetensors", {"w": qc.CsrMatrix.from_dense(dense)})
+    qc.compress(tmp_path / "a.safetensors", output=tmp_path / "b.safetensors", bits=8)
+    small = qc.load(tmp_path / "b.safetensors")["w"]
+    assert np.array_equal(small.values, qc.quantize(dense, axis=0).values)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.compute.sparse import CsrMatrix
 from qcore.files.container import part_bytes, part_dtype
 from qcore.files.parts import Description, encode_tensor
 from qcore.files.source import StoredPart, TensorSource
@@ -112,8 +113,9 @@ class Worker:
         value, tally = x, Tally()
         if plan.options is not None:
             assert not isinstance(x, QTensor)
-            value = _quantize(plan, x, 0)
-            tally = Tally.of_codes(x, value, errors=self.errors)
+            dense = x.to_dense() if isinstance(x, CsrMatrix) else x
+            value = _quantize(plan, dense, 0)
+            tally = Tally.of_codes(dense, value, errors=self.errors)
         parts, description = encode_tensor(plan.name, value)
         stored = []
         for part, array in parts.items():

@@ -55,11 +55,13 @@ class Tally:
     @classmethod
     def of_codes(cls, x: NDArray[Any], q: QTensor, *, errors: bool) -> Tally:
         """Return that of one tile: its values and what they became."""
-        nonzero = stored_codes(q)
+        zero_points = bool(q.zero_point.any())
+        plain = q.scheme == "affine" and not zero_points
+        stored = q.values if plain else stored_codes(q)
         tally = cls(
-            stored=q.size if nonzero is None else int(np.count_nonzero(nonzero)),
+            stored=q.size if stored is None else int(np.count_nonzero(stored)),
             clipped=q.clipped,
-            zero_points=bool(q.zero_point.any()),
+            zero_points=zero_points,
         )
         if errors and x.size:
             exact = x.astype(np.float64).reshape(-1)

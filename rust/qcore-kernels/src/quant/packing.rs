@@ -27,6 +27,10 @@ pub fn pack_bits(codes: &[u8], row: usize, bits: usize) -> Result<Vec<u8>> {
     let mask = (1_u32 << bits) - 1;
     let mut packed = vec![0_u8; rows * width];
     for (codes, packed) in codes.chunks_exact(row).zip(packed.chunks_exact_mut(width)) {
+        if bits == 4 {
+            pack_nibbles(codes, packed);
+            continue;
+        }
         let (mut pending, mut held, mut next) = (0_u32, 0, 0);
         for &code in codes {
             pending |= (code as u32 & mask) << held;
@@ -41,6 +45,32 @@ pub fn pack_bits(codes: &[u8], row: usize, bits: usize) -> Result<Vec<u8>> {
         }
     }
     Ok(packed)
+}
+
+/// Packs one row of 4-bit codes, the common width, in a loop that compiles to vectors.
+fn pack_nibbles(codes: &[u8], packed: &mut [u8]) {
+    let (pairs, last) = codes.as_chunks::<2>();
+    for (&pair, byte) in pairs.iter().zip(&mut *packed) {
+        let word = u16::from_le_bytes(pair);
+        *byte = ((word & 0x0f) | (word >> 4 & 0xf0)) as u8;
+    }
+    if let ([code], Some(byte)) = (last, packed.last_mut()) {
+        *byte = code & 0x0f;
+    }
+}
+
+/// Unpacks one row of 4-bit codes; `signed` extends the sign.
+fn unpack_nibbles(packed: &[u8], codes: &mut [u8], signed: bool) {
+    // Flipping the sign bit and taking 8 away extends the sign.
+    let (flip, less) = if signed { (8, 8) } else { (0, 0) };
+    let extend = |nibble: u8| (nibble ^ flip).wrapping_sub(less);
+    let (pairs, last) = codes.as_chunks_mut::<2>();
+    for ([low, high], byte) in pairs.iter_mut().zip(packed) {
+        (*low, *high) = (extend(byte & 0x0f), extend(byte >> 4));
+    }
+    if let ([code], Some(byte)) = (last, packed.last()) {
+        *code = extend(byte & 0x0f);
+    }
 }
 
 /// Unpacks `len` codes of rows of `row` codes each; `signed` extends the sign.
@@ -64,6 +94,10 @@ pub fn unpack_bits(
     let spare = 8 - bits;
     let mut codes = vec![0_u8; len];
     for (codes, packed) in codes.chunks_exact_mut(row).zip(packed.chunks_exact(width)) {
+        if bits == 4 {
+            unpack_nibbles(packed, codes, signed);
+            continue;
+        }
         let (mut pending, mut held, mut next) = (0_u32, 0, 0);
         for code in codes {
             if held < bits {

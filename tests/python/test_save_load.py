@@ -1,6 +1,9 @@
 """What is saved comes back bit for bit, and takes as little as it can."""
 
 import doctest
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -325,3 +328,16 @@ def test_any_bytes_are_positions_or_an_error(layout, data, size):
         return
     assert (np.diff(found) > 0).all()
     assert found.size == 0 or (found[0] >= 0 and found[-1] < size)
+
+
+@pytest.mark.parametrize("how", ["qc.load(sys.argv[1])", "pickle.load(open(sys.argv[1], 'rb'))"])
+def test_a_process_that_quantized_nothing_can_decode(tmp_path, how):
+    q = qc.quantize(np.float32([1, -2]))
+    if "pickle" in how:
+        (tmp_path / "a").write_bytes(pickle.dumps(q))
+    else:
+        qc.save(tmp_path / "a", q)
+    code = f"import pickle, sys, qcore as qc; print({how}.dequantize().tolist())"
+    command = [sys.executable, "-c", code, str(tmp_path / "a")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{q.dequantize().tolist()}\n", done.stderr

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qcore.compute.sparse import CsrMatrix
 from qcore.files import container
 from qcore.files.formats import open_tensors
+from qcore.files.gguf import write_gguf
 from qcore.files.network import decode_network, encode_network
 from qcore.nn.sequential import Sequential
 from qcore.quantization.tensor import QTensor
@@ -23,7 +24,7 @@ _SINGLE = "tensor"
 
 
 def save(path: str | os.PathLike[str], obj: object) -> None:
-    """Save a network, a dict of tensors or one tensor as a safetensors file.
+    """Save a network, a dict of tensors or one tensor as a safetensors or GGUF file.
 
     Tensors with many zeros are stored sparsely where that is smaller; every one comes back from
     `load` bit for bit. The file is written beside its place and renamed, so that a reader sees the
@@ -32,7 +33,8 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file. One that ends in ``.gguf`` becomes a GGUF file, which holds floats, integers, and
+        affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0).
     obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
@@ -62,7 +64,13 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
            [ 16, 127]], dtype=int8)
     """
     kind, tensors, about = _contents(obj)
-    container.write(Path(path), kind, tensors, **about)
+    target = Path(path)
+    if target.suffix == ".gguf":
+        if kind == "network":
+            raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
+        write_gguf(target, tensors)
+        return
+    container.write(target, kind, tensors, **about)
 
 
 def stored_nbytes(obj: object) -> int:
@@ -93,7 +101,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
-        A safetensors file of any maker, or NumPy's ``.npz`` or ``.npy``.
+        A checkpoint, as in `load_tensors`.
 
     Returns
     -------
@@ -136,8 +144,10 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     Parameters
     ----------
     path : str or path-like
-        A safetensors file of any maker, or NumPy's ``.npz`` or ``.npy`` (pickled objects are
-        refused; the array of a ``.npy`` file is named as the file).
+        A safetensors file of any maker; several as one checkpoint: their index
+        (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
+        GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
+        or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).
 
     Returns
     -------

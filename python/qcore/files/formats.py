@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from qcore.files import arrays
 from qcore.files.container import Container
+from qcore.files.gguf import Gguf
+from qcore.files.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
 from qcore.quantization.tensor import QTensor
 
@@ -53,8 +56,33 @@ def open_tensors(path: Path) -> TensorSource:
     FormatError
         If it is corrupt, or of a kind that is not known.
     """
-    if path.suffix == ".npz":
-        return Loaded(arrays.load_npz(path))
-    if path.suffix == ".npy":
-        return Loaded({path.stem: arrays.load_npy(path)})
-    return Container(path)
+    paths = shard_paths(path)
+    if paths is not None:
+        return _many(path, paths)
+    opener = _BY_SUFFIX.get(path.suffix)
+    return Container(path) if opener is None else opener(path)
+
+
+def _many(path: Path, paths: list[Path]) -> TensorSource:
+    """Open a folder, or the files that a glob names."""
+    if not paths and any(path.glob("*.npy")):
+        return arrays.NpyFolder(path)
+    if not paths:
+        raise IsADirectoryError(21, "Is a folder without .safetensors or .npy files", str(path))
+    return Shards(paths)
+
+
+def _open_npy(path: Path) -> TensorSource:
+    return Loaded({path.stem: arrays.load_npy(path)})
+
+
+def _open_npz(path: Path) -> TensorSource:
+    return Loaded(arrays.load_npz(path))
+
+
+# Files of any other name are safetensors.
+_BY_SUFFIX: dict[str, Callable[[Path], TensorSource]] = {
+    ".gguf": Gguf,
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+}

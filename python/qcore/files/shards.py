@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.compute.sparse import CsrMatrix
 from qcore.errors import FormatError
 from qcore.files.container import Container
 from qcore.files.parts import Description
@@ -50,7 +51,7 @@ class Shards(TensorSource):
     def __len__(self) -> int:
         return len(self._homes)
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
         return self._homes[name][name]
 
     def info(self, name: str) -> TensorInfo:

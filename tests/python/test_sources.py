@@ -1,0 +1,119 @@
+"""Checkpoints in several files, and folders of arrays: one checkpoint all the same."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import qcore as qc
+from qcore.files.formats import open_tensors
+
+
+def weights(seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"layer{i}.weight": rng.standard_normal((6, 8)).astype(np.float32) for i in range(4)}
+
+
+@pytest.fixture
+def sharded(tmp_path):
+    """A folder of two shards with their index, as hubs hold them."""
+    tensors = weights()
+    names = list(tensors)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    places = {}
+    for number, part in enumerate((names[:2], names[2:]), 1):
+        shard = f"model-0000{number}-of-00002.safetensors"
+        safetensors.numpy.save_file({name: tensors[name] for name in part}, folder / shard)
+        places |= dict.fromkeys(part, shard)
+    index = {"metadata": {"total_size": 768}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.mark.parametrize("way", ["model.safetensors.index.json", "", "model-*.safetensors"])
+def test_shards_are_one_checkpoint(sharded, tmp_path, way):
+    path = sharded / way if way else sharded
+    expected = weights()
+    found = qc.load_tensors(path)
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    done = qc.compress(path, output=tmp_path / "small.safetensors")
+    small = qc.load(done.path)
+    assert all(small[name] == qc.quantize(expected[name], axis=0) for name in expected)
+
+
+def test_an_index_names_files_beside_it_only(sharded):
+    index = sharded / "model.safetensors.index.json"
+    for bad in ("../model/x.safetensors", "/etc/passwd", "..", ""):
+        index.write_text(json.dumps({"weight_map": {"w": bad}}))
+        with pytest.raises(qc.FormatError, match="not beside it"):
+            qc.load(index)
+    for text in ("[]", "{", '{"weight_map": 3}', '{"weight_map": {"w": 3}}', "[" * 100_000):
+        index.write_text(text)
+        with pytest.raises(qc.FormatError, match="no index of shards"):
+            qc.load(index)
+    index.write_text(json.dumps({"weight_map": {"w": "gone.safetensors"}}))
+    with pytest.raises(FileNotFoundError, match=r"gone\.safetensors"):
+        qc.load(index)
+
+
+def test_shards_share_no_name(sharded):
+    (sharded / "model.safetensors.index.json").unlink()
+    safetensors.numpy.save_file({"layer0.weight": np.zeros(2)}, sharded / "model-3.safetensors")
+    with pytest.raises(qc.FormatError, match=r"both have a tensor 'layer0\.weight'"):
+        qc.load(sharded)
+
+
+def test_nothing_to_find(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model-\*"):
+        qc.load(tmp_path / "model-*.safetensors")
+    with pytest.raises(IsADirectoryError):
+        qc.load(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors.index.json").write_text("{}")
+    with pytest.raises(qc.FormatError, match="several index files"):
+        qc.load(tmp_path)
+
+
+def test_a_file_whose_name_looks_like_a_glob(tmp_path):
+    path = tmp_path / "w[1].safetensors"
+    qc.save(path, {"w": np.arange(3)})
+    assert qc.load(path)["w"].tolist() == [0, 1, 2]
+
+
+def test_a_folder_of_arrays(tmp_path):
+    tensors = weights() | {
+        "fortran": np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        "big_endian": np.arange(12, dtype=">f4").reshape(3, 4),
+        "scalar": np.array(2.5),
+        "ints": np.arange(5),
+    }
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    for name, array in tensors.items():
+        np.save(folder / f"{name}.npy", array)
+    source = open_tensors(folder)
+    for name, array in tensors.items():
+        assert np.array_equal(source[name], array)
+        info = source.info(name)
+        assert (info.shape, info.dtype) == (array.shape, array.dtype.newbyteorder("="))
+        if info.in_rows:
+            assert np.array_equal(source.read_rows(name, 1, 3), array[1:3])
+    assert not source.info("fortran").in_rows
+    qc.compress(folder, output=tmp_path / "small")
+    small = qc.load(tmp_path / "small")
+    assert small["fortran"] == qc.quantize(tensors["fortran"], axis=0)
+    assert small["big_endian"] == qc.quantize(tensors["big_endian"], axis=0)
+    assert small["ints"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_folder_with_a_pickle_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+    with pytest.raises(qc.FormatError, match="never loaded"):
+        qc.load(tmp_path)
+    with pytest.raises(qc.FormatError, match="never loaded"):
+        qc.compress(tmp_path, output=tmp_path / "b")

@@ -241,6 +241,7 @@ def test_table_has_every_row(
 
 
 # MNIST -----------------------------------------------------------------------------------------
+@pytest.mark.timeout(900)
 def test_mnist(tmp_path: Path) -> None:
     beside = Path(__file__).parents[3] / "shared" / "mnist"
     folder = Path(os.environ.get("QCORE_MNIST", beside))

@@ -27,6 +27,8 @@ class Digits:
     ----------
     name : str
         Of the data set.
+    shape : tuple of int
+        Rows and columns of an image.
     X_train, y_train
         What networks are trained and calibrated on.
     X_test, y_test
@@ -34,6 +36,7 @@ class Digits:
     """
 
     name: str
+    shape: tuple[int, int]
     X_train: NDArray[np.float32]
     y_train: NDArray[np.int64]
     X_test: NDArray[np.float32]
@@ -71,17 +74,22 @@ def load_digits(folder: Path | None, split: str = "test") -> Digits:
     test = split == "test"
     load = _small if folder is None else lambda part: _mnist(folder, part)
     name = "scikit-learn digits" if folder is None else "MNIST"
-    X, y = load("train")
+    images, y = load("train")
+    shape = (images.shape[1], images.shape[2])
+    X = images.reshape(len(images), -1)
     if test:
-        X_test, y_test = load("t10k")
-        if X_test.shape[1] != X.shape[1]:
+        test_images, y_test = load("t10k")
+        if test_images.shape[1:] != shape:
             raise FormatError(
-                f"'{folder}': training images have {X.shape[1]} pixels, test images "
-                f"{X_test.shape[1]}"
+                f"'{folder}': training images are {_by(images)}, test images {_by(test_images)}"
             )
-        return Digits(name, X, y, X_test, y_test)
+        return Digits(name, shape, X, y, test_images.reshape(len(test_images), -1), y_test)
     cut = len(X) - round(len(X) * VALIDATION)
-    return Digits(name, X[:cut], y[:cut], X[cut:], y[cut:])
+    return Digits(name, shape, X[:cut], y[:cut], X[cut:], y[cut:])
+
+
+def _by(images: NDArray[np.float32]) -> str:
+    return f"{images.shape[1]} x {images.shape[2]}"
 
 
 def _mnist(folder: Path, part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -96,8 +104,7 @@ def _mnist(folder: Path, part: str) -> tuple[NDArray[np.float32], NDArray[np.int
     if labels.max() >= CLASSES:
         at = int(np.argmax(labels >= CLASSES))
         raise FormatError(f"'{folder}': {part} label [{at}] is {labels[at]}; digits are 0 to 9")
-    X = images.reshape(len(images), pixels).astype(np.float32) / np.float32(255)
-    return X, labels.astype(np.int64)
+    return images.astype(np.float32) / np.float32(255), labels.astype(np.int64)
 
 
 def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -109,12 +116,12 @@ def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
             "with MNIST's files with --data"
         ) from error
     images, labels = _arrays(bundled)
-    X = images.astype(np.float32) / np.float32(16)
+    scaled = images.reshape(-1, 8, 8).astype(np.float32) / np.float32(16)
     # The images come writer by writer; a fixed shuffle gives both parts the same writers.
-    order = np.random.default_rng(0).permutation(len(X))
-    test = len(X) // 5
+    order = np.random.default_rng(0).permutation(len(scaled))
+    test = len(scaled) // 5
     rows = order[:test] if part == "t10k" else order[test:]
-    return X[rows], labels[rows].astype(np.int64)
+    return scaled[rows], labels[rows].astype(np.int64)
 
 
 def _arrays(bundled: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qcore.pruning.pruner import Pruner
     from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
     from qcore.quantization.functions import dequantize, fake_quantize, quantize
+    from qcore.quantization.input_stats import InputStats
+    from qcore.quantization.observer import Observer
     from qcore.quantization.qparams import QParams, choose_qparams
     from qcore.quantization.quantizer import Quantizer
     from qcore.quantization.tensor import QTensor
@@ -28,7 +30,9 @@ __all__ = [
     "ConstantSparsity",
     "CsrMatrix",
     "FormatError",
+    "InputStats",
     "LowRank",
+    "Observer",
     "PackedMatrix",
     "PolynomialDecay",
     "Pruner",
@@ -62,7 +66,9 @@ _HOMES = {
     "ConstantSparsity": "qcore.pruning.schedules",
     "CsrMatrix": "qcore.compute.sparse",
     "FormatError": "qcore.errors",
+    "InputStats": "qcore.quantization.input_stats",
     "LowRank": "qcore.pruning.low_rank",
+    "Observer": "qcore.quantization.observer",
     "PackedMatrix": "qcore.compute.integer",
     "PolynomialDecay": "qcore.pruning.schedules",
     "Pruner": "qcore.pruning.pruner",

@@ -117,7 +117,20 @@ def floor_quantize(
 def floor_dequantize(
     codes: NDArray[Any], scale: float, offset: float, shift: float, out: NDArray[Any]
 ) -> None: ...
-def kmeans(values: NDArray[np.float32], k: int) -> NDArray[np.float32]: ...
+def stochastic_quantize(
+    x: NDArray[Any],
+    scale: NDArray[np.float32],
+    zero_point: NDArray[np.int32],
+    low: int,
+    high: int,
+    seed: int,
+    out: NDArray[Any],
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> tuple[int, int]: ...
+def kmeans(
+    values: NDArray[np.float32], k: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]: ...
 def assign(
     values: NDArray[np.float32], levels: NDArray[np.float32], out: NDArray[np.uint8]
 ) -> None: ...
@@ -125,6 +138,65 @@ def pack_bits(codes: NDArray[np.uint8], row: int, bits: int) -> NDArray[np.uint8
 def unpack_bits(
     packed: NDArray[np.uint8], count: int, row: int, bits: int, signed: bool
 ) -> NDArray[np.uint8]: ...
+
+@final
+class Histogram:
+    def __new__(cls) -> Histogram: ...
+    @staticmethod
+    def from_bins(
+        bins: NDArray[np.uint32],
+        counts: NDArray[np.uint64],
+        ends: tuple[float, float],
+        odd: tuple[int, int],
+    ) -> Histogram: ...
+    def update(self, x: NDArray[Any]) -> None: ...
+    def merge(self, other: Histogram) -> None: ...
+    def bins(
+        self,
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint64], tuple[float, float], tuple[int, int]]: ...
+    def range(
+        self,
+        method: str,
+        percent: float,
+        min: int,  # noqa: A002
+        max: int,  # noqa: A002
+        symmetric: bool,
+    ) -> tuple[float, float]: ...
+
+def observe(
+    x: NDArray[Any],
+    method: str,
+    percent: float,
+    min: int,  # noqa: A002
+    max: int,  # noqa: A002
+    symmetric: bool,
+    axis: tuple[int, int] | None = None,
+    groups: tuple[int, int] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def gptq(
+    weights: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    order: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+    pruned: NDArray[np.bool_],
+    group: int,
+    out: NDArray[np.int32],
+) -> None: ...
+def descend(
+    product: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+    pruned: NDArray[np.bool_],
+    group: int,
+    rounds: int,
+    refit: bool,
+    out_scale: NDArray[np.float64],
+    codes: NDArray[np.int32],
+) -> None: ...
 
 # gemm ------------------------------------------------------------------------------------------
 @final

@@ -21,6 +21,13 @@ KINDS = [
     {"rounding": "floor", "scale": 0.01, "offset": 0.1, "bits": 16},
     {"scheme": "kmeans", "levels": 5},
     {"scheme": "kmeans", "axis": 0},
+    {"scheme": "kmeans", "group_size": 4},
+    {"scheme": "quantile", "axis": 1},
+    {"bits": 1, "axis": 0},
+    {"bits": 1, "signed": False, "group_size": 3},
+    {"scheme": "nf4", "group_size": 4},
+    {"scheme": "power_of_two", "bits": 3, "axis": 0},
+    {"scheme": "fp8_e5m2"},
 ]
 
 
@@ -48,7 +55,7 @@ def test_parts_make_the_tensor_again(options):
     again = qc.QTensor.from_parts(
         q.values, q.scale, q.zero_point, axis=q.axis, group_size=q.group_size, bits=q.bits,
         signed=q.signed, narrow_range=q.narrow_range, scheme=q.scheme, offset=q.offset,
-        levels=q.levels, reconstruct=q.reconstruct,
+        levels=q.levels, reconstruct=q.reconstruct, scale_dtype=q.scale_dtype,
     )  # fmt: skip
     assert again == q
     assert not np.shares_memory(again.values, q.values)
@@ -103,7 +110,7 @@ def test_decoding_refuses_what_does_not_fit():
         qc.dequantize(weights())
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("signed", [True, False])
 def test_packed_is_a_little_endian_bit_stream_for_each_row(bits, signed):
     q = qc.quantize(weights((3, 5)), bits=bits, signed=signed)
@@ -120,8 +127,12 @@ def test_bytes_count_every_part():
     w = weights((6, 10))
     assert qc.quantize(w, axis=0).nbytes == 60 + 6 * 4
     assert qc.quantize(w, axis=0, signed=False, symmetric=False).nbytes == 60 + 6 * 4 + 6
-    assert qc.quantize(w, bits=4, group_size=4).nbytes == 6 * 5 + 6 * 3 * 4
+    assert qc.quantize(w, bits=4, group_size=4).nbytes == 6 * 5 + 6 * 3 * 2
     assert qc.quantize(w, bits=3).nbytes == 6 * 4 + 4
+    f32 = qc.quantize(w, bits=4, group_size=4, scale_dtype=np.float32)
+    assert f32.nbytes == 6 * 5 + 6 * 3 * 4
+    assert qc.quantize(w, bits=1, axis=0).nbytes == 6 * 2 + 6 * 4
+    assert qc.quantize(w, scheme="nf4", group_size=4).nbytes == 6 * 5 + 6 * 3 * 2
     assert qc.quantize(w, scheme="kmeans", levels=16).nbytes == 6 * 5 + 16 * 4
 
 
@@ -165,7 +176,10 @@ def test_repr_says_what_it_is():
         ({"zero_point": [0, 0]}, ValueError, r"zero_point has shape \(2,\)"),
         ({"zero_point": 300}, ValueError, "zero_point is outside -128 to 127"),
         ({"axis": 5}, ValueError, "axis is 5"),
-        ({"scheme": "nf4"}, ValueError, "scheme is 'nf4'"),
+        ({"scheme": "nf5"}, ValueError, "scheme is 'nf5'"),
+        ({"scheme": "nf4"}, TypeError, "indices of levels are uint8"),
+        ({"scheme": "binary"}, ValueError, "signs have 1 bit"),
+        ({"scale": 0.1, "scale_dtype": np.float16}, ValueError, "float16 does not hold exactly"),
         ({"scheme": "floor"}, ValueError, "offset"),
         ({"scheme": "kmeans", "values": np.zeros(3, np.uint8)}, ValueError, "levels"),
         (

@@ -127,6 +127,10 @@ def test_ranges_and_codes_by_definition(bits, signed, symmetric, narrow, dtype):
             zero = np.full(scale.shape, 0 if signed else 2 ** (bits - 1))
         else:
             scale = ((high - low) / real(most - least)).astype(np.float32)
+            zero = None
+        if group_size is not None and (scale >= 2.0**-14).all():
+            scale = scale.astype(np.float16).astype(np.float32)
+        if zero is None:
             zero = np.clip(np.rint(least - low / scale.astype(real)), least, most)
         np.testing.assert_array_equal(q.scale, scale)
         np.testing.assert_array_equal(q.zero_point, zero)
@@ -314,7 +318,14 @@ X = np.ones((2, 3), np.float32)
     ("options", "kind", "text"),
     [
         ({"bits": 9}, ValueError, "bits is 9"),
-        ({"bits": 1}, ValueError, "bits is 1"),
+        ({"bits": 0}, ValueError, "bits is 0"),
+        ({"bits": 1, "zero_point": 0}, ValueError, "zero_point is 0; 1 bit has none"),
+        ({"bits": 1, "symmetric": False}, ValueError, "1 bit has two codes"),
+        ({"bits": 1, "narrow_range": True}, ValueError, "1 bit has two codes"),
+        ({"bits": 1, "observer": "mse"}, ValueError, "1 bit takes the mean magnitude"),
+        ({"bits": 1, "rounding": "stochastic"}, ValueError, "rounding is 'stochastic'"),
+        ({"bits": 1, "scale": -1.0}, ValueError, "scale has a value"),
+        ({"bits": 12}, ValueError, "bits is 12; it must be 1 to 8, or 16"),
         ({"bits": 8.0}, TypeError, "bits is 8.0; it must be an integer"),
         ({"bits": True}, TypeError, "bits is True"),
         ({"axis": 2}, ValueError, "axis is 2"),
@@ -328,10 +339,19 @@ X = np.ones((2, 3), np.float32)
         ({"scale": [0.1, 0.1]}, ValueError, r"scale has shape \(2,\); it must be \(\)"),
         ({"scale": 0.1, "zero_point": 128}, ValueError, "zero_point is 128; .* -128 to 127"),
         ({"scale": 0.1, "zero_point": 0.5}, TypeError, "zero_point has dtype float64"),
-        ({"scheme": "nf4"}, ValueError, "scheme is 'nf4'; it must be one of 'affine', 'kmeans'"),
+        ({"scheme": "nf5"}, ValueError, "scheme is 'nf5'; it must be one of 'affine', 'kmeans'"),
+        ({"scheme": "nf4", "bits": 3}, ValueError, "bits is 3; nf4 has 4"),
+        ({"scheme": "nf4", "zero_point": 3}, ValueError, "zero_point is 3; the nf4 scheme"),
+        ({"scheme": "nf4", "rounding": "stochastic"}, ValueError, "rounding is 'stochastic'"),
+        ({"scheme": "nf4", "observer": "mse"}, ValueError, "observer is 'mse'; the nf4 scheme"),
+        ({"scheme": "kmeans", "importance": [1, 2]}, ValueError, "importance has shape"),
+        ({"scheme": "kmeans", "importance": -1.0}, ValueError, "importance has a value"),
+        ({"importance": 1.0}, ValueError, "the affine scheme has none"),
         ({"rounding": "up"}, ValueError, "rounding is 'up'"),
-        ({"observer": "mse"}, ValueError, "observer is 'mse'; it must be one of 'minmax'"),
-        ({"observer": "mse", "scale": 1.0}, ValueError, "observer is 'mse'"),
+        ({"observer": "max"}, ValueError, "observer is 'max'; it must be one of 'minmax'"),
+        ({"observer": "max", "scale": 1.0}, ValueError, "observer is 'max'"),
+        ({"observer": "percentile", "percentile": 0}, ValueError, "percentile is 0"),
+        ({"observer": "percentile", "percentile": "all"}, TypeError, "percentile is 'all'"),
         ({"nan": "ignore"}, ValueError, "nan is 'ignore'"),
         ({"nan": "ignore", "scale": 1.0}, ValueError, "nan is 'ignore'"),
         ({"levels": 4}, ValueError, "levels is 4; the affine scheme has none"),
@@ -342,11 +362,13 @@ X = np.ones((2, 3), np.float32)
         ({"rounding": "floor", "zero_point": 1}, ValueError, "zero_point is 1"),
         ({"rounding": "floor", "scale": 0}, ValueError, "scale is 0"),
         ({"rounding": "floor", "offset": np.nan}, ValueError, "offset is nan"),
-        ({"algorithm": "gptq"}, ValueError, "algorithm is 'gptq'"),
-        ({"algorithm": "gptq", "scale": 1.0}, ValueError, "algorithm is 'gptq'"),
+        ({"algorithm": "gtpq"}, ValueError, "algorithm is 'gtpq'"),
+        ({"algorithm": "gptq"}, ValueError, "needs stats"),
+        ({"algorithm": "gptq", "scheme": "nf4"}, ValueError, "it is for affine codes"),
+        ({"random_state": "x", "rounding": "stochastic"}, TypeError, "random_state is 'x'"),
         ({"stats": object()}, ValueError, "stats is given"),
-        ({"scale_dtype": np.float16}, ValueError, "scale_dtype is float16"),
-        ({"scale_dtype": np.float16, "scale": 1.0}, ValueError, "scale_dtype is float16"),
+        ({"scale_dtype": np.float64}, ValueError, "scale_dtype is float64"),
+        ({"scale_dtype": np.int8, "scale": 1.0}, ValueError, "scale_dtype is int8"),
     ],
 )
 def test_what_is_refused(options, kind, text):
@@ -397,7 +419,10 @@ for kind in (np.float16, np.float32, np.float64):
     x = (rng.standard_normal((50, 77)) * 4).astype(kind)
     for options in ({}, {"axis": 0}, {"axis": 1}, {"group_size": 32}, {"bits": 4},
                     {"symmetric": False, "signed": False}, {"rounding": "floor"},
-                    {"scale": 0.03}, {"bits": 16}, {"scheme": "kmeans"}):
+                    {"scale": 0.03}, {"bits": 16}, {"scheme": "kmeans"}, {"bits": 1},
+                    {"rounding": "stochastic", "random_state": 1}, {"observer": "mse", "axis": 0},
+                    {"observer": "entropy"}, {"observer": "percentile", "percentile": 99},
+                    {"scheme": "nf4", "group_size": 32}, {"scheme": "fp8_e4m3"}):
         q = qc.quantize(x, **options)
         for part in (q.values, q.scale, q.zero_point, q.dequantize()):
             found.update(part.tobytes())

@@ -20,7 +20,9 @@ from qcore.compute.sparse import CsrMatrix
 from qcore.files.csr import decode_csr, encode_csr
 from qcore.files.dtypes import stored_name
 from qcore.files.sparse_layout import decode_positions, encode_positions
-from qcore.quantization.qparams import check_layout, code_dtype, scale_shape
+from qcore.quantization.fixed_levels import levels_of
+from qcore.quantization.parts import ALL_SCHEMES, CODEBOOKS, FIXED_LEVELS
+from qcore.quantization.qparams import FLOAT16, FLOAT32, check_layout, code_dtype, scale_shape
 from qcore.quantization.tensor import QTensor
 
 __all__ = [
@@ -43,7 +45,6 @@ Parts: TypeAlias = dict[str, NDArray[Any]]
 PARTS = ("", "at", "indptr", "levels", "scale", "zero")
 # Codes below 8 bits are one little-endian bit stream a row; the only order there is.
 _BIT_ORDER = "little"
-_SCHEMES = ("affine", "floor", "kmeans")
 _SPARSE_KEYS = ("at", "shape")
 _CODE_KEYS = ("axis", "bits", "group", "narrow", "order", "scheme", "signed")
 _KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "csr", "offset", "reconstruct"}
@@ -137,10 +138,10 @@ def describe(q: QTensor) -> Description:
 def dense_parts(q: QTensor) -> Parts:
     """Return the parts of a quantized tensor whose codes are stored densely."""
     parts = {"": q.packed if q.bits < 8 else q.values}
-    if q.levels is not None:
+    if q.levels is not None and q.scheme not in FIXED_LEVELS:
         parts["levels"] = q.levels
-    if q.scheme != "kmeans" or q.scale != 1:
-        parts["scale"] = q.scale
+    if q.scheme not in CODEBOOKS or q.scale.size != 1 or q.scale.flat[0] != 1:
+        parts["scale"] = q.scale.astype(q.scale_dtype)
     if q.zero_point.any():
         parts["zero"] = q.zero_point.astype(q.values.dtype)
     return parts
@@ -178,8 +179,8 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     axis = field(description, "axis", int)
     group_size = field(description, "group", int)
     offset = field(description, "offset", float)
-    if scheme not in _SCHEMES:
-        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(_SCHEMES)}")
+    if scheme not in ALL_SCHEMES:
+        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(ALL_SCHEMES)}")
     if not 1 <= bits <= 16:
         raise ValueError(f"its codes have {bits} bits; 1 to 16 are known")
     codes = parts[""]
@@ -187,20 +188,22 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     axis, group_size = check_layout(shape, axis, group_size)
     if scheme == "floor" and offset is None:
         raise ValueError("its scheme is floor and it has no offset")
-    if scheme != "kmeans" and "scale" not in parts:
+    if scheme not in CODEBOOKS and "scale" not in parts:
         raise ValueError("it has no scale")
-    single = np.dtype(np.float32)
-    kinds = {"levels": single, "scale": single, "zero": code_dtype(bits, signed)}
-    for part, kind in kinds.items():
-        if part in parts and parts[part].dtype != kind:
-            raise ValueError(f"its {part} is {parts[part].dtype}; {kind} is expected")
+    kinds: dict[str, list[np.dtype[Any]]] = {
+        "levels": [FLOAT32], "scale": [FLOAT32, FLOAT16], "zero": [code_dtype(bits, signed)],
+    }  # fmt: skip
+    for part, allowed in kinds.items():
+        if part in parts and parts[part].dtype not in allowed:
+            raise ValueError(f"its {part} is {parts[part].dtype}; {allowed[0]} is expected")
+    levels = parts.get("levels")
+    if scheme in FIXED_LEVELS:
+        levels = levels_of(scheme, bits)
     if description.get("order") != (_BIT_ORDER if bits < 8 else None):
         order = description.get("order")
         raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
     if "at" in description:
-        zeros = partial(
-            _zero_codes, scheme, axis, group_size, parts.get("zero"), parts.get("levels")
-        )
+        zeros = partial(_zero_codes, scheme, axis, group_size, parts.get("zero"), levels)
         codes = _decode_sparse(description, parts, zeros, bits, signed)
     elif bits < 8:
         row = shape[-1] if shape else 1
@@ -216,7 +219,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         narrow_range=field(description, "narrow", bool, False),
         scheme=scheme,
         offset=None if offset is None else float(offset),
-        levels=parts.get("levels"),
+        levels=levels,
         reconstruct=field(description, "reconstruct", str, "centre"),
         clipped=field(description, "clipped", int, 0),
     )
@@ -304,14 +307,14 @@ def _zero_codes(
         if group_size is not None:
             return zero_point[..., np.arange(shape[-1]) // group_size]
         codes = zero_point
-    elif scheme == "kmeans" and levels is not None and levels.size:
+    elif scheme in CODEBOOKS and levels is not None and levels.size:
         exact = levels == 0
         if not exact.any(axis=-1).all():
             return None
         codes = np.asarray(exact.argmax(axis=-1))
     else:
         return None
-    if axis is None:
+    if axis is None or codes.ndim == 0:
         return codes
     return codes.reshape([-1 if i == axis else 1 for i in range(len(shape))])
 

@@ -8,26 +8,33 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_out, nan_error
+from qcore._validation import nan_error
+from qcore.quantization import binary
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
+    FLOAT32,
+    check_bits,
     code_dtype,
     code_range,
     finite_range,
     layout_of,
     qparams_from_range,
     resolve,
+    round_scales,
     scale_for_zero_point,
     scale_shape,
 )
-from qcore.quantization.tensor import QTensor
+from qcore.quantization.ranges import observed_range
+from qcore.quantization.tensor import QTensor, new_codes
 
-__all__ = ["decode", "new_codes", "quantize"]
+__all__ = ["decode", "quantize", "seed_from"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
     """Quantize with the scale and zero point that are given, or else with those of the range."""
-    options.refuse("the affine scheme", "levels")
+    if check_bits(options.bits) == 1:
+        return binary.quantize(x, options)
+    options.refuse("the affine scheme", "levels", "importance")
     axis, group_size, signed = options.axis, options.group_size, options.signed
     given = options.scale is not None or options.zero_point is not None
     width, symmetric, narrow = resolve(
@@ -39,29 +46,55 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     zeros = None
     if options.zero_point is not None:
         zeros = _check_zero_point(options.zero_point, shape, low_code, high_code)
+    layout = layout_of(x.shape, axis, group_size)
+    kind: np.dtype[Any] = FLOAT32
     if options.scale is not None:
         scales = _check_scale(options.scale, shape)
+        if options.scale_dtype is not None:
+            scales, kind = round_scales(scales, options.scale_dtype, group_size)
         if zeros is None:
             zeros = np.full(shape, 0 if signed or not symmetric else 2 ** (width - 1), np.int32)
     else:
         low, high = finite_range(x, axis, group_size, options.nan)
+        if options.observer != "minmax":
+            span = (low_code, high_code, symmetric)
+            low, high = observed_range(x, options.observer, options.percentile, span, layout, shape)
         if zeros is None:
             found = qparams_from_range(
-                low, high, bits=width, signed=signed, symmetric=symmetric, narrow_range=narrow
-            )
-            scales, zeros = found.scale, found.zero_point
+                low, high, bits=width, signed=signed, symmetric=symmetric, narrow_range=narrow,
+                group_size=group_size, scale_dtype=options.scale_dtype,
+            )  # fmt: skip
+            scales, zeros, kind = found.scale, found.zero_point, found.scale_dtype
         else:
             scales = scale_for_zero_point(low, high, zeros, low_code, high_code)
+            scales, kind = round_scales(scales, options.scale_dtype, group_size)
     codes = new_codes(options.out, code_dtype(width, signed), x)
-    layout = layout_of(x.shape, axis, group_size)
-    clipped, nans = _core.quantize(x, scales, zeros, low_code, high_code, codes, **layout)
+    if options.rounding == "stochastic":
+        seed = seed_from(options.random_state)
+        clipped, nans = _core.stochastic_quantize(
+            x, scales, zeros, low_code, high_code, seed, codes, **layout
+        )
+    else:
+        clipped, nans = _core.quantize(x, scales, zeros, low_code, high_code, codes, **layout)
     if nans and options.nan == "raise":
         raise nan_error(x, "x")
     for part in (scales, zeros) if options.out is codes else (scales, zeros, codes):
         part.setflags(write=False)
     return QTensor._make(
-        codes, scales, zeros, axis, group_size, width, signed, narrow, clipped=clipped
-    )
+        codes, scales, zeros, axis, group_size, width, signed, narrow, clipped=clipped,
+        scale_dtype=kind,
+    )  # fmt: skip
+
+
+def seed_from(random_state: object) -> int:
+    """Return the 64 bits that random rounding counts from."""
+    if isinstance(random_state, np.random.Generator):
+        rng = random_state
+    elif random_state is None or isinstance(random_state, (int, np.integer)):
+        rng = np.random.default_rng(random_state)
+    else:
+        raise TypeError(f"random_state is {random_state!r}; it must be an int, a Generator or None")
+    return int(rng.integers(2**64, dtype=np.uint64))
 
 
 def decode(q: QTensor, out: NDArray[Any]) -> None:
@@ -72,16 +105,6 @@ def decode(q: QTensor, out: NDArray[Any]) -> None:
 
 def _plain(codes: NDArray[Any]) -> NDArray[Any]:
     return codes if codes.flags.c_contiguous else np.ascontiguousarray(codes)
-
-
-def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
-    """Return `out`, if it is given and can take the codes of `x`, or a new array for them."""
-    if out is None:
-        return np.empty(x.shape, dtype)
-    check_out(out, dtype, x.shape, x)
-    if not out.flags.c_contiguous:
-        raise ValueError("out is not C-contiguous")
-    return out
 
 
 def _check_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_int, nan_error
-from qcore.quantization.affine import new_codes
+from qcore._validation import nan_error
 from qcore.quantization.options import Options
-from qcore.quantization.qparams import code_dtype, code_range
-from qcore.quantization.tensor import QTensor
+from qcore.quantization.qparams import check_bits, code_dtype, code_range
+from qcore.quantization.tensor import QTensor, new_codes
 
 __all__ = ["decode", "quantize"]
 
@@ -22,10 +21,13 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
 
     Without an offset, code 0 is the least value's: the codes are unsigned, whatever `signed` says.
     """
-    options.refuse("the floor form", "zero_point", "axis", "group_size", "levels", "narrow_range")
+    options.refuse(
+        "the floor form", "zero_point", "axis", "group_size", "levels", "narrow_range",
+        "scale_dtype", "importance",
+    )  # fmt: skip
     if options.symmetric:
         raise ValueError("symmetric is True; the floor form is never symmetric")
-    width = check_int(options.bits, "bits", 2, 16)
+    width = check_bits(options.bits)
     signed = options.signed and options.offset is not None
     lows, highs, nans, infinite = _core.ranges(x)
     if options.nan == "raise" and nans[0]:

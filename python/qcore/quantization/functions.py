@@ -9,14 +9,18 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of, check_out, float_array, nan_error
+from qcore.quantization.input_stats import InputStats
+from qcore.quantization.layerwise import check_algorithm, fit_codes
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
     QParams,
     check_layout,
+    check_scale_dtype,
     choose_qparams,
     code_range,
     layout_of,
 )
+from qcore.quantization.ranges import OBSERVERS, check_percentile
 from qcore.quantization.schemes import CHOICES, SCHEMES
 from qcore.quantization.tensor import QTensor
 
@@ -40,9 +44,11 @@ def quantize(
     scheme: str = "affine",
     levels: int | None = None,
     observer: str = "minmax",
+    percentile: float = 99.99,
     scale_dtype: DTypeLike | None = None,
     algorithm: str | tuple[str, ...] = (),
-    stats: object = None,
+    stats: InputStats | None = None,
+    importance: ArrayLike | None = None,
     nan: str = "raise",
     random_state: object = None,
     out: NDArray[Any] | None = None,
@@ -51,15 +57,16 @@ def quantize(
 
     The affine form is that of ONNX QuantizeLinear, to the bit:
     ``code = saturate(rint(x / scale) + zero_point)``, halves rounded to even. The floor form is
-    ``code = saturate(floor((x - offset) / scale))``. With ``scheme="kmeans"`` a code is an index
-    into a codebook that k-means finds.
+    ``code = saturate(floor((x - offset) / scale))``. One bit is a sign, times the mean magnitude.
+    The other schemes have codebooks: a code is the index of a level, which the scale multiplies.
 
     Parameters
     ----------
     x : array_like of float16, float32 or float64
         The values, of any shape and layout. float64 is computed in float64, the rest in float32.
     bits : int, default 8
-        Width of a code: 2 to 8, or 16. For k-means it follows from `levels`.
+        Width of a code: 1 to 8, or 16. For k-means and quantiles it follows from `levels`; nf4, fp4
+        and fp8 have their own.
     signed : bool, default True
         Two's complement, or codes from 0 on. The floor form without an offset counts from the least
         value, so there codes are unsigned.
@@ -77,21 +84,35 @@ def quantize(
         The parameters, where they are known; else the range of the finite values gives them.
     offset : float, optional
         The real value at which code 0 of the floor form starts. It excludes `zero_point`.
-    rounding : {"half_even", "floor"}
-        "floor" asks for the floor form; without `scale` and `offset` these are
+    rounding : {"half_even", "floor", "stochastic"}
+        "stochastic" rounds up with the probability of the fraction. "floor" asks for the floor
+        form; without `scale` and `offset` these are
         ``(max - min) / 2**bits`` and ``min``.
     reconstruct : {"centre", "edge"}
         What a code of the floor form decodes to: the middle of its cell, or its lower edge.
-    scheme : {"affine", "kmeans"}
-        What codes stand for.
+    scheme : str
+        What codes stand for: "affine"; levels that fit the values, "kmeans" and "quantile"; or a
+        number format, "power_of_two", "log", "nf4", "fp4", "fp8_e4m3" and "fp8_e5m2".
     levels : int, default 16
-        Size of the codebook, 1 to 256.
-    observer : {"minmax"}
-        How the range is found.
-    scale_dtype : dtype, default float32
-        The type that scales are rounded to.
-    algorithm, stats, random_state
-        For methods that improve on rounding; none is there, so they must be left out.
+        Size of a fitted codebook, 1 to 256; ``2**bits`` where `bits` is given and not 8.
+    observer : {"minmax", "percentile", "mse", "entropy"}
+        How the range is found; see `Observer`.
+    percentile : float, default 99.99
+        The share of the values, in percent, that the observer of this name keeps.
+    scale_dtype : dtype, optional
+        The type that scales are rounded to, before codes are computed: float32, or float16, the
+        default for groups whose scale is not given. Scales that float16 cannot hold as normal
+        numbers stay float32.
+    algorithm : str or tuple of str
+        What improves on rounding a matrix (out, in), in affine codes of one scale for each output
+        or group: any of "clip_search", "gptq", "coordinate_descent" and "bias_correction"; see
+        `qcore.quantization.layerwise`.
+    stats : InputStats, optional
+        The inputs that the matrix will see; an `algorithm` needs it.
+    importance : array_like, optional
+        How much the squared error of each value counts in k-means; broadcasts with `x`.
+    random_state : int, Generator or None
+        Of stochastic rounding: the same seed gives the same codes, whatever the threads.
     nan : {"raise", "zero"}
         Refuse NaN, or treat it as 0.
     out : ndarray, optional
@@ -142,6 +163,7 @@ def quantize(
         and reconstruct == "centre"
         and algorithm == ()
         and stats is None
+        and importance is None
         and scale_dtype is None
     ):
         q = _quantize_plain(x, bits, signed, symmetric, narrow_range, scale, zero_point, out)
@@ -149,23 +171,31 @@ def quantize(
             return q
     array = float_array(x, "x")
     check_one_of(scheme, "scheme", CHOICES)
-    check_one_of(rounding, "rounding", ("half_even", "floor"))
+    check_one_of(rounding, "rounding", ("half_even", "floor", "stochastic"))
     check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
-    check_one_of(observer, "observer", ("minmax",))
+    check_one_of(observer, "observer", OBSERVERS)
     check_one_of(nan, "nan", ("raise", "zero"))
-    if scale_dtype is not None and np.dtype(scale_dtype) != np.float32:
-        raise ValueError(f"scale_dtype is {np.dtype(scale_dtype)}; it must be float32")
-    if algorithm not in ((), "", None):
-        raise ValueError(f"algorithm is {algorithm!r}; it must be ()")
-    if stats is not None:
-        raise ValueError("stats is given; no algorithm uses it, so it must be None")
     if offset is not None and rounding != "floor":
         raise ValueError(f"offset is {offset}; it needs rounding='floor'")
+    if scheme != "affine" and rounding != "half_even":
+        raise ValueError(f"rounding is {rounding!r}; the {scheme} scheme has none, leave it out")
+    if observer != "minmax" and (scheme != "affine" or rounding == "floor"):
+        form = scheme if rounding != "floor" else "floor"
+        raise ValueError(f"observer is {observer!r}; the {form} scheme has none, leave it out")
     axis, group_size = check_layout(array.shape, axis, group_size)
     options = Options(
         bits, bool(signed), symmetric, narrow_range, axis, group_size, scale, zero_point, offset,
-        reconstruct, levels, nan, out,
+        rounding, reconstruct, levels, observer, check_percentile(percentile),
+        check_scale_dtype(scale_dtype), None if importance is None else np.asarray(importance),
+        nan, random_state, out,
     )  # fmt: skip
+    steps = check_algorithm(algorithm)
+    if steps:
+        if scheme != "affine" or rounding != "half_even":
+            raise ValueError(f"algorithm is {algorithm!r}; it is for affine codes, half to even")
+        return fit_codes(array, stats, steps, options)
+    if stats is not None:
+        raise ValueError("stats is given; without an algorithm it must be None")
     return SCHEMES["floor" if rounding == "floor" else scheme].quantize(array, options)
 
 
@@ -208,6 +238,7 @@ def fake_quantize(
     narrow_range: bool | None = None,
     axis: int | None = None,
     group_size: int | None = None,
+    scale_dtype: DTypeLike | None = None,
     nan: str = "raise",
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
@@ -257,7 +288,7 @@ def fake_quantize(
     if params is None:
         params = choose_qparams(
             array, bits=bits, signed=signed, symmetric=symmetric, narrow_range=narrow_range,
-            axis=axis, group_size=group_size,
+            axis=axis, group_size=group_size, scale_dtype=scale_dtype,
         )  # fmt: skip
     if out is None:
         out = np.empty(array.shape, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Options"]
@@ -21,9 +22,15 @@ class Options(NamedTuple):
     scale: ArrayLike | None
     zero_point: ArrayLike | None
     offset: float | None
+    rounding: str
     reconstruct: str
     levels: int | None
+    observer: str
+    percentile: float
+    scale_dtype: np.dtype[Any] | None
+    importance: NDArray[Any] | None
     nan: str
+    random_state: object
     out: NDArray[Any] | None
 
     def refuse(self, form: str, *names: str) -> None:

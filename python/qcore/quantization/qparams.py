@@ -16,16 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_axis, check_int, check_one_of, float_array, nan_error
+from qcore.quantization.ranges import OBSERVERS, observed_range
 
 __all__ = ["QParams", "choose_qparams", "code_dtype", "code_range", "layout_of"]
 
 
 #: The least float32 that is not subnormal.
 _TINY = np.finfo(np.float32).tiny
+
+FLOAT16, FLOAT32 = np.dtype(np.float16), np.dtype(np.float32)
 
 
 def code_dtype(bits: int, signed: bool) -> np.dtype[Any]:
@@ -84,6 +87,8 @@ class QParams:
         least.
     axis, group_size : int or None
         What shares a scale: one index of `axis`, or `group_size` elements of the last axis.
+    scale_dtype : dtype
+        The type that holds each scale exactly, and in which it is stored: float32 or float16.
 
     Examples
     --------
@@ -101,6 +106,7 @@ class QParams:
     narrow_range: bool = False
     axis: int | None = None
     group_size: int | None = None
+    scale_dtype: np.dtype[Any] = FLOAT32
 
     @property
     def qmin(self) -> int:
@@ -133,6 +139,41 @@ class QParams:
 _SIMPLE = ("bits", "signed", "symmetric", "narrow_range", "axis", "group_size")
 
 
+def check_bits(bits: object, least: int = 1) -> int:
+    """Return a width that codes can have: `least` to 8, or 16."""
+    width = check_int(bits, "bits", least, 16)
+    if 8 < width < 16:
+        raise ValueError(f"bits is {width}; it must be {least} to 8, or 16")
+    return width
+
+
+def check_scale_dtype(scale_dtype: DTypeLike | None) -> np.dtype[Any] | None:
+    """Return the type for scales, if one was asked for."""
+    if scale_dtype is None:
+        return None
+    kind: np.dtype[Any] = np.dtype(scale_dtype).newbyteorder("=")
+    if kind not in (FLOAT16, FLOAT32):
+        raise ValueError(f"scale_dtype is {kind}; it must be float16 or float32")
+    return kind
+
+
+def round_scales(
+    scale: NDArray[np.float32], kind: np.dtype[Any] | None, group_size: int | None
+) -> tuple[NDArray[np.float32], np.dtype[Any]]:
+    """Return scales as their type holds them, and that type.
+
+    Groups have float16 scales unless another type is asked for; where a scale would be subnormal
+    or infinite in float16, all stay float32.
+    """
+    if kind is None:
+        kind = FLOAT32 if group_size is None else FLOAT16
+    if kind == FLOAT16:
+        limits = np.finfo(np.float16)
+        if ((scale >= limits.tiny) & (scale <= limits.max)).all():
+            return scale.astype(np.float16).astype(np.float32), FLOAT16
+    return scale, FLOAT32
+
+
 def resolve(
     bits: object,
     signed: bool,
@@ -147,9 +188,7 @@ def resolve(
     A scale or zero point that the caller gives goes with the full range, as in ONNX; a symmetric
     signed range that is found goes with the narrow one.
     """
-    width = check_int(bits, "bits", 2, 16)
-    if 8 < width < 16:
-        raise ValueError(f"bits is {width}; it must be 2 to 8, or 16")
+    width = check_bits(bits, 2)
     if symmetric is None:
         symmetric = not has_zero_point
     if narrow_range is None:
@@ -167,6 +206,7 @@ def qparams_from_range(
     narrow_range: bool = False,
     axis: int | None = None,
     group_size: int | None = None,
+    scale_dtype: np.dtype[Any] | None = None,
 ) -> QParams:
     """Return the parameters for values from `low` to `high`, of any shape.
 
@@ -191,6 +231,7 @@ def qparams_from_range(
     usable = (scale >= _TINY) & np.isfinite(scale)
     if not usable.all():
         scale = np.where(usable, scale, np.float32(1.0)).astype(np.float32)
+    scale, kind = round_scales(np.asarray(scale), scale_dtype, group_size)
     if symmetric:
         zero = np.full(scale.shape, 0 if signed else 2 ** (bits - 1), np.int32)
     else:
@@ -198,7 +239,7 @@ def qparams_from_range(
         zero = np.clip(np.rint(exact), qmin, qmax).astype(np.int32)
         zero = np.where(usable, zero, np.int32(max(qmin, 0))).astype(np.int32)
     scale, zero = np.asarray(scale), np.asarray(zero)
-    return QParams(scale, zero, bits, signed, symmetric, narrow_range, axis, group_size)
+    return QParams(scale, zero, bits, signed, symmetric, narrow_range, axis, group_size, kind)
 
 
 def choose_qparams(
@@ -211,6 +252,8 @@ def choose_qparams(
     axis: int | None = None,
     group_size: int | None = None,
     observer: str = "minmax",
+    percentile: float = 99.99,
+    scale_dtype: DTypeLike | None = None,
     nan: str = "raise",
 ) -> QParams:
     """Choose scale and zero point from the range of the finite values of an array.
@@ -232,8 +275,13 @@ def choose_qparams(
         One scale for each index of this axis. Default: one for the array.
     group_size : int, optional
         One scale for each so many elements along the last axis; the last group may be shorter.
-    observer : {"minmax"}
-        How the range is found.
+    observer : {"minmax", "percentile", "mse", "entropy"}
+        How the range is found; see `Observer`.
+    percentile : float, default 99.99
+        The share of the values, in percent, that the observer of this name keeps.
+    scale_dtype : dtype, optional
+        The type that scales are rounded to: float32, or float16, the default for groups. Scales
+        that float16 cannot hold as normal numbers stay float32.
     nan : {"raise", "zero"}
         What to do with NaN: refuse the array, or leave them out.
 
@@ -260,12 +308,17 @@ def choose_qparams(
     >>> qc.choose_qparams(w, axis=0).scale
     array([0.01574803, 0.00393701], dtype=float32)
     """
-    check_one_of(observer, "observer", ("minmax",))
+    check_one_of(observer, "observer", OBSERVERS)
     check_one_of(nan, "nan", ("raise", "zero"))
     array = float_array(x, "x")
     width, symmetric, narrow = resolve(bits, signed, symmetric, narrow_range)
     axis, group_size = check_layout(array.shape, axis, group_size)
+    kind = check_scale_dtype(scale_dtype)
     low, high = finite_range(array, axis, group_size, nan)
+    if observer != "minmax":
+        codes = (*code_range(width, bool(signed), narrow), symmetric)
+        layout = layout_of(array.shape, axis, group_size)
+        low, high = observed_range(array, observer, percentile, codes, layout, low.shape)
     return qparams_from_range(
         low,
         high,
@@ -275,6 +328,7 @@ def choose_qparams(
         narrow_range=narrow,
         axis=axis,
         group_size=group_size,
+        scale_dtype=kind,
     )
 
 

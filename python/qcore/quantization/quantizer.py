@@ -6,19 +6,31 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+<<<<<<< HEAD
 from numpy.typing import ArrayLike
+=======
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
 
 from qcore._estimator import Estimator
 from qcore._models import named_weights
 from qcore._names import matches, matches_any
-from qcore._validation import check_int, check_one_of, float_array
+from qcore._validation import check_one_of
+from qcore.quantization import choice
+from qcore.quantization.calibration import Walk, layer_inputs, samples_of
 from qcore.quantization.functions import quantize
-from qcore.quantization.qparams import QParams, qparams_from_range
+from qcore.quantization.input_stats import InputStats
+from qcore.quantization.layerwise import corrected_bias
+from qcore.quantization.observer import Observer
+from qcore.quantization.qparams import QParams, check_bits
+from qcore.quantization.report import tensor_rows, totals_of
 from qcore.quantization.schemes import CHOICES
 from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
 if TYPE_CHECKING:
+    from qcore.nn.layers import Dense
+    from qcore.nn.progress import Progress
     from qcore.nn.sequential import Sequential
 
 __all__ = ["Quantizer"]
@@ -29,31 +41,52 @@ Model = TypeVar("Model", "Sequential", dict[str, Any])
 class Quantizer(Estimator):
     """Quantizes the weights of a trained model, and calibrates its activations.
 
+    Every option but `ignore` and `progress` may be a dict that gives it by layer: patterns to
+    values, of which the first that names the tensor counts, as in ``{"fc1": 4, "*": 8}``.
+
     Parameters
     ----------
     bits : int or dict, default 8
-        Width of a weight's code, 2 to 8; or by pattern, the first that names the tensor:
-        ``{"fc1": 4, "*": 8}``.
-    scheme : {"affine", "kmeans"}
-        What codes stand for.
-    levels : int, default 16
-        Size of a k-means codebook.
+        Width of a weight's code, 1 to 8, or 16.
+    scheme : str, default "affine"
+        What codes stand for, as in `qcore.quantize`.
+    levels : int, optional
+        Size of a fitted codebook.
     axis : int or None, default 0
         One scale for each index of this axis of a weight (its outputs), or one for the tensor.
+<<<<<<< HEAD
     group_size : int, optional
         One scale for each so many inputs of an output, in place of `axis`.
+=======
+        Codebooks that are fitted have one for the tensor.
+    group_size : int, optional
+        One scale for each so many inputs, instead of `axis`.
+    scale_dtype : dtype, optional
+        As in `qcore.quantize`.
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
     symmetric, narrow_range : bool, optional
         As in `qcore.quantize`.
-    observer : {"minmax"}
-        How ranges are found.
+    observer : {"auto", "minmax", "percentile", "mse", "entropy"}
+        How ranges are found, of weights and of activations. "auto": "mse" for weights of fewer than
+        8 bits that no algorithm fits, else "minmax".
+    percentile : float, default 99.99
+        Of the observer of that name.
+    algorithm : "auto", str or tuple of str
+        What improves on rounding the weights of a network to the nearest code: any of
+        "clip_search", "gptq", "coordinate_descent" and "bias_correction"; see
+        `qcore.quantization.layerwise`. It needs samples, or `stats`. "auto": where there are
+        samples, all of them for affine codes of 2 to 7 bits, and "gptq" and "bias_correction" for
+        8; else none.
     activations : {"auto", "static", "dynamic"} or None, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
         `fit` gets samples, else "dynamic"; schemes other than affine, and groups, have no integer
         activations.
     ignore : sequence of str, default ("*bias",)
-        Patterns of tensors to leave as they are; see `bits`. Tensors of fewer than two dimensions
-        are always left.
+        Patterns of tensors to leave as they are: globs, or regular expressions after ``re:``.
+        Tensors of fewer than two dimensions are always left.
+    progress : bool, "auto" or callable
+        A bar on standard error; "auto": on a terminal only. A callable gets (done, total, text).
 
     Attributes
     ----------
@@ -61,6 +94,8 @@ class Quantizer(Estimator):
         What each quantized tensor gets.
     input_qparams_ : dict of str to (QParams, "dynamic" or None)
         How each layer of a network takes its input.
+    stats_ : dict of str to InputStats
+        What was seen of each weight's inputs, where an algorithm needs it.
     report_ : Report
         What was lost, tensor by tensor; after `transform`.
 
@@ -82,6 +117,7 @@ class Quantizer(Estimator):
         self,
         bits: int | Mapping[str, int] = 8,
         *,
+<<<<<<< HEAD
         scheme: str = "affine",
         levels: int | None = None,
         axis: int | None = 0,
@@ -89,92 +125,198 @@ class Quantizer(Estimator):
         symmetric: bool | None = None,
         narrow_range: bool | None = None,
         observer: str = "minmax",
+=======
+        scheme: str | Mapping[str, str] = "affine",
+        levels: int | Mapping[str, int] | None = None,
+        axis: int | Mapping[str, int | None] | None = 0,
+        group_size: int | Mapping[str, int | None] | None = None,
+        scale_dtype: DTypeLike | None = None,
+        symmetric: bool | Mapping[str, bool | None] | None = None,
+        narrow_range: bool | Mapping[str, bool | None] | None = None,
+        observer: str | Mapping[str, str] = "auto",
+        percentile: float | Mapping[str, float] = 99.99,
+        algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         activations: str | None = "auto",
         ignore: Iterable[str] = ("*bias",),
+        progress: Progress = "auto",
     ) -> None:
         self.bits = bits
         self.scheme = scheme
         self.levels = levels
         self.axis = axis
         self.group_size = group_size
+<<<<<<< HEAD
+=======
+        self.scale_dtype = scale_dtype
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         self.symmetric = symmetric
         self.narrow_range = narrow_range
         self.observer = observer
+        self.percentile = percentile
+        self.algorithm = algorithm
         self.activations = activations
         self.ignore = ignore
+        self.progress = progress
 
-    def fit(self, model: Any, X: ArrayLike | None = None, y: object = None) -> Quantizer:
-        """Choose what to quantize, and see the ranges of a network's activations.
+    # fitting -----------------------------------------------------------------------------------
+    def fit(
+        self,
+        model: Any,
+        X: ArrayLike | None = None,
+        y: object = None,
+        *,
+        stats: Mapping[str, InputStats] | None = None,
+    ) -> Quantizer:
+        """Choose what to quantize and how, and see what a network's layers get as input.
 
         Parameters
         ----------
         model : Sequential or dict of str to array
             The model; it is not changed.
         X : array_like, optional
-            Samples, (n, inputs), of which the ranges of static activations are taken. No labels
-            are needed.
+            Samples, (n, inputs), for the ranges of static activations and for algorithms. No
+            labels are needed; a thousand are plenty.
         y : ignored
+        stats : dict of str to InputStats, optional
+            For a dict of weights: the inputs of those that an algorithm is to fit, by the weight's
+            name.
 
         Returns
         -------
         Quantizer
             Itself.
         """
-        check_one_of(self.scheme, "scheme", CHOICES)
-        check_one_of(self.observer, "observer", ("minmax",))
-        check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
-        weights = named_weights(model)
-        self.bits_ = {
-            name: self._bits_of(name) for name, value in weights.items() if self._takes(name, value)
-        }
-        self.input_qparams_: dict[str, QParams | str | None] = {}
-        if not isinstance(model, Mapping):
-            self.input_qparams_ = self._calibrate(model, X)
+        self._begin(model)
+        if isinstance(model, Mapping):
+            self.stats_.update(stats or {})
+            for name in self.bits_:
+                if self._algorithm(name, self.stats_.get(name) is not None):
+                    self._known[name] = (model[name], *self._fitted(name, model[name], model))
+            return self
+        if stats is not None:
+            raise ValueError("stats is given; a network's are taken from X, leave it out")
+        mode = self._mode(X is not None)
+        for layer in self._layers(model):
+            self.input_qparams_[layer.name] = mode if mode != "static" else None
+        if X is not None:
+            self._walk(model, samples_of(X), mode)
+        elif any(self._algorithm(name, False) for name in self.bits_):
+            raise ValueError("algorithm needs samples: give X, or leave it out")
+        return self
+
+    def partial_fit(self, model: Sequential, X: ArrayLike, y: object = None) -> Quantizer:
+        """Take in some more samples, with what was seen before; for data that do not fit in memory.
+
+        Statistics are those of the float network: unlike after `fit`, layers do not make up for the
+        errors of those before them.
+        """
+        if isinstance(model, Mapping):
+            raise TypeError("model is a dict; partial_fit is for networks, which have inputs")
+        if not hasattr(self, "_observers"):
+            self._begin(model)
+            self._observers = {
+                layer.name: self._observer(layer.name) for layer in self._layers(model)
+            }
+        mode = self._mode(True)
+        for layer, value in layer_inputs(model, samples_of(X)):
+            name = f"{layer.name}.weight"
+            if name not in self.bits_:
+                continue
+            seen = self._observers[layer.name].update(value)
+            static = mode == "static"
+            self.input_qparams_[layer.name] = _activation_qparams(seen) if static else mode
+            if self._algorithm(name, True):
+                self.stats_.setdefault(name, InputStats()).update(value)
         return self
 
     def transform(self, model: Model) -> Model:
         """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
         self._check_fitted("bits_")
         weights = named_weights(model)
-        new: dict[str, Any] = {}
-        rows = []
+        new: dict[str, Any] = dict(weights)
         for name, value in weights.items():
-            new[name] = value
             if name in self.bits_ and not isinstance(value, QTensor):
+<<<<<<< HEAD
                 new[name] = quantize(value, **self.tensor_options(name))
             rows.append(_row(name, value, new[name]))
         before = sum(row["float bytes"] for row in rows)
         after = sum(row["bytes"] for row in rows)
         totals = {"tensor": "all", "float bytes": before, "bytes": after}
         self.report_: Report = Report("quantized", rows, totals)
+=======
+                new[name], bias = self._fitted(name, value, weights)
+                if bias is not None:
+                    new[_bias_of(name)] = bias
+        rows = tensor_rows(weights, new)
+        self.report_: Report = Report("quantized", rows, totals_of(rows))
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         if isinstance(model, Mapping):
             return new  # type: ignore[return-value]
-        small = model.with_weights(new)
+        # A layer that had no bias may have got one.
+        small = model.with_weights({name: new[name] for name in weights})
         for layer in small.layers:
+            if f"{layer.name}.bias" not in weights and f"{layer.name}.bias" in new:
+                layer.use_bias, layer.bias = True, new[f"{layer.name}.bias"]
             if isinstance(layer.weight, QTensor):
                 layer.input_qparams = self.input_qparams_.get(layer.name)
         return small
 
-    def fit_transform(self, model: Model, X: ArrayLike | None = None, y: object = None) -> Model:
+    def fit_transform(
+        self,
+        model: Model,
+        X: ArrayLike | None = None,
+        y: object = None,
+        *,
+        stats: Mapping[str, InputStats] | None = None,
+    ) -> Model:
         """Fit, then transform the same model."""
-        self.fit(model, X, y)
+        self.fit(model, X, y, stats=stats)
         return self.transform(model)
 
-    # the parts ---------------------------------------------------------------------------------
-    def _bits_of(self, name: str) -> int:
-        if not isinstance(self.bits, Mapping):
-            return check_int(self.bits, "bits", 2, 8)
-        for pattern, bits in self.bits.items():
+    # options -----------------------------------------------------------------------------------
+    def _option(self, option: str, name: str) -> Any:
+        """Return an option for a tensor."""
+        value = getattr(self, option)
+        if not isinstance(value, Mapping):
+            return value
+        for pattern, found in value.items():
             if matches(name, pattern):
-                return check_int(bits, f"bits[{pattern!r}]", 2, 8)
-        raise ValueError(f"bits names no width for {name!r}; add a pattern '*'")
+                return found
+        raise ValueError(f"{option} names no value for {name!r}; add a pattern '*'")
+
+    def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
+        return choice.algorithm(
+            self._option("algorithm", name), self._option("scheme", name), self.bits_[name],
+            samples, self._option("symmetric", name), self._per_output(name),
+        )  # fmt: skip
+
+    def _per_output(self, name: str) -> bool:
+        grouped = self._option("group_size", name) is not None
+        return grouped or self._option("axis", name) == 0
+
+    def _mode(self, samples: bool) -> str | None:
+        """Return how activations become integers."""
+        mode = self.activations
+        schemes = {self._option("scheme", name) for name in self.bits_}
+        if schemes and schemes != {"affine"}:
+            if mode in ("static", "dynamic"):
+                odd = sorted(schemes - {"affine"})[0]
+                raise ValueError(f"activations is {mode!r}; scheme {odd!r} has none")
+            return None
+        if mode == "auto":
+            return "static" if samples else "dynamic"
+        if mode == "static" and not samples:
+            raise ValueError("activations='static' needs samples: give X, or use 'dynamic'")
+        return mode
 
     def _takes(self, name: str, value: Any) -> bool:
         if isinstance(value, QTensor) or getattr(value, "ndim", 0) < 2:
             return False
         floating = np.issubdtype(value.dtype, np.floating)
-        return floating and not matches_any(name, self.ignore)
+        return bool(floating and not matches_any(name, self.ignore))
 
+<<<<<<< HEAD
     def tensor_options(self, name: str) -> dict[str, Any]:
         """Return the arguments with which `qcore.quantize` makes the codes of a tensor."""
         if self.scheme == "kmeans":
@@ -209,33 +351,88 @@ class Quantizer(Estimator):
         return {
             name: qparams_from_range(*ranges[name], signed=False, symmetric=False) for name in names
         }
+=======
+    # the parts ---------------------------------------------------------------------------------
+    def _begin(self, model: Any) -> None:
+        check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
+        names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
+        self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
+        for name in names:
+            check_one_of(self._option("scheme", name), "scheme", CHOICES)
+            check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
+        self.input_qparams_: dict[str, QParams | str | None] = {}
+        self.stats_: dict[str, InputStats] = {}
+        self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
+        vars(self).pop("_observers", None)
+
+    def _layers(self, net: Sequential) -> list[Dense]:
+        return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
+
+    def _observer(self, layer: str) -> Observer:
+        method = self._option("observer", f"{layer}.weight")
+        percentile = self._option("percentile", f"{layer}.weight")
+        return Observer("minmax" if method == "auto" else method, percentile=percentile)
+
+    def _walk(self, net: Sequential, samples: NDArray[np.float32], mode: str | None) -> None:
+        """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
+        walk = Walk(samples)
+        algorithms = {name: self._algorithm(name, True) for name in self.bits_}
+        if mode != "static" and not any(algorithms.values()):
+            return
+        from qcore.nn.progress import EpochProgress  # networks are above this room
+
+        with EpochProgress(self.progress, len(net.layers), "quantize") as ticker:
+            for done, layer in enumerate(net.layers):
+                name = f"{layer.name}.weight"
+                ticker.update(done, layer.name)
+                if name not in self.bits_:
+                    walk.through(layer, layer, None)
+                    continue
+                if mode == "static":
+                    seen = self._observer(layer.name)
+                    walk.observe(seen)
+                    self.input_qparams_[layer.name] = _activation_qparams(seen)
+                source = self.input_qparams_[layer.name]
+                quantized = layer.copy()
+                if algorithms[name]:
+                    self.stats_[name] = walk.stats(source)
+                weight = layer.dense_weight()
+                quantized.weight, bias = self._fitted(name, weight, net.named_weights())
+                quantized.bias = layer.bias if bias is None else bias
+                self._known[name] = (weight, quantized.weight, bias)
+                walk.through(layer, quantized, source)
+
+    def _fitted(
+        self, name: str, value: NDArray[Any], weights: Mapping[str, Any]
+    ) -> tuple[QTensor, NDArray[np.float32] | None]:
+        """Return the tensor, from `fit` if it is the same, and the bias if it is corrected."""
+        known = self._known.get(name)
+        if known is not None and np.array_equal(known[0], value):
+            return known[1], known[2]
+        q = self._quantize(name, value)
+        stats = self.stats_.get(name)
+        corrects = "bias_correction" in self._algorithm(name, stats is not None)
+        if stats is None or not corrects or not name.endswith("weight"):
+            return q, None
+        return q, corrected_bias(value, q, weights.get(_bias_of(name)), stats)
+
+    def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
+        option = {key: self._option(key, name) for key in choice.OPTIONS}
+        stats = self.stats_.get(name)
+        steps = self._algorithm(name, stats is not None)
+        fitted = option["scheme"] in ("kmeans", "quantile")
+        if option["group_size"] is not None or fitted:
+            option["axis"] = None
+        option["observer"] = choice.observer(option, self.bits_[name], bool(steps))
+        return quantize(
+            value, bits=self.bits_[name], algorithm=steps, stats=stats if steps else None, **option
+        )
 
 
-def input_ranges(net: Sequential, X: ArrayLike) -> dict[str, tuple[float, float]]:
-    """Return the least and greatest input of each layer over samples, in blocks of rows."""
-    samples = float_array(X, "X")
-    if samples.ndim != 2 or not len(samples):
-        raise ValueError(f"X has shape {samples.shape}; it must be (n, inputs) with n above 0")
-    ranges: dict[str, tuple[float, float]] = {}
-    for start in range(0, len(samples), 4096):
-        value = np.ascontiguousarray(samples[start : start + 4096], np.float32)
-        for layer in net.layers:
-            low, high = float(value.min()), float(value.max())
-            if not (np.isfinite(low) and np.isfinite(high)):
-                raise ValueError(f"the input of {layer.name} has values that are not finite")
-            least, most = ranges.get(layer.name, (low, high))
-            ranges[layer.name] = (min(low, least), max(high, most))
-            value = layer.forward(value)
-    return ranges
+def _bias_of(name: str) -> str:
+    return f"{name.removesuffix('weight')}bias"
+>>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
 
 
-def _row(name: str, before: Any, after: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, before.shape))}
-    row["float bytes"] = int(np.prod(before.shape)) * 4
-    row["bytes"] = int(after.nbytes)
-    if isinstance(after, QTensor):
-        row |= {"scheme": after.scheme, "bits": after.bits, "clipped": after.clipped}
-        if not isinstance(before, QTensor):
-            error = after.error(before)
-            row |= {"SQNR dB": error.sqnr_db, "cosine": error.cosine, "max error": error.max_abs}
-    return row
+def _activation_qparams(seen: Observer) -> QParams:
+    return seen.qparams(signed=False, symmetric=False)

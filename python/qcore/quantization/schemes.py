@@ -8,11 +8,12 @@ tensor into such an array.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from qcore.quantization import affine, floor, kmeans
+from qcore.quantization import affine, binary, codebook, fixed_levels, floor, kmeans, quantile
 from qcore.quantization.options import Options
 from qcore.quantization.tensor import DECODERS, QTensor
 
@@ -29,10 +30,16 @@ class Scheme(NamedTuple):
 SCHEMES = {
     "affine": Scheme(affine.quantize, affine.decode),
     "floor": Scheme(floor.quantize, floor.decode),
-    "kmeans": Scheme(kmeans.quantize, kmeans.decode),
+    "binary": Scheme(binary.quantize, binary.decode),
+    "kmeans": Scheme(kmeans.quantize, codebook.decode),
+    "quantile": Scheme(quantile.quantize, codebook.decode),
+    **{
+        name: Scheme(partial(fixed_levels.quantize, name), codebook.decode)
+        for name in fixed_levels.FIXED
+    },
 }
 
-#: What ``scheme=`` may be; the floor form is asked for by ``rounding="floor"``.
-CHOICES = tuple(name for name in SCHEMES if name != "floor")
+#: What ``scheme=`` may be; ``rounding="floor"`` asks for the floor form, ``bits=1`` for signs.
+CHOICES = tuple(name for name in SCHEMES if name not in ("floor", "binary"))
 
 DECODERS.update({name: scheme.decode for name, scheme in SCHEMES.items()})

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of, check_out, float_array
-from qcore.quantization.qparams import check_layout, code_dtype, code_range, scale_shape
+from qcore._validation import check_out, float_array
+from qcore.quantization.parts import FIXED_LEVELS, check_parts
+from qcore.quantization.qparams import FLOAT32
 
-__all__ = ["QTensor", "QuantizationError"]
+__all__ = ["QTensor", "QuantizationError", "new_codes"]
 
 
 class QuantizationError(NamedTuple):
@@ -45,6 +46,17 @@ def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
 #: How the codes of each scheme decode into an array; `qcore.quantization.schemes` fills it.
 DECODERS: dict[str, Callable[[QTensor, NDArray[Any]], None]] = {}
 
+
+def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
+    """Return `out`, if it is given and can take the codes of `x`, or a new array for them."""
+    if out is None:
+        return np.empty(x.shape, dtype)
+    check_out(out, dtype, x.shape, x)
+    if not out.flags.c_contiguous:
+        raise ValueError("out is not C-contiguous")
+    return out
+
+
 _new = object.__new__
 
 
@@ -71,7 +83,9 @@ class QTensor:
     bits, signed, narrow_range
         Which codes there are.
     scheme : str
-        What codes stand for: "affine", "floor" or "kmeans".
+        What codes stand for: "affine", "floor", "binary" (1 bit), or a codebook's name.
+    scale_dtype : dtype
+        The type in which scales are stored: float32 or float16.
     clipped : int
         How many values saturated when the tensor was made.
 
@@ -96,6 +110,7 @@ class QTensor:
         "_offset",
         "_reconstruct",
         "_scale",
+        "_scale_dtype",
         "_scheme",
         "_signed",
         "_values",
@@ -115,6 +130,7 @@ class QTensor:
     _levels: NDArray[np.float32] | None
     _reconstruct: str
     _clipped: int
+    _scale_dtype: np.dtype[Any]
     _cache: dict[str, Any] | None
 
     def __init__(self) -> None:
@@ -135,6 +151,7 @@ class QTensor:
         levels: NDArray[np.float32] | None = None,
         reconstruct: str = "centre",
         clipped: int = 0,
+        scale_dtype: np.dtype[Any] = FLOAT32,
     ) -> QTensor:
         """Build one from parts that are known to fit, and that nobody else will write to.
 
@@ -154,6 +171,7 @@ class QTensor:
         self._levels = levels
         self._reconstruct = reconstruct
         self._clipped = clipped
+        self._scale_dtype = scale_dtype
         self._cache = None
         return self
 
@@ -167,6 +185,11 @@ class QTensor:
     def scale(self) -> NDArray[np.float32]:
         """The steps."""
         return self._scale
+
+    @property
+    def scale_dtype(self) -> np.dtype[Any]:
+        """The type in which scales are stored, and which holds each exactly."""
+        return self._scale_dtype
 
     @property
     def zero_point(self) -> NDArray[np.int32]:
@@ -240,8 +263,11 @@ class QTensor:
         levels: ArrayLike | None = None,
         reconstruct: str = "centre",
         clipped: int = 0,
+        scale_dtype: DTypeLike | None = None,
     ) -> QTensor:
         """Build a tensor from its codes and their meaning, which are checked and copied.
+
+        `scale_dtype` is float16 by default where `scale` is, else float32.
 
         Raises
         ------
@@ -250,53 +276,12 @@ class QTensor:
         ValueError
             If shapes, codes, scales or zero points do not fit; names the part.
         """
-        check_one_of(scheme, "scheme", DECODERS)
-        check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
-        codes = np.array(values, order="C")
-        if signed is None:
-            signed = codes.dtype.kind == "i"
-        if codes.dtype != code_dtype(bits, signed):
-            wanted = code_dtype(bits, signed)
-            raise TypeError(f"values has dtype {codes.dtype}; {bits}-bit codes are {wanted}")
-        low, high = code_range(bits, signed, narrow_range)
-        if codes.size and (codes.min() < low or codes.max() > high):
-            found = f"{codes.min()} to {codes.max()}"
-            raise ValueError(f"values has codes from {found}; they must be {low} to {high}")
-        axis, group_size = check_layout(codes.shape, axis, group_size)
-        if scheme == "floor" and (offset is None or not math.isfinite(offset)):
-            raise ValueError(f"offset is {offset}; the floor form needs a finite one")
-        shape = () if scheme != "affine" else scale_shape(codes.shape, axis, group_size)
-        scales = np.array(scale, np.float32, order="C")
-        if scales.shape != shape:
-            raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
-        if not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError("scale has a value that is not finite and above 0")
-        zeros = np.zeros(shape, np.int32) if zero_point is None else np.array(zero_point, np.int32)
-        if zeros.shape != shape:
-            raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
-        full_low, full_high = code_range(bits, signed, False)
-        if zeros.size and (zeros.min() < full_low or zeros.max() > full_high):
-            raise ValueError(f"zero_point is outside {full_low} to {full_high}")
-        book = None if levels is None else np.array(levels, np.float32, order="C")
-        if scheme == "kmeans":
-            if book is None or book.ndim != (1 if axis is None else 2):
-                raise ValueError("levels must be (levels,), or (channels, levels) with an axis")
-            if not np.isfinite(book).all():
-                raise ValueError("levels has a value that is not finite")
-            if codes.size and int(codes.max()) >= book.shape[-1]:
-                raise ValueError(
-                    f"values has code {codes.max()}; there are {book.shape[-1]} levels"
-                )
-            if axis is not None and book.shape[0] != codes.shape[axis]:
-                raise ValueError(f"levels has {book.shape[0]} rows; axis has {codes.shape[axis]}")
-        for part in (codes, scales, zeros, book):
-            if part is not None:
-                part.setflags(write=False)
-        return cls._make(
-            codes, scales, zeros, axis=axis, group_size=group_size, bits=int(bits),
-            signed=bool(signed), narrow_range=bool(narrow_range), scheme=scheme, offset=offset,
-            levels=book, reconstruct=reconstruct, clipped=int(clipped),
+        parts = check_parts(
+            values, scale, zero_point, axis=axis, group_size=group_size, bits=bits, signed=signed,
+            narrow_range=narrow_range, scheme=scheme, offset=offset, levels=levels,
+            reconstruct=reconstruct, scale_dtype=scale_dtype,
         )  # fmt: skip
+        return cls._make(**parts, clipped=int(clipped))
 
     # shape -------------------------------------------------------------------------------------
     @property
@@ -353,9 +338,11 @@ class QTensor:
         row = self.shape[-1] if self.ndim else 1
         rows = self.size // row if row else 0
         total = rows * (-(-row * self.bits // 8))
-        if self.levels is not None:
-            return total + self.levels.nbytes
-        total += self.scale.nbytes + (4 if self.offset is not None else 0)
+        if self.levels is not None and self.scheme not in FIXED_LEVELS:
+            total += self.levels.nbytes
+        if self.levels is None or self.scale.size > 1 or self.scale != 1:
+            total += self.scale.size * self.scale_dtype.itemsize
+        total += 4 if self.offset is not None else 0
         if self.zero_point.any():
             total += self.zero_point.size * self.values.itemsize
         return total
@@ -474,6 +461,7 @@ _REST = (
     "levels",
     "reconstruct",
     "clipped",
+    "scale_dtype",
 )
 
 

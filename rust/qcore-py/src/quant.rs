@@ -13,9 +13,9 @@ use crate::error::to_py;
 
 /// How elements share scales, as the Python side says it: `axis=(channels, inner)` or
 /// `groups=(row, group)` or neither.
-type Pair = Option<(usize, usize)>;
+pub(crate) type Pair = Option<(usize, usize)>;
 
-fn layout(axis: Pair, groups: Pair) -> Layout {
+pub(crate) fn layout(axis: Pair, groups: Pair) -> Layout {
     match (axis, groups) {
         (Some((channels, inner)), _) => Layout::Axis { channels, inner },
         (None, Some((row, group))) => Layout::Groups { row, group },
@@ -45,6 +45,35 @@ fn quantize(
         with_writable!(out, "out", [i8, u8, i16, u16], |out| {
             let out = slice_mut(&mut out, "out")?;
             let counts = py.detach(|| quant::quantize(x, params, out)).map_err(to_py)?;
+            Ok((counts.clipped, counts.nan))
+        })
+    })
+}
+
+/// `quantize` with stochastic rounding, of random numbers that `seed` and the index give.
+#[pyfunction]
+#[pyo3(signature = (x, scale, zero_point, low, high, seed, out, axis=None, groups=None))]
+fn stochastic_quantize(
+    py: Python<'_>,
+    x: &Bound<'_, PyAny>,
+    scale: PyReadonlyArrayDyn<'_, f32>,
+    zero_point: PyReadonlyArrayDyn<'_, i32>,
+    low: i32,
+    high: i32,
+    seed: u64,
+    out: &Bound<'_, PyAny>,
+    axis: Pair,
+    groups: Pair,
+) -> PyResult<(usize, usize)> {
+    let scale = slice(&scale, "scale")?;
+    let zero_point = slice(&zero_point, "zero_point")?;
+    let params = Params { layout: layout(axis, groups), scale, zero_point, min: low, max: high };
+    with_readonly!(x, "x", [f32, f64, f16], |x| {
+        let x = slice(&x, "x")?;
+        with_writable!(out, "out", [i8, u8, i16, u16], |out| {
+            let out = slice_mut(&mut out, "out")?;
+            let run = || quant::stochastic_quantize(x, params, seed, out);
+            let counts = py.detach(run).map_err(to_py)?;
             Ok((counts.clipped, counts.nan))
         })
     })
@@ -274,13 +303,17 @@ fn floor_dequantize(
 
 /// The `k` levels of one-dimensional k-means over finite values, ascending.
 #[pyfunction]
+#[pyo3(signature = (values, k, weights=None))]
 fn kmeans<'py>(
     py: Python<'py>,
     values: PyReadonlyArrayDyn<'py, f32>,
     k: usize,
+    weights: Option<PyReadonlyArrayDyn<'py, f64>>,
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
     let values = slice(&values, "values")?;
-    Ok(PyArray1::from_vec(py, py.detach(|| quant::kmeans(values, k))))
+    let weights = weights.as_ref().map(|array| slice(array, "weights")).transpose()?;
+    let levels = py.detach(|| quant::kmeans(values, weights, k)).map_err(to_py)?;
+    Ok(PyArray1::from_vec(py, levels))
 }
 
 /// Writes the code of the level nearest to each value into the uint8 array `out`.
@@ -337,5 +370,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quantize, module)?)?;
     module.add_function(wrap_pyfunction!(quantize_plain, module)?)?;
     module.add_function(wrap_pyfunction!(ranges, module)?)?;
+    module.add_function(wrap_pyfunction!(stochastic_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(unpack_bits, module)?)
 }

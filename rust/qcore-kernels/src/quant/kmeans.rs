@@ -9,22 +9,37 @@
 use crate::error::{KernelError, Result};
 
 /// The `k` levels that k-means finds for `values`, ascending. Where `values` contain a zero, one
-/// level is exactly zero, so that pruned weights stay pruned. Values must be finite.
+/// level is exactly zero, so that pruned weights stay pruned. Values must be finite. `weights` are
+/// how much the squared error of each value counts, at least 0; all alike without them.
 ///
 /// Wang and Song, *Ckmeans.1d.dp: Optimal k-means Clustering in One Dimension by Dynamic Programming*,
 /// The R Journal 3(2), 2011. Lloyd, *Least squares quantization in PCM*, IEEE Trans. Inf. Theory
 /// 28(2), 1982.
-#[must_use]
-pub fn kmeans(values: &[f32], k: usize) -> Vec<f32> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f32::total_cmp);
-    if sorted.is_empty() || k == 0 {
-        return vec![0.0; k];
+pub fn kmeans(values: &[f32], weights: Option<&[f64]>, k: usize) -> Result<Vec<f32>> {
+    if weights.is_some_and(|weights| weights.len() != values.len()) {
+        return Err(KernelError::Shape("weights must have the length of values".to_owned()));
     }
-    let sorted = Sorted::new(sorted);
+    if values.is_empty() || k == 0 {
+        return Ok(vec![0.0; k]);
+    }
+    let sorted = match weights {
+        None => {
+            let mut sorted = values.to_vec();
+            sorted.sort_unstable_by(f32::total_cmp);
+            Sorted::new(sorted, |_| 1.0)
+        }
+        Some(weights) => {
+            let mut order: Vec<usize> = (0..values.len()).collect();
+            order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+            let sorted = order.iter().map(|&at| values[at]).collect();
+            // A little for all, so that no cell weighs nothing.
+            let least = weights.iter().sum::<f64>() / values.len() as f64 * 1e-9 + 1e-300;
+            Sorted::new(sorted, |index| weights[order[index]] + least)
+        }
+    };
     let mut levels = sorted.best_levels(k);
     sorted.refine(&mut levels);
-    levels.into_iter().map(|level| level as f32).collect()
+    Ok(levels.into_iter().map(|level| level as f32).collect())
 }
 
 /// The code of the level nearest to each value; the lower one on a tie. Levels ascend.
@@ -45,7 +60,7 @@ pub fn assign(values: &[f32], levels: &[f32], out: &mut [u8]) -> Result<()> {
 /// The most points that the best cells are sought for.
 const POINTS: usize = 1 << 13;
 
-/// Sums over prefixes of sorted values: `count[i]`, `sum[i]`, `square[i]` belong to the first `i`
+/// Sums over prefixes of sorted values: `count[i]`, which is their weight, `sum[i]`, `square[i]` belong to the first `i`
 /// points. Values are taken relative to one in their midst, so that squares do not cancel.
 struct Prefixes {
     count: Vec<f64>,
@@ -66,26 +81,31 @@ impl Prefixes {
 struct Sorted {
     values: Vec<f32>,
     middle: f64,
-    /// `sum[i]` is over the first `i` values, each less `middle`.
+    /// How much the first `i` values weigh together.
+    weight: Vec<f64>,
+    /// `sum[i]` is over the first `i` values, each less `middle` and times its weight.
     sum: Vec<f64>,
     square: Vec<f64>,
     has_zero: bool,
 }
 
 impl Sorted {
-    fn new(values: Vec<f32>) -> Self {
+    fn new(values: Vec<f32>, weight_of: impl Fn(usize) -> f64) -> Self {
         let middle = f64::from(values[values.len() / 2]);
-        let (mut sum, mut square) = (vec![0.0], vec![0.0]);
-        let (mut total, mut squares) = (0.0, 0.0);
-        for &value in &values {
+        let (mut weight, mut sum, mut square) = (vec![0.0], vec![0.0], vec![0.0]);
+        let (mut weights, mut total, mut squares) = (0.0, 0.0, 0.0);
+        for (index, &value) in values.iter().enumerate() {
             let off = f64::from(value) - middle;
-            total += off;
-            squares += off * off;
+            let share = weight_of(index);
+            weights += share;
+            total += share * off;
+            squares += share * off * off;
+            weight.push(weights);
             sum.push(total);
             square.push(squares);
         }
         let has_zero = values.contains(&0.0);
-        Self { values, middle, sum, square, has_zero }
+        Self { values, middle, weight, sum, square, has_zero }
     }
 
     /// The means of the best `k` cells; the last is repeated where there are fewer values.
@@ -93,9 +113,9 @@ impl Sorted {
         let len = self.values.len();
         let points = len.min(POINTS);
         let start = |point: usize| point * len / points;
-        let at = |sums: &[f64]| (0..=points).map(|point| sums[start(point)]).collect();
-        let count = (0..=points).map(|point| start(point) as f64).collect();
-        let prefixes = Prefixes { count, sum: at(&self.sum), square: at(&self.square) };
+        let at = |sums: &[f64]| (0..=points).map(|point| sums[start(point)]).collect::<Vec<_>>();
+        let (count, sum, square) = (at(&self.weight), at(&self.sum), at(&self.square));
+        let prefixes = Prefixes { count, sum, square };
         let cuts = best_cuts(&prefixes, points, k.min(points));
         let mean = |cut: &[usize]| self.mean(start(cut[0]), start(cut[1]));
         let mut levels: Vec<f64> = cuts.windows(2).map(mean).collect();
@@ -107,7 +127,7 @@ impl Sorted {
         if self.values[from] == self.values[to - 1] {
             return f64::from(self.values[from]); // exact, where a sum would round
         }
-        self.middle + (self.sum[to] - self.sum[from]) / (to - from) as f64
+        self.middle + (self.sum[to] - self.sum[from]) / (self.weight[to] - self.weight[from])
     }
 
     /// Moves the levels to the means of their cells until they rest. Where values contain a zero, the
@@ -212,7 +232,7 @@ mod tests {
     #[test]
     fn separate_clusters_are_found() {
         let values = [-1.0, -1.1, -0.9, 0.0, 0.0, 2.0, 2.2, 1.8];
-        let levels = kmeans(&values, 3);
+        let levels = kmeans(&values, None, 3).unwrap();
         assert!(
             (levels[0] + 1.0).abs() < 1e-6 && levels[1] == 0.0 && (levels[2] - 2.0).abs() < 1e-6
         );
@@ -222,18 +242,32 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_is_as_good_as_repeating_the_value() {
+        let values: Vec<f32> = (0..60).map(|i| (i as f32 * 1.7).sin() + 2.0).collect();
+        let weights: Vec<f64> = (0..60).map(|i| f64::from(i % 3 + 1)).collect();
+        let repeated: Vec<f32> = (0..60).flat_map(|i| vec![values[i]; i % 3 + 1]).collect();
+        for k in [1, 2, 5, 16] {
+            let weighted = kmeans(&values, Some(&weights), k).unwrap();
+            let wanted = kmeans(&repeated, None, k).unwrap();
+            for (found, wanted) in weighted.iter().zip(&wanted) {
+                assert!((found - wanted).abs() < 1e-5, "{weighted:?} {wanted:?}");
+            }
+        }
+    }
+
+    #[test]
     fn zeros_keep_a_level_of_exactly_zero() {
         let mut values: Vec<f32> = (0..1000).map(|i| (i as f32 * 0.37).sin() + 0.2).collect();
         values[..700].fill(0.0);
         for k in 1..20 {
-            assert!(kmeans(&values, k).contains(&0.0), "k = {k}");
+            assert!(kmeans(&values, None, k).unwrap().contains(&0.0), "k = {k}");
         }
     }
 
     #[test]
     fn fewer_values_than_levels_come_back_exactly() {
         let values = [0.5, -0.25, 3.0];
-        let levels = kmeans(&values, 8);
+        let levels = kmeans(&values, None, 8).unwrap();
         let mut codes = [0; 3];
         assign(&values, &levels, &mut codes).unwrap();
         for (value, code) in values.iter().zip(codes) {

@@ -1,0 +1,42 @@
+"""What `Quantizer` chooses where it is not told: in one place.
+
+The choices were made on networks trained without the validation images, by what the images showed;
+``python -m qcore.experiments.quantization`` prints the comparison.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qcore.quantization.layerwise import ALGORITHMS, check_algorithm
+from qcore.quantization.ranges import OBSERVERS
+
+__all__ = ["OBSERVER_CHOICES", "OPTIONS", "algorithm", "observer"]
+
+OBSERVER_CHOICES = ("auto", *OBSERVERS)
+
+#: Options of the quantizer that `qcore.quantize` has too.
+OPTIONS = (
+    "scheme", "levels", "axis", "group_size", "scale_dtype", "symmetric", "narrow_range",
+    "observer", "percentile",
+)  # fmt: skip
+
+
+def algorithm(
+    asked: Any, scheme: str, bits: int, samples: bool, symmetric: bool | None, per_output: bool
+) -> tuple[str, ...]:
+    """Return the algorithms for a tensor: all of them below 8 bits, where they can be used."""
+    if asked != "auto":
+        return check_algorithm(asked)
+    names = ALGORITHMS if bits < 8 else ("gptq", "bias_correction")
+    usable = scheme == "affine" and 2 <= bits <= 8 and symmetric is not False and per_output
+    return names if samples and usable else ()
+
+
+def observer(option: dict[str, Any], bits: int, fitted: bool) -> str:
+    """Return how the range of a weight is found."""
+    asked: str = option["observer"]
+    affine = option["scheme"] == "affine" and bits > 1
+    if asked == "auto" or not affine:
+        return "mse" if affine and bits < 8 and not fitted else "minmax"
+    return asked

@@ -1,0 +1,297 @@
+"""Codes of a matrix that keep its products with the inputs it will see, not its values.
+
+All minimise, for each row w, (w - ŵ)ᵀ H (w - ŵ), where H is the second moment of the inputs, made a
+little rounder: `DAMPING` times its mean diagonal is added.
+
+clip_search
+    Tries steps smaller than the greatest value needs, row by row. Below 8 bits, where neither
+    `symmetric` nor `narrow_range` is given, it also tries to leave the code that a symmetric range
+    has too many above zero or below it (zero point -1 or 0); at 2 bits that doubles the levels of
+    one side.
+gptq
+    Rounds column by column and makes up for each error with the columns that are left (Frantar et
+    al., "GPTQ", ICLR 2023).
+coordinate_descent
+    Changes one code at a time, and the step to where it is best for the codes, while that helps
+    (Nair and Suggala, "CDQuant", 2024).
+
+bias_correction
+    Leaves the error of the mean to the bias: H is then the covariance of the inputs, and the bias
+    is to be what `corrected_bias` returns (Nagel et al., "Data-Free Quantization Through Weight
+    Equalization and Bias Correction", ICCV 2019).
+
+A weight that is exactly 0 keeps the code of 0: what was pruned stays pruned.
+
+With statistics that have the exact inputs beside those of the quantized network, the rows to be
+met are those that make the best of the latter, so that a layer makes up for the errors of those
+before it (Frantar et al., section 4; Lin et al., "GPTAQ", 2025).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore import _core
+from qcore._validation import check_finite
+from qcore.quantization.input_stats import InputStats
+from qcore.quantization.options import Options
+from qcore.quantization.qparams import (
+    code_dtype,
+    code_range,
+    resolve,
+    round_scales,
+    scale_shape,
+)
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["ALGORITHMS", "check_algorithm", "corrected_bias", "fit_codes"]
+
+#: What ``algorithm=`` may name for an array.
+ALGORITHMS = ("clip_search", "gptq", "coordinate_descent", "bias_correction")
+
+#: The share of H's mean diagonal that is added to it. Chosen on held-out images of networks trained
+#: without them, as `FRACTIONS` and `ROUNDS` are: see docs/quantization.md.
+DAMPING = 0.1
+
+#: Steps that clip_search tries, as shares of the one that the greatest value needs.
+FRACTIONS = (1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.44, 0.36)
+
+#: Rounds of coordinate descent.
+ROUNDS = 4
+
+#: Products of floats from which on clip_search tries fewer steps.
+COSTLY = 10**11
+
+Matrix = NDArray[np.float64]
+
+
+def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the names of the algorithms that were asked for."""
+    if algorithm is None or algorithm == "":
+        return ()
+    names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
+    for name in names:
+        if name not in ALGORITHMS:
+            known = ", ".join(repr(known) for known in ALGORITHMS)
+            raise ValueError(f"algorithm is {name!r}; it must be of {known}")
+    return names
+
+
+def corrected_bias(
+    weight: NDArray[Any], q: QTensor, bias: NDArray[Any] | None, stats: InputStats
+) -> NDArray[np.float32]:
+    """Return the bias with which a quantized layer's mean output is the exact layer's.
+
+    Parameters
+    ----------
+    weight : ndarray of float, (out, in)
+    q : QTensor, (out, in)
+        The weight, quantized.
+    bias : ndarray of float, (out,), or None
+    stats : InputStats
+        Of the quantized layer's input, with the exact inputs where they differ.
+
+    Returns
+    -------
+    ndarray of float32, (out,)
+    """
+    off = weight.astype(np.float64) @ stats.exact_mean
+    off -= q.dequantize(dtype=np.float64) @ stats.mean
+    return (off if bias is None else bias.astype(np.float64) + off).astype(np.float32)
+
+
+class Form(NamedTuple):
+    """Which levels a row may use: codes less their zero point."""
+
+    low: int
+    high: int
+    zero: int
+    narrow: bool
+
+
+class Fit(NamedTuple):
+    """Steps (rows, groups), levels (rows, columns) and what each row loses."""
+
+    scale: Matrix
+    levels: NDArray[np.int32]
+    error: Matrix
+
+
+def fit_codes(
+    x: NDArray[Any], stats: InputStats | None, steps: tuple[str, ...], o: Options
+) -> QTensor:
+    """Return the tensor whose codes the algorithms choose; see the module."""
+    width, symmetric, narrow = resolve(
+        o.bits, o.signed, o.symmetric, o.narrow_range, given=False, has_zero_point=False
+    )
+    _check(x, stats, steps, o, width, symmetric)
+    assert stats is not None
+    forms = _forms(width, narrow, "clip_search" in steps and o.symmetric is None, o.narrow_range)
+    centred = "bias_correction" in steps
+    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, centred)
+    best: Fit | None = None
+    zeros = np.zeros(len(x), np.int32)
+    for form in forms:
+        for fraction in _fractions(steps, problem, len(forms)):
+            fit = problem.fit(form, fraction, steps)
+            if best is None:
+                best, zeros[:] = fit, form.zero
+                continue
+            better = fit.error < best.error
+            zeros[better] = form.zero
+            best.scale[better] = fit.scale[better]
+            best.levels[better] = fit.levels[better]
+            best.error[better] = fit.error[better]
+    assert best is not None
+    return _tensor(problem, best, zeros, forms, width, steps, o)
+
+
+class Problem:
+    """A matrix, and what it is to be multiplied with."""
+
+    def __init__(
+        self, weights: Matrix, stats: InputStats, group_size: int | None, centred: bool
+    ) -> None:
+        second, cross = stats.moments(centred)
+        ridge = DAMPING * float(np.diag(second).mean()) or 1.0
+        self.hessian = second + ridge * np.eye(len(second))
+        self.pruned = weights == 0
+        self.target = weights
+        if cross is not None:
+            wanted = weights @ cross.T + ridge * weights
+            self.target = np.ascontiguousarray(np.linalg.solve(self.hessian, wanted.T).T)
+        self.group = weights.shape[1] if group_size is None else group_size
+        starts = np.arange(0, weights.shape[1], self.group)
+        self.absmax = np.maximum.reduceat(np.abs(self.target), starts, axis=1)
+        self._order: NDArray[np.int64] | None = None
+        self._factor: Matrix | None = None
+        self._product: Matrix | None = None
+
+    def fit(self, form: Form, fraction: float, steps: tuple[str, ...]) -> Fit:
+        """Return what the algorithms make of steps of this fraction."""
+        half = (form.high - form.low) / 2
+        scale = np.maximum(self.absmax * (fraction / half), np.finfo(np.float32).tiny)
+        scale[self.absmax == 0] = 1.0
+        low = np.full(scale.shape, form.low, np.int32)
+        high = np.full(scale.shape, form.high, np.int32)
+        if "gptq" in steps:
+            levels = self.gptq(scale, low, high)
+        else:
+            levels = np.rint(self.target / self.wide(scale)).clip(form.low, form.high)
+            levels = np.where(self.pruned, 0, levels).astype(np.int32)
+        if "coordinate_descent" in steps:
+            scale = self.descend(scale, low, high, levels, ROUNDS, refit=True)
+        return Fit(scale, levels, self.error(scale, levels))
+
+    def gptq(self, scale: Matrix, low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int32]:
+        """Return levels that make up for each other's errors."""
+        if self._factor is None:
+            order = np.argsort(-np.diag(self.hessian), kind="stable").astype(np.int64)
+            inverse = np.linalg.inv(self.hessian[np.ix_(order, order)])
+            self._factor = np.ascontiguousarray(np.linalg.cholesky(inverse).T)
+            self._order = order
+        assert self._order is not None
+        levels = np.empty(self.target.shape, np.int32)
+        _core.gptq(
+            self.target,
+            self._factor,
+            self._order,
+            scale,
+            low,
+            high,
+            self.pruned,
+            self.group,
+            levels,
+        )
+        return levels
+
+    def descend(
+        self, scale: Matrix, low: NDArray[Any], high: NDArray[Any], levels: NDArray[np.int32],
+        rounds: int, *, refit: bool,
+    ) -> Matrix:  # fmt: skip
+        """Improve levels in place; returns the steps that go with them."""
+        if self._product is None:
+            self._product = np.ascontiguousarray(self.target @ self.hessian)
+        found = np.empty_like(scale)
+        _core.descend(
+            self._product, np.ascontiguousarray(self.hessian), scale, low, high, self.pruned,
+            self.group, rounds, refit, found, levels,
+        )  # fmt: skip
+        return found
+
+    def wide(self, scale: Matrix) -> Matrix:
+        """Return a step for each element."""
+        return np.repeat(scale, self.group, axis=1)[:, : self.target.shape[1]]
+
+    def error(self, scale: Matrix, levels: NDArray[np.int32]) -> Matrix:
+        """Return what each row loses."""
+        off = self.target - self.wide(scale) * levels
+        lost: Matrix = np.einsum("ij,ij->i", off @ self.hessian, off)
+        return lost
+
+
+def _check(
+    x: NDArray[Any], stats: InputStats | None, steps: tuple[str, ...], o: Options, width: int,
+    symmetric: bool,
+) -> None:  # fmt: skip
+    if not isinstance(stats, InputStats) or not stats.count:
+        raise ValueError(f"algorithm is {steps!r}; it needs stats, an InputStats of the inputs")
+    if x.ndim != 2 or x.shape[1] != len(stats.gram):
+        raise ValueError(
+            f"x has shape {x.shape}; with these stats it must be (out, {len(stats.gram)})"
+        )
+    if o.group_size is None and o.axis != 0:
+        raise ValueError(f"axis is {o.axis}; an algorithm needs axis=0, or groups")
+    if not o.signed or not symmetric or width > 8:
+        raise ValueError("an algorithm needs signed, symmetric codes of 2 to 8 bits")
+    o.refuse("an algorithm", "scale", "zero_point", "offset", "levels", "importance")
+    if o.out is not None:
+        raise ValueError("out is given; an algorithm has none, leave it out")
+    check_finite(x, "x")
+
+
+def _forms(width: int, narrow: bool, free: bool, asked: bool | None) -> list[Form]:
+    """Return the forms to try: the one asked for, or all with zero near the middle."""
+    low, high = code_range(width, True, False)
+    if not free or asked is not None or width == 8:  # int8 has no room for a code above 127
+        return [Form(low + narrow, high, 0, narrow)]
+    below, above = Form(low, high, 0, False), Form(low + 1, high + 1, -1, False)
+    return [below, above]
+
+
+def _fractions(steps: tuple[str, ...], problem: Problem, forms: int) -> tuple[float, ...]:
+    if "clip_search" not in steps:
+        return (1.0,)
+    cost = problem.target.size * problem.target.shape[1] * len(FRACTIONS) * forms
+    return FRACTIONS[:: 1 + 2 * (cost > COSTLY)]
+
+
+def _tensor(
+    problem: Problem, fit: Fit, zeros: NDArray[np.int32], forms: list[Form], width: int,
+    steps: tuple[str, ...], o: Options,
+) -> QTensor:  # fmt: skip
+    """Return the tensor of a fit, its steps rounded to their type and its codes fitted to that."""
+    stored, kind = round_scales(fit.scale.astype(np.float32), o.scale_dtype, o.group_size)
+    levels = fit.levels
+    narrow = forms[0].narrow
+    low, high = code_range(width, True, narrow)
+    if "coordinate_descent" in steps:
+        wide = np.repeat(zeros[:, None], stored.shape[1], axis=1)
+        bounds = (np.int32(low) - wide, np.int32(high) - wide)
+        problem.descend(stored.astype(np.float64), *bounds, levels, 1, refit=False)
+    codes = (levels + zeros[:, None]).astype(code_dtype(width, True))
+    shape = scale_shape(codes.shape, o.axis, o.group_size)
+    scale = np.ascontiguousarray(stored.reshape(shape))
+    points = zeros if o.group_size is None else np.repeat(zeros[:, None], shape[1], axis=1)
+    points = np.ascontiguousarray(points, np.int32)
+    reach = np.maximum(high - zeros, zeros - low)[:, None] + 0.5
+    clipped = int(np.count_nonzero(np.abs(problem.target) > problem.wide(fit.scale) * reach))
+    for part in (codes, scale, points):
+        part.setflags(write=False)
+    return QTensor._make(
+        codes, scale, points, o.axis, o.group_size, width, True, narrow, clipped=clipped,
+        scale_dtype=kind,
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+//! How a range is chosen from the values that were seen: one method an arm, each a function of a
+//! spectrum.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::element::Element;
+use super::entropy::entropy_threshold;
+use super::histogram::{Spectrum, bin_of};
+use super::layout::Layout;
+use super::range::ranges;
+use crate::error::Result;
+use crate::threads;
+
+/// How a range is chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Method {
+    /// The least and the greatest value.
+    MinMax,
+    /// What holds this share of the values, in percent; the rest is cut off at the ends.
+    Percentile(f64),
+    /// What leaves the least squared error.
+    Mse,
+    /// What leaves the least Kullback-Leibler divergence.
+    Entropy,
+}
+
+/// The codes that a range is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codes {
+    /// The least code.
+    pub min: i32,
+    /// The greatest code.
+    pub max: i32,
+    /// Whether the range is as wide below 0 as above.
+    pub symmetric: bool,
+}
+
+/// The chosen range of a spectrum: what is beyond it will saturate.
+#[must_use]
+pub fn choose_range(seen: &Spectrum, method: Method, codes: Codes) -> (f64, f64) {
+    if seen.bins.is_empty() {
+        return (0.0, 0.0);
+    }
+    match method {
+        Method::MinMax => (seen.min, seen.max),
+        Method::Percentile(percent) => percentile(seen, percent, codes.symmetric),
+        Method::Mse if codes.symmetric => mse_symmetric(seen, codes),
+        Method::Mse => mse_asymmetric(seen, codes),
+        Method::Entropy => {
+            let threshold = entropy_threshold(seen, (codes.max - codes.min).unsigned_abs());
+            (seen.min.max(-threshold), seen.max.min(threshold))
+        }
+    }
+}
+
+/// The chosen range of each scale's elements.
+pub fn observe<T: Element>(
+    x: &[T],
+    layout: Layout,
+    method: Method,
+    codes: Codes,
+) -> Result<Vec<(f64, f64)>> {
+    let found = ranges(x, layout)?;
+    let mut bins = vec![Vec::new(); found.len()];
+    for run in layout.runs(x.len()) {
+        for (index, x) in x[run.start..run.start + run.len].iter().enumerate() {
+            bins[if run.each { index } else { run.scale }].push(bin_of(x.to_f32()));
+        }
+    }
+    let slots: Vec<_> = bins.into_iter().map(|bins| Mutex::new((bins, (0.0, 0.0)))).collect();
+    threads::for_each(slots.len(), |index| {
+        let mut slot = slots[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let bins = std::mem::take(&mut slot.0);
+        let seen = Spectrum::of(bins, found[index].min, found[index].max);
+        slot.1 = choose_range(&seen, method, codes);
+    });
+    Ok(slots
+        .into_iter()
+        .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+        .collect())
+}
+
+/// The ends of the bins within which `percent` of the values lie; of their magnitudes, if symmetric.
+fn percentile(seen: &Spectrum, percent: f64, symmetric: bool) -> (f64, f64) {
+    let out = seen.total() * (1.0 - percent / 100.0);
+    if symmetric {
+        let mut bins = seen.bins.clone();
+        bins.sort_by(|a, b| a.value.abs().total_cmp(&b.value.abs()));
+        let far = beyond(bins.iter().rev().map(|b| (b.low.abs().max(b.high.abs()), b.count)), out);
+        return (seen.min.max(-far), seen.max.min(far));
+    }
+    let low = beyond(seen.bins.iter().map(|bin| (bin.low, bin.count)), out / 2.0);
+    let high = beyond(seen.bins.iter().rev().map(|bin| (bin.high, bin.count)), out / 2.0);
+    (low, high)
+}
+
+/// The first end such that no more than `out` values came before it.
+fn beyond(ends: impl Iterator<Item = (f64, f64)>, out: f64) -> f64 {
+    let (mut gone, mut last) = (0.0, 0.0);
+    for (end, count) in ends {
+        last = end;
+        gone += count;
+        if gone > out {
+            break;
+        }
+    }
+    last
+}
+
+/// The thresholds that are tried, as shares of the greatest value.
+const STEPS: u32 = 100;
+
+fn mse_symmetric(seen: &Spectrum, codes: Codes) -> (f64, f64) {
+    let half = f64::from(codes.max - codes.min) / 2.0;
+    // Unsigned symmetric codes have their 0 in the middle.
+    let zero = if codes.min < 0 { 0 } else { (codes.max - codes.min + 1) / 2 };
+    let (low, high) = (f64::from(codes.min - zero), f64::from(codes.max - zero));
+    let threshold = best((1..=STEPS).map(|step| seen.absmax() * share(step)), |far| {
+        error(seen, far / half, low, high)
+    });
+    (seen.min.max(-threshold), seen.max.min(threshold))
+}
+
+fn mse_asymmetric(seen: &Spectrum, codes: Codes) -> (f64, f64) {
+    let (min, max) = (seen.min.min(0.0), seen.max.max(0.0));
+    let cost = |low: f64, high: f64| {
+        let scale = (high - low) / f64::from(codes.max - codes.min);
+        let zero = (f64::from(codes.min) - low / scale).round_ties_even();
+        error(seen, scale, f64::from(codes.min) - zero, f64::from(codes.max) - zero)
+    };
+    let (mut low, mut high) = (min, max);
+    for _ in 0..3 {
+        let before = (low, high);
+        high = best((1..=STEPS).map(|step| max * share(step)), |high| cost(low, high));
+        low = best((1..=STEPS).map(|step| min * share(step)), |low| cost(low, high));
+        if (low, high) == before {
+            break;
+        }
+    }
+    (low, high)
+}
+
+fn share(step: u32) -> f64 {
+    f64::from(step) / f64::from(STEPS)
+}
+
+/// The candidate of the least cost; the last of several.
+fn best(candidates: impl Iterator<Item = f64>, cost: impl Fn(f64) -> f64) -> f64 {
+    let mut found = (f64::INFINITY, 0.0);
+    for candidate in candidates {
+        let cost = cost(candidate);
+        if cost <= found.0 {
+            found = (cost, candidate);
+        }
+    }
+    found.1
+}
+
+/// The squared error of the values with levels `low..=high` of a scale.
+fn error(seen: &Spectrum, scale: f64, low: f64, high: f64) -> f64 {
+    if scale.is_nan() || scale <= 0.0 {
+        return f64::INFINITY;
+    }
+    let inverse = 1.0 / scale;
+    seen.bins
+        .iter()
+        .map(|bin| {
+            let level = (bin.value * inverse).round_ties_even().clamp(low, high);
+            let off = bin.value - level * scale;
+            bin.count * off * off
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INT8: Codes = Codes { min: -127, max: 127, symmetric: true };
+
+    fn spectrum(x: &[f32]) -> Spectrum {
+        let mut seen = crate::quant::Histogram::default();
+        seen.update(x).unwrap();
+        seen.spectrum()
+    }
+
+    #[test]
+    fn one_far_value_is_cut_off() {
+        let mut x: Vec<f32> = (0..10_000).map(|i| (i as f32 / 10_000.0) - 0.5).collect();
+        x.push(50.0);
+        let seen = spectrum(&x);
+        assert_eq!(choose_range(&seen, Method::MinMax, INT8), (-0.5, 50.0));
+        let (low, high) = choose_range(&seen, Method::Percentile(99.9), INT8);
+        assert!(low < -0.49 && high > 0.49 && high < 0.51, "{low} {high}");
+        let few = Codes { min: -7, max: 7, symmetric: true };
+        assert!(choose_range(&seen, Method::Mse, few).1 < 50.0);
+    }
+
+    #[test]
+    fn nothing_has_the_range_zero() {
+        for method in [Method::MinMax, Method::Percentile(99.0), Method::Mse, Method::Entropy] {
+            assert_eq!(choose_range(&spectrum(&[]), method, INT8), (0.0, 0.0));
+            assert_eq!(choose_range(&spectrum(&[0.0, 0.0]), method, INT8), (0.0, 0.0));
+        }
+    }
+
+    #[test]
+    fn each_scale_is_as_it_would_be_alone() {
+        let x: Vec<f32> = (0..120).map(|i| ((i * 7919 % 101) as f32 - 50.0) * 0.1).collect();
+        for method in [Method::MinMax, Method::Percentile(90.0), Method::Mse, Method::Entropy] {
+            let found = observe(&x, Layout::Axis { channels: 4, inner: 30 }, method, INT8).unwrap();
+            for (x, found) in x.chunks(30).zip(found) {
+                assert_eq!(choose_range(&spectrum(x), method, INT8), found);
+            }
+        }
+    }
+}

@@ -140,7 +140,20 @@ def test_the_public_call(tmp_path):
     done = qc.compress(tmp_path / "a", output=str(tmp_path / "b"), bits=4, group_size=32)
     expected = qc.compress(weights, bits=4, group_size=32)
     assert qc.load(tmp_path / "b")["w"] == expected["w"]
-    assert done.report_.totals["bytes"] == expected.report_.totals["bytes"] == 320 + 4 * 24
+    assert done.report_.totals["bytes"] == expected.report_.totals["bytes"] == 320 + 2 * 24
+
+
+def test_scales_of_groups_are_of_one_type_in_all_tiles(tmp_path):
+    weights = {"w": np.random.default_rng(0).standard_normal((64, 80)).astype(np.float32)}
+    for least in (1.0, 1e-7):
+        weights["w"][50] *= np.float32(least)  # float16 cannot hold the scales of this row
+        qc.save(tmp_path / "a", weights)
+        compress_file(
+            tmp_path / "a", tmp_path / "b", qc.Quantizer(4, group_size=32), tile_bytes=999
+        )
+        found = qc.load(tmp_path / "b")["w"]
+        assert found == qc.Quantizer(4, group_size=32).fit_transform(weights)["w"]
+        assert found.scale_dtype == (np.float16 if least == 1.0 else np.float32)
 
 
 def test_types_that_numpy_lacks_stay_as_they_are(tmp_path):
@@ -187,7 +200,7 @@ def test_numpys_files(tmp_path, kind):
     path = tmp_path / f"w.{kind}"
     np.savez(path, w=w) if kind == "npz" else np.save(path, w)
     qc.compress(path, output=tmp_path / "b", bits=6)
-    assert qc.load(tmp_path / "b")["w"] == qc.quantize(w, bits=6, axis=0)
+    assert qc.load(tmp_path / "b")["w"] == qc.quantize(w, bits=6, axis=0, observer="mse")
 
 
 def test_the_report_has_what_tensors_lost(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._core import PackedWeights
+from qcore.quantization.binary import signs
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["integer_codes", "output_scale", "packed_weights"]
@@ -34,10 +35,12 @@ def integer_codes(w: QTensor) -> NDArray[np.int8] | None:
 
 
 def _integer_codes(w: QTensor) -> NDArray[np.int8] | None:
-    if w.scheme != "affine" or w.bits > 8 or w.group_size is not None or w.axis not in (0, None):
+    if w.scheme not in ("affine", "binary") or w.bits > 8:
         return None
-    if w.shape[1] > LONGEST:
+    if w.group_size is not None or w.axis not in (0, None) or w.shape[1] > LONGEST:
         return None
+    if w.scheme == "binary":
+        return signs(w)
     codes, zeros = w.values, w.zero_point
     if zeros.any() or not w.signed:
         wide = codes.astype(np.int16) - (zeros[:, None] if zeros.ndim else zeros)
@@ -62,7 +65,9 @@ def _float(w: QTensor) -> PackedWeights:
     codes = np.ascontiguousarray(w.values)
     if w.bits > 8:
         return PackedWeights.float(w.dequantize())
-    if w.scheme != "affine":
+    if w.scheme == "binary":
+        codes = signs(w)
+    elif w.scheme != "affine":
         return _codebook(w, codes)
     zeros = w.zero_point if w.zero_point.any() else np.empty(0, np.int32)
     if w.axis == 1:
@@ -75,8 +80,14 @@ def _float(w: QTensor) -> PackedWeights:
 
 
 def _codebook(w: QTensor, codes: NDArray[np.uint8]) -> PackedWeights:
+    if w.levels is not None and w.group_size is not None:
+        return PackedWeights.float(w.dequantize())  # no kernel reads levels with a scale a group
     if w.levels is not None:
-        return PackedWeights.codebook(codes, w.levels, w.levels.shape[-1], w.axis)
+        levels, axis = w.levels, w.axis
+        if levels.ndim == 1:
+            levels = np.ascontiguousarray(w.scale[..., None] * levels)
+            axis = axis if w.scale.ndim else None
+        return PackedWeights.codebook(codes, levels, levels.shape[-1], axis)
     # Any other scheme of one parameter set: what each of its codes decodes to.
     low = -(2 ** (w.bits - 1)) if w.signed else 0
     every = np.arange(low, low + 2**w.bits).astype(codes.dtype)

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-<<<<<<< HEAD
-from numpy.typing import ArrayLike
-=======
 from numpy.typing import ArrayLike, DTypeLike, NDArray
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
 
 from qcore._estimator import Estimator
 from qcore._models import named_weights
@@ -54,16 +50,11 @@ class Quantizer(Estimator):
         Size of a fitted codebook.
     axis : int or None, default 0
         One scale for each index of this axis of a weight (its outputs), or one for the tensor.
-<<<<<<< HEAD
-    group_size : int, optional
-        One scale for each so many inputs of an output, in place of `axis`.
-=======
         Codebooks that are fitted have one for the tensor.
     group_size : int, optional
         One scale for each so many inputs, instead of `axis`.
     scale_dtype : dtype, optional
         As in `qcore.quantize`.
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
     symmetric, narrow_range : bool, optional
         As in `qcore.quantize`.
     observer : {"auto", "minmax", "percentile", "mse", "entropy"}
@@ -80,8 +71,8 @@ class Quantizer(Estimator):
     activations : {"auto", "static", "dynamic"} or None, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
-        `fit` gets samples, else "dynamic"; schemes other than affine, and groups, have no integer
-        activations.
+        `fit` gets samples, else "dynamic"; schemes other than affine, groups and weights of 16 bits
+        have no integer activations.
     ignore : sequence of str, default ("*bias",)
         Patterns of tensors to leave as they are: globs, or regular expressions after ``re:``.
         Tensors of fewer than two dimensions are always left.
@@ -117,15 +108,6 @@ class Quantizer(Estimator):
         self,
         bits: int | Mapping[str, int] = 8,
         *,
-<<<<<<< HEAD
-        scheme: str = "affine",
-        levels: int | None = None,
-        axis: int | None = 0,
-        group_size: int | None = None,
-        symmetric: bool | None = None,
-        narrow_range: bool | None = None,
-        observer: str = "minmax",
-=======
         scheme: str | Mapping[str, str] = "affine",
         levels: int | Mapping[str, int] | None = None,
         axis: int | Mapping[str, int | None] | None = 0,
@@ -136,7 +118,6 @@ class Quantizer(Estimator):
         observer: str | Mapping[str, str] = "auto",
         percentile: float | Mapping[str, float] = 99.99,
         algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         activations: str | None = "auto",
         ignore: Iterable[str] = ("*bias",),
         progress: Progress = "auto",
@@ -146,10 +127,7 @@ class Quantizer(Estimator):
         self.levels = levels
         self.axis = axis
         self.group_size = group_size
-<<<<<<< HEAD
-=======
         self.scale_dtype = scale_dtype
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         self.symmetric = symmetric
         self.narrow_range = narrow_range
         self.observer = observer
@@ -196,11 +174,12 @@ class Quantizer(Estimator):
             return self
         if stats is not None:
             raise ValueError("stats is given; a network's are taken from X, leave it out")
-        mode = self._mode(X is not None)
+        modes = {name: self._mode(name, X is not None) for name in self.bits_}
         for layer in self._layers(model):
+            mode = modes[f"{layer.name}.weight"]
             self.input_qparams_[layer.name] = mode if mode != "static" else None
         if X is not None:
-            self._walk(model, samples_of(X), mode)
+            self._walk(model, samples_of(X), modes)
         elif any(self._algorithm(name, False) for name in self.bits_):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         return self
@@ -218,12 +197,12 @@ class Quantizer(Estimator):
             self._observers = {
                 layer.name: self._observer(layer.name) for layer in self._layers(model)
             }
-        mode = self._mode(True)
         for layer, value in layer_inputs(model, samples_of(X)):
             name = f"{layer.name}.weight"
             if name not in self.bits_:
                 continue
             seen = self._observers[layer.name].update(value)
+            mode = self._mode(name, True)
             static = mode == "static"
             self.input_qparams_[layer.name] = _activation_qparams(seen) if static else mode
             if self._algorithm(name, True):
@@ -237,20 +216,11 @@ class Quantizer(Estimator):
         new: dict[str, Any] = dict(weights)
         for name, value in weights.items():
             if name in self.bits_ and not isinstance(value, QTensor):
-<<<<<<< HEAD
-                new[name] = quantize(value, **self.tensor_options(name))
-            rows.append(_row(name, value, new[name]))
-        before = sum(row["float bytes"] for row in rows)
-        after = sum(row["bytes"] for row in rows)
-        totals = {"tensor": "all", "float bytes": before, "bytes": after}
-        self.report_: Report = Report("quantized", rows, totals)
-=======
                 new[name], bias = self._fitted(name, value, weights)
                 if bias is not None:
                     new[_bias_of(name)] = bias
         rows = tensor_rows(weights, new)
         self.report_: Report = Report("quantized", rows, totals_of(rows))
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
         if isinstance(model, Mapping):
             return new  # type: ignore[return-value]
         # A layer that had no bias may have got one.
@@ -295,14 +265,19 @@ class Quantizer(Estimator):
         grouped = self._option("group_size", name) is not None
         return grouped or self._option("axis", name) == 0
 
-    def _mode(self, samples: bool) -> str | None:
-        """Return how activations become integers."""
+    def _mode(self, name: str, samples: bool) -> str | None:
+        """Return how a layer's activations become integers."""
         mode = self.activations
-        schemes = {self._option("scheme", name) for name in self.bits_}
-        if schemes and schemes != {"affine"}:
+        odd = None
+        if self._option("scheme", name) != "affine":
+            odd = f"scheme {self._option('scheme', name)!r} has"
+        elif self._option("group_size", name) is not None:
+            odd = "weights with a group_size have"
+        elif self.bits_[name] == 16:
+            odd = "weights of 16 bits have"
+        if odd is not None:
             if mode in ("static", "dynamic"):
-                odd = sorted(schemes - {"affine"})[0]
-                raise ValueError(f"activations is {mode!r}; scheme {odd!r} has none")
+                raise ValueError(f"activations is {mode!r}; {odd} none")
             return None
         if mode == "auto":
             return "static" if samples else "dynamic"
@@ -316,42 +291,6 @@ class Quantizer(Estimator):
         floating = np.issubdtype(value.dtype, np.floating)
         return bool(floating and not matches_any(name, self.ignore))
 
-<<<<<<< HEAD
-    def tensor_options(self, name: str) -> dict[str, Any]:
-        """Return the arguments with which `qcore.quantize` makes the codes of a tensor."""
-        if self.scheme == "kmeans":
-            return {"scheme": "kmeans", "levels": self.levels, "axis": None}
-        return {
-            "bits": self.bits_[name],
-            "axis": self.axis if self.group_size is None else None,
-            "group_size": self.group_size,
-            "symmetric": self.symmetric,
-            "narrow_range": self.narrow_range,
-            "observer": self.observer,
-        }
-
-    def _calibrate(self, net: Sequential, X: ArrayLike | None) -> dict[str, QParams | str | None]:
-        mode = self.activations
-        if self.scheme != "affine":
-            if mode in ("static", "dynamic"):
-                raise ValueError(f"activations is {mode!r}; scheme {self.scheme!r} has none")
-            mode = None
-        if self.group_size is not None:
-            if mode in ("static", "dynamic"):
-                raise ValueError(f"activations is {mode!r}; weights with a group_size have none")
-            mode = None
-        if mode == "auto":
-            mode = "dynamic" if X is None else "static"
-        names = [layer.name for layer in net.layers if f"{layer.name}.weight" in self.bits_]
-        if mode != "static":
-            return dict.fromkeys(names, mode)
-        if X is None:
-            raise ValueError("activations='static' needs samples: give X, or use 'dynamic'")
-        ranges = input_ranges(net, X)
-        return {
-            name: qparams_from_range(*ranges[name], signed=False, symmetric=False) for name in names
-        }
-=======
     # the parts ---------------------------------------------------------------------------------
     def _begin(self, model: Any) -> None:
         check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
@@ -373,11 +312,13 @@ class Quantizer(Estimator):
         percentile = self._option("percentile", f"{layer}.weight")
         return Observer("minmax" if method == "auto" else method, percentile=percentile)
 
-    def _walk(self, net: Sequential, samples: NDArray[np.float32], mode: str | None) -> None:
+    def _walk(
+        self, net: Sequential, samples: NDArray[np.float32], modes: Mapping[str, str | None]
+    ) -> None:
         """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
         walk = Walk(samples)
         algorithms = {name: self._algorithm(name, True) for name in self.bits_}
-        if mode != "static" and not any(algorithms.values()):
+        if "static" not in modes.values() and not any(algorithms.values()):
             return
         from qcore.nn.progress import EpochProgress  # networks are above this room
 
@@ -388,7 +329,7 @@ class Quantizer(Estimator):
                 if name not in self.bits_:
                     walk.through(layer, layer, None)
                     continue
-                if mode == "static":
+                if modes[name] == "static":
                     seen = self._observer(layer.name)
                     walk.observe(seen)
                     self.input_qparams_[layer.name] = _activation_qparams(seen)
@@ -417,21 +358,25 @@ class Quantizer(Estimator):
         return q, corrected_bias(value, q, weights.get(_bias_of(name)), stats)
 
     def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
-        option = {key: self._option(key, name) for key in choice.OPTIONS}
         stats = self.stats_.get(name)
         steps = self._algorithm(name, stats is not None)
-        fitted = option["scheme"] in ("kmeans", "quantile")
-        if option["group_size"] is not None or fitted:
+        options = self.tensor_options(name, fitted=bool(steps))
+        return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
+
+    def tensor_options(self, name: str, *, fitted: bool = False) -> dict[str, Any]:
+        """Return the arguments with which `qcore.quantize` makes the codes of a tensor.
+
+        `fitted`: by an algorithm, which finds the range itself.
+        """
+        option = {key: self._option(key, name) for key in choice.OPTIONS}
+        if option["group_size"] is not None or option["scheme"] in ("kmeans", "quantile"):
             option["axis"] = None
-        option["observer"] = choice.observer(option, self.bits_[name], bool(steps))
-        return quantize(
-            value, bits=self.bits_[name], algorithm=steps, stats=stats if steps else None, **option
-        )
+        option["observer"] = choice.observer(option, self.bits_[name], fitted)
+        return {"bits": self.bits_[name], **option}
 
 
 def _bias_of(name: str) -> str:
     return f"{name.removesuffix('weight')}bias"
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
 
 
 def _activation_qparams(seen: Observer) -> QParams:

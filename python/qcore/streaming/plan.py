@@ -13,10 +13,15 @@ from qcore.files.container import part_dtype
 from qcore.files.parts import Description, Parts, dense_parts, describe
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.quantization.functions import quantize
+from qcore.quantization.qparams import FLOAT16, FLOAT32
 from qcore.quantization.quantizer import Quantizer
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors", "tile_parts"]
+
+
+#: Bytes of a tensor that are looked at in one go before it is planned.
+_TILE = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,10 @@ def plan_tensors(source: TensorSource, quantizer: Quantizer) -> dict[str, Tensor
     plans = {}
     for name, info in infos.items():
         if name in quantizer.bits_:
-            plans[name] = _quantized(name, info, quantizer.tensor_options(name))
+            options = quantizer.tensor_options(name)
+            if info.in_rows and info.size and _row_by_row(options):
+                options["scale_dtype"] = _scale_dtype(source, name, info, options)
+            plans[name] = _quantized(name, info, options)
         else:
             plans[name] = _copied(source, name, info)
     return plans
@@ -121,6 +129,31 @@ def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any]) -> Tenso
     if "shape" in description:
         description["shape"] = list(info.shape)
     return TensorPlan(name, info, options, tuple(parts), description)
+
+
+def _scale_dtype(
+    source: TensorSource, name: str, info: TensorInfo, options: Mapping[str, Any]
+) -> np.dtype[Any] | None:
+    """Return the type that all of a tensor's scales have: what one tile needs, every tile gets.
+
+    Only groups have a choice, and only for them the tensor is read once more.
+    """
+    asked = options.get("scale_dtype")
+    if options.get("group_size") is None and asked != FLOAT16:
+        return None if asked is None else np.dtype(asked)
+    if asked == FLOAT32:
+        return FLOAT32
+    rows = info.shape[0]
+    step = max(1, _TILE * rows // info.nbytes)
+    buffer = np.empty(-(-min(step, rows) * (info.nbytes // rows) // 8), np.uint64).view(np.uint8)
+    for start in range(0, rows, step):
+        stop = min(start + step, rows)
+        part = buffer[: (stop - start) * (info.nbytes // rows)]
+        # What is not a number is refused when the codes are made.
+        tile = source.read_rows(name, start, stop, part)
+        if quantize(tile, **{**options, "nan": "zero"}).scale_dtype != FLOAT16:
+            return FLOAT32
+    return FLOAT16
 
 
 def _row_by_row(options: Mapping[str, Any]) -> bool:

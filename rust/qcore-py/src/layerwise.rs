@@ -1,6 +1,6 @@
 //! Bindings of what chooses a layer's codes by its outputs.
 
-use numpy::{PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
 use qcore_kernels::quant::{self, Levels};
 

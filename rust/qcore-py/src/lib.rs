@@ -5,11 +5,8 @@ use pyo3::prelude::*;
 mod array;
 mod error;
 mod files;
-<<<<<<< HEAD
 mod gemm;
-=======
 mod layerwise;
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
 mod network;
 mod observe;
 mod prune;
@@ -25,11 +22,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
     files::register(module)?;
-<<<<<<< HEAD
     gemm::register(module)?;
-=======
     layerwise::register(module)?;
->>>>>>> a41ed29 (Add bits 1 to 8 and 16, number formats, observers, and algorithms that keep a layer's outputs)
     network::register(module)?;
     observe::register(module)?;
     prune::register(module)?;

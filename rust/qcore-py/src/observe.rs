@@ -1,7 +1,7 @@
 //! Bindings of what chooses ranges: histograms and the methods over them.
 
 use half::f16;
-use numpy::{PyArray1, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{PyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_kernels::quant::{self, Codes, Method};

@@ -5,7 +5,7 @@
 //! threshold of the least Kullback-Leibler divergence wins. Bins, smoothing and order follow ONNX
 //! Runtime's calibrator with 16 bins a code, so that thresholds agree with it.
 //!
-//! Migacz, *8-bit Inference with TensorRT*, GTC 2017.
+//! Migacz, *8-bit Inference with `TensorRT`*, GTC 2017.
 
 use super::histogram::Spectrum;
 

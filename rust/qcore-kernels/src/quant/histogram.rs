@@ -15,7 +15,7 @@ use crate::threads;
 /// Bits of a float32 that a bin leaves out.
 const SHIFT: u32 = 10;
 /// How many bins there are.
-pub const BINS: usize = 1 << (32 - SHIFT);
+const BINS: usize = 1 << (32 - SHIFT);
 /// Values that are worth a thread of their own, with counts of its own.
 const GRAIN: usize = 1 << 20;
 /// Values whose range and bins are taken in one go, while they are in the cache.

@@ -32,7 +32,9 @@ impl Levels<'_> {
         let wanted = rows * groups;
         let lengths = [self.scale.len(), self.low.len(), self.high.len()];
         if self.pruned.len() != rows * columns {
-            return Err(KernelError::Shape("pruned does not have the length of weights".to_owned()));
+            return Err(KernelError::Shape(
+                "pruned does not have the length of weights".to_owned(),
+            ));
         }
         if self.group == 0 || lengths != [wanted; 3] {
             return Err(KernelError::Shape(format!("scale, low and high need {wanted} elements")));
@@ -118,7 +120,7 @@ impl SimdOp for Gptq<'_> {
 /// H. Each round goes over all columns, then, if `refit`, moves every step to where it is best for
 /// its levels. `levels.scale` is where the steps start; `scale` (rows, groups) is where they end.
 ///
-/// The cyclic coordinate descent of Nair and Suggala, *CDQuant: Greedy Coordinate Descent for
+/// The cyclic coordinate descent of Nair and Suggala, *`CDQuant`: Greedy Coordinate Descent for
 /// Accurate LLM Quantization*, 2024.
 pub fn descend(
     product: &[f64],

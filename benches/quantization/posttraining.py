@@ -1,0 +1,125 @@
+"""Post-training quantization: what `qc.compress` chooses, what each part of it brings."""
+
+import time
+
+import numpy as np
+from common import NAMES, TITLES, accuracy, logit_error, spread, table
+from plain_gptq import quantize_network
+
+import qcore as qc
+
+
+def rows(bench):
+    """W8A8 and W4, W3, W2 by plain `qc.compress(net, X, bits=b)`, beside plain GPTQ."""
+    lines = []
+    for name in NAMES:
+        for bits in (8, 4, 3, 2):
+            lines.append(_row(bench, name, bits))
+    columns = [
+        "network", "bits", "float %", "drop, points", "worst seed", "plain GPTQ, 1,000 images",
+        "10,000 images", "logit error", "plain, 1,000", "plain, 10,000", "lower on seeds", "s",
+    ]  # fmt: skip
+    table("`qc.compress(net, X, bits=b)`, 1,000 training images without labels, 8-bit activations",
+          columns, lines)  # fmt: skip
+
+
+def _row(bench, name, bits):
+    floats, drops, errors, seconds = [], [], [], []
+    plain = {1000: ([], []), 10_000: ([], [])}
+    for seed, net in bench.networks(name):
+        exact = net.predict_logits(bench.test)
+        floats.append(accuracy(exact, bench.labels))
+        started = time.perf_counter()
+        small = qc.compress(net, bench.calibration(seed), bits=bits)
+        seconds.append(time.perf_counter() - started)
+        found, error = bench.judge(small, exact)
+        drops.append(floats[-1] - found)
+        errors.append(error)
+        for count, (plain_drops, plain_errors) in plain.items():
+            if bits == 8:
+                continue
+            other = quantize_network(net, bench.calibration(seed, count), bits)
+            found, error = bench.judge(other, exact)
+            plain_drops.append(floats[-1] - found)
+            plain_errors.append(error)
+    lower = [
+        sum(mine < theirs for mine, theirs in zip(errors, errors_of, strict=False))
+        for _, errors_of in plain.values()
+    ]
+    has = bits < 8
+    return [
+        TITLES[name], f"W{bits}A8", spread(floats), spread(drops), f"{max(drops):.2f}",
+        *(spread(d) if has else "" for d, _ in plain.values()), f"{np.mean(errors):.5f}",
+        *(f"{np.mean(e):.5f}" if has else "" for _, e in plain.values()),
+        f"{lower[0]}, {lower[1]} of {len(errors)}" if has else "", f"{np.mean(seconds):.1f}",
+    ]  # fmt: skip
+
+
+#: From rounding to the whole of it, one part at a time.
+PARTS = {
+    "round to nearest": {"algorithm": (), "observer": "minmax"},
+    "range by mse": {"algorithm": (), "observer": "mse"},
+    "gptq": {"algorithm": "gptq"},
+    "+ bias_correction": {"algorithm": ("gptq", "bias_correction")},
+    "+ clip_search, narrow": {
+        "algorithm": ("gptq", "bias_correction", "clip_search"), "narrow_range": True,
+    },
+    "+ the free code": {"algorithm": ("gptq", "bias_correction", "clip_search")},
+    "+ coordinate_descent": {},
+    "all but gptq": {"algorithm": ("bias_correction", "clip_search", "coordinate_descent")},
+    "all but bias_correction": {"algorithm": ("gptq", "clip_search", "coordinate_descent")},
+}  # fmt: skip
+
+
+def ablation(bench):
+    """Each part of the algorithm, by accuracy and by logit error."""
+    lines = []
+    for name in NAMES:
+        for bits in (4, 3, 2):
+            for part, options in PARTS.items():
+                drops, errors = [], []
+                for seed, net in bench.networks(name):
+                    exact = net.predict_logits(bench.test)
+                    quantizer = qc.Quantizer(bits, **options)
+                    found, error = bench.judge(
+                        quantizer.fit_transform(net, bench.calibration(seed)), exact
+                    )
+                    drops.append(accuracy(exact, bench.labels) - found)
+                    errors.append(error)
+                lines.append([
+                    TITLES[name], f"W{bits}A8", part, spread(drops), f"{np.mean(errors):.5f}",
+                ])  # fmt: skip
+    table("What each part brings", ["network", "bits", "", "drop, points", "logit error"], lines)
+
+
+def layers(bench):
+    """GPTQ against rounding to nearest, layer by layer, on inputs that it did not see."""
+    lines = []
+    for name in NAMES:
+        for bits in (4, 3):
+            ratios = {}
+            for seed, net in bench.networks(name):
+                seen, held = bench.calibration(seed), bench.test
+                for layer in net.layers:
+                    stats = qc.InputStats().update(seen)
+                    for algorithm in ("gptq", ("gptq", "clip_search", "coordinate_descent")):
+                        errors = [
+                            _layer_error(
+                                layer, held, qc.quantize(layer.weight, bits=bits, axis=0, **o)
+                            )
+                            for o in ({}, {"algorithm": algorithm, "stats": stats})
+                        ]
+                        key = (layer.name, "gptq" if algorithm == "gptq" else "all")
+                        ratios.setdefault(key, []).append(errors[0] / errors[1])
+                    seen, held = layer.forward(seen), layer.forward(held)
+            for (layer, what), found in ratios.items():
+                lines.append([
+                    TITLES[name], layer, bits, what, f"{np.mean(found):.2f}", f"{min(found):.2f}",
+                ])  # fmt: skip
+    table("Output error of rounding to nearest, divided by that of the algorithm, on test images",
+          ["network", "layer", "bits", "", "mean of seeds", "least"], lines)  # fmt: skip
+
+
+def _layer_error(layer, inputs, q):
+    exact = inputs @ layer.weight.T
+    return logit_error(inputs @ q.dequantize().T, exact)

@@ -1,8 +1,10 @@
 """Quantization-aware training: the forward pass sees what the integers will see.
 
-Weights are quantized anew at every step, as `qcore.quantize` would, and the gradient passes through
-the rounding as if it were not there (the straight-through estimator); where an activation
-saturates, it does not pass. The float weights remain what the optimizer moves.
+Weights are quantized anew at every step, as `qcore.quantize` would, and the gradient passes
+through the rounding as if it were not there (the straight-through estimator); where an activation
+saturates, it does not pass. The float weights remain what the optimizer moves. Weights of fewer
+than 8 bits have steps that are learned (`LearnedSteps`), from a while after the start on: steps that
+fit random weights fit nothing later.
 
 Bengio, Léonard and Courville, "Estimating or Propagating Gradients Through Stochastic Neurons for
 Conditional Computation", 2013. Jacob et al., "Quantization and Training of Neural Networks for
@@ -17,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.nn.learned_steps import LearnedSteps
 from qcore.quantization.functions import quantize
 from qcore.quantization.qparams import QParams, qparams_from_range
+from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense
@@ -61,9 +65,13 @@ class ActivationRange:
 class FakeQuantization:
     """What quantization-aware training keeps beside the network."""
 
-    def __init__(self, net: Sequential, quantizer: Quantizer, settle: int) -> None:
+    def __init__(self, net: Sequential, quantizer: Quantizer, settle: int, learn: int) -> None:
         self.bits = quantizer.fit(net, None).bits_
+        self.narrow = {name: quantizer.narrow_range_of(name) for name in self.bits}
         self.settle = settle
+        self.learn = learn
+        self.step = 0
+        self.steps: dict[str, LearnedSteps] = {}
         self.ranges = [ActivationRange() for _ in net.layers]
         self.weights = [np.empty_like(layer.dense_weight()) for layer in net.layers]
         self._zeros = [np.zeros(layer.out_features, np.int32) for layer in net.layers]
@@ -72,9 +80,14 @@ class FakeQuantization:
         """Return the layer's weight as its integers will decode."""
         weight = layer.weight
         assert isinstance(weight, np.ndarray)
-        bits = self.bits.get(f"{layer.name}.weight")
-        if bits is None:
+        name = f"{layer.name}.weight"
+        bits = self.bits.get(name)
+        if bits is None or (bits < 8 and self.step < self.learn):
             return weight
+        if bits < 8:
+            if name not in self.steps:
+                self.steps[name] = LearnedSteps(weight, bits, self.narrow[name])
+            return self.steps[name].forward(weight)
         rows = weight.shape
         low, high, _, _ = _core.ranges(weight, axis=rows)
         params = qparams_from_range(
@@ -86,6 +99,13 @@ class FakeQuantization:
         )
         return out
 
+    def backward(self, layer: Dense, gradient: Floats, learning_rate: float) -> None:
+        """Turn the gradient of a quantized weight into that of the float weight, in place."""
+        steps = self.steps.get(f"{layer.name}.weight")
+        if steps is not None:
+            assert isinstance(layer.weight, np.ndarray)
+            steps.backward(layer.weight, gradient, learning_rate)
+
     def activation(self, index: int, x: Floats, inside: Floats | None, step: int) -> None:
         """Quantize a layer's input in place; `inside` gets the straight-through mask.
 
@@ -93,6 +113,7 @@ class FakeQuantization:
         """
         observed = self.ranges[index]
         observed.update(x)
+        self.step = step
         if step < self.settle:
             if inside is not None:
                 inside.fill(1.0)
@@ -109,6 +130,13 @@ class FakeQuantization:
         for layer, observed in zip(small.layers, self.ranges, strict=True):
             bits = self.bits.get(f"{layer.name}.weight")
             if bits is not None:
-                layer.weight = quantize(layer.dense_weight(), bits=bits, axis=0)
+                learned = self.steps.get(f"{layer.name}.weight")
+                weight = layer.dense_weight()
+                layer.weight = learned.export(weight) if learned else _rounded(weight, bits)
                 layer.input_qparams = observed.qparams()
         return small
+
+
+def _rounded(weight: Floats, bits: int) -> QTensor:
+    """Return a weight whose steps were not learned yet."""
+    return quantize(weight, bits=bits, axis=0, observer="mse" if 1 < bits < 8 else "minmax")

@@ -35,6 +35,10 @@ SCHEDULES = ("constant", "linear", "cosine")
 #: Steps in which quantization-aware training only watches the activations.
 SETTLE = 100
 
+#: The share of the steps after which weights of fewer than 8 bits are quantized. Chosen on a
+#: validation split; see docs/quantization.md.
+LEARN_STEPS_FROM = 0.3
+
 
 class Training:
     """One call of `Sequential.fit`, which documents the settings."""
@@ -131,7 +135,8 @@ class Training:
         if quantize.scheme != "affine":
             raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows 'affine'")
         settle = min(SETTLE, len(self.X) // self.batch_size)
-        return FakeQuantization(self.net, quantize, settle)
+        learn = int(LEARN_STEPS_FROM * self.epochs * -(-len(self.X) // self.batch_size))
+        return FakeQuantization(self.net, quantize, settle, learn)
 
     # the loop ----------------------------------------------------------------------------------
     def run(self) -> None:
@@ -196,7 +201,10 @@ class Training:
         loss = self._loss(rows, b, soft)
         for index in range(len(layers) - 1, -1, -1):
             layer, delta = layers[index], b.deltas[index]
-            np.matmul(delta.T, b.inputs[index], out=self.gradients[f"{layer.name}.weight"])
+            gradient = self.gradients[f"{layer.name}.weight"]
+            np.matmul(delta.T, b.inputs[index], out=gradient)
+            if self.fake is not None:
+                self.fake.backward(layer, gradient, self._rate(step))
             if layer.bias is not None:
                 np.sum(delta, axis=0, out=self.gradients[f"{layer.name}.bias"])
             if index:

@@ -255,6 +255,10 @@ class Quantizer(Estimator):
                 return found
         raise ValueError(f"{option} names no value for {name!r}; add a pattern '*'")
 
+    def narrow_range_of(self, name: str) -> bool:
+        """Whether a tensor's least code was asked to be left out: 2 bits are ternary then."""
+        return bool(self._option("narrow_range", name))
+
     def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
         return choice.algorithm(
             self._option("algorithm", name), self._option("scheme", name), self.bits_[name],

@@ -177,7 +177,7 @@ RECIPES = (
     ),
     Recipe(
         "teacher", "wide, the teacher", "float",
-        f"{TEACHER} hidden neurons, trained on the images, and where they are large on each moved by a pixel",
+        f"{TEACHER} hidden neurons, trained on the images, large ones moved by a pixel too",
         lambda trial: trial.train_teacher(),
     ),
     Recipe(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qcore.compute.sparse import CsrMatrix
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
+    from qcore.frameworks.onnx.load import from_onnx
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.pruning.compact import compact
     from qcore.pruning.functions import prune
@@ -47,6 +48,7 @@ __all__ = [
     "dequantize",
     "factorize",
     "fake_quantize",
+    "from_onnx",
     "from_sklearn",
     "linear",
     "load",
@@ -83,6 +85,7 @@ _HOMES = {
     "dequantize": "qcore.quantization.functions",
     "factorize": "qcore.pruning.low_rank",
     "fake_quantize": "qcore.quantization.functions",
+    "from_onnx": "qcore.frameworks.onnx.load",
     "from_sklearn": "qcore.frameworks.sklearn",
     "linear": "qcore.compute.linear",
     "load": "qcore.files.checkpoint",

@@ -34,7 +34,8 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
     ----------
     path : str or path-like
         The file. One that ends in ``.gguf`` becomes a GGUF file, which holds floats, integers, and
-        affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0).
+        affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0); one that
+        ends in ``.onnx`` a graph for a network, as `Sequential.to_onnx` writes it.
     obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
@@ -65,6 +66,11 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
     """
     kind, tensors, about = _contents(obj)
     target = Path(path)
+    if target.suffix == ".onnx":
+        if not isinstance(obj, Sequential):
+            raise TypeError(f"obj is {type(obj).__name__}; an ONNX file holds a network")
+        obj.to_onnx(target)
+        return
     if target.suffix == ".gguf":
         if kind == "network":
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
@@ -101,7 +107,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
-        A checkpoint, as in `load_tensors`.
+        A checkpoint, as in `load_tensors`, or a dense network in ONNX, as in `from_onnx`.
 
     Returns
     -------
@@ -127,6 +133,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     ...     qc.load(f"{folder}/codes.safetensors")
     array([0, 1, 2])
     """
+    if Path(path).suffix == ".onnx":
+        from qcore.frameworks.onnx.load import from_onnx
+
+        return from_onnx(path)
     file = open_tensors(Path(path))
     if not isinstance(file, container.Container):
         return dict(file)

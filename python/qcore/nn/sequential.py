@@ -312,6 +312,32 @@ class Sequential:
 
         save(path, self)
 
+    def to_onnx(self, path: str | PathLike[str] | None = None) -> Any:
+        """Return the network as an ONNX model, which is also written to `path`, if it is given.
+
+        Runtimes compute what this network computes: integer layers become QuantizeLinear and
+        DequantizeLinear around a Gemm. The model has the input "input" and the output "output";
+        the value before the last activation is called "logits".
+
+        Parameters
+        ----------
+        path : path, optional
+            The file to write, atomically.
+
+        Returns
+        -------
+        onnx.ModelProto
+            Of opset 21.
+
+        Raises
+        ------
+        ImportError
+            If the onnx package is not there: ``pip install 'qcore[onnx]'``.
+        """
+        from qcore.frameworks.onnx.export import to_onnx
+
+        return to_onnx(self, path)
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_executable": None}
 

@@ -1,0 +1,110 @@
+"""A chain of products, affine maps and activations, folded into dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore.nn.layers import Dense
+from qcore.nn.sequential import Sequential
+from qcore.quantization.qparams import QParams
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["AffineChain"]
+
+
+class AffineChain:
+    """Takes what a framework's model does, step by step, and gives the network that does it.
+
+    A scaling or shift goes into the layer before it or, behind an activation or at the very start,
+    into the layer after it; in float64.
+
+    Attributes
+    ----------
+    pending_input : QParams or None
+        How the next layer takes its input.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[dict[str, Any]] = []
+        self.pending_input: QParams | str | None = None
+        self._scale: NDArray[np.float64] | float = 1.0
+        self._shift: NDArray[np.float64] | float = 0.0
+        self._open = False  # whether the last layer still takes affine maps
+
+    def product(self, weight: ArrayLike | QTensor) -> None:
+        """Multiply by weights (out, in)."""
+        layer: dict[str, Any] = {"activation": "linear", "input": self.pending_input}
+        if isinstance(weight, QTensor):
+            if not self._is_plain():
+                raise ValueError("a scaling before quantized weights cannot be folded into them")
+            layer |= {"weight": weight, "bias": None}
+        else:
+            matrix = np.asarray(weight, np.float64)
+            shift = np.broadcast_to(self._shift, (matrix.shape[1],))
+            layer |= {"weight": matrix * self._scale, "bias": None}
+            if np.any(shift):
+                layer["bias"] = matrix @ shift
+        self.layers.append(layer)
+        self._scale, self._shift, self.pending_input, self._open = 1.0, 0.0, None, True
+
+    def affine(self, scale: ArrayLike, shift: ArrayLike) -> None:
+        """Compute ``x * scale + shift`` with a number, or a vector with one for each value."""
+        factor, offset = (_vector(value) for value in (scale, shift))
+        if self._open and (
+            not isinstance(self.layers[-1]["weight"], QTensor) or np.all(factor == 1)
+        ):
+            layer = self.layers[-1]
+            outputs = layer["weight"].shape[0]
+            if np.any(factor != 1):
+                layer["weight"] = layer["weight"] * np.broadcast_to(factor, (outputs,))[:, None]
+            bias = 0.0 if layer["bias"] is None else layer["bias"]
+            layer["bias"] = np.broadcast_to(bias * factor + offset, (outputs,))
+            return
+        self._scale = self._scale * factor
+        self._shift = self._shift * factor + offset
+        self._open = False
+
+    def activation(self, name: str) -> None:
+        """Apply an activation."""
+        if not self._is_plain():
+            raise ValueError(f"{name} follows a scaling that is behind no layer")
+        if not self.layers or self.layers[-1]["activation"] != "linear":
+            raise ValueError(f"{name} is behind no layer")
+        self.layers[-1]["activation"] = name
+        self._open = False
+
+    def quantize_input(self, params: QParams | str) -> None:
+        """Let the next layer take its input as integers."""
+        if not self._is_plain():
+            raise ValueError("a scaling before a quantized input cannot be folded into a layer")
+        self.pending_input = params
+        self._open = False
+
+    def network(self) -> Sequential:
+        """Return the network."""
+        if not self.layers:
+            raise ValueError("there is no layer with weights")
+        if not self._is_plain():
+            raise ValueError("the last scaling is behind an activation: no layer can take it")
+        layers = []
+        for found in self.layers:
+            layer = Dense.from_weights(
+                found["weight"], found["bias"], layout="out_in", activation=found["activation"]
+            )
+            layer.input_qparams = found["input"]
+            layers.append(layer)
+        return Sequential(layers)
+
+    def _is_plain(self) -> bool:
+        return bool(np.all(self._scale == 1) and not np.any(self._shift))
+
+
+def _vector(value: ArrayLike) -> NDArray[np.float64]:
+    """Return a number, or a vector along the last axis."""
+    array = np.asarray(value, np.float64)
+    if array.ndim > 1 and array.size != array.shape[-1]:
+        raise ValueError(f"a constant has shape {array.shape}; it must be one vector")
+    return array.reshape(-1) if array.ndim else array

@@ -1,0 +1,1 @@
+"""ONNX: dense networks in and out, and weights quantized in place in any graph."""

@@ -1,0 +1,266 @@
+"""A dense ONNX graph as a network: one chain of nodes from its input to its output."""
+
+from __future__ import annotations
+
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._extras import require
+from qcore.errors import FormatError
+from qcore.frameworks.affine import AffineChain
+from qcore.nn.sequential import Sequential
+from qcore.quantization.qparams import QParams
+from qcore.quantization.tensor import QTensor
+
+__all__ = ["from_onnx"]
+
+_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+# Nodes that change nothing that a dense network can see: what a batch of rows stays.
+_PASSED = ("Cast", "Dropout", "Flatten", "Identity")
+_ELEMENTWISE = ("Add", "Div", "Mul", "Sub")
+_DOMAINS = ("", "ai.onnx")
+_FLOATS = (1, 10, 11)  # TensorProto's FLOAT, FLOAT16, DOUBLE
+
+
+def from_onnx(model: Any) -> Sequential:
+    """Build a network from a dense ONNX graph.
+
+    Parameters
+    ----------
+    model : path or onnx.ModelProto
+        One chain from one input to one output, of Gemm, MatMul, Add, Sub, Mul, Div (by constants),
+        BatchNormalization, Relu, Sigmoid, Tanh, Softmax, and nodes that change nothing (Identity,
+        Dropout, Flatten, Cast, Reshape to rows). Weights behind a DequantizeLinear stay codes, and
+        a QuantizeLinear before a layer fixes its integer input, so that a quantized graph runs on
+        integers here too.
+
+    Returns
+    -------
+    Sequential
+        Scalings and normalizations are folded into the layers.
+
+    Raises
+    ------
+    ImportError
+        If the onnx package is not there; says what to install.
+    FormatError
+        If the file is not ONNX.
+    ValueError
+        If a node does what dense layers cannot; names it.
+
+    Examples
+    --------
+    >>> import numpy as np, qcore as qc
+    >>> net = qc.nn.Sequential.from_arrays([np.eye(2, 3)], [np.ones(3)], layout="in_out")
+    >>> qc.from_onnx(net.to_onnx())
+    Sequential([Dense(2, 3, activation='softmax')])
+    """
+    if isinstance(model, (str, PathLike)):
+        model = _loaded(model)
+    return _Reader(model).network()
+
+
+def _loaded(path: str | PathLike[str]) -> Any:
+    onnx = require("onnx", "reading ONNX")
+    name = fspath(path)
+    try:
+        return onnx.load_model(name)
+    except OSError:
+        raise
+    # protobuf's own, and onnx's for external data that is not where it should be.
+    except Exception as error:
+        raise FormatError(f"'{name}' is no ONNX file that can be read: {error}") from error
+
+
+class _Reader:
+    """Follows the chain of nodes."""
+
+    def __init__(self, model: Any) -> None:
+        onnx = require("onnx", "reading ONNX")
+        self.numpy_helper = onnx.numpy_helper
+        self.helper = onnx.helper
+        self.model = model
+        self.graph = model.graph
+        self.constants = {t.name: t for t in self.graph.initializer}
+        self.nodes: list[Any] = []
+        self.decoded: dict[str, QTensor | NDArray[np.float64]] = {}
+        for node in self.graph.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = self._attributes(node).get("value")
+            elif node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
+                self.decoded[node.output[0]] = self._quantized(node)
+            else:
+                self.nodes.append(node)
+
+    def network(self) -> Sequential:
+        inputs = [i.name for i in self.graph.input if i.name not in self.constants]
+        if len(inputs) != 1:
+            raise ValueError(f"the graph has {len(inputs)} inputs; a network has one")
+        self.value = inputs[0]
+        self.chain = AffineChain()
+        output = self.graph.output[0].name
+        readers: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                readers.setdefault(name, []).append(node)
+        while self.value != output:
+            found = readers.get(self.value, [])
+            if len(found) != 1:
+                count = f"{len(found)} nodes" if found else "no node"
+                raise ValueError(f"{count} read {self.value!r}; a network is one chain")
+            self._take(found[0])
+            self.value = found[0].output[0]
+        network = self.chain.network()
+        for prop in self.model.metadata_props:
+            if prop.key == "qcore.classes":
+                import json
+
+                network.classes_ = np.array(json.loads(prop.value))
+        return network
+
+    # nodes -------------------------------------------------------------------------------------
+    def _take(self, node: Any) -> None:
+        kind = node.op_type
+        if node.domain not in _DOMAINS:
+            raise self._unknown(node)
+        if kind in ("Gemm", "MatMul"):
+            self._take_product(node)
+        elif kind in _ACTIVATIONS:
+            self._take_activation(node)
+        elif kind in _ELEMENTWISE:
+            self._take_elementwise(node)
+        elif kind == "BatchNormalization":
+            self._take_normalization(node)
+        elif kind == "QuantizeLinear":
+            self.chain.quantize_input(self._input_qparams(node))
+        elif kind == "DequantizeLinear":
+            self._check_pair(node)
+        elif kind == "Reshape":
+            shape = self._array(node.input[1]).tolist()
+            if len(shape) != 2 or shape[0] not in (0, -1):
+                raise ValueError(f"{self._name(node)} makes shape {shape}; rows have to stay rows")
+        elif kind not in _PASSED or not self._passes(node):
+            raise self._unknown(node)
+
+    def _take_product(self, node: Any) -> None:
+        options = self._attributes(node)
+        if node.input[0] != self.value or options.get("transA", 0):
+            raise ValueError(f"{self._name(node)} has its input on the right; it must be the left")
+        weight = self._weight(node.input[1], node)
+        out_in = bool(options.get("transB", 0))
+        if not isinstance(weight, QTensor):
+            weight = weight * options.get("alpha", 1.0)
+        elif options.get("alpha", 1.0) != 1:
+            raise self._unknown(node)
+        self.chain.product(weight if out_in else weight.T)
+        if len(node.input) > 2 and node.input[2]:
+            self.chain.affine(1.0, self._array(node.input[2]) * options.get("beta", 1.0))
+
+    def _take_activation(self, node: Any) -> None:
+        axis = self._attributes(node).get("axis", -1)
+        if node.op_type == "Softmax" and axis not in (-1, 1):
+            raise ValueError(f"{self._name(node)} has axis {axis}; it must be the last")
+        self.chain.activation(_ACTIVATIONS[node.op_type])
+
+    def _take_elementwise(self, node: Any) -> None:
+        left, right = node.input
+        reverse = right == self.value
+        constant = self._array(left if reverse else right)
+        kind = node.op_type
+        if reverse and kind == "Div":
+            raise self._unknown(node)
+        if kind == "Add":
+            self.chain.affine(1.0, constant)
+        elif kind == "Sub":
+            self.chain.affine(*((-1.0, constant) if reverse else (1.0, -constant)))
+        else:
+            self.chain.affine(constant if kind == "Mul" else 1.0 / constant, 0.0)
+
+    def _take_normalization(self, node: Any) -> None:
+        options = self._attributes(node)
+        if options.get("training_mode", 0):
+            raise self._unknown(node)
+        gain, shift, mean, variance = (self._array(name) for name in node.input[1:5])
+        factor = gain / np.sqrt(variance + options.get("epsilon", 1e-5))
+        self.chain.affine(factor, shift - mean * factor)
+
+    def _passes(self, node: Any) -> bool:
+        options = self._attributes(node)
+        if node.op_type == "Cast":
+            return options.get("to") in _FLOATS
+        return node.op_type != "Flatten" or options.get("axis", 1) in (1, -1)
+
+    # constants ---------------------------------------------------------------------------------
+    def _weight(self, name: str, node: Any) -> NDArray[np.float64] | QTensor:
+        if name in self.decoded:
+            return self.decoded[name]
+        weight = self._array(name)
+        if weight.ndim != 2:
+            raise ValueError(
+                f"{self._name(node)} has weights of shape {weight.shape}; 2-D it must be"
+            )
+        return weight
+
+    def _array(self, name: str) -> NDArray[np.float64]:
+        if name in self.decoded:
+            return np.asarray(self.decoded[name], np.float64)
+        if self.constants.get(name) is None:
+            raise ValueError(f"{name!r} is not a constant; a network is one chain")
+        return np.asarray(self.numpy_helper.to_array(self.constants[name]), np.float64)
+
+    def _quantized(self, node: Any) -> QTensor | NDArray[np.float64]:
+        """Return a constant behind a DequantizeLinear: codes, or decoded where they cannot stay."""
+        tensor = self.constants[node.input[0]]
+        codes = np.asarray(self.numpy_helper.to_array(tensor))
+        narrow = tensor.data_type in (21, 22)  # UINT4, INT4
+        if codes.dtype == np.int32:  # a bias: more than codes have, so it is decoded
+            scale = np.asarray(self.numpy_helper.to_array(self.constants[node.input[1]]))
+            return np.asarray(codes * scale.astype(np.float64))
+        codes = codes.astype(np.int8 if tensor.data_type in (3, 22) else np.uint8)
+        scale = np.asarray(self.numpy_helper.to_array(self.constants[node.input[1]]), np.float32)
+        zero = None
+        if len(node.input) > 2 and node.input[2]:
+            zero = np.asarray(self.numpy_helper.to_array(self.constants[node.input[2]])).astype(int)
+        options = self._attributes(node)
+        axis, block = options.get("axis", 1), options.get("block_size", 0)
+        kwargs: dict[str, Any] = {"bits": 4 if narrow else 8}
+        if block:
+            if axis % codes.ndim != codes.ndim - 1:
+                codes, scale = codes.T, scale.T
+                zero = None if zero is None else zero.T
+                found = QTensor.from_parts(codes, scale, zero, group_size=block, **kwargs)
+                return np.asarray(found.dequantize().T, np.float64)
+            kwargs["group_size"] = block
+        elif scale.ndim and scale.size > 1:
+            kwargs["axis"] = axis
+        else:
+            scale, zero = scale.reshape(()), None if zero is None else zero.reshape(())
+        return QTensor.from_parts(codes, scale, zero, **kwargs)
+
+    def _input_qparams(self, node: Any) -> QParams:
+        scale = self._array(node.input[1]).astype(np.float32)
+        if scale.size != 1:
+            raise ValueError(f"{self._name(node)} has {scale.size} scales; an input has one")
+        zero, signed = np.zeros((), np.int32), False
+        if len(node.input) > 2 and node.input[2]:
+            tensor = self.constants[node.input[2]]
+            signed = tensor.data_type == 3
+            zero = np.asarray(self.numpy_helper.to_array(tensor)).astype(np.int32).reshape(())
+        return QParams(scale.reshape(()), zero, signed=signed, symmetric=False)
+
+    def _check_pair(self, node: Any) -> None:
+        """Check that a DequantizeLinear undoes the QuantizeLinear before it."""
+        if self.chain.pending_input is None:
+            raise self._unknown(node)
+
+    def _attributes(self, node: Any) -> dict[str, Any]:
+        return {a.name: self.helper.get_attribute_value(a) for a in node.attribute}
+
+    def _name(self, node: Any) -> str:
+        return f"{node.op_type} {node.name!r}"
+
+    def _unknown(self, node: Any) -> ValueError:
+        return ValueError(f"{self._name(node)} does what no dense layer does")

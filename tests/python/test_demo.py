@@ -202,9 +202,22 @@ def test_report_adds_up(demo: tuple[reports.Report, Path]) -> None:
 
 def test_sizes_are_in_order(demo: tuple[reports.Report, Path]) -> None:
     size = {row["name"]: row["bytes"] for row in demo[0]["rows"]}
-    assert size["int8-post"] < size["pruned-90"] < size["pruned-80"] < size["float"]
-    assert size["pruned-90-int8"] < size["kmeans-16"] < size["int8-post"]
+    assert size["pruned-90-int8"] < size["pruned-90"] < size["pruned-80"] < size["float"]
+    assert size["pruned-90-int8"] < size["kmeans-16"] < size["int8-post"] < size["float"]
     assert size["student-int8"] < size["student"] == size["small"]
+
+
+def test_rows_run_on_their_kernels(demo: tuple[reports.Report, Path]) -> None:
+    for row in demo[0]["rows"]:
+        kind = next(recipe.kind for recipe in RECIPES if recipe.name == row["name"])
+        wanted = {
+            "float": "BLAS float32",
+            "int8": "dense int8",
+            "csr": "sparse float32",
+            "csr-int8": "sparse int8",
+            "codebook": "codebook",
+        }[kind]
+        assert wanted in row["kernels"][0], row["name"]
 
 
 def test_networks_are_what_their_rows_say(demo: tuple[reports.Report, Path]) -> None:
@@ -212,6 +225,7 @@ def test_networks_are_what_their_rows_say(demo: tuple[reports.Report, Path]) -> 
     for name, sparsity in (("pruned-80", 0.8), ("pruned-90", 0.9), ("pruned-90-int8", 0.9)):
         weights = [layer.dense_weight() for layer in nets[name].layers]
         zeros = sum(int((weight == 0).sum()) for weight in weights)
+        assert not any(np.signbit(weight[weight == 0]).any() for weight in weights)
         assert zeros / sum(weight.size for weight in weights) >= sparsity - 1e-4
     for name in ("int8-post", "int8-aware", "pruned-90-int8", "student-int8"):
         for layer in nets[name].layers:

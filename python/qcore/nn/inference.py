@@ -84,7 +84,7 @@ def compile_network(net: Sequential) -> Executable:
 
 
 def _is_dense_float(layer: Dense) -> bool:
-    return layer.input_qparams is None and not _is_sparse(layer.dense_weight(), "float32")
+    return isinstance(layer.weight, np.ndarray) and not _is_sparse(layer.weight, "float32")
 
 
 def _is_sparse(values: NDArray[np.generic], kind: str) -> bool:

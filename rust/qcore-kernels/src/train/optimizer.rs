@@ -68,7 +68,8 @@ impl SimdOp for AdamStep<'_> {
         }
         if let Some(mask) = self.mask {
             for (param, mask) in params.iter_mut().zip(mask) {
-                *param *= mask;
+                // A negative parameter times 0 is −0, which a file would store: adding 0 makes it 0.
+                *param = *param * mask + 0.0;
             }
         }
     }
@@ -120,7 +121,8 @@ impl SimdOp for SgdStep<'_> {
         }
         if let Some(mask) = self.mask {
             for (param, mask) in self.params.iter_mut().zip(mask) {
-                *param *= mask;
+                // A negative parameter times 0 is −0, which a file would store: adding 0 makes it 0.
+                *param = *param * mask + 0.0;
             }
         }
     }

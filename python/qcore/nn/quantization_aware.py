@@ -3,8 +3,8 @@
 Weights are quantized anew at every step, as `qcore.quantize` would, and the gradient passes
 through the rounding as if it were not there (the straight-through estimator); where an activation
 saturates, it does not pass. The float weights remain what the optimizer moves. Weights of fewer
-than 8 bits have steps that are learned (`LearnedSteps`), from a while after the start on: steps that
-fit random weights fit nothing later.
+than 8 bits have steps that are learned (`LearnedSteps`), from a while after the start on: steps
+that fit random weights fit nothing later.
 
 Bengio, Léonard and Courville, "Estimating or Propagating Gradients Through Stochastic Neurons for
 Conditional Computation", 2013. Jacob et al., "Quantization and Training of Neural Networks for

@@ -68,9 +68,10 @@ def compress_file(
     Parameters
     ----------
     path : str or path-like
-        The checkpoint: whatever `qcore.load_tensors` reads.
+        The checkpoint: whatever `qcore.load_tensors` reads; or an ONNX graph.
     output : str or path-like
-        The file to write; not `path` itself.
+        The file to write; not `path` itself. One that ends in ``.onnx`` is the graph with its
+        weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`.
     quantizer : Quantizer
         The recipe; it is fitted to the checkpoint.
     errors : bool, default False
@@ -97,6 +98,11 @@ def compress_file(
     source_path, target = Path(path), Path(output)
     if target.exists() and source_path.exists() and target.samefile(source_path):
         raise ValueError(f"output is {str(output)!r}, the file to compress; name another one")
+    if target.suffix == ".onnx":
+        from qcore.frameworks.onnx.weights import quantize_graph
+
+        report = quantize_graph(source_path, target, quantizer)
+        return CompressedFile(target, target.stat().st_size, report)
     source = open_tensors(source_path)
     plans = plan_tensors(source, quantizer)
     jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]

@@ -26,7 +26,7 @@ pub fn dense_f32_from_i8_with<'a>(
     output.check(m, n)?;
     check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
-    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
+    let product = product(isa, a, b.into(), a_zero, b_zero, &mut shifted)?;
     let out = Out::new(out, m, n, stride)?;
     product.run(&FloatSink { isa, out, output, columns: n });
     Ok(())
@@ -49,7 +49,7 @@ pub fn dense_i8_with<'a, C: Code>(
     output.check::<C>(n)?;
     check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
-    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
+    let product = product(isa, a, b.into(), a_zero, b_zero, &mut shifted)?;
     let out = Out::new(out, m, n, stride)?;
     product.run(&CodeSink { isa, out, output });
     Ok(())

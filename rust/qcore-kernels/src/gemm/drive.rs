@@ -1,15 +1,16 @@
-//! The loops around a micro-kernel: threads, blocks of rows, tiles.
+//! The loops around a micro-kernel: threads, blocks of rows, strips of columns, tiles.
 //!
-//! A block of rows of A is packed so that it stays in L2; each group of B's columns is then used for
-//! all rows of the block while it is in L1.
+//! A kernel that takes bytes reads the rows of A where they lie; for the others a block of them is
+//! packed so that it stays in cache. Each strip of B is used for all rows of the block while it is
+//! in the first or second cache; a B that is not packed is packed strip by strip, there and then.
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::left::{self, Source};
+use super::left::{self, Rows, Source};
 use super::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, Tile, TileFn};
-use super::operand::ZeroPoint;
+use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
@@ -17,14 +18,41 @@ use crate::threads;
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 21;
-/// Bytes of packed A that are to stay in L2, with room for a stream of B.
+/// Bytes of packed A that are to stay in L2, with room for a stream of packed B.
 const LEFT_BYTES: usize = 256 << 10;
+/// Bytes of packed A where B is packed anew for each block of it.
+const LEFT_BYTES_FOR_STRIPS: usize = 4 << 20;
+
+/// The right operand as the drivers take it.
+#[derive(Clone, Copy)]
+pub(super) enum Columns<'a> {
+    /// Packed before.
+    Packed(&'a PackedI8),
+    /// To be packed as it is used.
+    Strips { bytes: Bytes, unsigned: bool },
+}
+
+impl Columns<'_> {
+    pub(super) fn k(&self) -> usize {
+        match self {
+            Columns::Packed(b) => b.k(),
+            Columns::Strips { bytes, .. } => bytes.rows,
+        }
+    }
+
+    pub(super) fn n(&self) -> usize {
+        match self {
+            Columns::Packed(b) => b.n(),
+            Columns::Strips { bytes, .. } => bytes.cols,
+        }
+    }
+}
 
 /// `(a - za) * (b - zb)`, with zero points of what is packed: shifted as the values are.
 pub(super) struct Product<'a> {
     pub(super) kernel: &'static Kernel,
     pub(super) a: Source,
-    pub(super) b: &'a PackedI8,
+    pub(super) b: Columns<'a>,
     pub(super) a_zero: ZeroPoint<'a>,
     pub(super) b_zero: ZeroPoint<'a>,
 }
@@ -34,6 +62,7 @@ pub(super) struct Product<'a> {
 struct Scratch {
     left: AlignedBytes,
     rows: Vec<i32>,
+    strip: PackedI8,
 }
 
 thread_local! {
@@ -43,6 +72,21 @@ thread_local! {
 /// A tile's results, on a cache line.
 #[repr(align(64))]
 struct Sums(MaybeUninit<[i32; MAX_TILE_ROWS * MAX_TILE_COLUMNS]>);
+
+/// Rows of A that are ready, and what each adds.
+struct Ready<'a> {
+    range: Range<usize>,
+    rows: Rows,
+    terms: &'a [i32],
+}
+
+/// Columns of packed B that all rows of a block are multiplied with.
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    b: &'a PackedI8,
+    /// The column of the product that is column 0 of `b`.
+    first: usize,
+}
 
 impl Product<'_> {
     fn rows(&self) -> usize {
@@ -56,6 +100,10 @@ impl Product<'_> {
             return;
         }
         let tasks = threads::tasks_for(m * n, self.b.k(), GRAIN);
+        if tasks == 1 {
+            self.run_part(0..m, 0..n, sink);
+            return;
+        }
         let (tall, wide) = (self.kernel.rows(), self.kernel.columns().next_multiple_of(64));
         let whole = if m.div_ceil(tall) >= n.div_ceil(wide) {
             let rows = m.div_ceil(tasks).next_multiple_of(tall).min(m);
@@ -79,14 +127,12 @@ impl Product<'_> {
     /// Some rows and columns, on this thread.
     fn run_part<S: Sink>(&self, rows: Range<usize>, columns: Range<usize>, sink: &S) {
         SCRATCH.with_borrow_mut(|scratch| {
-            let stride = left::stride(self.kernel.left, self.b.k());
-            let tall = self.kernel.rows();
-            let most = (LEFT_BYTES / stride / tall * tall).max(tall);
-            let blocks = rows.len().div_ceil(most);
-            let per_block = rows.len().div_ceil(blocks).next_multiple_of(tall);
+            let Scratch { left, rows: terms, strip } = scratch;
+            let per_block = self.rows_of_a_block(rows.len());
             for first in rows.clone().step_by(per_block) {
                 let block = first..(first + per_block).min(rows.end);
-                self.run_block(block.clone(), columns.clone(), stride, scratch, sink);
+                let ready = self.ready(block.clone(), left, terms);
+                self.run_block(&ready, columns.clone(), strip, sink);
                 if columns.len() == self.b.n() {
                     // SAFETY: these rows are this task's own, and finished.
                     unsafe { sink.rows_done(block) };
@@ -95,41 +141,121 @@ impl Product<'_> {
         });
     }
 
-    /// A block of rows whose packed form stays in cache.
+    /// Rows that go together: as many as stay in cache, where they are packed.
+    fn rows_of_a_block(&self, rows: usize) -> usize {
+        let room = match (self.a.in_place(), self.b) {
+            (Some(_), Columns::Strips { .. }) => return rows,
+            (None, Columns::Strips { .. }) => LEFT_BYTES_FOR_STRIPS,
+            (_, Columns::Packed(_)) => LEFT_BYTES,
+        };
+        let tall = self.kernel.rows();
+        let stride = left::stride(self.kernel.left, self.b.k());
+        let most = (room / stride / tall * tall).max(tall);
+        rows.div_ceil(rows.div_ceil(most)).next_multiple_of(tall)
+    }
+
+    /// Rows of A, packed where the kernel cannot read them in place, and their terms.
+    fn ready<'r>(
+        &self,
+        range: Range<usize>,
+        left: &mut AlignedBytes,
+        terms: &'r mut Vec<i32>,
+    ) -> Ready<'r> {
+        let k = self.b.k();
+        terms.clear();
+        terms.resize(range.len(), 0);
+        let summed = self.b_zero.single() != Some(0);
+        if let Some(rows) = self.a.in_place() {
+            for (row, term) in range.clone().zip(terms.iter_mut()) {
+                // SAFETY: the row is within A, and read in place.
+                *term = if summed { self.row_term(unsafe { self.a.row_sum(row) }) } else { 0 };
+            }
+            let ptr = rows.ptr.wrapping_add(range.start * rows.stride);
+            return Ready { range, rows: Rows { ptr, ..rows }, terms };
+        }
+        let stride = left::stride(self.kernel.left, k);
+        left.resize_scratch(range.len() * stride);
+        // SAFETY: the rows are within A, and so are all of its columns.
+        unsafe { self.a.pack(range.clone(), 0..k, left) };
+        if summed {
+            for (term, row) in terms.iter_mut().zip(left.chunks_exact(stride)) {
+                *term = self.row_term(left::row_sum(self.kernel.left, row, k));
+            }
+        }
+        Ready { range, rows: Rows { ptr: left.as_ptr(), stride, flip: 0 }, terms }
+    }
+
+    /// What a row adds: `-zb * (sum of the row - k * za)`, or the sum alone where either zero point is
+    /// not one for all.
+    fn row_term(&self, sum: i32) -> i32 {
+        match (self.a_zero.single(), self.b_zero.single()) {
+            (Some(za), Some(zb)) => {
+                let rest = sum.wrapping_sub((self.b.k() as i32).wrapping_mul(za));
+                rest.wrapping_mul(zb).wrapping_neg()
+            }
+            _ => sum,
+        }
+    }
+
+    /// Some rows times some columns, strip by strip.
     fn run_block<S: Sink>(
         &self,
-        rows: Range<usize>,
+        ready: &Ready<'_>,
         columns: Range<usize>,
-        stride: usize,
-        scratch: &mut Scratch,
+        room: &mut PackedI8,
         sink: &S,
     ) {
-        let k = self.b.k();
-        scratch.left.resize_scratch(rows.len() * stride);
-        // SAFETY: the rows are within A, and so are all of its columns.
-        unsafe { self.a.pack(rows.clone(), 0..k, &mut scratch.left) };
-        self.row_terms(rows.clone(), stride, scratch);
-        let simple = self.a_zero.single().is_some() && self.b_zero.single().is_some();
-
-        let mut column = columns.start;
-        while column < columns.end {
-            let (units, tiles) = self.tiles(rows.len(), columns.end - column);
-            let wide = (units * self.kernel.unit).min(columns.end - column);
-            let mut start = [0_i32; MAX_TILE_COLUMNS];
-            if simple {
-                self.column_terms(column, &mut start[..units * self.kernel.unit]);
+        match self.b {
+            Columns::Packed(b) => {
+                let strip = Strip { b, first: 0 };
+                let mut column = columns.start;
+                while column < columns.end {
+                    column += self.run_tiles(ready, strip, column..columns.end, sink);
+                }
             }
-            let mut row = rows.start;
-            for tall in even_parts(rows.len(), tiles.len()) {
-                let block = Block { row, column, rows: tall, columns: wide };
-                let index = row - rows.start;
-                let left = &scratch.left[index * stride..];
-                let row_start = &scratch.rows[index..index + tall];
-                self.run_tile(tiles[tall - 1], units, block, left, stride, &start, row_start, sink);
-                row += tall;
+            Columns::Strips { bytes, unsigned } => {
+                // Twice a tile's width, for the tiles of few rows.
+                let wide = self.kernel.columns().next_multiple_of(MAX_TILE_COLUMNS);
+                for first in columns.clone().step_by(wide) {
+                    let end = (first + wide).min(columns.end);
+                    room.fill(self.kernel, bytes.columns(first..end), unsigned);
+                    let strip = Strip { b: room, first };
+                    let mut column = first;
+                    while column < end {
+                        column += self.run_tiles(ready, strip, column..end, sink);
+                    }
+                }
             }
-            column += wide;
         }
+    }
+
+    /// The first columns of `columns` with all rows; returns how many.
+    fn run_tiles<S: Sink>(
+        &self,
+        ready: &Ready<'_>,
+        strip: Strip<'_>,
+        columns: Range<usize>,
+        sink: &S,
+    ) -> usize {
+        let (units, tiles) = self.tiles(ready.range.len(), columns.len());
+        let wide = (units * self.kernel.unit).min(columns.len());
+        let mut start = [0_i32; MAX_TILE_COLUMNS];
+        if self.is_simple() {
+            let at = columns.start - strip.first;
+            self.column_terms(&strip.b.sums()[at..], &mut start[..units * self.kernel.unit]);
+        }
+        let mut row = ready.range.start;
+        for tall in even_parts(ready.range.len(), tiles.len()) {
+            let block = Block { row, column: columns.start, rows: tall, columns: wide };
+            self.run_tile(tiles[tall - 1], units, block, ready, strip, &start, sink);
+            row += tall;
+        }
+        wide
+    }
+
+    /// Whether each operand has one zero point.
+    fn is_simple(&self) -> bool {
+        self.a_zero.single().is_some() && self.b_zero.single().is_some()
     }
 
     #[inline(always)]
@@ -138,23 +264,25 @@ impl Product<'_> {
         tile_fn: TileFn,
         units: usize,
         block: Block,
-        left: &[u8],
-        stride: usize,
+        ready: &Ready<'_>,
+        strip: Strip<'_>,
         start: &[i32; MAX_TILE_COLUMNS],
-        row_terms: &[i32],
         sink: &S,
     ) {
         let columns = units * self.kernel.unit;
-        let simple = self.a_zero.single().is_some() && self.b_zero.single().is_some();
+        let index = block.row - ready.range.start;
+        let terms = &ready.terms[index..index + block.rows];
+        let simple = self.is_simple();
         let zeros = [0_i32; MAX_TILE_ROWS];
         let mut tile = Tile {
-            a: left.as_ptr(),
-            a_stride: stride,
-            groups: self.b.groups(),
-            b: self.b.at(block.column, 0),
-            panel_stride: self.b.panel_stride(),
+            a: ready.rows.ptr.wrapping_add(index * ready.rows.stride),
+            a_stride: ready.rows.stride,
+            flip: ready.rows.flip,
+            groups: strip.b.groups(),
+            b: strip.b.at(block.column - strip.first, 0),
+            panel_stride: strip.b.panel_stride(),
             start: start.as_ptr(),
-            row_start: if simple { row_terms.as_ptr() } else { zeros.as_ptr() },
+            row_start: if simple { terms.as_ptr() } else { zeros.as_ptr() },
             c: std::ptr::null_mut(),
             c_stride: 0,
         };
@@ -163,8 +291,8 @@ impl Product<'_> {
             && let Some((c, c_stride)) = sink.direct(block.row, block.column)
         {
             (tile.c, tile.c_stride) = (c, c_stride);
-            // SAFETY: the left rows are packed, the columns exist in B, and the block is within the
-            // sink's buffer and this task's own.
+            // SAFETY: the rows are ready, the columns exist in B, and the block is within the sink's
+            // buffer and this task's own.
             unsafe { tile_fn(&tile) };
             return;
         }
@@ -177,7 +305,13 @@ impl Product<'_> {
             std::slice::from_raw_parts_mut(sums.0.as_mut_ptr().cast::<i32>(), block.rows * columns)
         };
         if !simple {
-            self.correct(block, row_terms, sums, columns);
+            self.correct(
+                block,
+                terms,
+                &strip.b.sums()[block.column - strip.first..],
+                sums,
+                columns,
+            );
         }
         // SAFETY: the block is within the result and this task's own.
         unsafe { sink.put(block, sums, columns) };
@@ -194,45 +328,32 @@ impl Product<'_> {
         (units, kernel.tiles[units - 1])
     }
 
-    /// What each row adds: `-zb * (sum of the row - k * za)`, or the sum alone where either zero
-    /// point is not one for all.
-    fn row_terms(&self, rows: Range<usize>, stride: usize, scratch: &mut Scratch) {
-        let k = self.b.k();
-        scratch.rows.clear();
-        scratch.rows.resize(rows.len(), 0);
-        if self.b_zero.single() == Some(0) {
-            return;
-        }
-        let packed = scratch.left.chunks_exact(stride);
-        for (term, row) in scratch.rows.iter_mut().zip(packed) {
-            let sum = left::row_sum(self.kernel.left, row, k);
-            *term = match (self.a_zero.single(), self.b_zero.single()) {
-                (Some(za), Some(zb)) => {
-                    sum.wrapping_sub((k as i32).wrapping_mul(za)).wrapping_mul(zb).wrapping_neg()
-                }
-                _ => sum,
-            };
-        }
-    }
-
     /// What each column starts from: `-za * (sum of the column)`.
-    fn column_terms(&self, column: usize, start: &mut [i32]) {
+    fn column_terms(&self, sums: &[i64], start: &mut [i32]) {
         let za = self.a_zero.single().unwrap_or(0);
         if za != 0 {
-            for (start, &sum) in start.iter_mut().zip(&self.b.sums()[column..]) {
+            for (start, &sum) in start.iter_mut().zip(sums) {
                 *start = (sum as i32).wrapping_mul(za).wrapping_neg();
             }
         }
     }
 
     /// Takes zero points of their own for rows or columns from the plain sums of a tile.
-    fn correct(&self, block: Block, row_sums: &[i32], sums: &mut [i32], stride: usize) {
+    fn correct(
+        &self,
+        block: Block,
+        row_sums: &[i32],
+        column_sums: &[i64],
+        sums: &mut [i32],
+        stride: usize,
+    ) {
         let k = self.b.k() as i32;
         for (index, sums) in sums.chunks_mut(stride).take(block.rows).enumerate() {
             let za = self.a_zero.get(block.row + index);
             let row = row_sums[index].wrapping_sub(k.wrapping_mul(za));
-            let columns = &self.b.sums()[block.column..];
-            for (at, (sum, &column)) in sums[..block.columns].iter_mut().zip(columns).enumerate() {
+            for (at, (sum, &column)) in
+                sums[..block.columns].iter_mut().zip(column_sums).enumerate()
+            {
                 let zb = self.b_zero.get(block.column + at);
                 *sum = sum
                     .wrapping_sub(za.wrapping_mul(column as i32))

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::drive::Product;
+use super::drive::{Columns, Product};
 use super::left::{self, Source};
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
@@ -18,6 +18,17 @@ pub enum Right<'a> {
     Packed(&'a PackedI8),
     /// A matrix (K, N).
     Matrix(Int8<'a>),
+}
+
+impl Right<'_> {
+    /// Whether the values are uint8.
+    #[must_use]
+    pub fn is_unsigned(&self) -> bool {
+        match self {
+            Right::Packed(b) => b.is_unsigned(),
+            Right::Matrix(b) => b.is_unsigned(),
+        }
+    }
 }
 
 impl<'a> From<&'a PackedI8> for Right<'a> {
@@ -105,44 +116,29 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     b_zero: ZeroPoint<'a>,
     out: &mut [MaybeUninit<T>],
 ) -> Result<()> {
-    let a = a.into();
-    match b.into() {
-        Right::Packed(b) => packed_product(isa, a, b, a_zero, b_zero, out),
-        Right::Matrix(b) => {
-            check_inner(a, b.rows())?;
-            packed_product(isa, a, &PackedI8::new(isa, b), a_zero, b_zero, out)
-        }
-    }
-}
-
-fn check_inner(a: Int8<'_>, k: usize) -> Result<()> {
-    if a.cols() == k {
-        return Ok(());
-    }
-    Err(KernelError::Shape(format!("a has {} columns and b has {k} rows", a.cols())))
-}
-
-fn packed_product<T: Integer>(
-    isa: Isa,
-    a: Int8<'_>,
-    b: &PackedI8,
-    a_zero: ZeroPoint<'_>,
-    b_zero: ZeroPoint<'_>,
-    out: &mut [MaybeUninit<T>],
-) -> Result<()> {
+    let (a, b) = (a.into(), b.into());
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
-    let (m, n) = (a.rows(), b.n());
+    let (m, n) = (a.rows(), product.b.n());
     if out.len() != m * n {
         return Err(KernelError::Shape(format!("out has {} elements, not {m} * {n}", out.len())));
     }
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
-    if fits_i32(b.k(), reach) {
+    if fits_i32(product.b.k(), reach) {
         product.run(&Out::uninit(out, m, n, n)?);
         return Ok(());
     }
+    match b {
+        Right::Packed(packed) => wide(&product, packed, out),
+        Right::Matrix(matrix) => wide(&product, &PackedI8::new(isa, matrix), out),
+    }
+}
+
+/// The product where sums may be beyond int32.
+fn wide<T: Integer>(product: &Product<'_>, b: &PackedI8, out: &mut [MaybeUninit<T>]) -> Result<()> {
+    let n = b.n();
     let mut too_large = None;
-    product.run_wide(|row, column, value| match T::from_i64(value) {
+    product.run_wide(b, |row, column, value| match T::from_i64(value) {
         Some(value) => {
             out[row * n + column].write(value);
         }
@@ -155,6 +151,13 @@ fn packed_product<T: Integer>(
             "out[{row}, {column}] is {value}, beyond int32; out_dtype=np.int64 holds it"
         )))
     })
+}
+
+fn check_inner(a: Int8<'_>, k: usize) -> Result<()> {
+    if a.cols() == k {
+        return Ok(());
+    }
+    Err(KernelError::Shape(format!("a has {} columns and b has {k} rows", a.cols())))
 }
 
 /// Whether `k` products of at most `reach` sum to an int32 for certain.
@@ -173,20 +176,24 @@ pub(super) struct Shifted {
 pub(super) fn product<'a>(
     isa: Isa,
     a: Int8<'a>,
-    b: &'a PackedI8,
+    b: Right<'a>,
     a_zero: ZeroPoint<'_>,
     b_zero: ZeroPoint<'_>,
     shifted: &'a mut Shifted,
 ) -> Result<Product<'a>> {
-    check_inner(a, b.k())?;
+    let columns = match b {
+        Right::Packed(b) => Columns::Packed(b),
+        Right::Matrix(b) => Columns::Strips { bytes: b.bytes(), unsigned: b.is_unsigned() },
+    };
+    check_inner(a, columns.k())?;
     a_zero.check("a_zero_point", a.rows(), a.is_unsigned())?;
-    b_zero.check("b_zero_point", b.n(), b.is_unsigned())?;
+    b_zero.check("b_zero_point", columns.n(), b.is_unsigned())?;
     let kernel = kernel_for(isa);
     let a_shift = left::shift(kernel.left, a.is_unsigned());
     let a_zero = shift(a_zero, a_shift, &mut shifted.a);
-    let b_zero = shift(b_zero, -b.shift(), &mut shifted.b);
+    let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b);
     let a = Source { left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
-    Ok(Product { kernel, a, b, a_zero, b_zero })
+    Ok(Product { kernel, a, b: columns, a_zero, b_zero })
 }
 
 fn shift<'a>(zero: ZeroPoint<'_>, by: i32, room: &'a mut Vec<i32>) -> ZeroPoint<'a> {

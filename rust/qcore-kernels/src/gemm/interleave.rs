@@ -17,51 +17,59 @@ pub(super) unsafe fn panels(
     panel_stride: usize,
     out: *mut u8,
 ) {
-    for (index, panel) in range.clone().enumerate() {
-        // SAFETY: `out` has room for every panel of the range.
-        let out = unsafe { out.add(index * panel_stride) };
-        let columns = (b.cols - panel * PANEL).min(PANEL);
-        // SAFETY: the panel's columns exist, and `out` has room for its groups.
-        unsafe {
-            if b.row_stride == 1 && b.rows > 1 {
+    if b.row_stride == 1 && b.rows > 1 {
+        for (index, panel) in range.enumerate() {
+            let columns = (b.cols - panel * PANEL).min(PANEL);
+            // SAFETY: the panel's columns exist, and `out` has room for every panel.
+            unsafe {
+                let out = out.add(index * panel_stride);
                 columns_to_panel(b, flip, panel * PANEL, columns, out);
-            } else {
-                rows_to_panel(b, flip, panel * PANEL, columns, out);
+            }
+        }
+        return;
+    }
+    // Group by group, so that a row is read by cache lines, not by panels.
+    let whole = if b.col_stride == 1 { b.cols / PANEL } else { 0 };
+    for group in 0..b.rows.div_ceil(DEPTH) {
+        let rows = (b.rows - group * DEPTH).min(DEPTH);
+        for (index, panel) in range.clone().enumerate() {
+            // SAFETY: the rows and the panel's columns exist, and `out` has room for every group of
+            // every panel.
+            unsafe {
+                let out = out.add(index * panel_stride + group * GROUP_BYTES);
+                if rows == DEPTH && panel < whole {
+                    let first = b.at(group * DEPTH, panel * PANEL);
+                    interleave(first, b.row_stride, flip, out);
+                } else {
+                    rows_to_group(b, flip, group * DEPTH, rows, panel * PANEL, out);
+                }
             }
         }
     }
 }
 
-/// A panel of a matrix whose rows are to be interleaved.
+/// Some of the 4 rows and 16 columns of a group, one by one.
 ///
 /// # Safety
-/// As [`panels`], for one of them.
-unsafe fn rows_to_panel(b: Bytes, flip: u8, first: usize, columns: usize, out: *mut u8) {
-    let whole = columns == PANEL && b.col_stride == 1;
-    let mut copies = [[flip; PANEL]; DEPTH];
-    for group in 0..b.rows.div_ceil(DEPTH) {
-        let rows = (b.rows - group * DEPTH).min(DEPTH);
-        let mut lines = copies.each_ref().map(|copy| copy.as_ptr());
-        if whole && rows == DEPTH {
-            for (row, line) in lines.iter_mut().enumerate() {
-                // SAFETY: the row and the column exist, and 16 columns lie side by side.
-                *line = unsafe { b.at(group * DEPTH + row, first) };
-            }
-        } else {
-            for (row, copy) in copies.iter_mut().enumerate() {
-                copy.fill(flip);
-                for (column, byte) in
-                    copy[..if row < rows { columns } else { 0 }].iter_mut().enumerate()
-                {
-                    // SAFETY: the row and the column exist.
-                    *byte = unsafe { *b.at(group * DEPTH + row, first + column) };
-                }
-            }
-            lines = copies.each_ref().map(|copy| copy.as_ptr());
+/// The rows exist, and `out` is valid for a group.
+unsafe fn rows_to_group(
+    b: Bytes,
+    flip: u8,
+    first: usize,
+    rows: usize,
+    column: usize,
+    out: *mut u8,
+) {
+    let columns = (b.cols - column).min(PANEL);
+    let mut copy = [flip; GROUP_BYTES];
+    for (row, line) in copy.chunks_exact_mut(PANEL).enumerate().take(rows) {
+        for (index, byte) in line[..columns].iter_mut().enumerate() {
+            // SAFETY: the row and the column exist.
+            *byte = unsafe { *b.at(first + row, column + index) };
         }
-        // SAFETY: each line points at 16 bytes, and `out` has room for this group.
-        unsafe { interleave(lines, flip, out.add(group * GROUP_BYTES)) };
     }
+    // SAFETY: the copy has 4 rows of 16 bytes; the caller vouches for `out`.
+    unsafe { interleave(copy.as_ptr(), PANEL as isize, flip, out) };
 }
 
 /// A panel of a matrix whose columns are contiguous: the transposed view of weights (N, K).
@@ -100,17 +108,19 @@ unsafe fn columns_to_panel(b: Bytes, flip: u8, first: usize, columns: usize, out
     }
 }
 
-/// Interleaves 16 bytes of 4 rows into one line.
+/// Interleaves 16 bytes of 4 rows, `stride` bytes apart, into one line.
 ///
 /// # Safety
 /// Each row is valid for reading 16 bytes, `out` for writing 64.
 #[cfg(target_arch = "x86_64")]
-unsafe fn interleave(rows: [*const u8; DEPTH], flip: u8, out: *mut u8) {
+#[inline(always)]
+unsafe fn interleave(rows: *const u8, stride: isize, flip: u8, out: *mut u8) {
     use std::arch::x86_64::*;
     // SAFETY: the caller vouches for the pointers; SSE2 is part of x86-64.
     unsafe {
         let flips = _mm_set1_epi8(flip as i8);
-        let row = rows.map(|row| _mm_xor_si128(_mm_loadu_si128(row.cast()), flips));
+        let row = [0, 1, 2, 3]
+            .map(|row| _mm_xor_si128(_mm_loadu_si128(rows.offset(row * stride).cast()), flips));
         let low = (_mm_unpacklo_epi8(row[0], row[1]), _mm_unpacklo_epi8(row[2], row[3]));
         let high = (_mm_unpackhi_epi8(row[0], row[1]), _mm_unpackhi_epi8(row[2], row[3]));
         _mm_storeu_si128(out.cast(), _mm_unpacklo_epi16(low.0, low.1));
@@ -120,16 +130,19 @@ unsafe fn interleave(rows: [*const u8; DEPTH], flip: u8, out: *mut u8) {
     }
 }
 
-/// Interleaves 16 bytes of 4 rows into one line.
+/// Interleaves 16 bytes of 4 rows, `stride` bytes apart, into one line.
 ///
 /// # Safety
 /// Each row is valid for reading 16 bytes, `out` for writing 64.
 #[cfg(not(target_arch = "x86_64"))]
-unsafe fn interleave(rows: [*const u8; DEPTH], flip: u8, out: *mut u8) {
+unsafe fn interleave(rows: *const u8, stride: isize, flip: u8, out: *mut u8) {
     for column in 0..PANEL {
-        for (row, line) in rows.iter().enumerate() {
+        for row in 0..DEPTH {
             // SAFETY: the caller vouches for the pointers.
-            unsafe { out.add(column * DEPTH + row).write(*line.add(column) ^ flip) };
+            unsafe {
+                let value = *rows.offset(row as isize * stride).add(column);
+                out.add(column * DEPTH + row).write(value ^ flip);
+            }
         }
     }
 }

@@ -30,7 +30,43 @@ pub(super) struct Source {
     pub(super) unsigned: bool,
 }
 
+/// Rows of A as a tile reads them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    /// The first.
+    pub(super) ptr: *const u8,
+    /// Bytes from a row to the next.
+    pub(super) stride: usize,
+    /// What the kernel flips in each 4 bytes.
+    pub(super) flip: i32,
+}
+
 impl Source {
+    /// The rows where they lie, if the kernel can read them there: bytes side by side, in whole depth
+    /// groups.
+    pub(super) fn in_place(self) -> Option<Rows> {
+        let Bytes { ptr, cols, row_stride, col_stride, .. } = self.bytes;
+        let stride = usize::try_from(row_stride).ok()?;
+        let adjacent = self.left == Left::U8 && col_stride == 1 && cols.is_multiple_of(DEPTH);
+        let flip = if self.unsigned { 0 } else { i32::from_ne_bytes([0x80; DEPTH]) };
+        adjacent.then_some(Rows { ptr, stride, flip })
+    }
+
+    /// The sum of a row of what the kernel sees, wrapping.
+    ///
+    /// # Safety
+    /// The row is within the matrix, which is still borrowed, and can be read in place.
+    pub(super) unsafe fn row_sum(self, row: usize) -> i32 {
+        let k = self.bytes.cols;
+        if k == 0 {
+            return 0;
+        }
+        // SAFETY: the row exists, and its bytes lie side by side.
+        let row = unsafe { std::slice::from_raw_parts(self.bytes.at(row, 0), k) };
+        let flip = if self.unsigned { 0 } else { 0x80 };
+        row.iter().map(|&value| i32::from(value ^ flip)).fold(0, i32::wrapping_add)
+    }
+
     /// Packs the columns `columns` of some rows into `out`; tails become zeros.
     ///
     /// # Safety

@@ -39,6 +39,8 @@ pub(crate) struct Tile {
     pub(crate) a: *const u8,
     /// Bytes from a row of A to the next.
     pub(crate) a_stride: usize,
+    /// What is flipped in each 4 bytes of A, where a kernel takes bytes.
+    pub(crate) flip: i32,
     /// Depth groups to sum over.
     pub(crate) groups: usize,
     /// First column of the tile, at its first depth group.

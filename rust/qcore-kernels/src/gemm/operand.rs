@@ -1,5 +1,7 @@
 //! Int8 operands of either signedness, and their zero points.
 
+use std::ops::Range;
+
 use crate::error::{KernelError, Result};
 use crate::view::MatRef;
 
@@ -86,6 +88,13 @@ unsafe impl Send for Bytes {}
 unsafe impl Sync for Bytes {}
 
 impl Bytes {
+    /// Some of the columns.
+    pub(crate) fn columns(self, columns: Range<usize>) -> Self {
+        debug_assert!(columns.end <= self.cols);
+        let offset = columns.start as isize * self.col_stride;
+        Self { ptr: self.ptr.wrapping_offset(offset), cols: columns.len(), ..self }
+    }
+
     /// The address of an element.
     ///
     /// # Safety

@@ -6,8 +6,8 @@
 //! with it. Tails of both dimensions are zeros.
 
 use super::interleave;
-use super::microkernel::{DEPTH, GROUP_BYTES, Kernel, Left, PANEL, Tile};
-use super::operand::Int8;
+use super::microkernel::{DEPTH, GROUP_BYTES, Kernel, Left, MAX_TILE_COLUMNS, PANEL, Tile};
+use super::operand::{Bytes, Int8};
 use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;
 use crate::isa::Isa;
@@ -40,7 +40,12 @@ impl PackedI8 {
     /// Packs another matrix into the same memory.
     pub fn refill<'a>(&mut self, isa: Isa, b: impl Into<Int8<'a>>) {
         let b = b.into();
-        let (k, n) = (b.rows(), b.cols());
+        self.fill(kernel_for(isa), b.bytes(), b.is_unsigned());
+    }
+
+    /// Packs the bytes of a matrix, which is still borrowed.
+    pub(super) fn fill(&mut self, kernel: &Kernel, bytes: Bytes, unsigned: bool) {
+        let (k, n) = (bytes.rows, bytes.cols);
         let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
         let mut panel_stride = groups * GROUP_BYTES;
         if panel_stride.is_multiple_of(4096) {
@@ -48,28 +53,28 @@ impl PackedI8 {
             panel_stride += GROUP_BYTES;
         }
         (self.k, self.n, self.groups, self.panel_stride) = (k, n, groups, panel_stride);
-        self.unsigned = b.is_unsigned();
+        self.unsigned = unsigned;
         self.data.resize_scratch(panels * panel_stride);
         self.sums.clear();
         self.sums.resize(panels * PANEL, 0);
 
-        let bytes = b.bytes();
-        let flip = if self.unsigned { 0x80 } else { 0 };
+        let flip = if unsigned { 0x80 } else { 0 };
         let tasks = threads::tasks_for(panels, panel_stride, GRAIN);
-        // Four panels of 16 columns: a task reads whole cache lines of a row.
-        let per_task = panels.div_ceil(tasks).next_multiple_of(4);
+        // Whole strips: a task reads whole cache lines of a row.
+        let per_task = panels.div_ceil(tasks).next_multiple_of(STRIP);
         let data = SendPtr(self.data.as_mut_ptr());
         let sums = SendPtr(self.sums.as_mut_ptr());
-        let kernel = kernel_for(isa);
         threads::for_each(panels.div_ceil(per_task.max(1)), |task| {
-            let first = task * per_task;
-            let last = (first + per_task).min(panels);
-            // SAFETY: the panels of one task are its own, and lie within the data and the sums.
-            unsafe {
-                let panel = data.get().add(first * panel_stride);
-                interleave::panels(bytes, flip, first..last, panel_stride, panel);
-                let sums = sums.get().add(first * PANEL);
-                column_sums(kernel, panel, panel_stride, groups, last - first, sums);
+            let last = ((task + 1) * per_task).min(panels);
+            for first in (task * per_task..last).step_by(STRIP) {
+                let strip = first..(first + STRIP).min(last);
+                // SAFETY: the panels of one task are its own, and lie within the data and the sums.
+                unsafe {
+                    let panel = data.get().add(first * panel_stride);
+                    interleave::panels(bytes, flip, strip.clone(), panel_stride, panel);
+                    let sums = sums.get().add(first * PANEL);
+                    column_sums(kernel, panel, panel_stride, groups, strip.len(), sums);
+                }
             }
         });
     }
@@ -151,10 +156,15 @@ impl<T> SendPtr<T> {
     }
 }
 
-/// Depth groups whose sum of int8 products with 1 is far from wrapping.
-const SUM_GROUPS: usize = 1 << 16;
+/// Panels whose rows are a cache line of B.
+pub(super) const STRIP: usize = 4;
 
-/// Sums each column of packed panels: the product with a row of ones.
+/// Depth groups that are summed at once.
+const SUM_GROUPS: usize = 512;
+static ONES_U8: [u8; SUM_GROUPS * DEPTH] = [1; SUM_GROUPS * DEPTH];
+static ONES_I16: [i16; SUM_GROUPS * DEPTH] = [1; SUM_GROUPS * DEPTH];
+
+/// Adds the sum of each column of packed panels: the product with a row of ones.
 ///
 /// # Safety
 /// - `data` is valid for `panels` panels, `sums` for 16 elements of each.
@@ -167,37 +177,35 @@ unsafe fn column_sums(
     panels: usize,
     sums: *mut i64,
 ) {
-    let length = groups.min(SUM_GROUPS) * DEPTH;
-    let ones: Vec<u8> = match kernel.left {
-        Left::U8 => vec![1; length],
-        Left::I16 => 1_i16.to_ne_bytes().repeat(length),
+    let ones = match kernel.left {
+        Left::U8 => ONES_U8.as_ptr(),
+        Left::I16 => ONES_I16.as_ptr().cast(),
     };
-    let units = (PANEL / kernel.unit).min(kernel.tiles.len());
-    let columns = units * kernel.unit;
-    let zeros = [0_i32; PANEL];
-    for panel in 0..panels {
+    let zeros = [0_i32; MAX_TILE_COLUMNS];
+    let wide = kernel.columns().min(panels * PANEL);
+    for column in (0..panels * PANEL).step_by(wide) {
+        let units = (panels * PANEL - column).min(wide) / kernel.unit;
         for first in (0..groups).step_by(SUM_GROUPS) {
-            for column in (0..PANEL).step_by(columns) {
-                let mut part = [0_i32; PANEL];
-                let offset = panel * panel_stride + first * GROUP_BYTES + column * DEPTH;
-                let tile = Tile {
-                    a: ones.as_ptr(),
-                    a_stride: 0,
-                    groups: SUM_GROUPS.min(groups - first),
-                    // SAFETY: the panel, group and column exist.
-                    b: unsafe { data.add(offset) }.cast(),
-                    panel_stride,
-                    start: zeros.as_ptr(),
-                    row_start: zeros.as_ptr(),
-                    c: part.as_mut_ptr(),
-                    c_stride: 0,
-                };
-                // SAFETY: one row of ones, one part of a panel, and sums for each of its columns.
-                unsafe { kernel.tiles[units - 1][0](&tile) };
-                for (index, &sum) in part[..columns].iter().enumerate() {
-                    // SAFETY: `sums` has 16 elements a panel.
-                    unsafe { *sums.add(panel * PANEL + column + index) += i64::from(sum) };
-                }
+            let mut part = [0_i32; MAX_TILE_COLUMNS];
+            let offset = column / PANEL * panel_stride + column % PANEL * DEPTH;
+            let tile = Tile {
+                a: ones,
+                a_stride: 0,
+                flip: 0,
+                groups: SUM_GROUPS.min(groups - first),
+                // SAFETY: the panel, group and column exist.
+                b: unsafe { data.add(offset + first * GROUP_BYTES) }.cast(),
+                panel_stride,
+                start: zeros.as_ptr(),
+                row_start: zeros.as_ptr(),
+                c: part.as_mut_ptr(),
+                c_stride: 0,
+            };
+            // SAFETY: one row of ones, the columns of whole panels, and sums for each of them.
+            unsafe { kernel.tiles[units - 1][0](&tile) };
+            for (index, &sum) in part[..units * kernel.unit].iter().enumerate() {
+                // SAFETY: `sums` has 16 elements a panel.
+                unsafe { *sums.add(column + index) += i64::from(sum) };
             }
         }
     }

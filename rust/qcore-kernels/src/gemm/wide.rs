@@ -4,6 +4,7 @@ use super::drive::Product;
 use super::left;
 use super::microkernel::{DEPTH, MAX_TILE_COLUMNS, MAX_TILE_ROWS, Tile};
 use super::operand::ZeroPoint;
+use super::packed::PackedI8;
 use crate::aligned::AlignedBytes;
 
 /// The longest sum of 255 · (−128) that int32 holds, in whole depth groups.
@@ -11,24 +12,24 @@ const CHUNK: usize = 65_792;
 
 impl Product<'_> {
     /// Calls `put(row, column, value)` for each element of the exact product.
-    pub(super) fn run_wide(&self, mut put: impl FnMut(usize, usize, i64)) {
-        let (m, n) = (self.a.bytes.rows, self.b.n());
+    pub(super) fn run_wide(&self, b: &PackedI8, mut put: impl FnMut(usize, usize, i64)) {
+        let (m, n) = (self.a.bytes.rows, b.n());
         let kernel = self.kernel;
         let mut sums = [0_i64; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
         for row in (0..m).step_by(kernel.rows()) {
             let rows = kernel.rows().min(m - row);
-            let row_sums = self.wide_row_sums(row, rows);
+            let row_sums = self.wide_row_sums(b.k(), row, rows);
             for column in (0..n).step_by(kernel.columns()) {
                 let columns = kernel.columns().min(n - column);
                 let units = columns.div_ceil(kernel.unit);
-                self.wide_tile(row, rows, column, units, &mut sums);
+                self.wide_tile(b, row, rows, column, units, &mut sums);
                 let wide = units * kernel.unit;
                 for index in 0..rows {
                     for at in 0..columns {
                         let za = i64::from(self.a_zero.get(row + index));
                         let zb = i64::from(self.b_zero.get(column + at));
-                        let rest = row_sums[index] - self.b.k() as i64 * za;
-                        let value = sums[index * wide + at] - za * self.b.sums()[column + at];
+                        let rest = row_sums[index] - b.k() as i64 * za;
+                        let value = sums[index * wide + at] - za * b.sums()[column + at];
                         put(row + index, column + at, value - zb * rest);
                     }
                 }
@@ -37,8 +38,16 @@ impl Product<'_> {
     }
 
     /// The plain sums of a tile.
-    fn wide_tile(&self, row: usize, rows: usize, column: usize, units: usize, sums: &mut [i64]) {
-        let (k, kernel) = (self.b.k(), self.kernel);
+    fn wide_tile(
+        &self,
+        b: &PackedI8,
+        row: usize,
+        rows: usize,
+        column: usize,
+        units: usize,
+        sums: &mut [i64],
+    ) {
+        let (k, kernel) = (b.k(), self.kernel);
         let columns = units * kernel.unit;
         let zeros = [0_i32; MAX_TILE_COLUMNS];
         let mut left = AlignedBytes::default();
@@ -53,9 +62,10 @@ impl Product<'_> {
             let tile = Tile {
                 a: left.as_ptr(),
                 a_stride: stride,
+                flip: 0,
                 groups: length.div_ceil(DEPTH),
-                b: self.b.at(column, first / DEPTH),
-                panel_stride: self.b.panel_stride(),
+                b: b.at(column, first / DEPTH),
+                panel_stride: b.panel_stride(),
                 start: zeros.as_ptr(),
                 row_start: zeros.as_ptr(),
                 c: part.as_mut_ptr(),
@@ -71,12 +81,12 @@ impl Product<'_> {
     }
 
     /// The sums of some packed rows, where a zero point of B needs them.
-    fn wide_row_sums(&self, row: usize, rows: usize) -> Vec<i64> {
+    fn wide_row_sums(&self, k: usize, row: usize, rows: usize) -> Vec<i64> {
         let mut sums = vec![0; rows];
         if matches!(self.b_zero, ZeroPoint::One(0)) {
             return sums;
         }
-        let (k, kind) = (self.b.k(), self.kernel.left);
+        let kind = self.kernel.left;
         let mut left = AlignedBytes::default();
         for first in (0..k).step_by(CHUNK) {
             let length = CHUNK.min(k - first);

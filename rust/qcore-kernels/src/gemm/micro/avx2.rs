@@ -25,7 +25,7 @@ impl Dot for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> __m256i {
+    unsafe fn load_a(ptr: *const u8, _: i32) -> __m256i {
         // SAFETY: the caller vouches for A_BYTES bytes and the instruction set.
         unsafe { _mm256_set1_epi64x(ptr.cast::<i64>().read_unaligned()) }
     }

@@ -24,7 +24,7 @@ impl Dot for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> __m512i {
+    unsafe fn load_a(ptr: *const u8, _: i32) -> __m512i {
         // SAFETY: the caller vouches for A_BYTES bytes and the instruction set.
         unsafe { _mm512_set1_epi64(ptr.cast::<i64>().read_unaligned()) }
     }

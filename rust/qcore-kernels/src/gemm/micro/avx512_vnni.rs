@@ -22,9 +22,12 @@ impl Dot for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> __m512i {
+    unsafe fn load_a(ptr: *const u8, flip: i32) -> __m512i {
         // SAFETY: the caller vouches for A_BYTES bytes and the instruction set.
-        unsafe { _mm512_set1_epi32(ptr.cast::<i32>().read_unaligned()) }
+        unsafe {
+            let group = _mm512_set1_epi32(ptr.cast::<i32>().read_unaligned());
+            _mm512_xor_si512(group, _mm512_set1_epi32(flip))
+        }
     }
 
     #[inline(always)]

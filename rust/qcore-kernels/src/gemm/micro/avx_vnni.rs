@@ -22,9 +22,12 @@ impl Dot for AvxVnni {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> __m256i {
+    unsafe fn load_a(ptr: *const u8, flip: i32) -> __m256i {
         // SAFETY: the caller vouches for A_BYTES bytes and the instruction set.
-        unsafe { _mm256_set1_epi32(ptr.cast::<i32>().read_unaligned()) }
+        unsafe {
+            let group = _mm256_set1_epi32(ptr.cast::<i32>().read_unaligned());
+            _mm256_xor_si256(group, _mm256_set1_epi32(flip))
+        }
     }
 
     #[inline(always)]

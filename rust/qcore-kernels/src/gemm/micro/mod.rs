@@ -34,8 +34,8 @@ pub(super) trait Dot {
 
     /// Sums of nothing.
     unsafe fn zero() -> Self::Acc;
-    /// One depth group of a row of A: `A_BYTES` bytes.
-    unsafe fn load_a(ptr: *const u8) -> Self::A;
+    /// One depth group of a row of A: `A_BYTES` bytes, the bits of `flip` flipped in each 4 of them.
+    unsafe fn load_a(ptr: *const u8, flip: i32) -> Self::A;
     /// One depth group of `UNIT` columns of B: `4 * UNIT` bytes.
     unsafe fn load_b(ptr: *const i8) -> Self::B;
     /// `acc + a * b`.
@@ -71,7 +71,7 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
                 columns[unit] = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
             }
             for row in 0..ROWS {
-                let a = D::load_a(a.add(row * t.a_stride));
+                let a = D::load_a(a.add(row * t.a_stride), t.flip);
                 for unit in 0..UNITS {
                     acc[row][unit] = D::dot(acc[row][unit], a, columns[unit]);
                 }

@@ -19,7 +19,7 @@ impl Dot for Scalar {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> [i16; 4] {
+    unsafe fn load_a(ptr: *const u8, _: i32) -> [i16; 4] {
         // SAFETY: the caller vouches for A_BYTES bytes.
         unsafe { ptr.cast::<[i16; 4]>().read_unaligned() }
     }

@@ -24,7 +24,7 @@ impl Dot for Sse2 {
     }
 
     #[inline(always)]
-    unsafe fn load_a(ptr: *const u8) -> __m128i {
+    unsafe fn load_a(ptr: *const u8, _: i32) -> __m128i {
         // SAFETY: the caller vouches for A_BYTES bytes; SSE2 is part of x86-64.
         unsafe {
             let row = _mm_loadl_epi64(ptr.cast());

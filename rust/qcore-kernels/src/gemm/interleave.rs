@@ -118,11 +118,14 @@ unsafe fn interleave(rows: *const u8, stride: isize, flip: u8, out: *mut u8) {
     use std::arch::x86_64::*;
     // SAFETY: the caller vouches for the pointers; SSE2 is part of x86-64.
     unsafe {
+        // Each row by itself, not `map`, which is not inlined everywhere.
         let flips = _mm_set1_epi8(flip as i8);
-        let row = [0, 1, 2, 3]
-            .map(|row| _mm_xor_si128(_mm_loadu_si128(rows.offset(row * stride).cast()), flips));
-        let low = (_mm_unpacklo_epi8(row[0], row[1]), _mm_unpacklo_epi8(row[2], row[3]));
-        let high = (_mm_unpackhi_epi8(row[0], row[1]), _mm_unpackhi_epi8(row[2], row[3]));
+        let row0 = _mm_xor_si128(_mm_loadu_si128(rows.cast()), flips);
+        let row1 = _mm_xor_si128(_mm_loadu_si128(rows.offset(stride).cast()), flips);
+        let row2 = _mm_xor_si128(_mm_loadu_si128(rows.offset(2 * stride).cast()), flips);
+        let row3 = _mm_xor_si128(_mm_loadu_si128(rows.offset(3 * stride).cast()), flips);
+        let low = (_mm_unpacklo_epi8(row0, row1), _mm_unpacklo_epi8(row2, row3));
+        let high = (_mm_unpackhi_epi8(row0, row1), _mm_unpackhi_epi8(row2, row3));
         _mm_storeu_si128(out.cast(), _mm_unpacklo_epi16(low.0, low.1));
         _mm_storeu_si128(out.add(16).cast(), _mm_unpackhi_epi16(low.0, low.1));
         _mm_storeu_si128(out.add(32).cast(), _mm_unpacklo_epi16(high.0, high.1));

@@ -1,7 +1,7 @@
 //! Bias and activation on float sums.
 
 use super::activation::{Activation, softmax_row};
-use super::lanes::{ByColumn, MAX_LANES, check_length, load};
+use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
@@ -51,19 +51,24 @@ impl SimdOp for Finish<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let bias = ByColumn::new(self.bias, 0, -0.0);
-        for (index, row) in self.row.chunks_mut(S::LANES).enumerate() {
-            let (mut room, mut bias_room) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-            let at = index * S::LANES;
-            let mut result = [0.0; MAX_LANES];
-            // SAFETY: each pointer is valid for LANES floats.
+        let Finish { row, bias, activation } = self;
+        let bias = ByColumn::new(s, bias, 0, -0.0);
+        let body = row.len() / S::LANES * S::LANES;
+        for at in (0..body).step_by(S::LANES) {
+            let part = &mut row[at..at + S::LANES];
+            // SAFETY: the part has LANES elements.
             unsafe {
-                let x = s.load_f32(load(row, S::LANES, &mut room));
-                let bias = s.load_f32(bias.at(at, row.len(), S::LANES, &mut bias_room));
-                let y = self.activation.apply(s, s.add(x, bias));
-                s.store_f32(result.as_mut_ptr(), y);
+                let y = activation.apply(s, s.add(s.load_f32(part.as_ptr()), bias.at(at)));
+                s.store_f32(part.as_mut_ptr(), y);
             }
-            row.copy_from_slice(&result[..row.len()]);
+        }
+        let rest = &mut row[body..];
+        if !rest.is_empty() {
+            let x = s.add(load_few(s, rest), bias.few(body, rest.len()));
+            let mut room = [0.0; MAX_LANES];
+            // SAFETY: the room has MAX_LANES elements.
+            unsafe { s.store_f32(room.as_mut_ptr(), activation.apply(s, x)) };
+            rest.copy_from_slice(&room[..rest.len()]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! int32 sums to float32: scale, bias, activation.
 
 use super::activation::{Activation, softmax_row};
-use super::lanes::{ByColumn, MAX_LANES, check_length, load};
+use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
@@ -96,31 +96,50 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let FloatBlock { row, column, sums, stride, output, rows } = self;
-        let scale = ByColumn::new(output.scale, column, 1.0);
-        let bias = ByColumn::new(output.bias, column, -0.0);
+        let scale = ByColumn::new(s, output.scale, column, 1.0);
+        let bias = ByColumn::new(s, output.bias, column, -0.0);
         for ((index, sums), out) in sums.chunks(stride).enumerate().zip(rows) {
             let row_scale = output.row_scale.get(row + index).copied().unwrap_or(1.0);
-            let row_scale = s.splat_f32(row_scale);
-            for at in (0..out.len()).step_by(S::LANES) {
-                let part = (out.len() - at).min(S::LANES);
-                let mut rooms = ([0; MAX_LANES], [0.0; MAX_LANES], [0.0; MAX_LANES]);
-                // SAFETY: each pointer is valid for LANES elements.
-                let y = unsafe {
-                    let sum = s.load_i32(load(&sums[at..at + part], S::LANES, &mut rooms.0));
-                    let scale = s.load_f32(scale.at(at, part, S::LANES, &mut rooms.1));
-                    let bias = s.load_f32(bias.at(at, part, S::LANES, &mut rooms.2));
-                    let scaled = s.mul(s.to_f32(sum), s.mul(row_scale, scale));
-                    output.activation.apply(s, s.add(scaled, bias))
-                };
-                if part == S::LANES {
-                    // SAFETY: LANES elements of this row are left.
-                    unsafe { s.store_f32(out[at..].as_mut_ptr(), y) };
-                } else {
-                    // SAFETY: the room has MAX_LANES elements.
-                    unsafe { s.store_f32(rooms.1.as_mut_ptr(), y) };
-                    out[at..].copy_from_slice(&rooms.1[..part]);
+            let finish =
+                Finish { row_scale: s.splat_f32(row_scale), activation: output.activation };
+            let columns = out.len();
+            if columns < S::LANES {
+                let (scale, bias) = (scale.few(0, columns), bias.few(0, columns));
+                let y = finish.apply(s, load_few(s, &sums[..columns]), scale, bias);
+                let mut room = [0.0; MAX_LANES];
+                // SAFETY: the room has MAX_LANES elements.
+                unsafe { s.store_f32(room.as_mut_ptr(), y) };
+                out.copy_from_slice(&room[..columns]);
+                continue;
+            }
+            let mut at = 0;
+            while at < columns {
+                // The last vector ends with the row and so repeats some columns.
+                at = at.min(columns - S::LANES);
+                let (from, to) = (&sums[at..at + S::LANES], &mut out[at..at + S::LANES]);
+                // SAFETY: both have LANES elements.
+                unsafe {
+                    let sum = s.load_i32(from.as_ptr());
+                    let y = finish.apply(s, sum, scale.at(at), bias.at(at));
+                    s.store_f32(to.as_mut_ptr(), y);
                 }
+                at += S::LANES;
             }
         }
+    }
+}
+
+/// What the sums of a row go through.
+#[derive(Clone, Copy)]
+struct Finish<S: Simd> {
+    row_scale: S::F32,
+    activation: Activation,
+}
+
+impl<S: Simd> Finish<S> {
+    #[inline(always)]
+    fn apply(self, s: S, sum: S::I32, scale: S::F32, bias: S::F32) -> S::F32 {
+        let scaled = s.mul(s.to_f32(sum), s.mul(self.row_scale, scale));
+        self.activation.apply(s, s.add(scaled, bias))
     }
 }

@@ -1,6 +1,6 @@
 //! int32 sums to the codes of the next layer.
 
-use super::lanes::{ByColumn, MAX_LANES, check_length, load};
+use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::quant::Code;
@@ -110,42 +110,79 @@ impl<'o, C: Code, R: Iterator<Item = &'o mut [C]>> SimdOp for RequantizeBlock<'_
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let RequantizeBlock { column, sums, stride, output, rows } = self;
-        let multiplier = ByColumn::new(output.multiplier, column, 1.0);
-        let bias = ByColumn::new(output.bias, column, 0);
-        let zero = s.splat_i32(output.zero_point);
-        // The codes' range before the zero point is added: exact in float32.
-        let low = s.splat_f32((output.min - output.zero_point) as f32);
-        let high = s.splat_f32((output.max - output.zero_point) as f32);
+        let steps = Steps {
+            multiplier: ByColumn::new(s, output.multiplier, column, 1.0),
+            bias: ByColumn::new(s, output.bias, column, 0),
+            zero: s.splat_i32(output.zero_point),
+            // The codes' range before the zero point is added: exact in float32.
+            low: s.splat_f32((output.min - output.zero_point) as f32),
+            high: s.splat_f32((output.max - output.zero_point) as f32),
+        };
         let wide = 4 * S::LANES;
         for (sums, out) in sums.chunks(stride).zip(rows) {
-            for at in (0..out.len()).step_by(wide) {
-                let part = (out.len() - at).min(wide);
-                let mut rooms = ([0; 4 * MAX_LANES], [0.0; 4 * MAX_LANES], [0_i32; 4 * MAX_LANES]);
-                let sum = load(&sums[at..at + part], wide, &mut rooms.0);
-                let multiplier = multiplier.at(at, part, wide, &mut rooms.1);
-                let bias = bias.at(at, part, wide, &mut rooms.2);
-                let mut codes = [zero; 4];
+            let columns = out.len();
+            if columns < S::LANES {
+                steps.few(s, sums, out);
+                continue;
+            }
+            let body = columns / wide * wide;
+            for at in (0..body).step_by(wide) {
+                let mut codes = [steps.zero; 4];
                 // A loop, not `map`: what array methods call is not compiled for the vectors' features.
                 for (quarter, code) in codes.iter_mut().enumerate() {
-                    let at = quarter * S::LANES;
-                    // SAFETY: each pointer is valid for 4 * LANES elements.
-                    *code = unsafe {
-                        let sum = s.add_i32(s.load_i32(sum.add(at)), s.load_i32(bias.add(at)));
-                        let level = s.mul(s.to_f32(sum), s.load_f32(multiplier.add(at)));
-                        let level = s.min(s.max(s.round(level), low), high);
-                        s.add_i32(s.to_i32(level), zero)
-                    };
+                    *code = steps.codes(s, sums, at + quarter * S::LANES);
                 }
-                if part == wide {
-                    // SAFETY: 4 * LANES elements of this row are left.
-                    unsafe { C::store4(s, out[at..].as_mut_ptr(), codes) };
-                } else {
-                    let mut room = [C::default(); 4 * MAX_LANES];
-                    // SAFETY: the room has 4 * MAX_LANES elements.
-                    unsafe { C::store4(s, room.as_mut_ptr(), codes) };
-                    out[at..].copy_from_slice(&room[..part]);
-                }
+                // SAFETY: 4 * LANES elements of this row are left.
+                unsafe { C::store4(s, out[at..body].as_mut_ptr(), codes) };
+            }
+            let mut at = body;
+            while at < columns {
+                // The last vector ends with the row and so repeats some codes.
+                at = at.min(columns - S::LANES);
+                let codes = steps.codes(s, sums, at);
+                // SAFETY: LANES elements of this row are left.
+                unsafe { C::store(s, out[at..at + S::LANES].as_mut_ptr(), codes) };
+                at += S::LANES;
             }
         }
+    }
+}
+
+/// What a block's columns are requantized with.
+struct Steps<'a, S: Simd> {
+    multiplier: ByColumn<'a, f32, S>,
+    bias: ByColumn<'a, i32, S>,
+    zero: S::I32,
+    low: S::F32,
+    high: S::F32,
+}
+
+impl<S: Simd> Steps<'_, S> {
+    /// The codes of `LANES` sums from column `at` of the block on.
+    #[inline(always)]
+    fn codes(&self, s: S, sums: &[i32], at: usize) -> S::I32 {
+        let sums = &sums[at..at + S::LANES];
+        // SAFETY: there are LANES sums.
+        let sum = unsafe { s.load_i32(sums.as_ptr()) };
+        self.code(s, sum, self.bias.at(at), self.multiplier.at(at))
+    }
+
+    #[inline(always)]
+    fn code(&self, s: S, sum: S::I32, bias: S::I32, multiplier: S::F32) -> S::I32 {
+        let level = s.mul(s.to_f32(s.add_i32(sum, bias)), multiplier);
+        let level = s.min(s.max(s.round(level), self.low), self.high);
+        s.add_i32(s.to_i32(level), self.zero)
+    }
+
+    /// A row that fills no vector.
+    #[inline(always)]
+    fn few<C: Code>(&self, s: S, sums: &[i32], out: &mut [C]) {
+        let count = out.len();
+        let sum = load_few(s, &sums[..count]);
+        let code = self.code(s, sum, self.bias.few(0, count), self.multiplier.few(0, count));
+        let mut codes = [C::default(); MAX_LANES];
+        // SAFETY: the room has MAX_LANES elements.
+        unsafe { C::store(s, codes.as_mut_ptr(), code) };
+        out.copy_from_slice(&codes[..count]);
     }
 }

@@ -9,6 +9,7 @@ mod detect;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{KernelError, Result};
 
@@ -68,9 +69,18 @@ impl Isa {
     }
 
     /// Whether this CPU and operating system can run it.
+    #[inline]
     #[must_use]
     pub fn is_available(self) -> bool {
-        detect::has(self)
+        // One bit for each, and one that says that they are known: asked for every block of work.
+        static AVAILABLE: AtomicU32 = AtomicU32::new(0);
+        let mut bits = AVAILABLE.load(Ordering::Relaxed);
+        if bits == 0 {
+            let has = |isa: Isa| u32::from(detect::has(isa)) << (isa as u32 + 1);
+            bits = TABLE.iter().fold(1, |bits, entry| bits | has(entry.0));
+            AVAILABLE.store(bits, Ordering::Relaxed);
+        }
+        bits >> (self as u32 + 1) & 1 == 1
     }
 
     /// What this CPU can run, from the plainest to the best.

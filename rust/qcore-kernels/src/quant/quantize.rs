@@ -170,26 +170,28 @@ impl<S: Simd> Vectors<S> {
     }
 
     /// The codes by multiplication, and whether every one is certain to be that of division.
+    #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
     #[inline(always)]
     fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
         let s = self.s;
-        let (magic, tie) = (s.splat_f32(MAGIC), s.splat_f32(TIE));
+        let magic = s.splat_f32(MAGIC);
         let mut codes = [self.zero; 4];
         let mut least = self.high;
         let mut most = self.low;
-        let mut clear = s.eq(magic, magic);
-        // A loop, not `map`: what array methods call is not compiled for the vectors' features.
-        for (code, x) in codes.iter_mut().zip(x) {
-            let product = s.mul(x, self.reciprocal);
-            let raised = s.add(product, magic);
+        let minus_zero = s.splat_f32(-0.0);
+        let mut farthest = s.splat_i32(0);
+        for quarter in 0..4 {
+            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
             let level = s.sub(raised, magic);
-            // False for NaN and infinities too.
-            clear = s.and(clear, s.lt(s.abs(s.sub(product, level)), tie));
+            let rest = s.mul_add(x[quarter], self.reciprocal, s.sub(minus_zero, level));
+            // As bits, sizes keep their order, and NaN is beyond all.
+            farthest = s.max_i32(farthest, s.bits_of(s.abs(rest)));
             least = s.min(level, least);
             most = s.max(level, most);
-            *code = s.add_i32(s.bits_of(raised), self.unmagic);
+            codes[quarter] = s.add_i32(s.bits_of(raised), self.unmagic);
         }
         let within = s.and(s.lt(self.below, least), s.lt(most, self.above));
+        let clear = s.gt_i32(s.splat_i32(TIE.to_bits() as i32), farthest);
         (codes, s.count(s.and(clear, within)) == S::LANES)
     }
 

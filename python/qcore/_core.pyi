@@ -232,6 +232,10 @@ class PackedWeights:
     @staticmethod
     def integer(codes: NDArray[np.int8], scale: NDArray[np.float32]) -> PackedWeights: ...
     @staticmethod
+    def int4(
+        codes: NDArray[np.int8], scale: NDArray[np.float32], group: int
+    ) -> PackedWeights: ...
+    @staticmethod
     def float(weight: NDArray[np.float32]) -> PackedWeights: ...
     @staticmethod
     def codes(

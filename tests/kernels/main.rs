@@ -3,6 +3,7 @@
 mod float;
 mod gemm;
 mod guard;
+mod int4;
 mod quant;
 mod random;
 mod simd;

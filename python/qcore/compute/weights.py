@@ -18,14 +18,35 @@ LONGEST = 131_071
 def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
     """Return weights (out, in) laid out for their kernel; made once for each tensor.
 
-    `activations`: "dynamic" for integer kernels where there is one for such weights, or None.
+    `activations`: "dynamic" or "static" for integer kernels where there is one for such weights and
+    such inputs, or None.
     """
     if w.ndim != 2:
         raise ValueError(f"w has shape {w.shape}; it must be (out, in)")
-    integer = activations is not None and integer_codes(w) is not None
-    name = "integer weights" if integer else "weights as floats"
-    packed: PackedWeights = w._cached(name, lambda: _integer(w) if integer else _float(w))
+    make = _float
+    if activations == "dynamic" and _is_int4(w):
+        make = _int4
+    elif activations is not None and integer_codes(w) is not None:
+        make = _integer
+    packed: PackedWeights = w._cached(make.__name__, lambda: make(w))
     return packed
+
+
+def _is_int4(w: QTensor) -> bool:
+    """Whether the 4-bit kernel can read such weights: it takes groups of whole lines of 8 inputs."""
+    if w.scheme != "affine" or w.bits > 4 or not w.signed or w.zero_point.any():
+        return False
+    if w.group_size is not None:
+        return w.group_size % 8 == 0 or w.group_size >= w.shape[1]
+    return w.bits == 4 and w.axis in (0, None) and w.shape[1] <= LONGEST
+
+
+def _int4(w: QTensor) -> PackedWeights:
+    inputs = max(1, w.shape[1])
+    codes = np.ascontiguousarray(w.values)
+    if w.group_size is None:
+        return PackedWeights.int4(codes, output_scale(w), inputs)
+    return PackedWeights.int4(codes, w.scale, w.group_size)
 
 
 def integer_codes(w: QTensor) -> NDArray[np.int8] | None:

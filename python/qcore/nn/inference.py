@@ -114,13 +114,14 @@ def _add_integer(
     source: QParams | str,
     bias: NDArray[np.float32],
 ) -> None:
-    codes = integer_codes(weight)
-    if codes is None:
-        raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")
     static = None
     if isinstance(source, QParams):
         static = (float(source.scale), int(source.zero_point), source.signed)
-    if _is_sparse(codes, "int8"):
+    codes = integer_codes(weight)
+    if codes is not None and _is_sparse(codes, "int8"):
         builder.integer(codes, output_scale(weight), bias, layer.activation, static, True)
-    else:
-        builder.packed(packed_weights(weight, "dynamic"), bias, layer.activation, static)
+        return
+    packed = packed_weights(weight, "dynamic" if static is None else "static")
+    if not packed.is_integer:
+        raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")
+    builder.packed(packed, bias, layer.activation, static)

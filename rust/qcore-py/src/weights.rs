@@ -6,7 +6,7 @@ use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_kernels::epilogue;
-use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI8};
+use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI4, PackedI8};
 use qcore_kernels::isa;
 use qcore_kernels::network::{Weights, linear};
 
@@ -45,6 +45,15 @@ impl PyPackedWeights {
         }
         let active = isa::active().map_err(to_py)?;
         Ok(Self::new(Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale)))
+    }
+
+    /// Codes of at most 4 bits whose 0 is 0, `scale` (out, groups) for groups of `group` inputs:
+    /// multiplied as integers, group by group.
+    #[staticmethod]
+    fn int4(codes: PyReadonlyArray2<'_, i8>, scale: Floats<'_>, group: usize) -> PyResult<Self> {
+        let scale = slice(&scale, "scale")?;
+        let weights = PackedI4::new(matrix(&codes)?, group, scale).map_err(to_py)?;
+        Ok(Self::new(Weights::DenseI4(weights)))
     }
 
     /// Float32 weights.

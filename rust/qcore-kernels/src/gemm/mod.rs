@@ -8,6 +8,7 @@
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
 //! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
 //! | `dense_i8` | dense layers on int8, with their epilogue |
+//! | `int4/` | 4-bit weights with group scales, on int8 activations |
 //! | `float/` | the float32 product, with weights of any kind |
 //!
 //! The product is always unsigned or 16-bit A times signed B; other signs and all zero points are
@@ -17,6 +18,7 @@
 mod dense_i8;
 mod drive;
 mod float;
+mod int4;
 mod integer;
 mod interleave;
 mod left;
@@ -30,6 +32,7 @@ mod wide;
 
 pub use dense_i8::{dense_f32_from_i8_with, dense_i8_with};
 pub use float::{CodeSteps, Codebook, FloatWeights, dense_f32, dense_f32_with};
+pub use int4::{PackedI4, dense_f32_from_i4_with};
 pub use integer::{
     Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,
 };

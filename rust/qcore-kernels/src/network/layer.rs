@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::sparse;
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
-use crate::gemm::{self, FloatWeights, Int8, PackedI8, ZeroPoint};
+use crate::gemm::{self, FloatWeights, Int8, PackedI4, PackedI8, ZeroPoint};
 use crate::isa::Isa;
 use crate::quant::Code;
 use crate::sparse::{Csr, IntegerCsr};
@@ -60,6 +60,8 @@ pub enum Input {
 pub enum Weights {
     /// Int8 codes, one scale for every output.
     DenseI8(PackedI8, Vec<f32>),
+    /// Codes of 4 bits, a scale for every group of inputs; for dynamic inputs.
+    DenseI4(PackedI4),
     /// Floats, or codes that become floats in the cache.
     Dense(FloatWeights),
     /// The int8 codes that are not zero, one scale for every output.
@@ -74,6 +76,7 @@ impl Weights {
     pub fn inputs(&self) -> usize {
         match self {
             Weights::DenseI8(w, _) => w.k(),
+            Weights::DenseI4(w) => w.inputs(),
             Weights::Dense(w) => w.inputs(),
             Weights::SparseI8(w, _) => w.matrix().cols(),
             Weights::SparseF32(w) => w.cols(),
@@ -85,6 +88,7 @@ impl Weights {
     pub fn outputs(&self) -> usize {
         match self {
             Weights::DenseI8(w, _) => w.n(),
+            Weights::DenseI4(w) => w.outputs(),
             Weights::Dense(w) => w.outputs(),
             Weights::SparseI8(w, _) => w.matrix().rows(),
             Weights::SparseF32(w) => w.rows(),
@@ -94,25 +98,27 @@ impl Weights {
     /// Multiplications for each row.
     pub(crate) fn work(&self) -> usize {
         match self {
-            Weights::DenseI8(..) | Weights::Dense(_) => self.inputs() * self.outputs(),
+            Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::Dense(_) => {
+                self.inputs() * self.outputs()
+            }
             Weights::SparseI8(w, _) => w.matrix().nnz(),
             Weights::SparseF32(w) => w.nnz(),
         }
     }
 
-    /// One scale for every output of integer weights; nothing for floats.
+    /// One scale for every output, where weights have it.
     #[must_use]
     pub fn scale(&self) -> &[f32] {
         match self {
             Weights::DenseI8(_, scale) | Weights::SparseI8(_, scale) => scale,
-            Weights::Dense(_) | Weights::SparseF32(_) => &[],
+            Weights::DenseI4(_) | Weights::Dense(_) | Weights::SparseF32(_) => &[],
         }
     }
 
     /// Whether they are integers.
     #[must_use]
     pub fn is_integer(&self) -> bool {
-        matches!(self, Weights::DenseI8(..) | Weights::SparseI8(..))
+        matches!(self, Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::SparseI8(..))
     }
 
     /// The kind of kernel that reads them, for people to see.
@@ -120,6 +126,7 @@ impl Weights {
     pub fn kind(&self) -> &'static str {
         match self {
             Weights::DenseI8(..) => "dense int8",
+            Weights::DenseI4(_) => "dense int4",
             Weights::Dense(w) => w.kind(),
             Weights::SparseI8(..) => "sparse int8",
             Weights::SparseF32(_) => "sparse float32",
@@ -142,6 +149,10 @@ impl Weights {
         match self {
             Weights::DenseI8(w, _) => {
                 gemm::dense_f32_from_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
+            }
+            Weights::DenseI4(w) => {
+                let (scale, FloatOutput { bias, activation, .. }) = (output.row_scale, output);
+                gemm::dense_f32_from_i4_with(isa, as_signed(codes), scale, w, bias, activation, out)
             }
             Weights::SparseI8(w, _) => sparse::to_float(isa, w, x, input.zero_point, output, out),
             Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
@@ -166,7 +177,7 @@ impl Weights {
                 gemm::dense_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
             Weights::SparseI8(w, _) => sparse::to_codes(isa, w, x, input.zero_point, output, out),
-            Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
+            Weights::DenseI4(_) | Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
         }
     }
 
@@ -175,6 +186,7 @@ impl Weights {
     pub fn nbytes(&self) -> usize {
         match self {
             Weights::DenseI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
+            Weights::DenseI4(w) => w.nbytes(),
             Weights::Dense(w) => w.nbytes(),
             Weights::SparseI8(w, scale) => w.matrix().nbytes() + size_of_val(&scale[..]),
             Weights::SparseF32(w) => w.nbytes(),
@@ -191,7 +203,9 @@ impl Weights {
         out: &mut [f32],
     ) -> Result<()> {
         match self {
-            Weights::DenseI8(..) | Weights::SparseI8(..) => Err(not_integer()),
+            Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::SparseI8(..) => {
+                Err(not_integer())
+            }
             Weights::SparseF32(w) => sparse::float(isa, w, x, bias, activation, out),
             Weights::Dense(w) => gemm::dense_f32_with(isa, x, w, bias, activation, out),
         }
@@ -223,7 +237,7 @@ impl Layer {
     pub(crate) fn check(&self, index: usize) -> Result<()> {
         let outputs = self.weights.outputs();
         for (name, len) in [("bias", self.bias.len()), ("scale", self.weights.scale().len())] {
-            if len != outputs && (name == "bias" || self.weights.is_integer()) {
+            if len != outputs && !(name == "scale" && len == 0) {
                 return Err(KernelError::Shape(format!(
                     "layer {index}: {name} has {len} elements for {outputs} outputs"
                 )));

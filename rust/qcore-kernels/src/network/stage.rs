@@ -39,7 +39,7 @@ pub(crate) fn lower(layers: &[Layer]) -> Result<Vec<Stage>> {
         let next = layers.get(index + 1).map(|next| next.input);
         let weight_scale = layer.weights.scale();
         match (layer.input, layer.weights.is_integer()) {
-            (Input::Static(input), true) => {
+            (Input::Static(input), true) if !weight_scale.is_empty() => {
                 if !codes {
                     stages.push(Stage::Quantize(input));
                 }
@@ -61,7 +61,7 @@ pub(crate) fn lower(layers: &[Layer]) -> Result<Vec<Stage>> {
             }
             (Input::Dynamic, true) => stages.push(Stage::Dynamic { layer: index }),
             (Input::Float, false) => stages.push(Stage::Float { layer: index }),
-            (Input::Float, true) | (_, false) => {
+            (Input::Static(_) | Input::Float, true) | (_, false) => {
                 let found = layer.weights.kind();
                 return Err(KernelError::Value(format!(
                     "layer {index} has {found} weights and takes its input as {:?}",

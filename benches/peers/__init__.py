@@ -1,0 +1,1 @@
+"""qcore beside its peers: torch, ONNX Runtime, MKL and NumPy, interleaved in one process."""

@@ -1,0 +1,29 @@
+"""What a comparison says: times, and the ratio that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case.
+
+    Attributes
+    ----------
+    section, case : str
+    times : dict of str to float
+        Best seconds of each contender.
+    ratio : float
+        What is judged, the greater the better; `asked` is the least it should be.
+    work : float
+        Operations or bytes of a call, if the table is to show rates.
+    """
+
+    section: str
+    case: str
+    times: dict[str, float]
+    ratio: float
+    asked: float | None = None
+    work: float = 0.0
+    note: str = ""

@@ -1,0 +1,130 @@
+//! The layout of 4-bit weights.
+
+use half::f16;
+
+use crate::aligned::AlignedBytes;
+use crate::error::{KernelError, Result};
+use crate::view::MatRef;
+
+/// Outputs of a panel.
+pub(super) const PANEL: usize = 16;
+/// Inputs of a line.
+pub(super) const DEPTH: usize = 8;
+/// Bytes of a line.
+pub(super) const LINE: usize = PANEL * DEPTH / 2;
+
+/// Weights `[out, in]` of codes from -8 to 7, a scale for each group of inputs, laid out for the
+/// kernels.
+#[derive(Debug)]
+pub struct PackedI4 {
+    inputs: usize,
+    outputs: usize,
+    group: usize,
+    data: AlignedBytes,
+    scale: Scales,
+}
+
+/// `[panel][group][16]`; half floats where these hold every scale exactly.
+#[derive(Debug)]
+pub(super) enum Scales {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+}
+
+impl PackedI4 {
+    /// Whether groups of so many inputs can be laid out: whole lines, or one group.
+    #[must_use]
+    pub fn takes_group(group: usize, inputs: usize) -> bool {
+        group > 0 && (group.is_multiple_of(DEPTH) || group >= inputs)
+    }
+
+    /// Lays out codes `[out, in]`; `scale` is `[out, ceil(in / group)]`, row-major.
+    pub fn new(codes: MatRef<'_, i8>, group: usize, scale: &[f32]) -> Result<Self> {
+        let (outputs, inputs) = (codes.rows(), codes.cols());
+        if !Self::takes_group(group, inputs) {
+            return Err(KernelError::Shape(format!(
+                "groups of {group}; 4-bit kernels take multiples of {DEPTH}"
+            )));
+        }
+        let group = group.min(inputs.next_multiple_of(DEPTH).max(DEPTH));
+        let groups = inputs.div_ceil(group);
+        if scale.len() != outputs * groups {
+            let found = scale.len();
+            return Err(KernelError::Shape(format!(
+                "scale has {found} elements, not {outputs} * {groups}"
+            )));
+        }
+        let lines = inputs.div_ceil(DEPTH);
+        let mut data = AlignedBytes::zeroed(outputs.div_ceil(PANEL) * lines * LINE);
+        for output in 0..outputs {
+            for input in 0..inputs {
+                let code = codes.get(output, input);
+                if !(-8..=7).contains(&code) {
+                    return Err(KernelError::Value(format!(
+                        "code [{output}, {input}] is {code}; 4 bits hold -8 to 7"
+                    )));
+                }
+                let line = (output / PANEL * lines + input / DEPTH) * LINE;
+                let byte = line + output % PANEL * 4 + input % 4;
+                data[byte] |= (code + 8).cast_unsigned() << (input % DEPTH / 4 * 4);
+            }
+        }
+        let mut panels = vec![0.0; outputs.div_ceil(PANEL) * groups * PANEL];
+        for (index, &scale) in scale.iter().enumerate() {
+            let (output, at) = (index / groups, index % groups);
+            panels[(output / PANEL * groups + at) * PANEL + output % PANEL] = scale;
+        }
+        Ok(Self { inputs, outputs, group, data, scale: Scales::new(panels) })
+    }
+
+    /// How many values a row of the input has.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// How many values a row of the output has.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        let scale = match &self.scale {
+            Scales::F32(scale) => size_of_val(&scale[..]),
+            Scales::F16(scale) => size_of_val(&scale[..]),
+        };
+        self.data.len() + scale
+    }
+
+    /// Lines of a panel.
+    pub(super) fn lines(&self) -> usize {
+        self.inputs.div_ceil(DEPTH)
+    }
+
+    /// Lines of a group; the last may have fewer.
+    pub(super) fn group_lines(&self) -> usize {
+        self.group / DEPTH
+    }
+
+    /// The first line of a panel.
+    pub(super) fn panel(&self, panel: usize) -> *const u8 {
+        self.data[panel * self.lines() * LINE..].as_ptr()
+    }
+
+    pub(super) fn scale(&self) -> &Scales {
+        &self.scale
+    }
+}
+
+impl Scales {
+    fn new(scale: Vec<f32>) -> Self {
+        let halves: Vec<f16> = scale.iter().map(|&scale| f16::from_f32(scale)).collect();
+        if halves.iter().zip(&scale).all(|(half, &scale)| half.to_f32() == scale) {
+            return Scales::F16(halves.into_iter().map(f16::to_bits).collect());
+        }
+        Scales::F32(scale)
+    }
+}

@@ -40,10 +40,14 @@ def rows(weights: Path, data: Path, seconds: float) -> Iterator[Row]:
         }
         for name, session in peers.items():
             runs[name] = lambda x, session=session: session.run(None, {"x": x})[0]
-        accuracy = {name: float((run(test).argmax(1) == labels).mean()) for name, run in runs.items()}
+        accuracy = {
+            name: float((run(test).argmax(1) == labels).mean()) for name, run in runs.items()
+        }
         for batch, asked in ASKED.items():
             x = np.ascontiguousarray(test[:batch])
-            times = best_times({name: lambda run=run: run(x) for name, run in runs.items()}, seconds)
+            times = best_times(
+                {name: lambda run=run: run(x) for name, run in runs.items()}, seconds
+            )
             best = min(times["ORT static"], times["ORT dynamic"])
             yield Row(
                 "network", f"batch {batch}", times, ratio=best / times["qcore static"], asked=asked,

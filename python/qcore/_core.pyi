@@ -81,7 +81,7 @@ def quantize(
 def quantize_plain(
     x: object,
     scale: object,
-    zero_point: object,
+    zero_point: int,
     min: int,  # noqa: A002
     max: int,  # noqa: A002
     signed: bool,
@@ -95,6 +95,9 @@ def dequantize(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> None: ...
+def dequantize_plain(
+    codes: object, scale: object, zero_point: object, out: object | None
+) -> NDArray[np.float32] | None: ...
 def fake_quantize(
     x: NDArray[np.float32],
     scale: NDArray[np.float32],
@@ -232,9 +235,7 @@ class PackedWeights:
     @staticmethod
     def integer(codes: NDArray[np.int8], scale: NDArray[np.float32]) -> PackedWeights: ...
     @staticmethod
-    def int4(
-        codes: NDArray[np.int8], scale: NDArray[np.float32], group: int
-    ) -> PackedWeights: ...
+    def int4(codes: NDArray[np.int8], scale: NDArray[np.float32], group: int) -> PackedWeights: ...
     @staticmethod
     def float(weight: NDArray[np.float32]) -> PackedWeights: ...
     @staticmethod

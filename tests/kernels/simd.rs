@@ -142,6 +142,7 @@ impl SimdOp for Everything<'_> {
             keep("sub_i32", &integers(s.sub_i32(i, j)));
             keep("min_i32", &integers(s.min_i32(i, j)));
             keep("max_i32", &integers(s.max_i32(i, j)));
+            keep("max_u32", &integers(s.max_u32(i, j)));
             keep("and_i32", &integers(s.and_i32(i, j)));
             keep("shl_i32", &integers(s.shl_i32::<3>(i)));
             keep("shr_i32", &integers(s.shr_i32::<3>(i)));

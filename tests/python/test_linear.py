@@ -34,6 +34,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "uint8": {"signed": False, "symmetric": False},
     "3 bits": {"bits": 3, "axis": 0},
     "4 bits, groups": {"bits": 4, "group_size": 5},
+    "4 bits, by output": {"bits": 4, "axis": 0},
+    "4 bits, groups of whole lines": {"bits": 4, "group_size": 16},
+    "4 bits, one group": {"bits": 4, "group_size": 1000},
+    "2 bits, groups": {"bits": 2, "group_size": 8},
     "4 bits, groups with zeros": {"bits": 4, "group_size": 8, "signed": False, "symmetric": False},
     "16 bits": {"bits": 16},
     "floor": {"rounding": "floor", "bits": 6},
@@ -73,6 +77,22 @@ def test_dynamic_is_exact_on_the_codes(kind: str) -> None:
         wanted = sums * (scale[:, None] * q.scale) + bias
         assert np.array_equal(qc.linear(x, q, bias), wanted)
         assert np.array_equal(qc.linear(x, q, bias, "relu"), np.maximum(wanted, 0))
+
+
+@pytest.mark.parametrize("group", [None, 8, 16, 64, 1000])
+def test_four_bits_are_exact_group_by_group(group: int | None) -> None:
+    for outputs, inputs, rows in ((1, 1, 1), (16, 7, 6), (17, 300, 1), (70, 33, 1), (64, 520, 9)):
+        w, x, bias = sample(outputs, inputs, rows)
+        q = qc.quantize(w, bits=4, axis=0 if group is None else None, group_size=group)
+        row_scale = (np.abs(x).max(axis=1) / 127.5).astype(np.float32)
+        codes = np.clip(np.rint(x / row_scale[:, None]), -128, 127).astype(np.int64)
+        total = np.zeros((rows, outputs), np.float32)
+        size = group or inputs
+        for index, start in enumerate(range(0, inputs, size)):
+            part = slice(start, start + size)
+            sums = codes[:, part] @ q.values[:, part].T.astype(np.int64)
+            total += sums.astype(np.float32) * (q.scale if group is None else q.scale[:, index])
+        assert np.array_equal(qc.linear(x, q, bias), total * row_scale[:, None] + bias)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -26,6 +26,10 @@ from qcore.quantization.tensor import QTensor
 
 __all__ = ["dequantize", "fake_quantize", "quantize"]
 
+# At hand, because a small call takes no longer than a few look-ups.
+_make = QTensor._make
+_quantize = _core.quantize_plain
+
 
 def quantize(
     x: ArrayLike,
@@ -304,6 +308,15 @@ def fake_quantize(
     return out
 
 
+#: The codes of up to 8 bits by (bits, signed, narrow_range), at hand for the plain case.
+_CODES = {
+    (bits, signed, narrow): code_range(bits, signed, narrow)
+    for bits in range(2, 9)
+    for signed in (True, False)
+    for narrow in (None, True, False)
+}
+
+
 def _quantize_plain(
     x: object,
     bits: int,
@@ -318,15 +331,15 @@ def _quantize_plain(
 
     None where anything is out of the ordinary: the long way tells what, or takes it.
     """
-    if bits.__class__ is not int or not 2 <= bits <= 8:
-        return None
-    low, high = code_range(bits, signed, bool(narrow_range))
+    codes = _CODES.get((bits, signed, narrow_range))
     if zero_point is None:
         zero_point = 0 if signed or symmetric is False else 1 << (bits - 1)
-    found = _core.quantize_plain(x, scale, zero_point, low, high, bool(signed), out)
+    if codes is None or zero_point.__class__ is not int or bits.__class__ is not int:
+        return None
+    found = _quantize(x, scale, zero_point, codes[0], codes[1], signed, out)  # type: ignore[arg-type]
     if found is None:
         return None
-    codes, scales, zeros, clipped = found
-    return QTensor._make(
-        codes, scales, zeros, None, None, bits, bool(signed), bool(narrow_range), clipped=clipped
-    )
+    return _make(
+        found[0], found[1], found[2], None, None, bits, signed, narrow_range is True,
+        "affine", None, None, "centre", found[3],
+    )  # fmt: skip

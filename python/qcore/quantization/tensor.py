@@ -58,6 +58,7 @@ def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -
 
 
 _new = object.__new__
+_dequantize = _core.dequantize_plain
 
 
 class QTensor:
@@ -352,6 +353,10 @@ class QTensor:
         self, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Decode; see `qcore.dequantize`."""
+        if dtype is None and self._scheme == "affine" and self._axis is self._group_size is None:
+            found = _dequantize(self._values, self._scale, self._zero_point, out)
+            if found is not None:
+                return found
         if out is None:
             real = np.empty(self._values.shape, np.float32 if dtype is None else _float_type(dtype))
             DECODERS[self._scheme](self, real)

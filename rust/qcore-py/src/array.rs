@@ -4,7 +4,10 @@
 //! refused here, not misread. Borrows go through rust-numpy's run-time checks, so an array cannot be
 //! read and written at once.
 
-use numpy::{Element, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArrayMethods};
+use numpy::{
+    Element, PyArrayDescrMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
+    PyUntypedArrayMethods,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -29,6 +32,86 @@ pub(crate) fn slice_mut<'a, T: Element>(
         return Err(PyValueError::new_err(format!("{name} is not C-contiguous")));
     }
     array.as_slice_mut().map_err(|_| PyValueError::new_err(format!("{name} is not C-contiguous")))
+}
+
+/// An array as NumPy keeps it, for calls too short to be borrowed the long way.
+#[derive(Clone, Copy)]
+pub(crate) struct Raw<'a> {
+    /// The number of its type: one of the `NPY_` constants.
+    pub(crate) kind: i32,
+    pub(crate) shape: &'a [usize],
+    /// In bytes.
+    pub(crate) strides: &'a [isize],
+    data: *mut u8,
+    flags: i32,
+    native: bool,
+}
+
+/// Numbers of NumPy's types and bits of its flags: parts of its stable interface.
+pub(crate) const NPY_BYTE: i32 = 1;
+pub(crate) const NPY_UBYTE: i32 = 2;
+pub(crate) const NPY_INT: i32 = 5;
+pub(crate) const NPY_FLOAT: i32 = 11;
+const C_CONTIGUOUS: i32 = 1;
+const ALIGNED: i32 = 0x100;
+const WRITEABLE: i32 = 0x400;
+
+impl<'a> Raw<'a> {
+    /// The array, if `object` is one.
+    pub(crate) fn new(object: &'a Bound<'_, PyAny>) -> Option<Self> {
+        let array = object.cast::<PyUntypedArray>().ok()?;
+        // SAFETY: an array object is alive while it is borrowed, and these are its own fields.
+        let (data, flags) = unsafe {
+            let fields = &(*array.as_array_ptr()).fields;
+            (fields.data.cast(), fields.flags)
+        };
+        let dtype = array.dtype();
+        let (kind, native) = (dtype.num(), dtype.is_native_byteorder() != Some(false));
+        Some(Self { kind, shape: array.shape(), strides: array.strides(), data, flags, native })
+    }
+
+    /// Where element 0 is.
+    pub(crate) fn data(&self) -> *mut u8 {
+        self.data
+    }
+
+    /// How many elements there are.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The elements of a C-contiguous, aligned array of a type in native byte order.
+    ///
+    /// # Safety
+    /// `kind` is the number of `T`, and nothing writes to the array meanwhile but what would race
+    /// with NumPy's own functions too.
+    pub(crate) unsafe fn slice<T: Element>(&self, kind: i32) -> Option<&'a [T]> {
+        let wanted = C_CONTIGUOUS | ALIGNED;
+        if self.kind != kind || self.flags & wanted != wanted || !self.native {
+            return None;
+        }
+        // SAFETY: NumPy vouches for the elements; an empty array has a data pointer too.
+        Some(unsafe { std::slice::from_raw_parts(self.data.cast(), self.len()) })
+    }
+
+    /// The elements of a C-contiguous, aligned, writable array.
+    ///
+    /// # Safety
+    /// As [`Raw::slice`]; and nothing else refers to the elements meanwhile.
+    pub(crate) unsafe fn slice_mut<T: Element>(&self, kind: i32) -> Option<&'a mut [T]> {
+        let wanted = C_CONTIGUOUS | ALIGNED | WRITEABLE;
+        if self.kind != kind || self.flags & wanted != wanted || !self.native {
+            return None;
+        }
+        // SAFETY: as above; the caller vouches that there is no other reference.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.len()) })
+    }
+
+    /// Whether two C-contiguous arrays share no memory.
+    pub(crate) fn is_apart(&self, size: usize, other: &Raw<'_>, other_size: usize) -> bool {
+        let (mine, theirs) = (self.data.addr(), other.data.addr());
+        mine + self.len() * size <= theirs || theirs + other.len() * other_size <= mine
+    }
 }
 
 /// A writable array of type `T`, or an error that names it.

@@ -2,10 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use numpy::{
-    Element, PyArray1, PyArray2, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray,
-    PyUntypedArrayMethods,
-};
+use numpy::{Element, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -15,15 +12,11 @@ use qcore_kernels::gemm::{
 use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
 
-use crate::array::writable;
+use crate::array::{NPY_BYTE, NPY_UBYTE, Raw, writable};
 use crate::error::to_py;
 
 /// Multiply-adds up to which the GIL is kept: letting it go and taking it again costs more.
 const SMALL: usize = 1 << 18;
-
-/// The type numbers of NumPy's int8 and uint8: part of its stable interface.
-const NPY_BYTE: i32 = 1;
-const NPY_UBYTE: i32 = 2;
 
 /// The right operand of an exact integer product, laid out once for this CPU.
 ///
@@ -145,23 +138,21 @@ impl Byte for u8 {
 
 /// A two-dimensional int8 or uint8 array of any strides, as the kernels take it.
 fn operand<'a>(array: &'a Bound<'_, PyAny>) -> Option<Int8<'a>> {
-    let array = array.cast::<PyUntypedArray>().ok()?;
-    let kind = array.dtype().num();
-    let (&[rows, cols], &[row_stride, col_stride]) = (array.shape(), array.strides()) else {
+    let array = Raw::new(array)?;
+    let (&[rows, cols], &[row_stride, col_stride]) = (array.shape, array.strides) else {
         return None;
     };
-    // SAFETY: an array object is alive while it is borrowed, and its data pointer is its own.
-    let data = unsafe { (*array.as_array_ptr()).fields.data };
     // SAFETY: NumPy vouches for every element within shape and strides, which count bytes; a byte
     // needs no alignment; the array is alive while it is borrowed. Others may write to it only where
     // they would race with NumPy's own functions too.
     unsafe {
-        match kind {
+        match array.kind {
             NPY_BYTE => {
-                Some(MatRef::<i8>::from_raw(data.cast(), rows, cols, row_stride, col_stride).into())
+                let data = array.data().cast::<i8>();
+                Some(MatRef::from_raw(data, rows, cols, row_stride, col_stride).into())
             }
             NPY_UBYTE => {
-                Some(MatRef::<u8>::from_raw(data.cast(), rows, cols, row_stride, col_stride).into())
+                Some(MatRef::from_raw(array.data(), rows, cols, row_stride, col_stride).into())
             }
             _ => None,
         }

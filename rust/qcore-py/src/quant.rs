@@ -1,14 +1,16 @@
 //! Bindings of the `quant` room.
 
-use half::f16;
-use numpy::{
-    Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArray,
-    PyUntypedArrayMethods,
-};
-use pyo3::prelude::*;
-use qcore_kernels::quant::{self, Code, Layout, Params};
+use std::sync::{Mutex, PoisonError};
 
-use crate::array::{slice, slice_mut, with_readonly, with_writable, writable};
+use half::f16;
+use numpy::{Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
+use pyo3::prelude::*;
+use qcore_kernels::quant::{self, Code, Counts, Layout, Params};
+
+use crate::array::{
+    NPY_BYTE, NPY_FLOAT, NPY_INT, NPY_UBYTE, Raw, slice, slice_mut, with_readonly, with_writable,
+    writable,
+};
 use crate::error::to_py;
 
 /// How elements share scales, as the Python side says it: `axis=(channels, inner)` or
@@ -88,46 +90,102 @@ fn quantize_plain<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
     scale: &Bound<'py, PyAny>,
-    zero_point: &Bound<'py, PyAny>,
+    zero_point: i32,
     min: i32,
     max: i32,
     signed: bool,
     out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<(Bound<'py, PyAny>, Scalar<'py, f32>, Scalar<'py, i32>, usize)>> {
-    let Some(scale) = one_scale(scale) else { return Ok(None) };
-    let Ok(zero) = zero_point.extract::<i32>() else { return Ok(None) };
-    if !(min..=max).contains(&zero) {
+) -> PyResult<Option<(Bound<'py, PyAny>, Py<PyArray0<f32>>, Py<PyArray0<i32>>, usize)>> {
+    let Some(step) = one_scale(scale) else { return Ok(None) };
+    let Some(from) = Raw::new(x) else { return Ok(None) };
+    let within = (min..=max).contains(&zero_point);
+    // SAFETY: the array is alive, and only read.
+    let values = unsafe { from.slice::<f32>(NPY_FLOAT) };
+    let (true, Some(values)) = (within, values) else { return Ok(None) };
+    let codes = match out {
+        Some(out) => out.clone(),
+        None if signed => PyArrayDyn::<i8>::zeros(py, from.shape, false).into_any(),
+        None => PyArrayDyn::<u8>::zeros(py, from.shape, false).into_any(),
+    };
+    let Some(into) = Raw::new(&codes) else { return Ok(None) };
+    if into.shape != from.shape || !into.is_apart(1, &from, 4) {
         return Ok(None);
     }
-    let Ok(x) = x.cast::<PyArrayDyn<f32>>() else { return Ok(None) };
-    let (scales, zeros) = ([scale], [zero]);
+    let (scales, zeros) = ([step], [zero_point]);
     let params = Params { layout: Layout::Tensor, scale: &scales, zero_point: &zeros, min, max };
-    let found =
-        if signed { plain::<i8>(py, x, params, out)? } else { plain::<u8>(py, x, params, out)? };
-    let Some((codes, clipped)) = found else { return Ok(None) };
-    Ok(Some((codes, constant(py, scale), constant(py, zero), clipped)))
+    // SAFETY: the codes share no memory with x, and nothing else here refers to them.
+    let counts = unsafe {
+        if signed {
+            into.slice_mut::<i8>(NPY_BYTE).map(|into| plain(py, values, params, into))
+        } else {
+            into.slice_mut::<u8>(NPY_UBYTE).map(|into| plain(py, values, params, into))
+        }
+    };
+    let Some(counts) = counts.transpose()? else { return Ok(None) };
+    if counts.nan > 0 {
+        return Ok(None);
+    }
+    if out.is_none() {
+        codes.call_method1("setflags", (false,))?;
+    }
+    let (scale, zero) = constants(py, step, zero_point);
+    Ok(Some((codes, scale, zero, counts.clipped)))
 }
 
-type Scalar<'py, T> = Bound<'py, PyArray0<T>>;
+/// Quantizes without the GIL, where that pays: letting it go and taking it again costs as much as a
+/// thousand elements.
+fn plain<C: Code>(
+    py: Python<'_>,
+    from: &[f32],
+    params: Params<'_>,
+    into: &mut [C],
+) -> PyResult<Counts> {
+    if from.len() < SMALL {
+        quant::quantize(from, params, into).map_err(to_py)
+    } else {
+        py.detach(|| quant::quantize(from, params, into)).map_err(to_py)
+    }
+}
+
+/// Elements up to which the GIL is kept.
+const SMALL: usize = 1 << 14;
 
 /// A scale that is a number, or a float32 array of no dimensions, and fit to divide by.
 fn one_scale(scale: &Bound<'_, PyAny>) -> Option<f32> {
-    let value = if let Ok(array) = scale.cast::<PyArrayDyn<f32>>() {
-        let view = array.try_readonly().ok()?;
-        if view.ndim() > 0 {
+    let value = if let Some(array) = Raw::new(scale) {
+        // SAFETY: the array is alive, and only read.
+        let values = unsafe { array.slice::<f32>(NPY_FLOAT) };
+        if !array.shape.is_empty() {
             return None;
         }
-        *view.as_slice().ok()?.first()?
-    } else if scale.cast::<PyUntypedArray>().is_ok() {
-        return None;
+        *values?.first()?
     } else {
         scale.extract::<f64>().ok()? as f32
     };
     (value.is_finite() && value > 0.0).then_some(value)
 }
 
+/// Read-only arrays of no dimensions of a scale and a zero point. Streams of tensors share theirs, so
+/// the last pair is kept.
+fn constants(py: Python<'_>, scale: f32, zero: i32) -> (Py<PyArray0<f32>>, Py<PyArray0<i32>>) {
+    type Pair = (u32, i32, Py<PyArray0<f32>>, Py<PyArray0<i32>>);
+    static LAST: Mutex<Option<Pair>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*last {
+        Some((bits, code, scales, zeros)) if *bits == scale.to_bits() && *code == zero => {
+            (scales.clone_ref(py), zeros.clone_ref(py))
+        }
+        _ => {
+            let pair = (constant(py, scale).unbind(), constant(py, zero).unbind());
+            let kept = (pair.0.clone_ref(py), pair.1.clone_ref(py));
+            *last = Some((scale.to_bits(), zero, kept.0, kept.1));
+            pair
+        }
+    }
+}
+
 /// A read-only array of no dimensions.
-fn constant<T: Element>(py: Python<'_>, value: T) -> Scalar<'_, T> {
+fn constant<T: Element>(py: Python<'_>, value: T) -> Bound<'_, PyArray0<T>> {
     let array = PyArray0::zeros(py, [], false);
     let mut view = array.readwrite();
     if let Some(only) = view.get_mut([]) {
@@ -137,46 +195,62 @@ fn constant<T: Element>(py: Python<'_>, value: T) -> Scalar<'_, T> {
     array
 }
 
-/// Quantizes into `out`, or into a new read-only array where it is None.
-fn plain<'py, C: Code + Element>(
+/// The plain case of `dequantize`: 8-bit codes of one scale to float32, into `out` or a new array.
+/// None where anything is out of the ordinary, for the long way to take or refuse.
+#[pyfunction]
+fn dequantize_plain<'py>(
     py: Python<'py>,
-    x: &Bound<'py, PyArrayDyn<f32>>,
-    params: Params<'_>,
+    codes: &Bound<'py, PyAny>,
+    scale: &Bound<'py, PyAny>,
+    zero_point: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<(Bound<'py, PyAny>, usize)>> {
-    let codes = match out {
-        None => PyArrayDyn::<C>::zeros(py, x.shape(), false),
-        Some(out) => match out.cast::<PyArrayDyn<C>>() {
-            Ok(out) if out.shape() == x.shape() => out.clone(),
-            _ => return Ok(None),
-        },
-    };
-    if !x.is_c_contiguous() || !codes.is_c_contiguous() {
-        return Ok(None);
-    }
-    let (Ok(view), Ok(mut target)) = (x.try_readonly(), codes.try_readwrite()) else {
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let (Some(step), Some(from), Some(zero)) =
+        (one_scale(scale), Raw::new(codes), Raw::new(zero_point))
+    else {
         return Ok(None);
     };
-    let (Ok(from), Ok(into)) = (view.as_slice(), target.as_slice_mut()) else { return Ok(None) };
-    let (read, written) = (from.as_ptr_range(), into.as_ptr_range());
-    let apart = read.end.addr() <= written.start.addr() || written.end.addr() <= read.start.addr();
-    if !apart || !from.as_ptr().is_aligned() {
+    // SAFETY: the array is alive, and only read.
+    let Some([zero]) = (unsafe { zero.slice::<i32>(NPY_INT) }) else { return Ok(None) };
+    let real = match out {
+        Some(out) => out.clone(),
+        None => PyArrayDyn::<f32>::zeros(py, from.shape, false).into_any(),
+    };
+    let Some(into) = Raw::new(&real) else { return Ok(None) };
+    if into.shape != from.shape || !into.is_apart(4, &from, 1) {
         return Ok(None);
     }
-    // Letting the GIL go and taking it again costs as much as a thousand elements.
-    let counts = if from.len() < 1 << 14 {
-        quant::quantize(from, params, into)
+    let (scales, zeros) = ([step], [*zero]);
+    let params =
+        Params { layout: Layout::Tensor, scale: &scales, zero_point: &zeros, min: 0, max: 0 };
+    // SAFETY: the result shares no memory with the codes, and nothing else here refers to it.
+    let Some(into) = (unsafe { into.slice_mut::<f32>(NPY_FLOAT) }) else { return Ok(None) };
+    // SAFETY: the array is alive, and only read.
+    let done = unsafe {
+        if let Some(from) = from.slice::<i8>(NPY_BYTE) {
+            real_values(py, from, params, into)
+        } else if let Some(from) = from.slice::<u8>(NPY_UBYTE) {
+            real_values(py, from, params, into)
+        } else {
+            return Ok(None);
+        }
+    };
+    done?;
+    Ok(Some(real))
+}
+
+/// Decodes without the GIL, where that pays.
+fn real_values<C: Code>(
+    py: Python<'_>,
+    from: &[C],
+    params: Params<'_>,
+    into: &mut [f32],
+) -> PyResult<()> {
+    if from.len() < SMALL {
+        quant::dequantize(from, params, into).map_err(to_py)
     } else {
-        py.detach(|| quant::quantize(from, params, into))
+        py.detach(|| quant::dequantize(from, params, into)).map_err(to_py)
     }
-    .map_err(to_py)?;
-    if counts.nan > 0 {
-        return Ok(None);
-    }
-    if out.is_none() {
-        target.make_nonwriteable();
-    }
-    Ok(Some((codes.into_any(), counts.clipped)))
 }
 
 /// Decodes `codes` into the float array `out`.
@@ -362,6 +436,7 @@ fn unpack_bits<'py>(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(assign, module)?)?;
     module.add_function(wrap_pyfunction!(dequantize, module)?)?;
+    module.add_function(wrap_pyfunction!(dequantize_plain, module)?)?;
     module.add_function(wrap_pyfunction!(fake_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(floor_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(floor_quantize, module)?)?;

@@ -19,7 +19,7 @@ use crate::threads;
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 21;
 /// Bytes of packed A that are to stay in L2, with room for a stream of packed B.
-const LEFT_BYTES: usize = 256 << 10;
+const LEFT_BYTES: usize = 4096 << 10;
 /// Bytes of packed A where B is packed anew for each block of it.
 const LEFT_BYTES_FOR_STRIPS: usize = 4 << 20;
 

@@ -95,16 +95,17 @@ fn dequantize_run<S: Simd, C: Code, T: Element>(
     // Streaming stores want aligned addresses: what lies before goes element by element.
     let head = if stream { out.as_ptr().align_offset(64).min(codes.len()) } else { 0 };
     let body = head + (codes.len() - head) / S::LANES * S::LANES;
+    let (from, to) = (codes.as_ptr(), out.as_mut_ptr());
     for start in (head..body).step_by(S::LANES) {
         // SAFETY: start + LANES <= body <= the length of codes and out alike; aligned, as head is,
         // where it streams.
         unsafe {
-            let code = C::load(s, codes.as_ptr().add(start));
+            let code = C::load(s, from.add(start));
             let real = s.mul(s.to_f32(s.sub_i32(code, zeros)), scales);
             if stream {
-                T::stream(s, out.as_mut_ptr().add(start), real);
+                T::stream(s, to.add(start), real);
             } else {
-                T::store(s, out.as_mut_ptr().add(start), real);
+                T::store(s, to.add(start), real);
             }
         }
     }

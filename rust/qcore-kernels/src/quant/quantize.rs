@@ -129,9 +129,6 @@ impl Steps {
     }
 }
 
-/// Adding it to a float below 2^22 leaves the nearest integer, half to even, in the low bits.
-const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
-
 /// How close to a tie a product must be for the quotient to be asked. Product and quotient differ by
 /// at most 3 * 2^-24 of their size, which is at most 256.5 where this is used: less than 2^-14.
 const TIE: f32 = 0.5 - 1.0 / 16384.0;
@@ -143,12 +140,13 @@ struct Vectors<S: Simd> {
     scale: S::F32,
     reciprocal: S::F32,
     zero: S::I32,
-    /// Takes the magic number's bits away and adds the zero point.
-    unmagic: S::I32,
+    /// The zero point, counted from the least code.
+    from_least: S::I32,
+    /// The least code, and the greatest counted from it.
+    least: S::I32,
+    codes: S::I32,
     low: S::F32,
     high: S::F32,
-    below: S::F32,
-    above: S::F32,
 }
 
 impl<S: Simd> Vectors<S> {
@@ -161,11 +159,11 @@ impl<S: Simd> Vectors<S> {
             scale: s.splat_f32(steps.scale),
             reciprocal: s.splat_f32(1.0 / steps.scale),
             zero: s.splat_i32(steps.zero),
-            unmagic: s.splat_i32(steps.zero.wrapping_sub(MAGIC.to_bits() as i32)),
+            from_least: s.splat_i32(steps.zero - steps.min),
+            least: s.splat_i32(steps.min),
+            codes: s.splat_i32(steps.max - steps.min),
             low: s.splat_f32(low),
             high: s.splat_f32(high),
-            below: s.splat_f32(low - 1.0),
-            above: s.splat_f32(high + 1.0),
         }
     }
 
@@ -174,25 +172,21 @@ impl<S: Simd> Vectors<S> {
     #[inline(always)]
     fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
         let s = self.s;
-        let magic = s.splat_f32(MAGIC);
         let mut codes = [self.zero; 4];
-        let mut least = self.high;
-        let mut most = self.low;
-        let minus_zero = s.splat_f32(-0.0);
-        let mut farthest = s.splat_i32(0);
+        let mut farthest = s.splat_f32(0.0);
+        let mut most = s.splat_i32(0);
         for quarter in 0..4 {
-            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
-            let level = s.sub(raised, magic);
-            let rest = s.mul_add(x[quarter], self.reciprocal, s.sub(minus_zero, level));
-            // As bits, sizes keep their order, and NaN is beyond all.
-            farthest = s.max_i32(farthest, s.bits_of(s.abs(rest)));
-            least = s.min(level, least);
-            most = s.max(level, most);
-            codes[quarter] = s.add_i32(s.bits_of(raised), self.unmagic);
+            let product = s.mul(x[quarter], self.reciprocal);
+            farthest = s.max_abs(farthest, s.rest(product));
+            // From the least code on, so that one comparison of unsigned integers finds what is beyond
+            // the range; NaN and what is beyond int32 convert to i32::MIN, which is far beyond it.
+            let from_least = s.add_i32(s.to_i32(product), self.from_least);
+            most = s.max_u32(most, from_least);
+            codes[quarter] = s.add_i32(from_least, self.least);
         }
-        let within = s.and(s.lt(self.below, least), s.lt(most, self.above));
-        let clear = s.gt_i32(s.splat_i32(TIE.to_bits() as i32), farthest);
-        (codes, s.count(s.and(clear, within)) == S::LANES)
+        let within = s.ne_i32(s.max_u32(most, self.codes), self.codes);
+        let clear = s.lt(farthest, s.splat_f32(TIE));
+        (codes, s.bits(within) == 0 && s.count(clear) == S::LANES)
     }
 
     /// The codes by division, whatever `x` holds.

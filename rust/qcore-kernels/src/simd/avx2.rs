@@ -165,6 +165,7 @@ impl Simd for Avx2 {
         sub_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
         min_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi32(a, b);
         max_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32(a, b);
+        max_u32(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epu32(a, b);
         and_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
 
         to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);

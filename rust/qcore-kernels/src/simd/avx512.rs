@@ -138,6 +138,9 @@ impl Simd for Avx512 {
         abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         round(a: __m512) -> __m512 =
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        rest(a: __m512) -> __m512 = _mm512_reduce_ps::<0>(a);
+        // Largest of the sizes, sign cleared.
+        max_abs(a: __m512, b: __m512) -> __m512 = _mm512_range_ps::<0b1011>(a, b);
         floor(a: __m512) -> __m512 =
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(a);
 
@@ -158,6 +161,7 @@ impl Simd for Avx512 {
         sub_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
         min_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi32(a, b);
         max_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
+        max_u32(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epu32(a, b);
         and_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
 
         to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);

@@ -178,6 +178,16 @@ pub trait Simd: Copy {
     fn abs(self, a: Self::F32) -> Self::F32;
     /// The nearest integer, half to even.
     fn round(self, a: Self::F32) -> Self::F32;
+    /// `a` less the nearest integer, half to even; exact.
+    #[inline(always)]
+    fn rest(self, a: Self::F32) -> Self::F32 {
+        self.sub(a, self.round(a))
+    }
+    /// The larger of the absolute values, if neither is NaN.
+    #[inline(always)]
+    fn max_abs(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        self.max(self.abs(a), self.abs(b))
+    }
     /// The largest integer that is not above.
     fn floor(self, a: Self::F32) -> Self::F32;
     /// `2^a` for integers `a` in [-126, 127].
@@ -221,6 +231,8 @@ pub trait Simd: Copy {
     fn min_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// The larger.
     fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The larger, as unsigned integers.
+    fn max_u32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Bitwise and.
     fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Shifted left by `N` bits.

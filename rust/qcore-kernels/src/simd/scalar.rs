@@ -213,6 +213,10 @@ impl Simd for Scalar {
         a.max(b)
     }
     #[inline(always)]
+    fn max_u32(self, a: i32, b: i32) -> i32 {
+        a.cast_unsigned().max(b.cast_unsigned()).cast_signed()
+    }
+    #[inline(always)]
     fn and_i32(self, a: i32, b: i32) -> i32 {
         a & b
     }

@@ -46,7 +46,8 @@ impl PackedI4 {
                 "groups of {group}; 4-bit kernels take multiples of {DEPTH}"
             )));
         }
-        let group = group.min(inputs.next_multiple_of(DEPTH).max(DEPTH));
+        // One group is whole lines too: what fills them up is multiplied with 0.
+        let group = group.min(inputs.max(1)).next_multiple_of(DEPTH);
         let groups = inputs.div_ceil(group);
         if scale.len() != outputs * groups {
             let found = scale.len();

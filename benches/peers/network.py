@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-
-import qcore as qc
 from benches.peers.rows import Row
 from benches.peers.timing import best_times
+
+import qcore as qc
 from qcore.files.idx import read_idx
 
 #: Batch: how many times as fast as the better of ONNX Runtime's two.
@@ -39,20 +40,23 @@ def rows(weights: Path, data: Path, seconds: float) -> Iterator[Row]:
             "qcore float32": net.predict_logits,
         }
         for name, session in peers.items():
-            runs[name] = lambda x, session=session: session.run(None, {"x": x})[0]
+            runs[name] = partial(answer, session)
         accuracy = {
             name: float((run(test).argmax(1) == labels).mean()) for name, run in runs.items()
         }
         for batch, asked in ASKED.items():
             x = np.ascontiguousarray(test[:batch])
-            times = best_times(
-                {name: lambda run=run: run(x) for name, run in runs.items()}, seconds
-            )
+            calls = {name: partial(run, x) for name, run in runs.items()}
+            times = best_times(calls, seconds)
             best = min(times["ORT static"], times["ORT dynamic"])
             yield Row(
                 "network", f"batch {batch}", times, ratio=best / times["qcore static"], asked=asked,
                 note=", ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
             )  # fmt: skip
+
+
+def answer(session: Any, x: Any) -> Any:
+    return session.run(None, {"x": x})[0]
 
 
 def sessions(layers: list[Any], calibration: Any, folder: Path) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def sessions(layers: list[Any], calibration: Any, folder: Path) -> dict[str, Any
             return next(self.batches, None)
 
     oq.quantize_dynamic(plain, folder / "dynamic.onnx", per_channel=True)
-    # u8 activations, s8 weights by channel, without the pairs of nodes in between: its fastest form.
+    # u8 activations, s8 weights by channel, operators fused: its fastest form.
     oq.quantize_static(
         plain, folder / "static.onnx", Reader(), quant_format=oq.QuantFormat.QOperator,
         per_channel=True, activation_type=oq.QuantType.QUInt8, weight_type=oq.QuantType.QInt8,

@@ -33,7 +33,7 @@ def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
 
 
 def _is_int4(w: QTensor) -> bool:
-    """Whether the 4-bit kernel can read such weights: it takes groups of whole lines of 8 inputs."""
+    """Whether the 4-bit kernel can read such weights: groups are whole lines of 8 inputs."""
     if w.scheme != "affine" or w.bits > 4 or not w.signed or w.zero_point.any():
         return False
     if w.group_size is not None:

@@ -129,6 +129,9 @@ impl Steps {
     }
 }
 
+/// Adding it to a float below 2^22 leaves the nearest integer, half to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
+
 /// How close to a tie a product must be for the quotient to be asked. Product and quotient differ by
 /// at most 3 * 2^-24 of their size, which is at most 256.5 where this is used: less than 2^-14.
 const TIE: f32 = 0.5 - 1.0 / 16384.0;
@@ -140,11 +143,13 @@ struct Vectors<S: Simd> {
     scale: S::F32,
     reciprocal: S::F32,
     zero: S::I32,
-    /// The zero point, counted from the least code.
+    /// Takes the magic number's bits away and adds the zero point, counted from the least code.
     from_least: S::I32,
     /// The least code, and the greatest counted from it.
     least: S::I32,
     codes: S::I32,
+    /// What a distance to the nearest integer must not be above.
+    tie: S::F32,
     low: S::F32,
     high: S::F32,
 }
@@ -159,9 +164,11 @@ impl<S: Simd> Vectors<S> {
             scale: s.splat_f32(steps.scale),
             reciprocal: s.splat_f32(1.0 / steps.scale),
             zero: s.splat_i32(steps.zero),
-            from_least: s.splat_i32(steps.zero - steps.min),
+            from_least: s.splat_i32((steps.zero - steps.min).wrapping_sub(MAGIC.to_bits() as i32)),
             least: s.splat_i32(steps.min),
             codes: s.splat_i32(steps.max - steps.min),
+            // No distance is below 0: nothing is certain where the product may not be asked.
+            tie: s.splat_f32(if steps.allow_reciprocal() { TIE } else { -1.0 }),
             low: s.splat_f32(low),
             high: s.splat_f32(high),
         }
@@ -173,20 +180,25 @@ impl<S: Simd> Vectors<S> {
     fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
         let s = self.s;
         let mut codes = [self.zero; 4];
+        let magic = s.splat_f32(MAGIC);
         let mut farthest = s.splat_f32(0.0);
         let mut most = s.splat_i32(0);
         for quarter in 0..4 {
-            let product = s.mul(x[quarter], self.reciprocal);
-            farthest = s.max_abs(farthest, s.rest(product));
+            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
+            let minus_level = s.sub(magic, raised);
+            let rest = s.mul_add(x[quarter], self.reciprocal, minus_level);
+            farthest = s.max_abs(farthest, rest);
             // From the least code on, so that one comparison of unsigned integers finds what is beyond
-            // the range; NaN and what is beyond int32 convert to i32::MIN, which is far beyond it.
-            let from_least = s.add_i32(s.to_i32(product), self.from_least);
+            // the range. The bits of NaN, infinities and what is too great for the magic are far beyond
+            // it too.
+            let from_least = s.add_i32(s.bits_of(raised), self.from_least);
             most = s.max_u32(most, from_least);
             codes[quarter] = s.add_i32(from_least, self.least);
         }
-        let within = s.ne_i32(s.max_u32(most, self.codes), self.codes);
-        let clear = s.lt(farthest, s.splat_f32(TIE));
-        (codes, s.bits(within) == 0 && s.count(clear) == S::LANES)
+        // Both at once: one branch for a block.
+        let beyond = s.ne_i32(s.max_u32(most, self.codes), self.codes);
+        let doubtful = s.or(beyond, s.lt(self.tie, farthest));
+        (codes, s.bits(doubtful) == 0)
     }
 
     /// The codes by division, whatever `x` holds.
@@ -219,7 +231,6 @@ pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
     let body = head + (x.len() - head) / block * block;
     let single = body + (x.len() - body) / S::LANES * S::LANES;
     let vectors = Vectors::new(s, steps);
-    let by_product = steps.allow_reciprocal();
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
     for start in (head..body).step_by(block) {
         let mut x = [vectors.scale; 4];
@@ -228,7 +239,7 @@ pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
             *x = unsafe { T::load(s, from.add(start + part * S::LANES)) };
         }
         let (mut codes, certain) = vectors.fast(x);
-        if !(by_product && certain) {
+        if !certain {
             for (code, x) in codes.iter_mut().zip(x) {
                 *code = vectors.exact(x, &mut counts);
             }

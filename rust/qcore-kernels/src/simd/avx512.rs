@@ -138,7 +138,6 @@ impl Simd for Avx512 {
         abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         round(a: __m512) -> __m512 =
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
-        rest(a: __m512) -> __m512 = _mm512_reduce_ps::<0>(a);
         // Largest of the sizes, sign cleared.
         max_abs(a: __m512, b: __m512) -> __m512 = _mm512_range_ps::<0b1011>(a, b);
         floor(a: __m512) -> __m512 =

@@ -178,11 +178,6 @@ pub trait Simd: Copy {
     fn abs(self, a: Self::F32) -> Self::F32;
     /// The nearest integer, half to even.
     fn round(self, a: Self::F32) -> Self::F32;
-    /// `a` less the nearest integer, half to even; exact.
-    #[inline(always)]
-    fn rest(self, a: Self::F32) -> Self::F32 {
-        self.sub(a, self.round(a))
-    }
     /// The larger of the absolute values, if neither is NaN.
     #[inline(always)]
     fn max_abs(self, a: Self::F32, b: Self::F32) -> Self::F32 {

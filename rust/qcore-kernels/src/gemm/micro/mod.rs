@@ -51,6 +51,22 @@ fn unit_offset<D: Dot>(unit: usize, panel_stride: usize) -> usize {
     column / PANEL * panel_stride + column % PANEL * 4
 }
 
+/// Depth groups from which on results are fetched before they are written.
+const LONG: usize = 128;
+
+/// Fetches a line that is written at the end of a tile: misses overlap with the sums, not with each
+/// other's writes.
+#[inline(always)]
+fn expect_writes(c: *const i32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, wherever it points; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(c.cast());
+    }
+    let _ = c;
+}
+
 /// A tile of `ROWS` rows and `UNITS` units.
 ///
 /// # Safety
@@ -60,6 +76,12 @@ fn unit_offset<D: Dot>(unit: usize, panel_stride: usize) -> usize {
 pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Tile) {
     // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.
     unsafe {
+        // A short sum ends before it pays.
+        for row in 0..if t.groups < LONG { 0 } else { ROWS } {
+            for unit in 0..UNITS {
+                expect_writes(t.c.wrapping_add(row * t.c_stride + unit * D::UNIT));
+            }
+        }
         let mut acc = [[D::zero(); UNITS]; ROWS];
         let mut a = t.a;
         let mut b = t.b;

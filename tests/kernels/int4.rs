@@ -73,7 +73,7 @@ fn misfits_are_refused() {
     assert!(PackedI4::new(MatRef::from_slice(&[8_i8], 1, 1).unwrap(), 8, &[1.0]).is_err());
     let packed = PackedI4::new(view(2, 10), 10, &[1.0; 2]).unwrap();
     let linear = Activation::Linear;
-    let mut run = |codes: &[i8], rows: &[f32], out: &mut [f32]| {
+    let run = |codes: &[i8], rows: &[f32], out: &mut [f32]| {
         dense_f32_from_i4_with(Isa::Scalar, codes, rows, &packed, &[], linear, out)
     };
     assert!(run(&codes[..10], &[1.0], &mut [0.0; 2]).is_ok());

@@ -310,7 +310,7 @@ def fake_quantize(
 
 #: The codes of up to 8 bits by (bits, signed, narrow_range), at hand for the plain case.
 _CODES = {
-    (bits, signed, narrow): code_range(bits, signed, narrow)
+    (bits, signed, narrow): code_range(bits, signed, narrow is True)
     for bits in range(2, 9)
     for signed in (True, False)
     for narrow in (None, True, False)
@@ -336,7 +336,7 @@ def _quantize_plain(
         zero_point = 0 if signed or symmetric is False else 1 << (bits - 1)
     if codes is None or zero_point.__class__ is not int or bits.__class__ is not int:
         return None
-    found = _quantize(x, scale, zero_point, codes[0], codes[1], signed, out)  # type: ignore[arg-type]
+    found = _quantize(x, scale, zero_point, codes[0], codes[1], signed, out)
     if found is None:
         return None
     return _make(

@@ -34,6 +34,7 @@ def compress(
     y: ArrayLike | None = None,
     *,
     output: str | PathLike[str] | None = None,
+    dask: Any = None,
     bits: int | Mapping[str, int] | None = 8,
     group_size: int | None = None,
     sparsity: float | None = None,
@@ -55,6 +56,9 @@ def compress(
         For scikit-learn's sake.
     output : path, optional
         The file to write where `model` is a path; an old one is replaced when it is complete.
+    dask : str or dask.distributed.Client, optional
+        Where `model` is a path: do the work on a cluster, at this address, or "local"; as in
+        `qcore.streaming.compress.compress_file`.
     bits : int, dict or None, default 8
         Width of a weight's code, as in `Quantizer`; None: the weights stay floats.
     group_size : int, optional
@@ -88,9 +92,10 @@ def compress(
         quantizer = Quantizer(
             bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
         )
-        return compress_file(model, output, quantizer)
-    if output is not None:
-        raise ValueError(f"output is {output!r}; it is for a model that is a path, use save")
+        return compress_file(model, output, quantizer, dask=dask)
+    if output is not None or dask is not None:
+        name = "dask" if output is None else "output"
+        raise ValueError(f"{name} is given; it is for a model that is a path, use save")
     estimator = None
     if is_estimator(model):
         estimator, model = model, from_sklearn(model)

@@ -230,7 +230,7 @@ def test_every_option_of_compress_is_an_estimators(kind):
 
 
 # What only files have.
-NOT_FOR_ESTIMATORS = {"output"}
+NOT_FOR_ESTIMATORS = {"dask", "output"}
 
 
 def test_what_is_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from qcore.files.formats import open_tensors
 from qcore.nn.progress import EpochProgress, Progress
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
+from qcore.streaming.cluster import run_on_cluster
 from qcore.streaming.output import Output
-from qcore.streaming.plan import TensorPlan, jobs_of, plan_tensors
+from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
 from qcore.streaming.threads import run_jobs
 from qcore.streaming.work import Done, Worker
@@ -49,6 +50,7 @@ def compress_file(
     quantizer: Quantizer,
     *,
     errors: bool = False,
+    dask: Any = None,
     progress: Progress = "auto",
     tile_bytes: int = TILE_BYTES,
 ) -> CompressedFile:
@@ -76,6 +78,10 @@ def compress_file(
         The recipe; it is fitted to the checkpoint.
     errors : bool, default False
         Measure what each tensor loses (SQNR, cosine, greatest error); costs time.
+    dask : str or dask.distributed.Client, optional
+        Do the work on a cluster: the address of its scheduler, a client, or "local" for one worker
+        process for each CPU. `path` and the folder of `output` must be there for every worker. The
+        bytes are the same; a worker that is lost costs its shard, which is done again.
     progress : bool, "auto" or callable
         A bar on standard error; "auto": on a terminal only. A callable gets (bytes done, bytes in
         all, text).
@@ -88,6 +94,8 @@ def compress_file(
 
     Raises
     ------
+    ImportError
+        If `dask` is given and not installed: ``pip install 'qcore[dask]'``.
     OSError
         If a file cannot be read or written, a full disk for one; an old output stays as it was.
     FormatError
@@ -106,21 +114,27 @@ def compress_file(
     source = open_tensors(source_path)
     plans = plan_tensors(source, quantizer)
     jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]
-    with Output(target, plans) as out:
-        worker = Worker(source, plans, out.places, out, out.spool, errors=errors)
-        done: dict[int, Done] = {}
-        read = 0
-        total = sum(job.nbytes for job in jobs)
-        with EpochProgress(progress, total, target.name) as shown:
-            for index, found in run_jobs(worker.run, jobs, _thread_count()):
-                done[index] = found
-                read += jobs[index].nbytes
-                shown.update(read, jobs[index].name)
+    done: dict[int, Done] = {}
+    read = 0
+    with Output(target, plans) as out, _progress(progress, jobs, target) as shown:
+        if dask is None:
+            worker = Worker(source, plans, out.places, out, out.regions, errors=errors)
+            results = run_jobs(worker.run, jobs, _thread_count())
+        else:
+            results = run_on_cluster(dask, source_path, out, plans, jobs, errors=errors)
+        for index, found in results:
+            done[index] = found
+            read += jobs[index].nbytes
+            shown.update(read, jobs[index].name)
         for index, job in enumerate(jobs):  # in order, so that sums come out alike
             out.note(job.name, done[index])
         sizes = out.finish()
     report = _report(plans, out.tallies, sizes, errors=errors)
     return CompressedFile(target, target.stat().st_size, report)
+
+
+def _progress(progress: Progress, jobs: Sequence[Job], target: Path) -> EpochProgress:
+    return EpochProgress(progress, sum(job.nbytes for job in jobs), target.name)
 
 
 def _thread_count() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +22,10 @@ from qcore.streaming.work import Done
 __all__ = ["Output"]
 
 _COPY_BYTES = 1 << 22
+# No form of a tensor takes more: codes, scales, zero points and positions of an element, and a
+# codebook.
+_MOST_BYTES = 24
+_MOST_HEAD = 1 << 20
 
 
 class _Stored(NamedTuple):
@@ -36,7 +39,7 @@ class Output:
     """A safetensors file in the making, whose tensors come in tiles and in any order.
 
     Every planned part has its place from the start, so that its tiles are written once, straight
-    to where they belong. What could not be planned is spooled behind the end. If anything is not as
+    to where they belong. What could not be planned goes behind the end. If anything is not as
     planned (a tensor that is smaller sparse, values that saturated), a second file is put together
     from the first; no value is computed twice.
 
@@ -49,6 +52,9 @@ class Output:
     ----------
     places : dict of (name, part) to int
         Where planned parts start.
+    regions : dict of str to int
+        Where there is room for the parts of each tensor that could not be planned. Of a file, only
+        what was written takes space.
     tallies : dict of str to Tally
         What was learned of each tensor; after `finish`.
     """
@@ -64,8 +70,12 @@ class Output:
             if plan.parts is not None
         }
         self._header, self.places, self._end = self._layout(planned)
+        self.regions: dict[str, int] = {}
+        for name, plan in plans.items():
+            if plan.parts is None:
+                self.regions[name] = self._end
+                self._end += _MOST_BYTES * plan.info.size + _MOST_HEAD
         self._spooled: dict[str, _Stored] = {}
-        self._lock = threading.Lock()
         self._file = _core.AtomicFile(path)
         self._file.set_len(self._end)
 
@@ -89,13 +99,6 @@ class Output:
     def write_at(self, offset: int, data: NDArray[np.uint8]) -> None:
         """Write bytes from `offset` on."""
         self._file.write_at(offset, data)
-
-    def spool(self, nbytes: int) -> int:
-        """Return the offset of so many bytes behind all others."""
-        with self._lock:
-            offset = self._end
-            self._end += nbytes
-        return offset
 
     def note(self, name: str, done: Done) -> None:
         """Take in what a job had to tell."""
@@ -152,7 +155,7 @@ class Output:
             return tensor
         stored = []
         for part, array in parts.items():
-            place = self.spool(array.nbytes)
+            place, self._end = self._end, self._end + array.nbytes
             self.write_at(place, part_bytes(array))
             stored.append((StoredPart(part, part_dtype(array), array.shape, array.nbytes), place))
         return _Stored(stored, description)

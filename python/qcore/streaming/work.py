@@ -52,8 +52,8 @@ class Worker:
     places : mapping of (name, part) to int
         Where a planned part starts in the file.
     sink : Sink
-    spool : callable
-        Returns the offset of so many bytes that nobody else writes.
+    regions : mapping of str to int
+        Where there is room for the parts of a tensor that could not be planned.
     errors : bool
         Whether to measure what quantization loses.
     """
@@ -64,7 +64,7 @@ class Worker:
         plans: Mapping[str, TensorPlan],
         places: Mapping[tuple[str, str], int],
         sink: Sink,
-        spool: Any,
+        regions: Mapping[str, int],
         *,
         errors: bool = False,
     ) -> None:
@@ -72,7 +72,7 @@ class Worker:
         self.plans = plans
         self.places = places
         self.sink = sink
-        self.spool = spool
+        self.regions = regions
         self.errors = errors
         self._own = threading.local()
 
@@ -117,9 +117,9 @@ class Worker:
             value = _quantize(plan, dense, 0)
             tally = Tally.of_codes(dense, value, errors=self.errors)
         parts, description = encode_tensor(plan.name, value)
-        stored = []
+        stored, end = [], self.regions[plan.name]
         for part, array in parts.items():
-            place = self.spool(array.nbytes)
+            place, end = end, end + array.nbytes
             self.sink.write_at(place, part_bytes(array))
             stored.append((StoredPart(part, part_dtype(array), array.shape, array.nbytes), place))
         return Done(tally, (stored, description))

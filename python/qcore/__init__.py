@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from qcore.compute.sparse import CsrMatrix
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
+    from qcore.frameworks.keras import from_keras
     from qcore.frameworks.onnx.load import from_onnx
     from qcore.frameworks.sklearn import from_sklearn
+    from qcore.frameworks.torch import from_torch
     from qcore.pruning.compact import compact
     from qcore.pruning.functions import prune
     from qcore.pruning.low_rank import LowRank, factorize
@@ -48,8 +50,10 @@ __all__ = [
     "dequantize",
     "factorize",
     "fake_quantize",
+    "from_keras",
     "from_onnx",
     "from_sklearn",
+    "from_torch",
     "linear",
     "load",
     "load_tensors",
@@ -85,8 +89,10 @@ _HOMES = {
     "dequantize": "qcore.quantization.functions",
     "factorize": "qcore.pruning.low_rank",
     "fake_quantize": "qcore.quantization.functions",
+    "from_keras": "qcore.frameworks.keras",
     "from_onnx": "qcore.frameworks.onnx.load",
     "from_sklearn": "qcore.frameworks.sklearn",
+    "from_torch": "qcore.frameworks.torch",
     "linear": "qcore.compute.linear",
     "load": "qcore.files.checkpoint",
     "load_tensors": "qcore.files.checkpoint",

@@ -10,10 +10,8 @@ __all__ = ["require"]
 # What each extra of pyproject.toml brings, by the name that is imported.
 EXTRAS = {
     "dask.distributed": "dask",
-    "keras": "keras",
     "onnx": "onnx",
     "sklearn": "sklearn",
-    "torch": "torch",
 }
 
 

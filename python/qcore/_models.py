@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qcore._arrays import as_array
+
 __all__ = ["named_weights", "rebuilt"]
 
 
 def named_weights(model: Any) -> dict[str, Any]:
-    """Return the tensors of a network, or of a dict, by name; not copied."""
+    """Return the tensors of a network, or of a dict, by name; not copied.
+
+    Arrays of other libraries, such as those of a ``state_dict``, become NumPy's.
+    """
     if isinstance(model, Mapping):
         for name, value in model.items():
             if not isinstance(name, str):
                 raise TypeError(f"model has the name {name!r}; names must be strings")
             if not hasattr(value, "ndim") or not hasattr(value, "nbytes"):
                 raise TypeError(f"model[{name!r}] is {type(value).__name__}; it must be an array")
-        return dict(model)
+        return {name: _plain(value) for name, value in model.items()}
     if hasattr(model, "named_weights"):
         weights: dict[str, Any] = model.named_weights()
         return weights
     kinds = "a Sequential or a dict of named arrays"
     raise TypeError(f"model is {type(model).__name__}; it must be {kinds}")
+
+
+def _plain(value: Any) -> Any:
+    ours = type(value).__module__.partition(".")[0] == "qcore"
+    return value if ours else as_array(value)
 
 
 def rebuilt(model: Any, weights: dict[str, Any]) -> Any:

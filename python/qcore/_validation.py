@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._arrays import as_array
+
 __all__ = [
     "check_axis",
     "check_finite",
@@ -29,7 +31,7 @@ def float_array(x: ArrayLike, name: str) -> NDArray[Any]:
     complex numbers and objects are refused: whether a number is a value or a code is not ours to
     guess.
     """
-    array = np.asarray(x)
+    array = as_array(x)
     kind = array.dtype
     if kind.type not in FLOATS:
         if kind.name == "bfloat16":  # ml_dtypes' type; float32 holds it exactly
@@ -41,7 +43,7 @@ def float_array(x: ArrayLike, name: str) -> NDArray[Any]:
 
 def numeric_array(x: ArrayLike, name: str, dtypes: Iterable[Any]) -> NDArray[Any]:
     """Return `x` as a C-contiguous, aligned, native array of one of the given dtypes."""
-    array = np.asarray(x)
+    array = as_array(x)
     allowed = [np.dtype(dtype) for dtype in dtypes]
     if array.dtype.newbyteorder("=") not in allowed:
         names = ", ".join(str(dtype) for dtype in allowed)

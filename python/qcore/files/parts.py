@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._arrays import as_array
 from qcore.compute.sparse import CsrMatrix
 from qcore.files.csr import decode_csr, encode_csr
 from qcore.files.dtypes import stored_name
@@ -72,7 +73,8 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
         return _encode_quantized(name, value)
     if isinstance(value, CsrMatrix):
         return encode_csr(value)
-    array = np.asarray(value) if hasattr(value, "__array__") else None
+    is_array = hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+    array = as_array(value) if is_array else None
     if array is None or stored_name(array.dtype) is None:
         found = type(value).__name__ if array is None else f"an array of {array.dtype}"
         raise TypeError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._arrays import as_array
 from qcore._estimator import NotFittedError
 from qcore._validation import check_finite, float_array, numeric_array
 from qcore.nn.layers import Dense
@@ -297,7 +298,7 @@ class Sequential:
         return self.executable().kernels
 
     def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
-        samples = np.asarray(X)
+        samples = as_array(X)
         if samples.dtype != np.float32 or not samples.flags.c_contiguous:
             samples = np.ascontiguousarray(float_array(samples, "X"), np.float32)
         inputs = self.layers[0].in_features
@@ -347,7 +348,7 @@ class Sequential:
 
 def check_samples(X: ArrayLike, inputs: int, name: str = "X") -> NDArray[np.float32]:
     """Return finite samples (n, inputs) as float32."""
-    array = np.asarray(X)
+    array = as_array(X)
     if array.dtype.kind in "iu":
         array = numeric_array(array, name, [array.dtype.newbyteorder("=")]).astype(np.float32)
     samples = np.ascontiguousarray(float_array(array, name), np.float32)

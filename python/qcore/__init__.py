@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qcore.quantization.qparams import QParams, choose_qparams
     from qcore.quantization.quantizer import Quantizer
     from qcore.quantization.tensor import QTensor
+    from qcore.recipes.recipe import Recipe
     from qcore.report import Report
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "QParams",
     "QTensor",
     "Quantizer",
+    "Recipe",
     "Report",
     "__version__",
     "choose_qparams",
@@ -81,6 +83,7 @@ _HOMES = {
     "QParams": "qcore.quantization.qparams",
     "QTensor": "qcore.quantization.tensor",
     "Quantizer": "qcore.quantization.quantizer",
+    "Recipe": "qcore.recipes.recipe",
     "Report": "qcore.report",
     "__version__": "qcore._core",
     "choose_qparams": "qcore.quantization.qparams",

@@ -14,7 +14,7 @@ from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.compress import compress_file
 
-__all__ = ["CompressedWeights", "compress"]
+__all__ = ["CompressedWeights", "compress", "merged_report"]
 
 
 class CompressedWeights(dict[str, Any]):
@@ -121,7 +121,7 @@ def compress(
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     if isinstance(small, Mapping):
         small = CompressedWeights(small)
-    small.report_ = _merged(reports)
+    small.report_ = merged_report(reports)
     if estimator is None:
         return small
     from qcore.sklearn import compressed_estimator
@@ -131,7 +131,7 @@ def compress(
     return compressed_estimator(estimator, small, options)
 
 
-def _merged(reports: list[Report]) -> Report:
+def merged_report(reports: list[Report]) -> Report:
     """Join the rows of several reports tensor by tensor; the later one wins."""
     rows: dict[str, dict[str, Any]] = {}
     for report in reports:

@@ -1,59 +1,62 @@
 """The ``qcore`` command: one file for each subcommand.
 
-Subcommands import what they need when they run, so that ``qcore --version`` starts at once.
+A subcommand is imported when it is called, and imports what it needs when it runs, so that
+``qcore --version`` starts at once.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import click
-from click.exceptions import NoArgsIsHelpError
 
-from qcore.cli.demo import demo
-from qcore.cli.doctor import doctor
+from qcore.cli.errors import errors_in_one_line
 
 __all__ = ["main"]
 
+# Each subcommand's file, with what it does; a new one is a line here.
+_SUBCOMMANDS = {
+    "demo": "Train a digit network, compress it in every way, show what each costs.",
+    "compress": "Make a model small: quantize, prune, cluster.",
+    "inspect": "Show what is in a file.",
+    "compare": "Show what a small model lost.",
+    "calibrate": "Find the ranges of a network's activations.",
+    "doctor": "Show the CPU, its instruction sets, and the one in force.",
+    "completion": "Print what a shell needs to complete qcore's words.",
+}
+
 
 class _Commands(click.Group):
-    """A group that says what went wrong in one line: status 2 for a wrong call, 1 for a failure."""
+    """A group whose subcommands are imported by name, and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of their table."""
+        return list(_SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a subcommand."""
+        if name not in _SUBCOMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"qcore.cli.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SUBCOMMANDS.items()))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Read the options that stand before the subcommand."""
-        with _errors_in_one_line():
+        with errors_in_one_line():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
-        with _errors_in_one_line():
-            return super().invoke(ctx)
+        from qcore.cli.interrupt import run_interruptibly
 
-
-@contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except NoArgsIsHelpError:
-        raise
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "qcore"
-        line = f"{error.format_message().rstrip('.')}; see {command} --help"
-        raise click.UsageError(line) from error
-    except (ImportError, OSError, ValueError) as error:
-        if getattr(error, "errno", None) == errno.EPIPE:
-            raise  # the reader of a pipe left: click ends quietly
-        raise click.ClickException(_one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        named = f": '{error.filename}'" if error.filename is not None else ""
-        return error.strerror + named
-    return " ".join(str(error).split())
+        with errors_in_one_line():
+            return run_interruptibly(lambda: super(_Commands, self).invoke(ctx))
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
@@ -70,8 +73,10 @@ def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> 
     help="Show the version and exit.",
 )  # fmt: skip
 def main() -> None:
-    """Make trained networks small and fast on CPUs, and prove what it cost."""
+    """Make trained networks small and fast on CPUs, and prove what it cost.
 
-
-main.add_command(demo)
-main.add_command(doctor)
+    \b
+    A model, smaller, and a report that shows what it cost:
+      qcore compress model.safetensors -o small.safetensors --report report.html
+      qcore compare model.safetensors small.safetensors
+    """

@@ -20,7 +20,7 @@ from qcore.nn.sequential import Sequential
 from qcore.quantization.qparams import QParams, code_range
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["decode_network", "encode_network"]
+__all__ = ["decode_input", "decode_network", "encode_input", "encode_network"]
 
 # The parameters of activations that are not written: asymmetric uint8.
 _USUAL_INPUT: Description = {
@@ -66,7 +66,7 @@ def _encode_layer(layer: Dense, place: int) -> Description:
         description["name"] = layer.name
     if layer.input_qparams is not None:
         params = layer.input_qparams
-        description["input"] = _encode_input(params) if isinstance(params, QParams) else params
+        description["input"] = encode_input(params) if isinstance(params, QParams) else params
     return description
 
 
@@ -95,7 +95,7 @@ def _decode_layer(
         if not isinstance(bias, np.ndarray) or bias.dtype != np.float32 or bias.shape != (outputs,):
             raise ValueError(f"the bias of layer {stem} is not ({outputs},) float32")
         layer.bias = bias
-    layer.input_qparams = _decode_input(description.get("input"))
+    layer.input_qparams = decode_input(description.get("input"))
     return layer
 
 
@@ -108,7 +108,8 @@ def _is_single_or_codes(weight: object) -> bool:
     return not isinstance(weight, np.ndarray) or weight.dtype == np.float32
 
 
-def _encode_input(params: QParams) -> Description:
+def encode_input(params: QParams) -> Description:
+    """Return what a file says of a layer's integer input."""
     found: Description = {
         "bits": params.bits,
         "signed": params.signed,
@@ -123,7 +124,14 @@ def _encode_input(params: QParams) -> Description:
     return description | {key: v for key, v in found.items() if v != _USUAL_INPUT[key]}
 
 
-def _decode_input(description: object) -> QParams | str | None:
+def decode_input(description: object) -> QParams | str | None:
+    """Return a layer's integer input from what a file says of it.
+
+    Raises
+    ------
+    ValueError
+        If that is nothing that `encode_input` says.
+    """
     if description is None or description == "dynamic":
         return description
     if type(description) is not dict or not description.keys() <= {"scale", "zero", *_USUAL_INPUT}:

@@ -1,0 +1,58 @@
+"""Ctrl-C that does not wait: a command ends at once, and leaves no half-written file.
+
+A call into a kernel cannot be left from outside, and may take seconds. So a command runs on a thread
+of its own, while the main thread waits for it or for Ctrl-C; then it removes what is being written
+and ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from qcore.files.drafts import remove_drafts
+
+__all__ = ["run_interruptibly"]
+
+#: Seconds that a command has to end by itself, as most do, before it is ended.
+_PATIENCE = 0.05
+
+
+def run_interruptibly(work: Callable[[], Any]) -> Any:
+    """Return what `work` returns, or raise what it raises; Ctrl-C ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return work()
+    results: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # raised again where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="qcore-command", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        _leave()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _leave() -> None:
+    """End the process with click's word and status for Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    remove_drafts()
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\r\x1b[K")  # a progress bar hides the cursor
+    os.write(2, b"Aborted!\n")
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""Recipes: what was done to a model, as a text that does it again."""

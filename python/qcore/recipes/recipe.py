@@ -1,0 +1,229 @@
+"""The recipe: which estimators with which parameters make a small model of a trained one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from qcore.compression import CompressedWeights, merged_report
+from qcore.errors import FormatError
+from qcore.files.network import decode_input
+from qcore.files.paths import open_regular
+from qcore.nn.sequential import Sequential
+from qcore.pruning.pruner import Pruner
+from qcore.quantization.quantizer import Quantizer
+from qcore.recipes import toml
+from qcore.recipes.networks import network_of
+from qcore.report import Report
+
+__all__ = ["Recipe"]
+
+_FORMAT = 1
+_MOST_BYTES = 1 << 22
+_HEAD = "# A recipe of qcore: qcore compress MODEL -o OUTPUT --recipe FILE\n"
+# What a table may have: the parameters of what does it. A schedule is for training only.
+_MAKERS: dict[str, Any] = {"network": network_of, "prune": Pruner, "quantize": Quantizer}
+_NOT_IN_FILES = {"self", "arrays", "schedule"}
+_NONE = "none"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to a model: the same recipe and model give the same bytes.
+
+    Attributes
+    ----------
+    network : dict, optional
+        How a file's arrays make a network: ``layout``, ``activation``, ``output``. Without it,
+        arrays stay arrays.
+    prune : dict, optional
+        Parameters of `Pruner`.
+    quantize : dict, optional
+        Parameters of `Quantizer`.
+    ranges : dict of str to dict
+        The integer input of each layer, as ``qcore calibrate`` found it.
+
+    Examples
+    --------
+    >>> import numpy as np, qcore as qc
+    >>> recipe = qc.Recipe.from_toml("quantize.bits = 4")
+    >>> small = recipe.apply({"w": np.eye(8, dtype=np.float32)})
+    >>> small["w"].bits
+    4
+    """
+
+    network: Mapping[str, Any] | None = None
+    prune: Mapping[str, Any] | None = None
+    quantize: Mapping[str, Any] | None = None
+    ranges: Mapping[str, Any] = field(default_factory=dict)
+
+    # as a text ---------------------------------------------------------------------------------
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Recipe:
+        """Read a recipe from a TOML file, or from a file that qcore made by one.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        FormatError
+            If it is no recipe; names the file and the line.
+        """
+        path = Path(path)
+        if path.suffix == ".toml":
+            file, length = open_regular(path)
+            with file:
+                if length > _MOST_BYTES:
+                    raise FormatError(f"'{path}' has {length} bytes; a recipe is a short text")
+                data = file.read()
+            try:
+                text = data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                line = data[: error.start].count(b"\n") + 1
+                raise FormatError(f"'{path}', line {line}: it is not UTF-8") from error
+        else:
+            from qcore.files.container import Container
+
+            text = Container(path).about.get("recipe", "")
+            if not isinstance(text, str) or not text:
+                raise FormatError(f"'{path}' has no recipe in it")
+        try:
+            return cls.from_toml(text)
+        except FormatError as error:
+            raise FormatError(f"'{path}', {error}") from error
+
+    @classmethod
+    def from_toml(cls, text: str) -> Recipe:
+        """Read a recipe from a text.
+
+        Raises
+        ------
+        FormatError
+            If it is none; names the line.
+        """
+        try:
+            tables = toml.loads(text)
+        except ValueError as error:
+            raise FormatError(str(error)) from error
+        version = tables.pop("format", _FORMAT)
+        if version != _FORMAT:
+            _refuse(text, "", "format", f"format is {version!r}; this version reads {_FORMAT}")
+        ranges = tables.pop("ranges", {})
+        for name, table in tables.items():
+            if name not in _MAKERS:
+                known = ", ".join([*_MAKERS, "ranges"])
+                _refuse(text, name, None, f"there is no table {name!r}; known are {known}", name)
+            if not isinstance(table, dict):
+                _refuse(text, "", name, f"{name} is {table!r}; it must be a table")
+            for key in table:
+                if key not in _defaults(name):
+                    known = ", ".join(_defaults(name))
+                    _refuse(text, name, key, f"{name} has no {key!r}; it has {known}")
+        if not isinstance(ranges, dict) or not all(isinstance(v, dict) for v in ranges.values()):
+            _refuse(text, "ranges", None, "ranges must have a table for each layer")
+        read = {
+            name: {key: None if value == _NONE else value for key, value in table.items()}
+            for name, table in tables.items()
+        }
+        return cls(**read, ranges=ranges)
+
+    def to_toml(self) -> str:
+        """Return the recipe as a text, every parameter in it: later defaults do not change it."""
+        tables: dict[str, Any] = {"format": _FORMAT}
+        for name in _MAKERS:
+            table = getattr(self, name)
+            if table is not None:
+                tables[name] = _written(_defaults(name) | dict(table), _defaults(name))
+        if self.ranges:
+            tables["ranges"] = self.ranges
+        return _HEAD + toml.dumps(tables) + "\n"
+
+    # at work -----------------------------------------------------------------------------------
+    def apply(self, model: Any, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Any:
+        """Make a small model.
+
+        Parameters
+        ----------
+        model : Sequential or dict of str to array
+            The model; it is not changed.
+        X, y : array_like, optional
+            Samples and labels, where the recipe needs them.
+
+        Returns
+        -------
+        Sequential or dict
+            With ``report_``, what was done to each tensor.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If recipe and model do not fit.
+        """
+        small = self.prepare(model)
+        reports: list[Report] = []
+        if self.prune is not None:
+            pruner = Pruner(**self.prune)
+            small = pruner.fit_transform(small, X, y)
+            reports.append(pruner.report_)
+        if self.quantize is not None:
+            quantizer = self._fitted_quantizer(small, X)
+            small = quantizer.transform(small)
+            reports.append(quantizer.report_)
+        if not reports:
+            raise ValueError("the recipe has neither prune nor quantize: there is nothing to do")
+        if isinstance(small, Mapping):
+            small = CompressedWeights(small)
+        small.report_ = merged_report(reports)
+        return small
+
+    def prepare(self, model: Any) -> Any:
+        """Return the model that the rest of the recipe works on: a network, where it makes one."""
+        if self.network is None or not isinstance(model, Mapping):
+            return model
+        return network_of(model, **self.network)
+
+    def _fitted_quantizer(self, model: Any, X: ArrayLike | None) -> Quantizer:
+        params = dict(self.quantize or {})
+        if not self.ranges:
+            return Quantizer(**params).fit(model, X)
+        if not isinstance(model, Sequential):
+            raise ValueError("ranges are those of a network's layers; the model is no network")
+        quantizer = Quantizer(**(params | {"activations": "dynamic"})).fit(model)
+        layers = list(quantizer.input_qparams_)
+        for name in {*layers, *self.ranges}:
+            if name not in layers:
+                raise ValueError(f"ranges has {name!r}; the quantized layers are {layers}")
+            if name not in self.ranges:
+                raise ValueError(f"ranges has no {name!r}; it has {list(self.ranges)}")
+            quantizer.input_qparams_[name] = decode_input(self.ranges[name])
+        return quantizer
+
+
+def _defaults(table: str) -> dict[str, Any]:
+    """Return what a table may have, with the values that count where it does not."""
+    parameters = inspect.signature(_MAKERS[table]).parameters.items()
+    return {
+        name: None if parameter.default is parameter.empty else parameter.default
+        for name, parameter in parameters
+        if name not in _NOT_IN_FILES
+    }
+
+
+def _written(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands in the file: TOML has no None, so it is "none" where it says something."""
+    return {
+        key: _NONE if value is None else value
+        for key, value in values.items()
+        if value is not None or defaults[key] is not None
+    }
+
+
+def _refuse(text: str, section: str, key: str | None, message: str, heading: str = "") -> None:
+    line = toml.line_of(text, section, key) or toml.line_of(text, "", heading)
+    raise FormatError(f"line {line}: {message}" if line else message)

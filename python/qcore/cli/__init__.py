@@ -79,4 +79,4 @@ def main() -> None:
     A model, smaller, and a report that shows what it cost:
       qcore compress model.safetensors -o small.safetensors --report report.html
       qcore compare model.safetensors small.safetensors
-    """
+    """  # noqa: D301 - click asks for the backspace

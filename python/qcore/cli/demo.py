@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from qcore.cli.params import OutputFile, command_line, example
+
 __all__ = ["demo"]
 
 
@@ -26,7 +28,12 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
     return tuple(range(numbers[0]))
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "qcore demo",
+        "qcore demo --data MNIST_FOLDER --seeds 5 --report report.html --out models",
+    )
+)
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -37,8 +44,15 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
     "--out", type=click.Path(path_type=Path), help="Folder for the models, as .safetensors."
 )
 @click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
-    help="File for every figure and what it was measured on.",
+    "--report",
+    type=OutputFile(".html"),
+    help="Write a page: accuracy against size and speed, histograms, the confusion matrix.",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    is_flag=False, flag_value="-", metavar="[FILE]",
+    help="Write every figure and what it was measured on to FILE; without one, print them in place "
+    "of the table.",
 )  # fmt: skip
 @click.option(
     "--seeds", callback=_seeds, metavar="N|LIST", default="1", show_default=True,
@@ -57,6 +71,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
 def demo(
     data: Path | None,
     out: Path | None,
+    report: Path | None,
     json_path: Path | None,
     seeds: tuple[int, ...],
     epochs: int | None,
@@ -68,4 +83,13 @@ def demo(
     """
     from qcore.demo.run import Options, run
 
-    run(Options(data=data, out=out, json=json_path, seeds=seeds, epochs=epochs, split=split))
+    if report is not None:
+        from qcore.report.renderer import require_renderer
+
+        require_renderer()
+    run(
+        Options(
+            data=data, out=out, json=json_path, page=report, command=command_line(), seeds=seeds,
+            epochs=epochs, split=split,
+        )
+    )  # fmt: skip

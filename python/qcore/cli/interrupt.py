@@ -1,8 +1,8 @@
 """Ctrl-C that does not wait: a command ends at once, and leaves no half-written file.
 
-A call into a kernel cannot be left from outside, and may take seconds. So a command runs on a thread
-of its own, while the main thread waits for it or for Ctrl-C; then it removes what is being written
-and ends the process.
+A call into a kernel cannot be left from outside, and may take seconds. So a command runs on a
+thread of its own, while the main thread waits for it or for Ctrl-C; then it removes what is being
+written and ends the process.
 """
 
 from __future__ import annotations

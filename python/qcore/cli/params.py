@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["InputFile", "OutputFile", "example", "json_option", "refuse_same_file"]
+__all__ = ["InputFile", "OutputFile", "command_line", "example", "json_option", "refuse_same_file"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,14 +28,12 @@ def _kind(path: Path) -> str | None:
     return next((name for test, name in _KINDS if test(mode)), None)
 
 
-class InputFile(click.ParamType):
+class InputFile(click.ParamType):  # type: ignore[type-arg]
     """A file that is there. A pipe is refused before it is opened, which would wait."""
 
     name = "file"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, checked."""
         path = Path(value)
         try:
@@ -46,7 +46,7 @@ class InputFile(click.ParamType):
         return path
 
 
-class OutputFile(click.ParamType):
+class OutputFile(click.ParamType):  # type: ignore[type-arg]
     """A place for a file: its folder is there, and what is there already is a file."""
 
     name = "file"
@@ -54,9 +54,7 @@ class OutputFile(click.ParamType):
     def __init__(self, *suffixes: str) -> None:
         self.suffixes = suffixes
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, checked."""
         path = Path(value)
         if self.suffixes and path.suffix not in self.suffixes:
@@ -90,3 +88,8 @@ def json_option(command: Command) -> Command:
 def example(*lines: str) -> str:
     """Return the end of a help text: what to type."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def command_line() -> str:
+    """Return the command that was typed, to be typed again."""
+    return shlex.join(["qcore", *sys.argv[1:]])

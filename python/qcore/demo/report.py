@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from qcore._environment import Environment
+from qcore.files.drafts import write_text
 
 __all__ = ["Baseline", "Data", "Report", "Row", "Spread", "check_writable", "spread", "write_json"]
 
@@ -65,6 +65,8 @@ class Row(TypedDict):
         The float row's median by this one's.
     kernels : list of str
         What ran each layer.
+    confusion : list of list of int
+        How many scored images of each digit (rows) were taken for each (columns), over the seeds.
     pareto_bytes, pareto_time : bool
         Whether no other row is both more accurate and smaller, or faster at batch 1.
     files : list of str
@@ -88,6 +90,7 @@ class Row(TypedDict):
     speedup_batch1: float
     speedup_batch1024: float
     kernels: list[str]
+    confusion: list[list[int]]
     pareto_bytes: bool
     pareto_time: bool
     files: list[str]
@@ -172,12 +175,5 @@ def write_json(path: Path, report: Report) -> None:
     OSError
         If it cannot be written.
     """
-    target = path.resolve()  # where it is a link, its target is replaced
     text = json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    with TemporaryDirectory(prefix=".qcore-", dir=target.parent) as folder:
-        draft = Path(folder) / target.name
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+    write_text(path, text)

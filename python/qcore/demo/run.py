@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 import qcore as qc
 from qcore._environment import environment
@@ -30,9 +32,11 @@ from qcore.demo.pareto import pareto_front
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
 from qcore.demo.table import print_report
 
-__all__ = ["Options", "run"]
+__all__ = ["STDOUT", "Options", "run"]
 
 NUMPY = "numpy"
+#: In place of a file: standard output, for the report as JSON and nothing else.
+STDOUT = "-"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Options:
     data: Path | None = None
     out: Path | None = None
     json: Path | None = None
+    page: Path | None = None
+    command: str = ""
     seeds: tuple[int, ...] = (0,)
     epochs: int | None = None
     split: str = "test"
@@ -58,6 +64,9 @@ class _Found:
     latency: Latency = field(default_factory=Latency)
     kernels: list[str] = field(default_factory=list)
     network: str = ""
+    confusion: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((CLASSES, CLASSES), np.int64)
+    )
 
 
 def run(options: Options) -> Report:
@@ -87,16 +96,20 @@ def run(options: Options) -> Report:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder)
-        if options.json is not None:
-            check_writable(options.json.resolve().parent)
+        for path in (options.json, options.page):
+            if path is not None and str(path) != STDOUT:
+                check_writable(path.resolve().parent)
         with clock.phase("load"):
             digits = load_digits(options.data, options.split)
         epochs = options.epochs or (SMALL_SET_EPOCHS if options.data is None else EPOCHS)
         steps = len(options.seeds) * (len(RECIPES) + 2)
         advance = stack.enter_context(_progress(steps))
         found = {name: _Found() for name in (*[recipe.name for recipe in RECIPES], NUMPY)}
+        stored: dict[str, qc.nn.Sequential] = {}
         for seed in options.seeds:
-            _run_seed(found, _Bench(digits, options, epochs, folder, clock, advance), seed)
+            bench = _Bench(digits, options, epochs, folder, clock, advance)
+            nets = _run_seed(found, bench, seed)
+            stored = stored or nets
     report = Report(
         format=1,
         environment=facts,
@@ -115,9 +128,16 @@ def run(options: Options) -> Report:
         numpy=_baseline(found),
         seconds=clock.seconds | {"total": clock.total()},
     )
-    if options.json is not None:
+    if options.page is not None:
+        from qcore.demo.page import write_page
+
+        write_page(options.page, report, stored, options.command)
+    if options.json is not None and str(options.json) != STDOUT:
         write_json(options.json, report)
-    print_report(report)
+    if str(options.json) == STDOUT:
+        print(json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False))
+    else:
+        print_report(report)
     return report
 
 
@@ -138,7 +158,8 @@ class _Bench:
         return self.folder / f"{name}{mark}.safetensors"
 
 
-def _run_seed(found: dict[str, _Found], bench: _Bench, seed: int) -> None:
+def _run_seed(found: dict[str, _Found], bench: _Bench, seed: int) -> dict[str, qc.nn.Sequential]:
+    """Run every recipe with one seed; return the networks as they come back from their files."""
     digits, clock = bench.digits, bench.clock
     baseline = NumpyNetwork((digits.inputs, HIDDEN, CLASSES), seed)
     tick = bench.advance(f"seed {seed}: plain NumPy")
@@ -161,6 +182,7 @@ def _run_seed(found: dict[str, _Found], bench: _Bench, seed: int) -> None:
         latencies = measure_latency(predictors | {NUMPY: baseline.predict_proba}, digits.X_test)
     for name, latency in latencies.items():
         found[name].latency.extend(latency)
+    return stored
 
 
 def _run_recipe(found: _Found, recipe: Recipe, trial: Trial, bench: _Bench) -> qc.nn.Sequential:
@@ -176,7 +198,9 @@ def _run_recipe(found: _Found, recipe: Recipe, trial: Trial, bench: _Bench) -> q
     if bench.options.out is not None:
         found.files.append(str(path))
     with clock.phase("measure"):
-        found.accuracies.append(100 * stored.score(digits.X_test, digits.y_test))
+        answers = stored.predict(digits.X_test)
+        found.accuracies.append(100 * float(np.mean(answers == digits.y_test)))
+        np.add.at(found.confusion, (digits.y_test, answers), 1)
     found.sizes.append(path.stat().st_size)
     found.kernels = stored.kernels
     widths = [stored.layers[0].in_features, *(layer.out_features for layer in stored.layers)]
@@ -218,6 +242,7 @@ def _rows(found: dict[str, _Found]) -> list[Row]:
                 speedup_batch1=singles[0] / singles[index],
                 speedup_batch1024=batches[0] / batches[index],
                 kernels=row.kernels,
+                confusion=row.confusion.tolist(),
                 pareto_bytes=by_bytes[index],
                 pareto_time=by_time[index],
                 files=row.files,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from qcore.demo.report import Baseline, Report, Row, Spread
 
-__all__ = ["markdown", "print_report"]
+__all__ = ["html_table", "markdown", "print_report"]
 
 # Wide enough for every column where there is no terminal to ask.
 _WIDTH = 132
@@ -81,6 +82,28 @@ def markdown(report: Report) -> str:
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"{table}\n\n{_title(report)}. {_legend(report)} {_machine(report)}\n"
+
+
+def html_table(report: Report) -> str:
+    """Return the table as HTML, a section of a page."""
+    heads = [" ".join(part for part in column.head if part) for column in _COLUMNS]
+    rows = [[column.row(row) for column in _COLUMNS] for row in report["rows"]]
+    rows.append([column.baseline(report["numpy"]) for column in _COLUMNS])
+
+    def line(tag: str, cells: list[str]) -> str:
+        inner = (
+            f"<{tag}{' class=number' if place else ''}>{html.escape(cell)}</{tag}>"
+            for place, cell in enumerate(cells)
+        )
+        return f"<tr>{''.join(inner)}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return (
+        '<section class="card wide-table"><h2>All of them</h2>'
+        f"<p>{html.escape(_legend(report))}</p>"
+        f'<div class="scroll"><table><thead>{line("th", heads)}</thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
+    )
 
 
 def _title(report: Report) -> str:

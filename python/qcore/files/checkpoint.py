@@ -23,7 +23,7 @@ __all__ = ["load", "load_tensors", "save", "stored_nbytes"]
 _SINGLE = "tensor"
 
 
-def save(path: str | os.PathLike[str], obj: object) -> None:
+def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None) -> None:
     """Save a network, a dict of tensors or one tensor as a safetensors or GGUF file.
 
     Tensors with many zeros are stored sparsely where that is smaller; every one comes back from
@@ -39,6 +39,9 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
     obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
+    recipe : str, optional
+        A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there. GGUF
+        has no place for one.
 
     Raises
     ------
@@ -65,6 +68,8 @@ def save(path: str | os.PathLike[str], obj: object) -> None:
            [ 16, 127]], dtype=int8)
     """
     kind, tensors, about = _contents(obj)
+    if recipe is not None:
+        about["recipe"] = recipe
     target = Path(path)
     if target.suffix == ".onnx":
         if not isinstance(obj, Sequential):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import qcore.quantization.schemes  # noqa: F401 - tensors decode by the table that it fills
 from qcore import _core
 from qcore.compute.sparse import CsrMatrix
 from qcore.errors import FormatError

@@ -45,7 +45,8 @@ def network_of(
     """
     if layout is None:
         raise ValueError("layout is missing: out_in (torch) or in_out (scikit-learn, Keras)")
-    weights, biases = [], []
+    weights: list[Any] = []
+    biases: list[Any] = []
     for name, value in arrays.items():
         array = np.asarray(value)
         if array.dtype.kind != "f" or array.ndim not in (1, 2):

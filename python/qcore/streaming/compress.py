@@ -49,6 +49,7 @@ def compress_file(
     output: str | os.PathLike[str],
     quantizer: Quantizer,
     *,
+    recipe: str | None = None,
     errors: bool = False,
     dask: Any = None,
     progress: Progress = "auto",
@@ -75,7 +76,9 @@ def compress_file(
         The file to write; not `path` itself. One that ends in ``.onnx`` is the graph with its
         weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`.
     quantizer : Quantizer
-        The recipe; it is fitted to the checkpoint.
+        What is done; it is fitted to the checkpoint.
+    recipe : str, optional
+        A text to keep in the file, as `Recipe.to_toml` gives it.
     errors : bool, default False
         Measure what each tensor loses (SQNR, cosine, greatest error); costs time.
     dask : str or dask.distributed.Client, optional
@@ -116,7 +119,7 @@ def compress_file(
     jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]
     done: dict[int, Done] = {}
     read = 0
-    with Output(target, plans) as out, _progress(progress, jobs, target) as shown:
+    with Output(target, plans, recipe) as out, _progress(progress, jobs, target) as shown:
         if dask is None:
             worker = Worker(source, plans, out.places, out, out.regions, errors=errors)
             results = run_jobs(worker.run, jobs, _thread_count())

@@ -47,6 +47,8 @@ class Output:
     ----------
     path : Path
     plans : mapping of str to TensorPlan
+    recipe : str, optional
+        A text to keep in the file.
 
     Attributes
     ----------
@@ -59,8 +61,11 @@ class Output:
         What was learned of each tensor; after `finish`.
     """
 
-    def __init__(self, path: Path, plans: Mapping[str, TensorPlan]) -> None:
+    def __init__(
+        self, path: Path, plans: Mapping[str, TensorPlan], recipe: str | None = None
+    ) -> None:
         self.path = path
+        self._about = {} if recipe is None else {"recipe": recipe}
         self.plans = plans
         self.tallies = {name: Tally() for name in plans}
         self._separator = separator_for(plans)
@@ -196,7 +201,7 @@ class Output:
             (f"{name}{self._separator}{part.part}" if part.part else name, part.stored, part.shape)
             for name, part in keys
         ]
-        texts = texts_of("checkpoint", self._separator, described, {})
+        texts = texts_of("checkpoint", self._separator, described, self._about)
         header, starts = _core.plan_tensor_file(entries, texts)
         places = {(n, part.part): start for (n, part), start in zip(keys, starts, strict=True)}
         return header, places, len(header) + sum(part.nbytes for _, part in keys)

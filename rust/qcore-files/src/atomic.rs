@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::FileError;
+use crate::drafts::Listed;
 
 /// As many links as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -21,6 +22,7 @@ pub struct AtomicFile {
     target: PathBuf,
     temporary: NamedTempFile,
     old: Option<fs::Permissions>,
+    listed: Listed,
 }
 
 impl AtomicFile {
@@ -39,7 +41,8 @@ impl AtomicFile {
                 Err(error) => return Err(error),
             };
             let temporary = create_beside(folder_of(&target))?;
-            Ok(Self { path: path.to_owned(), target, temporary, old })
+            let listed = Listed::new(temporary.path());
+            Ok(Self { path: path.to_owned(), target, temporary, old, listed })
         };
         attempt().map_err(FileError::io(path))
     }
@@ -62,7 +65,7 @@ impl AtomicFile {
 
     /// Syncs the file and puts it in its place; an existing file's mode is kept.
     pub fn commit(self) -> Result<(), FileError> {
-        let Self { path, target, temporary, old } = self;
+        let Self { path, target, temporary, old, listed: _listed } = self;
         let attempt = || -> io::Result<()> {
             if let Some(old) = old {
                 temporary.as_file().set_permissions(old)?;

@@ -10,12 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod drafts;
 mod error;
 mod header;
 mod read;
 mod write;
 
 pub use atomic::{AtomicFile, write_atomic};
+pub use drafts::remove_drafts;
 pub use error::FileError;
 pub use header::dtype_named;
 pub use read::{RegularFile, TensorFile, open_regular};

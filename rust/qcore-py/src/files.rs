@@ -178,6 +178,12 @@ fn closed() -> PyErr {
     PyValueError::new_err("the file is complete or given up")
 }
 
+/// Removes the files that this process is writing: for an exit that does not wait.
+#[pyfunction]
+fn remove_drafts(py: Python<'_>) {
+    py.detach(qcore_files::remove_drafts);
+}
+
 /// The header of a safetensors file with these tensors, and where each one's bytes start.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
@@ -241,6 +247,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RegularFile>()?;
     module.add_class::<TensorFile>()?;
     module.add_function(wrap_pyfunction!(plan_tensor_file, module)?)?;
+    module.add_function(wrap_pyfunction!(remove_drafts, module)?)?;
     module.add_function(wrap_pyfunction!(tensor_file_nbytes, module)?)?;
     module.add_function(wrap_pyfunction!(write_tensor_file, module)?)
 }

@@ -1,0 +1,104 @@
+"""``qcore compare``: what a small model lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qcore.cli.models import data_options
+from qcore.cli.params import (
+    InputFile,
+    OutputFile,
+    command_line,
+    example,
+    json_option,
+    refuse_same_file,
+)
+
+__all__ = ["compare"]
+
+
+@click.command(
+    epilog=example(
+        "qcore compare model.safetensors small.safetensors",
+        "qcore compare net.safetensors small.safetensors --data X.npy --labels y.npy --worst 5",
+        "qcore compare model.safetensors small.safetensors --report report.html",
+    )
+)
+@click.argument("a", type=InputFile())
+@click.argument("b", type=InputFile())
+@click.option(
+    "--worst",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="How many tensors to show, those first that lost most; 0: all.",
+)
+@data_options
+@click.option("--report", type=OutputFile(".html"), help="Write a page that shows the difference.")
+@json_option
+def compare(
+    a: Path,
+    b: Path,
+    worst: int,
+    data: Path | None,
+    labels: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what B lost of A: tensor by tensor and, with --data, in what a network answers."""
+    from qcore.cli.models import like_network, load_model, load_samples
+    from qcore.cli.outcome import COLUMNS, decibel_text, outputs_text, worst_first
+    from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
+    from qcore.files.formats import open_tensors
+    from qcore.report.comparison import compare as compare_models
+    from qcore.report.comparison import compare_outputs
+
+    refuse_same_file(report, "--report", a, b, data, labels)
+    if report is not None:
+        from qcore.report.renderer import require_renderer
+
+        require_renderer()
+    samples = load_samples(data, labels)
+    outputs = None
+    before, after = open_tensors(a), open_tensors(b)
+    one: Any = before
+    if samples.X is not None:
+        other = load_model(b)
+        one = like_network(load_model(a), b)
+        outputs = compare_outputs(one, other, samples.X, samples.y)
+    elif getattr(after, "kind", "") == "network" and getattr(before, "kind", "") != "network":
+        one = like_network(load_model(a), b)
+    found = compare_models(one, after, progress="auto")
+    sizes = a.stat().st_size, b.stat().st_size
+    rows = worst_first(found.rows)
+    shown = rows[: worst or None]
+    if report is not None:
+        from qcore.report.contents import contents_of_files
+        from qcore.report.page import write_report
+
+        contents = contents_of_files(
+            a, b, found, command_line(), samples=samples, outputs=outputs, before=one
+        )
+        write_report(report, contents)
+    if as_json:
+        print_json(
+            {
+                "format": 1, "a": str(a), "b": str(b), "a_bytes": sizes[0], "b_bytes": sizes[1],
+                "outputs": None if outputs is None else outputs._asdict(),
+                "rows": shown, "totals": found.totals,
+                "report": None if report is None else str(report),
+            }
+        )  # fmt: skip
+        return
+    print_table(COLUMNS, shown, left=4)
+    if len(shown) < len(rows):
+        click.echo(f"… and {len(rows) - len(shown)} more, which lost less")
+    click.echo(
+        f"\n{bytes_text(sizes[0])} → {bytes_text(sizes[1])}, {ratio_text(*sizes)} smaller; "
+        f"all tensors together: SQNR {decibel_text(found.totals['SQNR dB'])} dB"
+    )
+    if outputs is not None:
+        click.echo(outputs_text(outputs))

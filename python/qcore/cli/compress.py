@@ -1,0 +1,94 @@
+"""``qcore compress``: a model in, a smaller one out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+
+from qcore.cli.models import data_options
+from qcore.cli.params import (
+    InputFile,
+    OutputFile,
+    command_line,
+    example,
+    json_option,
+    refuse_same_file,
+)
+from qcore.cli.recipe_flags import recipe_options
+
+__all__ = ["compress"]
+
+_MODELS = (".safetensors",)
+
+
+@click.command(
+    epilog=example(
+        "qcore compress model.safetensors -o small.safetensors",
+        "qcore compress model.safetensors -o small.safetensors --bits 4 --group-size 64",
+        "qcore compress mlp.npz --layout in_out -o small.safetensors --data X.npy \\",
+        "    --labels y.npy --report report.html",
+        "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
+    )
+)
+@click.argument("model", type=InputFile())
+@click.option("-o", "--output", type=OutputFile(*_MODELS), help="The file to write.")
+@recipe_options
+@click.option(
+    "--recipe", "recipe_path", type=InputFile(),
+    help="What to do, in place of the flags above: a .toml file, or a file that qcore made, which "
+    "has its recipe in it.",
+)  # fmt: skip
+@click.option("--save-recipe", type=OutputFile(".toml"), help="Write the recipe here, too.")
+@data_options
+@click.option("--ranges", type=InputFile(), help="Ranges of activations, from qcore calibrate.")
+@click.option("--report", type=OutputFile(".html"), help="Write a page that shows what it cost.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@json_option
+def compress(
+    model: Path,
+    output: Path | None,
+    recipe_path: Path | None,
+    save_recipe: Path | None,
+    data: Path | None,
+    labels: Path | None,
+    ranges: Path | None,
+    report: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Make MODEL small: quantize, prune, cluster.
+
+    MODEL is a network or named arrays: .safetensors, .npz or .npy. Floats of two or more dimensions
+    are quantized, to 8 bits unless the flags say otherwise; the rest is copied. With --data a
+    network is run before and after, with --labels it is scored.
+    """
+    from qcore.cli.compressing import Job, plan_job, run_job
+    from qcore.cli.outcome import show_outcome, show_plan
+
+    if output is None and not dry_run:
+        raise click.UsageError("-o is missing: it names the file to write")
+    for path, name in ((output, "-o"), (report, "--report"), (save_recipe, "--save-recipe")):
+        refuse_same_file(path, name, model, data, labels, ranges, recipe_path)
+    if report is not None and not dry_run:
+        from qcore.report.renderer import require_renderer
+
+        require_renderer()
+    start = perf_counter()
+    job = Job.prepare(model, output, flags, recipe_path, data, labels, ranges)
+    if dry_run:
+        show_plan(plan_job(job), as_json=as_json)
+        return
+    outcome = run_job(job, start)
+    if save_recipe is not None:
+        from qcore.files.drafts import write_text
+
+        write_text(save_recipe, job.recipe.to_toml())
+    if report is not None:
+        from qcore.report.page import write_report
+
+        write_report(report, outcome.report_contents(command_line()))
+    show_outcome(outcome, report, as_json=as_json)

@@ -1,0 +1,247 @@
+"""The work of ``qcore compress``: which way a model is compressed, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qcore.cli.models import Samples, load_model, load_samples
+from qcore.cli.recipe_flags import given_flags, recipe_from_flags
+from qcore.errors import FormatError
+from qcore.files.checkpoint import save
+from qcore.files.formats import open_tensors
+from qcore.files.paths import open_regular
+from qcore.quantization.quantizer import Quantizer
+from qcore.recipes import toml
+from qcore.recipes.recipe import Recipe
+from qcore.report.comparison import Outputs, compare, compare_outputs
+from qcore.report.table import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.cli.planning import Plan
+    from qcore.files.source import TensorSource
+    from qcore.report.contents import Contents
+
+__all__ = ["Job", "Outcome", "plan_job", "run_job"]
+
+_MOST_RANGES = 1 << 24
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, read and checked.
+
+    Attributes
+    ----------
+    source : Path
+    output : Path or None
+        None for a dry run without one.
+    recipe : Recipe
+    recipe_path : Path or None
+        Where the recipe came from, if not from flags.
+    samples : Samples
+    streams : bool
+        Whether the file is compressed tensor by tensor, without being loaded.
+    """
+
+    source: Path
+    output: Path | None
+    recipe: Recipe
+    recipe_path: Path | None
+    samples: Samples
+    streams: bool
+
+    @classmethod
+    def prepare(
+        cls,
+        source: Path,
+        output: Path | None,
+        flags: Mapping[str, Any],
+        recipe_path: Path | None,
+        data: Path | None,
+        labels: Path | None,
+        ranges: Path | None,
+    ) -> Job:
+        """Read the recipe, the samples and the model's header."""
+        found = {} if ranges is None else read_ranges(ranges)
+        if recipe_path is not None:
+            given = given_flags(flags) + (["--ranges"] if ranges else [])
+            if given:
+                raise click.UsageError(f"{given[0]} and --recipe exclude each other")
+        samples = load_samples(data, labels)
+        is_network = getattr(open_tensors(source), "kind", "") == "network"
+        if recipe_path is not None:
+            try:
+                recipe = Recipe.load(recipe_path)
+            except FormatError as error:
+                raise click.UsageError(f"Invalid value for '--recipe': {error}") from error
+        else:
+            recipe = recipe_from_flags(
+                flags,
+                is_network=is_network or flags["layout"] is not None,
+                has_samples=samples.X is not None,
+                ranges=found,
+            )
+        runs = is_network or recipe.network is not None
+        if samples.X is not None and not runs:
+            raise click.UsageError(
+                f"--data: '{source}' is no network; --layout says how its arrays make one"
+            )
+        streams = not runs and recipe.prune is None and recipe.quantize is not None
+        return cls(source, output, recipe, recipe_path, samples, streams)
+
+    @contextmanager
+    def blamed_on_recipe(self) -> Iterator[None]:
+        """Add the line of the recipe file to what is wrong with a parameter."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            if self.recipe_path is None or self.recipe_path.suffix != ".toml":
+                raise
+            words = str(error).replace("[", " ").split()
+            text = self.recipe_path.read_text("utf-8")
+            for table in ("quantize", "prune", "network"):
+                line = toml.line_of(text, table, words[0] if words else None)
+                if line:
+                    where = f"'{self.recipe_path}', line {line}"
+                    raise click.UsageError(
+                        f"Invalid value for '--recipe': {where}: {error}"
+                    ) from error
+            raise
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written.
+
+    Attributes
+    ----------
+    job : Job
+    report : Report
+        A row for each tensor.
+    before, after : int
+        Bytes of the files.
+    seconds : float
+    outputs : Outputs or None
+        What the network answers, where there were samples.
+    """
+
+    job: Job
+    report: Report
+    before: int
+    after: int
+    seconds: float
+    outputs: Outputs | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome for ``--json``."""
+        return {
+            "format": 1,
+            "input": str(self.job.source),
+            "output": str(self.job.output),
+            "input_bytes": self.before,
+            "output_bytes": self.after,
+            "ratio": self.before / self.after,
+            "seconds": self.seconds,
+            "outputs": None if self.outputs is None else self.outputs._asdict(),
+            "recipe": self.job.recipe.to_toml(),
+            **self.report.to_dict(),
+        }
+
+    def report_contents(self, command: str) -> Contents:
+        """Return what the page shows."""
+        from qcore.report.contents import contents_of_files
+
+        assert self.job.output is not None
+        return contents_of_files(
+            self.job.source, self.job.output, self.report, command,
+            recipe=self.job.recipe, samples=self.job.samples, outputs=self.outputs,
+            seconds=self.seconds,
+        )  # fmt: skip
+
+
+def run_job(job: Job, start: float) -> Outcome:
+    """Compress, write, and look at what was written."""
+    assert job.output is not None
+    outputs = None
+    text = job.recipe.to_toml()
+    with job.blamed_on_recipe():
+        if job.streams:
+            report = _stream(job, text)
+        else:
+            model = load_model(job.source)
+            before = job.recipe.prepare(model)
+            small = job.recipe.apply(before, job.samples.X, job.samples.y)
+            save(job.output, small, recipe=text)
+            report = compare(before, open_tensors(job.output))
+            if job.samples.X is not None:
+                outputs = compare_outputs(
+                    before, load_model(job.output), job.samples.X, job.samples.y
+                )
+    sizes = job.source.stat().st_size, job.output.stat().st_size
+    return Outcome(job, report, *sizes, perf_counter() - start, outputs)
+
+
+def plan_job(job: Job) -> Plan:
+    """Say what `run_job` would do."""
+    from qcore.cli.planning import plan
+
+    with job.blamed_on_recipe():
+        return plan(job)
+
+
+def read_ranges(path: Path) -> dict[str, Any]:
+    """Return the layers of a file that ``qcore calibrate`` wrote."""
+    file, _ = open_regular(path)
+    with file:
+        try:
+            found = json.loads(file.read(_MOST_RANGES))
+            layers = found["layers"]
+            if found["format"] != 1 or not all(type(v) is dict for v in layers.values()):
+                raise ValueError("it is of another form")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FormatError(f"'{path}' has no ranges: {error}") from error
+    return dict(layers)
+
+
+def _stream(job: Job, recipe: str) -> Report:
+    from qcore.streaming.compress import compress_file
+
+    assert job.output is not None
+    quantizer = Quantizer(**(job.recipe.quantize or {}))
+    done = compress_file(job.source, job.output, quantizer, recipe=recipe, errors=True)
+    return _as_compared(done.report_, open_tensors(job.source), job.recipe.quantize or {})
+
+
+def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:
+    """Return the report in the columns of `compare`."""
+    rows = []
+    group = options.get("group_size")
+    for found in report.rows:
+        info = source.info(found["tensor"])
+        parts = source.stored_parts(found["tensor"])
+        row = {"tensor": found["tensor"], "shape": found["shape"]}
+        row |= {"before": str(info.dtype), "after": str(info.dtype)}
+        if "scheme" in found:
+            width = found.get("bits", "")
+            row["after"] = f"int{width} {found['scheme']}" + (
+                f", groups of {group}" if group else ""
+            )
+        row["before bytes"] = info.nbytes if parts is None else sum(p.nbytes for p in parts[0])
+        copied = {"SQNR dB": math.inf, "cosine": 1.0, "max error": 0.0}
+        columns = ("bytes", *copied, "clipped")
+        rows.append(row | copied | {name: found[name] for name in columns if name in found})
+    totals: dict[str, Any] = {"tensor": "all"}
+    for column in ("before bytes", "bytes"):
+        totals[column] = sum(row[column] for row in rows)
+    return Report("compressed", rows, totals)

@@ -1,0 +1,79 @@
+"""What commands read: models, samples and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.errors import FormatError
+from qcore.files.checkpoint import load, load_tensors
+from qcore.recipes.recipe import Recipe
+
+__all__ = ["Samples", "data_options", "like_network", "load_model", "load_samples"]
+
+
+class Samples(NamedTuple):
+    """Data that a network is run on; None where none were given."""
+
+    X: NDArray[Any] | None
+    y: NDArray[Any] | None
+
+
+def data_options(command: Any) -> Any:
+    """Add ``--data`` and ``--labels``."""
+    from qcore.cli.params import InputFile
+
+    for option in (
+        click.option("--labels", type=InputFile(), help="Their labels, as .npy."),
+        click.option("--data", type=InputFile(), help="Samples, as .npy; or .npz with X and y."),
+    ):
+        command = option(command)
+    return command
+
+
+def load_samples(data: Path | None, labels: Path | None) -> Samples:
+    """Read samples and labels."""
+    if data is None:
+        if labels is not None:
+            raise click.UsageError("--labels needs --data")
+        return Samples(None, None)
+    found = load_tensors(data)
+    X, y = (
+        (found.get("X"), found.get("y")) if len(found) != 1 else (next(iter(found.values())), None)
+    )
+    if X is None:
+        raise FormatError(f"'{data}' has no array X; it has {', '.join(found) or 'none'}")
+    if labels is not None:
+        arrays = list(load_tensors(labels).values())
+        if len(arrays) != 1:
+            raise FormatError(f"'{labels}' has {len(arrays)} arrays; labels are one")
+        y = np.asarray(arrays[0])
+    X = np.asarray(X)
+    if y is not None and len(y) != len(X):
+        raise ValueError(f"there are {len(X)} samples and {len(y)} labels")
+    return Samples(X, None if y is None else np.asarray(y))
+
+
+def load_model(path: Path) -> Any:
+    """Load a network, or a dict of tensors."""
+    model = load(path)
+    return model if isinstance(model, dict) or hasattr(model, "layers") else load_tensors(path)
+
+
+def like_network(model: Any, path: Path) -> Any:
+    """Return a model as a network, made of its arrays as the recipe in another file says.
+
+    A model that is a network already, and one for which the file has no recipe, come back as they
+    are.
+    """
+    if not isinstance(model, dict):
+        return model
+    try:
+        recipe = Recipe.load(path)
+    except ValueError:
+        return model
+    return recipe.prepare(model)

@@ -1,0 +1,114 @@
+"""What ``qcore compress`` has to say when it is done, or before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qcore.cli.tables import (
+    Column,
+    bytes_text,
+    print_json,
+    print_table,
+    ratio_text,
+    share_text,
+)
+
+if TYPE_CHECKING:
+    from qcore.cli.compressing import Outcome
+    from qcore.cli.planning import Plan
+    from qcore.report.comparison import Outputs
+
+__all__ = ["COLUMNS", "decibel_text", "outputs_text", "show_outcome", "show_plan", "worst_first"]
+
+_MOST_ROWS = 20
+
+
+def decibel_text(value: float | None) -> str:
+    """Return an SQNR; "exact" where nothing was lost."""
+    if value is None:
+        return ""
+    return "exact" if value == math.inf else f"{value:.1f}"
+
+
+def _error_text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
+
+
+COLUMNS: tuple[Column, ...] = (
+    ("tensor", lambda row: row["tensor"]),
+    ("shape", lambda row: row["shape"]),
+    ("before", lambda row: row["before"]),
+    ("after", lambda row: row["after"]),
+    ("bytes before", lambda row: bytes_text(row["before bytes"])),
+    ("after", lambda row: bytes_text(row["bytes"])),
+    ("smaller", lambda row: ratio_text(row["before bytes"], row["bytes"])),
+    ("SQNR dB", lambda row: decibel_text(row.get("SQNR dB"))),
+    ("max error", lambda row: _error_text(row.get("max error"))),
+    ("zeros", lambda row: share_text(row.get("zeros"))),
+)
+
+
+def worst_first(rows: Any) -> list[Mapping[str, Any]]:
+    """Return the rows that lost most first; those that cannot be compared before them."""
+    return sorted(rows, key=lambda row: row.get("SQNR dB", -math.inf))
+
+
+def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> None:
+    """Print what was written and what it cost."""
+    if as_json:
+        print_json(outcome.to_dict() | {"report": None if report is None else str(report)})
+        return
+    rows = worst_first(row for row in outcome.report.rows if row.get("SQNR dB") != math.inf)
+    if rows:
+        print_table(COLUMNS, rows[:_MOST_ROWS], left=4)
+        if len(rows) > _MOST_ROWS:
+            click.echo(f"… and {len(rows) - _MOST_ROWS} more, which lost less")
+        click.echo()
+    job = outcome.job
+    click.echo(
+        f"{job.output}: {bytes_text(outcome.before)} → {bytes_text(outcome.after)}, "
+        f"{ratio_text(outcome.before, outcome.after)} smaller, in {outcome.seconds:.1f} s"
+    )
+    if outcome.outputs is not None:
+        click.echo(outputs_text(outcome.outputs))
+    if report is not None:
+        click.echo(f"{report}: what it cost, to look at in a browser")
+
+
+def _seconds_text(seconds: float) -> str:
+    return f"about {seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
+
+
+def outputs_text(outputs: Outputs) -> str:
+    """Return what a network's answers lost, in a line."""
+    parts = [f"outputs of {outputs.samples:,} samples: SQNR {decibel_text(outputs.sqnr_db)} dB"]
+    if outputs.agreement is not None:
+        parts.append(f"same label for {100 * outputs.agreement:.2f} %")
+    if outputs.before is not None and outputs.after is not None:
+        scale, unit = (100, " %") if outputs.score_name == "accuracy" else (1, "")
+        before, after = scale * outputs.before, scale * outputs.after
+        parts.append(f"{outputs.score_name} {before:.2f}{unit} → {after:.2f}{unit}")
+    return ", ".join(parts)
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print what would be written."""
+    if as_json:
+        print_json(plan.to_dict())
+        return
+    columns = (*COLUMNS[:7],)
+    print_table(columns, plan.rows[:_MOST_ROWS], left=4)
+    if len(plan.rows) > _MOST_ROWS:
+        click.echo(f"… and {len(plan.rows) - _MOST_ROWS} more")
+    click.echo()
+    about = "" if plan.exact else "about "
+    click.echo(
+        f"{plan.output or 'output'} would be {about}{bytes_text(plan.nbytes)} "
+        f"({ratio_text(plan.before, plan.nbytes)} smaller than {bytes_text(plan.before)}); "
+        f"{_seconds_text(plan.seconds)} and {bytes_text(plan.memory)} of memory. Nothing was written."
+    )

@@ -1,0 +1,95 @@
+"""Tables and numbers, as the terminal shows them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+__all__ = ["Column", "bytes_text", "print_json", "print_table", "ratio_text", "share_text"]
+
+# Wide enough for every column where there is no terminal to ask.
+_WIDTH = 160
+
+#: What stands above a column, and what it shows of a row.
+Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+
+
+def print_json(value: Any) -> None:
+    """Print JSON to standard output; numbers that are not finite become null."""
+    click.echo(json.dumps(_plain(value), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, left: int = 1
+) -> None:
+    """Print a table to standard output, as wide as the terminal, whole where there is none.
+
+    Parameters
+    ----------
+    columns
+        Those that are empty in every row are left out.
+    rows
+    left : int
+        How many columns, from the left, are texts; the others are numbers and stand right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    cells = [[show(row) for _, show in columns] for row in rows]
+    used = [i for i in range(len(columns)) if any(line[i] for line in cells)]
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i in used:
+        name = columns[i][0]
+        if i < left:
+            table.add_column(name, overflow="ellipsis" if i else "fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for line in cells:
+        table.add_row(*[line[i] for i in used])
+    console.print(table, markup=False)
+
+
+def bytes_text(count: float) -> str:
+    """Return bytes in the unit that people would use.
+
+    Examples
+    --------
+    >>> bytes_text(950), bytes_text(12_345), bytes_text(7_000_000_000)
+    ('950 B', '12.3 kB', '7.00 GB')
+    """
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5 or unit == "TB":
+            break
+    return f"{count:.3g} {unit}" if count >= 100 else f"{count:.{2 if count < 10 else 1}f} {unit}"
+
+
+def ratio_text(before: float, after: float) -> str:
+    """Return how many times smaller something became."""
+    if not after:
+        return ""
+    ratio = before / after
+    return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:.1f}×"
+
+
+def share_text(share: float | None) -> str:
+    """Return a share in percent; nothing for None."""
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

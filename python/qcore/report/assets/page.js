@@ -1,0 +1,137 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const theme = () => root.dataset.theme || (system.matches ? "dark" : "light");
+  const merged = (spec) => {
+    const config = structuredClone(data.themes[theme()]);
+    for (const [key, value] of Object.entries(spec.config || {}))
+      config[key] = { ...config[key], ...value };
+    return config;
+  };
+  const views = new Map();
+
+  async function draw(place, spec) {
+    const options = { renderer: "svg", config: merged(spec), downloadFileName: place.id || place.parentElement.id,
+      actions: { export: true, source: false, compiled: false, editor: false } };
+    views.get(place)?.finalize();
+    views.set(place, await vegaEmbed(place, { ...spec, config: undefined }, options));
+  }
+  const drawAll = () => Promise.all(data.figures.map((f) => draw(document.querySelector(`#${CSS.escape(f.id)} .plot`), f.spec)));
+
+  // Numbers, as people write them.
+  const bytes = (n) => {
+    for (const unit of ["B", "kB", "MB", "GB"]) {
+      if (n < 999.5 || unit === "GB") return `${unit === "B" ? n : n.toPrecision(3)} ${unit}`;
+      n /= 1000;
+    }
+  };
+  const percent = (x) => (x == null ? "" : `${(100 * x).toFixed(1)} %`);
+  const decibel = (t) => (t.exact ? "exact" : t.sqnr == null ? "" : t.sqnr.toFixed(1));
+  const tone = (t) => (t.exact ? "exact" : t.sqnr >= 20 ? "" : t.sqnr >= 10 ? "warn" : "bad");
+  const element = (name, attributes = {}, ...children) => {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  };
+
+  function spark(t) {
+    if (!t.hist) return "";
+    const [before, after] = t.hist, most = Math.sqrt(Math.max(...before, ...after));
+    const path = (shares) => shares.map((s, i) => (s ? `M${2 * i} 26v${(-26 * Math.sqrt(s) / most).toFixed(1)}h2v${(26 * Math.sqrt(s) / most).toFixed(1)}` : "")).join("");
+    const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    picture.setAttribute("class", "spark");
+    picture.setAttribute("viewBox", `0 0 ${2 * before.length} 26`);
+    picture.setAttribute("preserveAspectRatio", "none");
+    picture.innerHTML = `<path class="b" d="${path(before)}"/><path class="a" d="${path(after)}"/>`;
+    return picture;
+  }
+
+  function histogram(t) {
+    const [low, high] = t.range, step = (high - low) / t.hist[0].length;
+    const layer = (state, shares) => ({
+      data: { values: shares.map((share, i) => ({ left: low + i * step, right: low + (i + 1) * step, share, state })) },
+      mark: { type: "bar", binSpacing: 0, cornerRadiusEnd: 0, opacity: state === "before" ? 1 : 0.72 },
+      encoding: {
+        x: { field: "left", type: "quantitative", bin: "binned", scale: { domain: [low, high], nice: false }, axis: { title: "value", tickCount: 7, format: "~g" } },
+        x2: { field: "right" },
+        y: { field: "share", type: "quantitative", stack: null, scale: { type: "sqrt" }, axis: { title: "share of the values", format: "~%", tickCount: 5 } },
+        color: { field: "state", type: "nominal", scale: { domain: ["before", "after"] } },
+        tooltip: [{ field: "state" }, { field: "left", title: "from", format: ".4g" }, { field: "right", title: "to", format: ".4g" }, { field: "share", format: ".2%" }],
+      },
+    });
+    return { width: "container", height: 200, layer: [layer("before", t.hist[0]), layer("after", t.hist[1])] };
+  }
+
+  function zeros(t) {
+    const figure = document.getElementById("chosen-zeros");
+    figure.hidden = !t.map;
+    if (!t.map) return;
+    const [rows, columns, text] = t.map, canvas = figure.querySelector("canvas"), shades = atob(text);
+    canvas.width = columns;
+    canvas.height = rows;
+    const pen = canvas.getContext("2d"), style = getComputedStyle(root);
+    pen.fillStyle = style.getPropertyValue("--page");
+    pen.fillRect(0, 0, columns, rows);
+    pen.fillStyle = style.getPropertyValue("--after");
+    for (let i = 0; i < shades.length; i++) {
+      pen.globalAlpha = shades.charCodeAt(i) / 255;
+      pen.fillRect(i % columns, Math.floor(i / columns), 1, 1);
+    }
+  }
+
+  let chosen = null;
+  function choose(t) {
+    chosen = t;
+    document.getElementById("chosen-name").textContent = t.name;
+    const facts = [["shape", t.shape], ["before", t.from], ["after", t.to], ["bytes", `${bytes(t.bytes[0])} → ${bytes(t.bytes[1])}`],
+      ["SQNR", t.exact ? "exact" : t.sqnr == null ? "" : `${t.sqnr.toFixed(1)} dB`], ["cosine", t.cosine?.toPrecision(5) ?? ""],
+      ["greatest error", t.worst?.toPrecision(3) ?? ""], ["zeros", percent(t.zeros)]];
+    document.getElementById("chosen-facts").replaceChildren(
+      ...facts.filter(([, value]) => value).map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value))));
+    const place = document.getElementById("chosen-histogram");
+    if (t.hist) draw(place, histogram(t));
+    else { views.get(place)?.finalize(); views.delete(place); place.replaceChildren(); }
+    zeros(t);
+    document.querySelectorAll(".chosen-row").forEach((row) => row.classList.remove("chosen-row"));
+    t.row.classList.add("chosen-row");
+  }
+
+  function fillTable() {
+    const body = document.querySelector("#tensors tbody");
+    if (!body) return;
+    const most = Math.max(...data.tensors.map((t) => t.bytes[0]), 1);
+    for (const t of data.tensors) {
+      const bar = element("i", { style: `width:${Math.min(100, 100 * t.bytes[1] / Math.max(t.bytes[0], 1)).toFixed(1)}%` });
+      const whole = element("span", { class: "bar", style: `width:${Math.max(3, 72 * Math.sqrt(t.bytes[0] / most)).toFixed(0)}px` }, bar);
+      t.row = element("tr", { tabindex: "0" },
+        element("td", { class: "name" }, t.name, element("small", {}, t.shape)),
+        element("td", { class: "wide" }, t.to, element("small", {}, `from ${t.from}`)),
+        element("td", { class: "number" }, bytes(t.bytes[1]), whole),
+        element("td", { class: "number" }, element("span", { class: `dot ${tone(t)}` }), decibel(t)),
+        element("td", { class: "number wide" }, percent(t.zeros)),
+        element("td", {}, spark(t)));
+      t.row.addEventListener("click", () => choose(t));
+      t.row.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(t); });
+    }
+    const worth = { name: (t) => t.name, to: (t) => t.to, bytes: (t) => -t.bytes[1], sqnr: (t) => (t.exact ? 1e9 : t.sqnr ?? -1e9), zeros: (t) => -(t.zeros ?? 0) };
+    const heads = document.querySelectorAll("#tensors th[data-key]");
+    const sort = (key, down) => {
+      const compare = (a, b) => { const x = worth[key](a), y = worth[key](b); return x < y ? -1 : x > y ? 1 : 0; };
+      const rows = [...data.tensors].sort((a, b) => (down ? -1 : 1) * compare(a, b));
+      body.replaceChildren(...rows.map((t) => t.row));
+      heads.forEach((head) => head.classList.remove("up", "down"));
+      document.querySelector(`#tensors th[data-key=${key}]`).classList.add(down ? "down" : "up");
+      return rows;
+    };
+    heads.forEach((head) => head.addEventListener("click", () => sort(head.dataset.key, head.classList.contains("up"))));
+    choose(sort("sqnr", false)[0]);
+  }
+
+  const redraw = () => { drawAll(); if (chosen) choose(chosen); };
+  document.getElementById("theme").addEventListener("click", () => { root.dataset.theme = theme() === "dark" ? "light" : "dark"; redraw(); });
+  system.addEventListener("change", redraw);
+  drawAll().then(() => { fillTable(); root.dataset.ready = "yes"; });
+})();

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qcore.quantization.tensor import QTensor
     from qcore.recipes.recipe import Recipe
     from qcore.report import Report
+    from qcore.report.comparison import compare
 
 __all__ = [
     "ConstantSparsity",
@@ -48,6 +49,7 @@ __all__ = [
     "__version__",
     "choose_qparams",
     "compact",
+    "compare",
     "compress",
     "dequantize",
     "factorize",
@@ -88,6 +90,7 @@ _HOMES = {
     "__version__": "qcore._core",
     "choose_qparams": "qcore.quantization.qparams",
     "compact": "qcore.pruning.compact",
+    "compare": "qcore.report.comparison",
     "compress": "qcore.compression",
     "dequantize": "qcore.quantization.functions",
     "factorize": "qcore.pruning.low_rank",

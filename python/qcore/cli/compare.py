@@ -53,8 +53,7 @@ def compare(
     from qcore.cli.outcome import COLUMNS, decibel_text, outputs_text, worst_first
     from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
     from qcore.files.formats import open_tensors
-    from qcore.report.comparison import compare as compare_models
-    from qcore.report.comparison import compare_outputs
+    from qcore.report.tensors import compare_outputs, compare_tensors
 
     refuse_same_file(report, "--report", a, b, data, labels)
     if report is not None:
@@ -71,18 +70,17 @@ def compare(
         outputs = compare_outputs(one, other, samples.X, samples.y)
     elif getattr(after, "kind", "") == "network" and getattr(before, "kind", "") != "network":
         one = like_network(load_model(a), b)
-    found = compare_models(one, after, progress="auto")
+    found = compare_tensors(one, after, progress="auto")
     sizes = a.stat().st_size, b.stat().st_size
     rows = worst_first(found.rows)
     shown = rows[: worst or None]
     if report is not None:
-        from qcore.report.contents import contents_of_files
-        from qcore.report.page import write_report
+        from qcore.cli.comparing import compare_files
 
-        contents = contents_of_files(
+        comparison = compare_files(
             a, b, found, command_line(), samples=samples, outputs=outputs, before=one
         )
-        write_report(report, contents)
+        comparison.save(report)
     if as_json:
         print_json(
             {

@@ -88,7 +88,5 @@ def compress(
 
         write_text(save_recipe, job.recipe.to_toml())
     if report is not None:
-        from qcore.report.page import write_report
-
-        write_report(report, outcome.report_contents(command_line()))
+        outcome.comparison(command_line()).save(report)
     show_outcome(outcome, report, as_json=as_json)

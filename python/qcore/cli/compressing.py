@@ -22,15 +22,15 @@ from qcore.files.paths import open_regular
 from qcore.quantization.quantizer import Quantizer
 from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
-from qcore.report.comparison import Outputs, compare, compare_outputs
 from qcore.report.table import Report
+from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.cli.planning import Plan
     from qcore.files.source import TensorSource
-    from qcore.report.contents import Contents
+    from qcore.report.comparison import Comparison
 
 __all__ = ["Job", "Outcome", "plan_job", "run_job"]
 
@@ -158,12 +158,12 @@ class Outcome:
             **self.report.to_dict(),
         }
 
-    def report_contents(self, command: str) -> Contents:
+    def comparison(self, command: str) -> Comparison:
         """Return what the page shows."""
-        from qcore.report.contents import contents_of_files
+        from qcore.cli.comparing import compare_files
 
         assert self.job.output is not None
-        return contents_of_files(
+        return compare_files(
             self.job.source, self.job.output, self.report, command,
             recipe=self.job.recipe, samples=self.job.samples, outputs=self.outputs,
             seconds=self.seconds,
@@ -183,7 +183,7 @@ def run_job(job: Job, start: float) -> Outcome:
             before = job.recipe.prepare(model)
             small = job.recipe.apply(before, job.samples.X, job.samples.y)
             save(job.output, small, recipe=text)
-            report = compare(before, open_tensors(job.output))
+            report = compare_tensors(before, open_tensors(job.output))
             if job.samples.X is not None:
                 outputs = compare_outputs(
                     before, load_model(job.output), job.samples.X, job.samples.y
@@ -224,7 +224,7 @@ def _stream(job: Job, recipe: str) -> Report:
 
 
 def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:
-    """Return the report in the columns of `compare`."""
+    """Return the report in the columns of `compare_tensors`."""
     rows = []
     group = options.get("group_size")
     for found in report.rows:

@@ -21,7 +21,7 @@ from qcore.cli.tables import (
 if TYPE_CHECKING:
     from qcore.cli.compressing import Outcome
     from qcore.cli.planning import Plan
-    from qcore.report.comparison import Outputs
+    from qcore.report.tensors import Outputs
 
 __all__ = ["COLUMNS", "decibel_text", "outputs_text", "show_outcome", "show_plan", "worst_first"]
 
@@ -110,5 +110,6 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     click.echo(
         f"{plan.output or 'output'} would be {about}{bytes_text(plan.nbytes)} "
         f"({ratio_text(plan.before, plan.nbytes)} smaller than {bytes_text(plan.before)}); "
-        f"{_seconds_text(plan.seconds)} and {bytes_text(plan.memory)} of memory. Nothing was written."
+        f"{_seconds_text(plan.seconds)} and {bytes_text(plan.memory)} of memory. "
+        "Nothing was written."
     )

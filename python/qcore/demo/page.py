@@ -13,7 +13,6 @@ from qcore.demo.table import html_table
 from qcore.files.drafts import write_text
 from qcore.report import figures
 from qcore.report.comparison import compare
-from qcore.report.contents import contents_of
 from qcore.report.figure import Figure
 from qcore.report.headline import Fact
 from qcore.report.page import render, tensor_rows
@@ -95,7 +94,8 @@ def _headline(report: Report) -> list[Fact]:
              f"{small['title']}: {small['bytes']:,} bytes, {_accuracy(small)}", "good",
              1 / small["ratio"]),
         Fact("fastest within half a point", f"{fast['speedup_batch1']:.2f}×",
-             f"{fast['title']}: {fast['batch1_p50_us']:.1f} µs a sample, {_accuracy(fast)}", "good"),
+             f"{fast['title']}: {fast['batch1_p50_us']:.1f} µs a sample, {_accuracy(fast)}",
+             "good"),
         Fact("the float network", _accuracy(rows[0]),
              f"{rows[0]['bytes']:,} bytes, {rows[0]['batch1_p50_us']:.1f} µs a sample"),
     ]  # fmt: skip
@@ -112,8 +112,7 @@ def _tensors(report: Report, nets: Mapping[str, qc.nn.Sequential]) -> list[dict[
         if row["starts_from"] is None or not nets:
             continue
         before, after = nets[row["starts_from"]], nets[row["name"]]
-        contents = contents_of(before, after, compare(before, after), title="")
-        for shown in tensor_rows(contents):
+        for shown in tensor_rows(compare(before, after)):
             if not shown["exact"]:
                 found.append(shown | {"name": f"{row['title']}: {shown['name']}"})
     return found

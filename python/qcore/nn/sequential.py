@@ -342,6 +342,11 @@ class Sequential:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_executable": None}
 
+    def _repr_html_(self) -> str:
+        from qcore.report.notebook import network_html
+
+        return network_html(self)
+
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self.layers))}])"
 

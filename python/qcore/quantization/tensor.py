@@ -453,6 +453,21 @@ class QTensor:
         kind = f"{self.bits}-bit {self.scheme}, {per}, {self.values.dtype}"
         return f"QTensor({self.shape}, {kind}, {self.nbytes} bytes)"
 
+    def _repr_html_(self) -> str:
+        from qcore.report.details import histogram
+        from qcore.report.notebook import bars, facts_html
+        from qcore.report.tensors import kind_of
+
+        shares = histogram(self.dequantize()).before if self.size else []
+        shape = " × ".join(map(str, self.shape)) or "scalar"
+        width = f"{8 * self.nbytes / self.size:.2f}" if self.size else ""
+        facts = {
+            "shape": shape, "bytes": f"{self.nbytes:,}", "bits a weight": width,
+            "scales": f"{self.scale.size:,}" if self.levels is None else "",
+            "clipped": f"{self.clipped:,}" if self.clipped else "",
+        }  # fmt: skip
+        return facts_html(f"QTensor, {kind_of(self)}", facts, bars(shares))
+
 
 #: The parts but values, scale and zero_point.
 _REST = (

@@ -1,204 +1,197 @@
-"""What a model lost: two models side by side, tensor by tensor and in what they answer."""
+"""Two models side by side: all there is to say of what compression saved and cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._models import named_weights
-from qcore.nn.progress import EpochProgress, Progress
+from qcore._environment import environment
+from qcore.files.drafts import write_text
 from qcore.quantization.tensor import QTensor
-from qcore.report.details import values_in_one_row
+from qcore.report.details import Histogram, histogram, zeros_map
+from qcore.report.layers import layer_losses
+from qcore.report.precision import Precision, precision_of
 from qcore.report.table import Report
+from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
 
-__all__ = ["Outputs", "compare", "compare_outputs", "kind_of"]
+if TYPE_CHECKING:
+    from qcore.report.figure import Figure
 
-# Elements at a time: what is compared is decoded in blocks, in float64.
-_BLOCK = 1 << 20
+__all__ = ["Comparison", "Detail", "compare"]
 
 
-class Outputs(NamedTuple):
-    """Two networks on the same samples.
+@dataclass(frozen=True)
+class Detail:
+    """One tensor, to look at.
 
     Attributes
     ----------
-    samples : int
-    sqnr_db : float
-        Of the second one's outputs, the first one's being the signal.
-    max_abs : float
-        The greatest difference of an output.
-    agreement : float or None
-        The share of samples to which classifiers give the same label.
-    score_name : str
-        "accuracy" or "R²".
-    before, after : float or None
-        The scores; None without labels.
+    histogram : Histogram
+    zeros : ndarray or None
+        The share of values that are not 0, block by block.
     """
 
-    samples: int
-    sqnr_db: float
-    max_abs: float
-    agreement: float | None
-    score_name: str
-    before: float | None
-    after: float | None
+    histogram: Histogram
+    zeros: NDArray[np.float64] | None
 
 
-def compare(before: Any, after: Any, *, progress: Progress = False) -> Report:
-    """Compare two models tensor by tensor.
+@dataclass(frozen=True)
+class Comparison:
+    """What compression saved and cost; made by `compare`.
+
+    Attributes
+    ----------
+    title, subtitle : str
+    before, after : int
+        Bytes of the files, or of the models where there are none.
+    report : Report
+        A row for each tensor, with the columns of `compare`.
+    details : dict of str to Detail
+    precision : list of Precision
+        Each quantized tensor at every width.
+    layers : list of dict
+        What the outputs lose when one layer alone is compressed: ``tensor``, ``sqnr``, ``changed``.
+    outputs : Outputs or None
+    command, recipe : str
+        What made it; empty where nothing is known.
+    facts : dict of str to str
+        What stands at the foot of the page.
+    """
+
+    title: str
+    subtitle: str
+    before: int
+    after: int
+    report: Report
+    details: Mapping[str, Detail] = field(default_factory=dict)
+    precision: list[Precision] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    outputs: Outputs | None = None
+    command: str = ""
+    recipe: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> list[Figure]:
+        """What there is to see, each to be shown or saved on its own."""
+        from qcore.report.gallery import figures_of
+
+        return figures_of(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a page: one HTML file that holds all it needs.
+
+        Raises
+        ------
+        ImportError
+            If the extra ``report`` is not there.
+        OSError
+            If the file cannot be written; an old one stays as it was.
+        """
+        from qcore.report.page import render_comparison
+
+        write_text(Path(path), render_comparison(self))
+
+    def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        from qcore.report.notebook import comparison_html
+
+        return comparison_html(self)
+
+
+def compare(
+    before: Any,
+    after: Any,
+    X: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    *,
+    report: Report | None = None,
+    outputs: Outputs | None = None,
+    sizes: tuple[int, int] | None = None,
+    title: str = "compressed",
+    subtitle: str = "",
+    command: str = "",
+    recipe: str = "",
+    facts: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Show what a small model saved and what it lost.
 
     Parameters
     ----------
     before, after : Sequential or mapping of str to array
-        The model as it was, and what became of it. Tensors of a mapping are asked for one by one,
-        so an open file of any size will do.
-    progress : bool, "auto" or callable
-        As in `Sequential.fit`.
+        The model, and what became of it. A mapping is asked for one tensor at a time.
+    X, y : array_like, optional
+        Samples, on which two networks are run, and labels, by which they are scored.
+    report, outputs, sizes
+        What is known already and need not be found out again: the rows of `compare_tensors`, the
+        result of `compare_outputs`, the bytes of the files.
+    title, subtitle, command, recipe, facts
+        Words for the page; see `Comparison`.
 
     Returns
     -------
-    Report
-        A row for each tensor of either: ``before`` and ``after`` (what it is), ``before bytes`` and
-        ``bytes``, ``SQNR dB``, ``cosine``, ``max error`` and ``zeros``, the share of zeros after.
+    Comparison
+        Shows itself in a notebook; ``save`` writes it as a page.
 
     Examples
     --------
     >>> import numpy as np, qcore as qc
-    >>> w = {"w": np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)}
-    >>> report = compare(w, qc.compress(w, bits=4))
-    >>> row = report.rows[0]
-    >>> row["before"], row["after"], round(row["SQNR dB"])
-    ('float32', 'int4 affine', 27)
+    >>> w = {"w": np.linspace(-1, 1, 4096, dtype=np.float32).reshape(64, 64)}
+    >>> comparison = qc.compare(w, qc.compress(w, bits=4))
+    >>> comparison.before, comparison.after
+    (16384, 2304)
+    >>> [figure.name for figure in comparison.figures]
+    ['bytes', 'sqnr', 'curve', 'sensitivity']
     """
+    found = compare_tensors(before, after) if report is None else report
+    if outputs is None and X is not None:
+        outputs = compare_outputs(before, after, X, y)
+    details, precision = _look_at(before, after, found)
+    networks = hasattr(before, "predict_logits") and hasattr(after, "named_weights")
+    layers = layer_losses(before, after, X) if networks and X is not None else []
+    size, left = sizes or (found.totals["before bytes"], found.totals["bytes"])
+    shown = dict(facts or {}) | _machine()
+    return Comparison(
+        title, subtitle, size, left, found, details, precision, layers, outputs, command, recipe,
+        shown,
+    )  # fmt: skip
+
+
+def _look_at(before: Any, after: Any, report: Report) -> tuple[dict[str, Detail], list[Precision]]:
+    """Return the histograms of the tensors that changed, and what other widths would cost."""
     old, new = _tensors(before), _tensors(after)
-    names = list(dict.fromkeys([*old, *new]))
-    rows = []
-    with EpochProgress(progress, len(names), "comparing") as shown:
-        for done, name in enumerate(names):
-            shown.update(done, name)
-            rows.append(_row(name, old, new))
-    totals: dict[str, Any] = {"tensor": "all"}
-    for column in ("before bytes", "bytes"):
-        totals[column] = sum(row.get(column, 0) for row in rows)
-    noise = sum(row.pop("_noise", 0.0) for row in rows)
-    signal = sum(row.pop("_signal", 0.0) for row in rows)
-    totals["SQNR dB"] = _decibel(signal, noise)
-    return Report("compared", rows, totals)
+    details: dict[str, Detail] = {}
+    precision = []
+    for row in report.rows:
+        name = row["tensor"]
+        if name not in old or name not in new:
+            continue
+        one, other = old[name], new[name]
+        if math.isfinite(row.get("SQNR dB", math.inf)) or isinstance(other, QTensor):
+            details[name] = Detail(histogram(one, other), zeros_map(other))
+        if isinstance(other, QTensor) and isinstance(one, np.ndarray) and one.ndim > 1:
+            precision.append(precision_of(name, one))
+    return details, precision
 
 
-def compare_outputs(before: Any, after: Any, X: ArrayLike, y: ArrayLike | None = None) -> Outputs:
-    """Run two networks on the same samples.
-
-    Parameters
-    ----------
-    before, after : Sequential
-    X : array_like, (n, inputs)
-    y : array_like, optional
-        Labels or targets, for the scores.
-    """
-    for model, name in ((before, "before"), (after, "after")):
-        if not hasattr(model, "predict_proba"):
-            raise ValueError(f"{name} is no network; only networks can be run on samples")
-    one, other = before.predict_proba(X), after.predict_proba(X)
-    if one.shape != other.shape:
-        raise ValueError(f"before gives outputs {one.shape}, after {other.shape}")
-    difference = np.abs(one.astype(np.float64) - other)
-    classifier = before.layers[-1].activation in ("softmax", "sigmoid")
-    same = None
-    if classifier:
-        same = float(np.mean(before.predict(X) == after.predict(X)))
-    return Outputs(
-        samples=len(one),
-        sqnr_db=_decibel(float(np.sum(one.astype(np.float64) ** 2)), float(np.sum(difference**2))),
-        max_abs=float(difference.max(initial=0.0)),
-        agreement=same,
-        score_name="accuracy" if classifier else "R²",
-        before=None if y is None else before.score(X, y),
-        after=None if y is None else after.score(X, y),
-    )
-
-
-def kind_of(value: Any) -> str:
-    """Return what a tensor is, in a few words.
-
-    Examples
-    --------
-    >>> import numpy as np, qcore as qc
-    >>> kind_of(qc.quantize(np.ones((2, 64)), bits=4, group_size=32))
-    'int4 affine, groups of 32'
-    """
-    if isinstance(value, QTensor):
-        sign = "int" if value.signed else "uint"
-        groups = f", groups of {value.group_size}" if value.group_size else ""
-        levels = f", {value.levels.shape[-1]} levels" if value.levels is not None else ""
-        return f"{sign}{value.bits} {value.scheme}{groups}{levels}"
-    dtype = getattr(value, "dtype", None)
-    return str(dtype) if isinstance(value, np.ndarray) else f"{type(value).__name__} {dtype}"
+def _machine() -> dict[str, str]:
+    found = environment()
+    return {
+        "qcore": found["qcore"], "CPU": found["cpu"],
+        "instruction set": f"{found['isa']}, {found['threads']} threads",
+        "NumPy": found["numpy"], "Python": found["python"],
+    }  # fmt: skip
 
 
 def _tensors(model: Any) -> Mapping[str, Any]:
-    return model if isinstance(model, Mapping) else named_weights(model)
-
-
-def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {"tensor": name}
-    before = old.get(name)
-    after = new.get(name)
-    shown = after if after is not None else before
-    row["shape"] = "x".join(map(str, shown.shape)) or "scalar"  # type: ignore[union-attr]
-    row["before"] = "missing" if before is None else kind_of(before)
-    row["after"] = "missing" if after is None else kind_of(after)
-    row["before bytes"] = 0 if before is None else _stored_bytes(old, name, before)
-    row["bytes"] = 0 if after is None else _stored_bytes(new, name, after)
-    if before is None or after is None:
-        return row
-    if before.shape != after.shape:
-        row["before"] += f" of shape {'x'.join(map(str, before.shape))}"
-        return row
-    return row | _errors(before, after)
-
-
-def _stored_bytes(model: Mapping[str, Any], name: str, value: Any) -> int:
-    """Return what a file spends on a tensor, positions of sparse ones and all."""
-    parts = model.stored_parts(name) if hasattr(model, "stored_parts") else None
-    return int(value.nbytes) if parts is None else sum(part.nbytes for part in parts[0])
-
-
-def _errors(before: Any, after: Any) -> dict[str, Any]:
-    signal = noise = power = product = worst = 0.0
-    zeros = size = 0
-    for x, y in _blocks(before, after):
-        difference = x - y
-        signal += float(x @ x)
-        power += float(y @ y)
-        product += float(x @ y)
-        noise += float(difference @ difference)
-        worst = max(worst, float(np.max(np.abs(difference), initial=0.0)))
-        zeros += x.size - int(np.count_nonzero(y))
-        size += x.size
-    norm = math.sqrt(signal * power)
-    return {
-        "SQNR dB": _decibel(signal, noise),
-        "cosine": product / norm if norm else float(noise == 0),
-        "max error": worst,
-        "zeros": zeros / size if size else 0.0,
-        "_signal": signal,
-        "_noise": noise,
-    }
-
-
-def _blocks(before: Any, after: Any) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    one, other = values_in_one_row(before), values_in_one_row(after)
-    for start in range(0, one.size, _BLOCK):
-        stop = start + _BLOCK
-        yield one[start:stop].astype(np.float64), other[start:stop].astype(np.float64)
-
-
-def _decibel(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    found: Mapping[str, Any] = model if isinstance(model, Mapping) else model.named_weights()
+    return found

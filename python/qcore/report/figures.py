@@ -187,7 +187,7 @@ def histogram(found: Histogram) -> Spec:
 
 
 def zeros(shares: Sequence[Sequence[float]]) -> Spec:
-    """Draw where the values that are not 0 lie: blocks of rows and columns, the fuller the darker."""
+    """Draw where the values that are not 0 lie: blocks of them, the fuller the darker."""
     values = [
         {"row": i, "column": j, "kept": share}
         for i, line in enumerate(shares)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from qcore.report.contents import Contents
+if TYPE_CHECKING:
+    from qcore.report.comparison import Comparison
 
 __all__ = ["Fact", "headline"]
 
@@ -44,18 +46,18 @@ class Fact:
         )
 
 
-def headline(contents: Contents) -> list[Fact]:
+def headline(comparison: Comparison) -> list[Fact]:
     """Return what a reader must know first."""
-    share = contents.after / max(contents.before, 1)
-    ratio = contents.before / max(contents.after, 1)
+    share = comparison.after / max(comparison.before, 1)
+    ratio = comparison.before / max(comparison.after, 1)
     facts = [
         Fact(
             "size", f"{ratio:.1f}× smaller",
-            f"{_bytes(contents.before)} → {_bytes(contents.after)}", "good" if ratio > 1 else "bad",
-            share,
+            f"{_bytes(comparison.before)} → {_bytes(comparison.after)}",
+            "good" if ratio > 1 else "bad", share,
         )
     ]  # fmt: skip
-    outputs = contents.outputs
+    outputs = comparison.outputs
     if outputs is not None and outputs.before is not None and outputs.after is not None:
         scale, unit = (100.0, " %") if outputs.score_name == "accuracy" else (1.0, "")
         lost = scale * (outputs.before - outputs.after)
@@ -73,10 +75,10 @@ def headline(contents: Contents) -> list[Fact]:
             Fact("same answer", f"{100 * outputs.agreement:.2f} %",
                  f"outputs {_decibel(outputs.sqnr_db)}")
         )  # fmt: skip
-    lossy = [r for r in contents.report.rows if math.isfinite(r.get("SQNR dB", math.inf))]
-    total = contents.report.totals.get("SQNR dB")
+    lossy = [r for r in comparison.report.rows if math.isfinite(r.get("SQNR dB", math.inf))]
+    total = comparison.report.totals.get("SQNR dB")
     if total is None and lossy:
-        total = _total(contents)
+        total = _total(comparison)
     if total is not None and lossy:
         worst = min(lossy, key=lambda row: row["SQNR dB"])
         facts.append(
@@ -90,10 +92,10 @@ def headline(contents: Contents) -> list[Fact]:
     return facts
 
 
-def _total(contents: Contents) -> float | None:
+def _total(comparison: Comparison) -> float | None:
     """Return the SQNR of the tensors that were tried, from their own."""
-    signal = {tensor.name: tensor.signal for tensor in contents.precision}
-    rows = [row for row in contents.report.rows if row["tensor"] in signal]
+    signal = {tensor.name: tensor.signal for tensor in comparison.precision}
+    rows = [row for row in comparison.report.rows if row["tensor"] in signal]
     noise = sum(signal[row["tensor"]] * 10 ** (-row["SQNR dB"] / 10) for row in rows)
     return 10 * math.log10(sum(signal.values()) / noise) if noise > 0 else None
 

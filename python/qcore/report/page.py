@@ -10,66 +10,34 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qcore.files.drafts import write_text
 from qcore.report import figures
-from qcore.report.contents import Contents, Detail
+from qcore.report.comparison import Comparison, Detail
+from qcore.report.details import Histogram
 from qcore.report.figure import Figure
 from qcore.report.headline import Fact, headline
-from qcore.report.precision import WIDTHS, mixed_curve, uniform_points
 from qcore.report.renderer import vega_script
 from qcore.report.theme import PALETTES, vega_config
 
-__all__ = ["figures_of", "render", "tensor_rows", "write_report"]
+__all__ = ["render", "render_comparison", "tensor_rows"]
 
 
-def write_report(path: Path, contents: Contents) -> None:
-    """Write the page of a compression.
+def render_comparison(comparison: Comparison) -> str:
+    """Return the page of a comparison as a text.
 
     Raises
     ------
     ImportError
         If the extra ``report`` is not there.
-    OSError
-        If the file cannot be written; an old one stays as it was.
     """
-    page = render(
-        contents.title, contents.subtitle, headline(contents), figures_of(contents),
-        tensors=tensor_rows(contents), command=contents.command, recipe=contents.recipe,
-        facts=contents.facts,
+    return render(
+        comparison.title, comparison.subtitle, headline(comparison), comparison.figures,
+        tensors=tensor_rows(comparison), command=comparison.command, recipe=comparison.recipe,
+        facts=comparison.facts,
     )  # fmt: skip
-    write_text(path, page)
-
-
-def figures_of(contents: Contents) -> list[Figure]:
-    """Return the figures of a compression, those that there is something to show for."""
-    rows = [row for row in contents.report.rows if row["before bytes"] or row["bytes"]]
-    lossy = [row for row in rows if math.isfinite(row.get("SQNR dB", math.inf))]
-    found = [
-        Figure("bytes", "What it saved: bytes by tensor",
-               "Grey is what a tensor took before, blue what is left, scales and all.",
-               figures.bytes_by_tensor(_largest(rows)))
-    ]  # fmt: skip
-    if lossy:
-        found.append(
-            Figure("sqnr", "What it cost: noise by tensor",
-                   "Signal to quantization noise. 20 dB is an error of a tenth of the weights, "
-                   "40 dB of a hundredth.",
-                   figures.sqnr_by_tensor(lossy))
-        )  # fmt: skip
-    if contents.layers:
-        found.append(
-            Figure("layers", "Sensitivity: one layer at a time",
-                   "What the network's answers lose when this layer alone is compressed.",
-                   figures.outputs_by_layer(contents.layers))
-        )  # fmt: skip
-    if contents.precision:
-        found += _precision_figures(contents)
-    return found
 
 
 def render(
@@ -104,6 +72,7 @@ def render(
         "figures": [{"id": figure.name, "spec": figure.spec} for figure in drawn],
         "themes": {name: vega_config(name) for name in PALETTES},
         "tensors": list(tensors),
+        "histogram": figures.histogram(Histogram(0.0, 1.0, [0.0], [0.0])) | {"height": 200},
     }
     parts = {
         "title": html.escape(title),
@@ -127,47 +96,7 @@ def render(
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
 
 
-def _precision_figures(contents: Contents) -> list[Figure]:
-    tensors = contents.precision
-    table = [
-        {"tensor": tensor.name, "bits": bits, "sqnr": tensor.sqnr_db(place)}
-        for tensor in tensors
-        for place, bits in enumerate(WIDTHS)
-    ]
-    return [
-        Figure("curve", "Mixed precision: noise against bits",
-               "The line gives every tensor the width that costs least; grey points give all the "
-               "same. Weights alone, one scale for each row, on a sample of the rows.",
-               figures.precision_curve(mixed_curve(tensors), uniform_points(tensors),
-                                       _this_file(contents))),
-        Figure("sensitivity", "Which tensors need bits",
-               "SQNR in dB at each width, under one scale for each row.",
-               figures.sensitivity(table)),
-    ]  # fmt: skip
-
-
-def _this_file(contents: Contents) -> dict[str, Any] | None:
-    """Return the point of the quantized tensors as they are, all their bytes counted."""
-    names = {tensor.name for tensor in contents.precision}
-    rows = [row for row in contents.report.rows if row["tensor"] in names]
-    size = sum(tensor.size for tensor in contents.precision)
-    signal = {tensor.name: tensor.signal for tensor in contents.precision}
-    noise = sum(signal[r["tensor"]] * 10 ** (-r["SQNR dB"] / 10) for r in rows)
-    if not size or noise <= 0:
-        return None
-    bits = 8 * sum(row["bytes"] for row in rows) / size
-    sqnr = 10 * math.log10(sum(signal.values()) / noise)
-    return {"bits": bits, "sqnr": sqnr, "name": "this file, scales and all"}
-
-
-def _largest(rows: Sequence[Mapping[str, Any]], most: int = 400) -> list[Mapping[str, Any]]:
-    """Return the largest tensors, in the order of the file."""
-    chosen = sorted(rows, key=lambda row: -row["before bytes"])[:most]
-    names = {row["tensor"] for row in chosen}
-    return [row for row in rows if row["tensor"] in names]
-
-
-def tensor_rows(contents: Contents) -> list[dict[str, Any]]:
+def tensor_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return what the page's explorer shows, as little text as will do."""
     return [
         {
@@ -182,8 +111,8 @@ def tensor_rows(contents: Contents) -> list[dict[str, Any]]:
             "worst": row.get("max error"),
             "zeros": row.get("zeros"),
         }
-        | _detail(contents.details.get(row["tensor"]))
-        for row in contents.report.rows
+        | _detail(comparison.details.get(row["tensor"]))
+        for row in comparison.report.rows
     ]
 
 

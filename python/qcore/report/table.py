@@ -60,6 +60,12 @@ class Report:
         """Return the report as a JSON text; values that are not finite become null."""
         return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False)
 
+    def _repr_html_(self) -> str:
+        from qcore.report.notebook import table_html
+
+        rows = [*self.rows, *([self.totals] if self.totals else [])]
+        return table_html(self.title, rows, _text)
+
     def __repr__(self) -> str:
         return f"Report({self.title!r}, {len(self.rows)} rows)"
 

@@ -50,19 +50,13 @@
   }
 
   function histogram(t) {
-    const [low, high] = t.range, step = (high - low) / t.hist[0].length;
-    const layer = (state, shares) => ({
-      data: { values: shares.map((share, i) => ({ left: low + i * step, right: low + (i + 1) * step, share, state })) },
-      mark: { type: "bar", binSpacing: 0, cornerRadiusEnd: 0, opacity: state === "before" ? 1 : 0.72 },
-      encoding: {
-        x: { field: "left", type: "quantitative", bin: "binned", scale: { domain: [low, high], nice: false }, axis: { title: "value", tickCount: 7, format: "~g" } },
-        x2: { field: "right" },
-        y: { field: "share", type: "quantitative", stack: null, scale: { type: "sqrt" }, axis: { title: "share of the values", format: "~%", tickCount: 5 } },
-        color: { field: "state", type: "nominal", scale: { domain: ["before", "after"] } },
-        tooltip: [{ field: "state" }, { field: "left", title: "from", format: ".4g" }, { field: "right", title: "to", format: ".4g" }, { field: "share", format: ".2%" }],
-      },
+    const [low, high] = t.range, step = (high - low) / t.hist[0].length, spec = structuredClone(data.histogram);
+    spec.layer.forEach((layer, index) => {
+      const state = ["before", "after"][index];
+      layer.encoding.x.scale.domain = [low, high];
+      layer.data.values = t.hist[index].map((share, i) => ({ left: low + i * step, right: low + (i + 1) * step, share, state }));
     });
-    return { width: "container", height: 200, layer: [layer("before", t.hist[0]), layer("after", t.hist[1])] };
+    return spec;
   }
 
   function zeros(t) {

@@ -11,26 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
 import qcore as qc
+from commands import call, check_one_line
 from qcore import _core
-from qcore.cli import main
 from qcore.demo.run import Options
-
-
-def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def check_one_line(result: Result, status: int, *words: str) -> None:
-    """Check that a call ended with this status and one line that has these words."""
-    assert result.exit_code == status, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
-    for word in words:
-        assert word in result.stderr
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from qcore.cli.params import example, json_option
+
 __all__ = ["doctor"]
 
 _LABELS = {
@@ -21,12 +23,18 @@ _LABELS = {
 }
 
 
-@click.command()
-def doctor() -> None:
+@click.command(epilog=example("qcore doctor", "QCORE_ISA=avx2 qcore doctor"))
+@json_option
+def doctor(as_json: bool) -> None:
     """Show the CPU, its instruction sets, and the one in force."""
     from qcore._environment import environment
 
     facts = environment()
+    if as_json:
+        from qcore.cli.tables import print_json
+
+        print_json(facts)
+        return
     width = max(map(len, _LABELS.values()))
     for key, label in _LABELS.items():
         value = facts[key]  # type: ignore[literal-required]

@@ -1,0 +1,418 @@
+"""compress, inspect, compare and calibrate: what people type, as they type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qcore as qc
+from commands import call, check_one_line
+from qcore.quantization.tensor import QTensor
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray]:
+    X = RNG.standard_normal((300, 12)).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, data: tuple[np.ndarray, np.ndarray], trained: qc.nn.Sequential) -> Path:
+    """A folder with a checkpoint, a network, its arrays, samples and labels."""
+    checkpoint = {
+        "a.weight": RNG.standard_normal((40, 64)).astype(np.float32),
+        "b.weight": RNG.standard_normal((8, 130)).astype(np.float32),
+        "a.bias": np.ones(40, np.float32),
+        "steps": np.arange(3),
+    }
+    qc.save(tmp_path / "model.safetensors", checkpoint)
+    trained.save(tmp_path / "net.safetensors")
+    arrays = {n: w.T if w.ndim == 2 else w for n, w in trained.named_weights().items()}
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    np.save(tmp_path / "X.npy", data[0])
+    np.save(tmp_path / "y.npy", data[1])
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(data: tuple[np.ndarray, np.ndarray]) -> qc.nn.Sequential:
+    layers = [qc.nn.Dense(12, 32, "relu"), qc.nn.Dense(32, 3, "softmax")]
+    return qc.nn.Sequential(layers).fit(*data, epochs=30, random_state=0)
+
+
+def run(folder: Path, *words: str) -> dict[str, Any]:
+    """Call a command with --json; words with a dot are files of the folder."""
+    result = call(*in_folder(folder, words), "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def in_folder(folder: Path, words: tuple[str, ...]) -> list[str]:
+    ends = (".safetensors", ".npz", ".npy", ".toml", ".json", ".html")
+    return [str(folder / word) if word.endswith(ends) else word for word in words]
+
+
+def test_checkpoint(folder: Path) -> None:
+    found = run(folder, "compress", "model.safetensors", "-o", "small.safetensors", "--bits", "4")
+    small = qc.load(folder / "small.safetensors")
+    expected = qc.compress(qc.load(folder / "model.safetensors"), bits=4)
+    for name in ("a.weight", "b.weight"):
+        assert small[name] == expected[name]
+    assert small["steps"].tolist() == [0, 1, 2]
+    assert found["output_bytes"] == (folder / "small.safetensors").stat().st_size
+    rows = {row["tensor"]: row for row in found["rows"]}
+    assert rows["a.weight"]["after"] == "int4 affine"
+    error = expected["a.weight"].error(qc.load(folder / "model.safetensors")["a.weight"])
+    assert rows["a.weight"]["SQNR dB"] == pytest.approx(error.sqnr_db)
+
+
+def test_widths_by_pattern(folder: Path) -> None:
+    words = ("--bits", "a=3", "--bits", "8", "--ignore", "nothing")
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
+    small = qc.load(folder / "small.safetensors")
+    assert (small["a.weight"].bits, small["b.weight"].bits) == (3, 8)
+
+
+def test_pruned_and_clustered(folder: Path) -> None:
+    words = ("--sparsity", "0.75", "--scheme", "kmeans", "--levels", "8")
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
+    small = qc.load(folder / "small.safetensors")
+    values = np.concatenate([np.asarray(small[n]).ravel() for n in ("a.weight", "b.weight")])
+    assert np.mean(values == 0) >= 0.75
+    assert small["a.weight"].levels.size == 8
+
+
+def test_pruned_floats(folder: Path) -> None:
+    words = ("--sparsity", "0.5", "--bits", "none", "--pattern", "2:4")
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
+    weight = qc.load(folder / "small.safetensors")["a.weight"]
+    assert not isinstance(weight, QTensor)
+    assert ((weight.reshape(-1, 4) != 0).sum(axis=1) == 2).all()
+
+
+@pytest.mark.parametrize("source", ["net.safetensors", "arrays.npz"])
+def test_network(folder: Path, source: str, data: Any, trained: qc.nn.Sequential) -> None:
+    words = () if source.startswith("net") else ("--layout", "in_out")
+    found = run(
+        folder, "compress", source, "-o", "small.safetensors", *words,
+        "--data", "X.npy", "--labels", "y.npy",
+    )  # fmt: skip
+    small = qc.load(folder / "small.safetensors")
+    outputs = found["outputs"]
+    assert outputs["before"] == pytest.approx(trained.score(*data))
+    assert outputs["after"] == pytest.approx(small.score(*data))
+    assert outputs["samples"] == len(data[0])
+    assert all(kernel.endswith("int8") for kernel in small.kernels)
+
+
+RUNS = [
+    ["model.safetensors", "--bits", "4", "--group-size", "32"],
+    ["model.safetensors", "--sparsity", "0.6", "--bits", "none"],
+    [
+        "model.safetensors",
+        "--sparsity",
+        "a=0.6",
+        "--sparsity",
+        "0.2",
+        "--bits",
+        "b=5",
+        "--bits",
+        "6",
+    ],
+    ["model.safetensors", "--scheme", "kmeans", "--levels", "5"],
+    ["net.safetensors", "--data", "X.npy"],
+    ["net.safetensors", "--activations", "none", "--axis", "none"],
+    ["arrays.npz", "--layout", "in_out", "--activation", "tanh", "--data", "X.npy"],
+    ["net.safetensors", "--ranges", "ranges.json"],
+]
+
+
+@pytest.mark.parametrize("words", RUNS, ids=" ".join)
+def test_recipes_give_the_same_bytes(folder: Path, words: list[str]) -> None:
+    run(folder, "calibrate", "net.safetensors", "--data", "X.npy", "-o", "ranges.json")
+    run(folder, "compress", *words, "-o", "one.safetensors", "--save-recipe", "r.toml")
+    model = words[0]
+    samples = ["--data", "X.npy"] if "--data" in words else []
+    for recipe in ("r.toml", "one.safetensors"):
+        run(folder, "compress", model, "-o", "two.safetensors", "--recipe", recipe, *samples)
+        assert (folder / "one.safetensors").read_bytes() == (
+            folder / "two.safetensors"
+        ).read_bytes()
+    text = json.loads(call("inspect", folder / "one.safetensors", "--json").stdout)["recipe"]
+    assert text == (folder / "r.toml").read_text()
+
+
+def test_ranges_are_those_of_calibration(folder: Path) -> None:
+    found = run(folder, "calibrate", "net.safetensors", "--data", "X.npy", "-o", "ranges.json")
+    assert json.loads((folder / "ranges.json").read_text()) == found
+    run(folder, "compress", "net.safetensors", "-o", "one.safetensors", "--ranges", "ranges.json")
+    run(folder, "compress", "net.safetensors", "-o", "two.safetensors", "--data", "X.npy")
+    one, two = qc.load(folder / "one.safetensors"), qc.load(folder / "two.safetensors")
+    assert [layer.input_qparams for layer in one.layers] == [
+        layer.input_qparams for layer in two.layers
+    ]
+
+
+@pytest.mark.parametrize("words", [[], ["--bits", "4", "--group-size", "32"], ["--bits", "3"]])
+def test_dry_run_knows_the_bytes(folder: Path, words: list[str]) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    plan = run(folder, "compress", "model.safetensors", "--dry-run", *words)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert plan["exact"]
+    assert plan["seconds"] >= 0
+    assert plan["memory_bytes"] > 0
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
+    assert plan["output_bytes"] == (folder / "small.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("words", RUNS[1:-1], ids=" ".join)
+def test_dry_run_is_about_right(folder: Path, words: list[str]) -> None:
+    plan = run(folder, "compress", *words, "--dry-run")
+    run(folder, "compress", *words, "-o", "small.safetensors")
+    size = (folder / "small.safetensors").stat().st_size
+    assert plan["output_bytes"] == pytest.approx(size, rel=0.25)
+
+
+def test_inspect(folder: Path) -> None:
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", "--bits", "4")
+    found = run(folder, "inspect", "small.safetensors")
+    rows = {row["tensor"]: row for row in found["rows"]}
+    assert rows["a.weight"]["type"] == "int4 affine"
+    assert rows["a.weight"]["shape"] == [40, 64]
+    assert rows["a.weight"]["bytes"] == 40 * 32 + 40 * 4
+    weight = np.asarray(qc.load(folder / "small.safetensors")["a.weight"])
+    assert rows["a.weight"]["zeros"] == pytest.approx(np.mean(weight == 0))
+    assert rows["a.weight"]["greatest"] == pytest.approx(weight.max())
+    assert "bits = 4" in found["recipe"]
+    assert (
+        run(folder, "inspect", "small.safetensors", "--header")["rows"][0]
+        .keys()
+        .isdisjoint({"zeros", "histogram"})
+    )
+    for file in ("model.safetensors", "net.safetensors", "arrays.npz", "X.npy"):
+        shown = call("inspect", folder / file)
+        assert shown.exit_code == 0, shown.output
+    one = call("inspect", folder / "small.safetensors", "--tensor", "a*")
+    assert "a.weight" in one.stdout
+    assert "b.weight" not in one.stdout
+
+
+def test_compare(folder: Path, data: Any, trained: qc.nn.Sequential) -> None:
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", "--bits", "a=3",
+        "--bits", "8")  # fmt: skip
+    found = run(folder, "compare", "model.safetensors", "small.safetensors", "--worst", "1")
+    assert [row["tensor"] for row in found["rows"]] == ["a.weight"]
+    run(folder, "compress", "arrays.npz", "--layout", "in_out", "-o", "small.safetensors")
+    found = run(folder, "compare", "arrays.npz", "small.safetensors", "--data", "X.npy",
+                "--labels", "y.npy")  # fmt: skip
+    assert found["outputs"]["before"] == pytest.approx(trained.score(*data))
+
+
+def test_compare_other_tensors(folder: Path) -> None:
+    qc.save(folder / "other.safetensors", {"a.weight": np.ones((2, 2)), "new": np.ones(3)})
+    found = run(folder, "compare", "model.safetensors", "other.safetensors", "--worst", "0")
+    rows = {row["tensor"]: row for row in found["rows"]}
+    assert rows["a.weight"]["before"] == "float32 of shape 40x64"
+    assert rows["new"]["before"] == "missing"
+    assert rows["b.weight"]["after"] == "missing"
+
+
+# what is wrong --------------------------------------------------------------------------------
+
+WRONG = [
+    (["compress", "missing.safetensors", "-o", "out.safetensors"], 2, ["missing.safetensors"]),
+    (["compress", ".", "-o", "out.safetensors"], 2, ["a folder"]),
+    (["compress", "/dev/null", "-o", "out.safetensors"], 2, ["/dev/null", "a device"]),
+    (["compress", "pipe.npy", "-o", "out.safetensors"], 2, ["pipe.npy", "a pipe"]),
+    (["compress", "model.safetensors"], 2, ["-o is missing"]),
+    (["compress", "model.safetensors", "-o", "model.safetensors"], 2, ["is read"]),
+    (["compress", "model.safetensors", "-o", "link.safetensors"], 2, ["is read"]),
+    (["compress", "model.safetensors", "-o", "no/out.safetensors"], 2, ["folder that is not"]),
+    (["compress", "model.safetensors", "-o", "/dev/full"], 2, ["/dev/full"]),
+    (["compress", "model.safetensors", "-o", "out.bin"], 2, [".safetensors"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--scheme", "int7"], 2,
+     ["int7", "affine"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "many"], 2, ["many"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "99"], 1, ["99"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "none"], 2, ["nothing"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--scope", "layer"], 2,
+     ["--scope needs --sparsity"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--sparsity", "2"], 1, ["2"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--criterion", "x"], 2, ["x"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "bad.toml"], 2,
+     ["bad.toml", "line 2"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "value.toml"], 2,
+     ["value.toml", "line 3", "bits"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "good.toml", "--bits",
+      "4"], 2, ["--bits and --recipe"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--data", "X.npy"], 2,
+     ["--layout"]),
+    (["compress", "corrupt.safetensors", "-o", "out.safetensors"], 1, ["corrupt.safetensors"]),
+    (["compress", "nan.safetensors", "-o", "out.safetensors"], 1, ["NaN"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--data", "y.npy"], 1, ["X"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--labels", "y.npy"], 2, ["--data"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--ranges", "bad.json"], 1,
+     ["bad.json"]),
+    (["inspect", "corrupt.safetensors"], 1, ["corrupt.safetensors"]),
+    (["inspect", "model.safetensors", "--tensor", "zzz"], 1, ["zzz"]),
+    (["compare", "model.safetensors", "missing.npz"], 2, ["missing.npz"]),
+    (["compare", "model.safetensors", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
+    (["calibrate", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
+    (["calibrate", "net.safetensors", "--data", "X.npy", "--observer", "x"], 1, ["x"]),
+    (["calibrate", "net.safetensors", "--data", "X.npy", "-o", "net.safetensors"], 2, [".json"]),
+    (["completion", "tcsh"], 2, ["tcsh"]),
+]  # fmt: skip
+
+
+@pytest.fixture
+def broken(folder: Path) -> Path:
+    """The folder, with what can be wrong in it."""
+    os.mkfifo(folder / "pipe.npy")
+    (folder / "link.safetensors").symlink_to(folder / "model.safetensors")
+    (folder / "corrupt.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    (folder / "bad.toml").write_text("[quantize]\nbits = \n")
+    (folder / "value.toml").write_text("# widths\n[quantize]\nbits = 77\n")
+    (folder / "good.toml").write_text("[quantize]\nbits = 4\n")
+    (folder / "bad.json").write_text('{"format": 1, "layers": 3}')
+    qc.save(folder / "nan.safetensors", {"w": np.full((4, 4), np.nan, np.float32)})
+    return folder
+
+
+@pytest.mark.parametrize(("words", "status", "found"), WRONG, ids=lambda v: str(v)[:60])
+def test_one_clear_line(
+    broken: Path, words: list[str], status: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(broken)
+    before = {path.name: path.stat().st_mtime_ns for path in broken.iterdir()}
+    check_one_line(call(*words), status, *found)
+    assert {path.name: path.stat().st_mtime_ns for path in broken.iterdir()} == before
+
+
+def test_missing_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    words = ("compress", "model.safetensors", "-o", "out.safetensors", "--report", "r.html")
+    check_one_line(call(*in_folder(folder, words)), 1, "qcore[report]")
+    assert not (folder / "out.safetensors").exists()
+
+
+def test_disk_that_is_full(folder: Path) -> None:
+    """A file may not grow beyond a limit: the errors of a full disk, for everybody."""
+    script = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        "from qcore.cli import main; main()"
+    )
+    words = in_folder(folder, ("compress", "model.safetensors", "-o", "net.safetensors"))
+    old = (folder / "net.safetensors").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert "net.safetensors" in done.stderr
+    assert (folder / "net.safetensors").read_bytes() == old
+    assert not list(folder.glob(".qcore-*"))
+
+
+def test_folder_that_may_not_be_written(folder: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    locked = folder / "locked"
+    locked.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    words = in_folder(folder, ("compress", "model.safetensors", "-o", "locked/out.safetensors"))
+    check_one_line(call(*words), 1, "out.safetensors")
+
+
+# what is shown --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "compress", "inspect", "compare", "calibrate", "doctor", "completion"]
+)
+def test_help_has_an_example(command: str) -> None:
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert f"qcore {command}" in result.stdout.partition("Examples:")[2]
+
+
+def test_nothing_but_the_answer_on_standard_output(folder: Path) -> None:
+    words = ("compress", "model.safetensors", "-o", "small.safetensors")
+    result = call(*in_folder(folder, words))
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert "smaller" in result.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str) -> None:
+    script = call("completion", shell)
+    assert script.exit_code == 0
+    assert "_QCORE_COMPLETE" in script.stdout
+
+
+def test_completion_knows_the_commands() -> None:
+    environment = os.environ | {
+        "_QCORE_COMPLETE": "bash_complete", "COMP_WORDS": "qcore com", "COMP_CWORD": "1"
+    }  # fmt: skip
+    done = subprocess.run(
+        [Path(sys.executable).with_name("qcore")],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    words = {line.partition(",")[2] for line in done.stdout.splitlines()}
+    assert words == {"compress", "compare", "completion"}
+
+
+def test_version_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from qcore.cli import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: print(*[m for m in ('numpy', 'rich', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"qcore {qc.__version__}", ""]
+
+
+# Ctrl-C ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(folder: Path) -> list[str]:
+    """A command that is in one kernel for a long time."""
+    qc.save(
+        folder / "huge.safetensors", {"w": RNG.standard_normal((2000, 4000)).astype(np.float32)}
+    )
+    words = ("compress", "huge.safetensors", "-o", "out.safetensors", "--scheme", "kmeans",
+             "--levels", "256")  # fmt: skip
+    return [str(Path(sys.executable).with_name("qcore")), *in_folder(folder, words)]
+
+
+def test_ctrl_c_leaves_nothing_behind(folder: Path, slow: list[str]) -> None:
+    (folder / "out.safetensors").write_bytes(b"old")
+    process = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while not list(folder.glob(".qcore-*")):  # it is at work
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (out, error) == ("", "Aborted!\n")
+    assert not list(folder.glob(".qcore-*"))
+    assert (folder / "out.safetensors").read_bytes() == b"old"

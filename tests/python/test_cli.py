@@ -136,7 +136,7 @@ def test_too_few_images(mnist: Path) -> None:
 
 def test_parts_of_different_size(mnist: Path) -> None:
     write_idx(mnist / "t10k-images-idx3-ubyte.gz", np.zeros((20, 5, 5)))
-    check_one_line(call("demo", "--data", mnist), 1, "20 pixels", "25")
+    check_one_line(call("demo", "--data", mnist), 1, "4 x 5", "5 x 5")
 
 
 def test_validation_leaves_the_test_images_alone(mnist: Path, tmp_path: Path) -> None:

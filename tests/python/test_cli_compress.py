@@ -156,15 +156,17 @@ def test_recipes_give_the_same_bytes(folder: Path, words: list[str]) -> None:
     assert text == (folder / "r.toml").read_text()
 
 
-def test_ranges_are_those_of_calibration(folder: Path) -> None:
+def test_ranges_are_those_of_calibration(
+    folder: Path, data: Any, trained: qc.nn.Sequential
+) -> None:
     found = run(folder, "calibrate", "net.safetensors", "--data", "X.npy", "-o", "ranges.json")
     assert json.loads((folder / "ranges.json").read_text()) == found
     run(folder, "compress", "net.safetensors", "-o", "one.safetensors", "--ranges", "ranges.json")
-    run(folder, "compress", "net.safetensors", "-o", "two.safetensors", "--data", "X.npy")
-    one, two = qc.load(folder / "one.safetensors"), qc.load(folder / "two.safetensors")
-    assert [layer.input_qparams for layer in one.layers] == [
-        layer.input_qparams for layer in two.layers
-    ]
+    expected = qc.Quantizer(observer="minmax", algorithm=()).partial_fit(trained, data[0])
+    for layer in qc.load(folder / "one.safetensors").layers:
+        qparams = expected.input_qparams_[layer.name]
+        assert layer.input_qparams.scale == qparams.scale
+        assert layer.input_qparams.zero_point == qparams.zero_point
 
 
 @pytest.mark.parametrize("words", [[], ["--bits", "4", "--group-size", "32"], ["--bits", "3"]])
@@ -172,11 +174,12 @@ def test_dry_run_knows_the_bytes(folder: Path, words: list[str]) -> None:
     before = sorted(path.name for path in folder.iterdir())
     plan = run(folder, "compress", "model.safetensors", "--dry-run", *words)
     assert sorted(path.name for path in folder.iterdir()) == before
-    assert plan["exact"]
+    assert plan["exact"] == (not words)
     assert plan["seconds"] >= 0
     assert plan["memory_bytes"] > 0
     run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
-    assert plan["output_bytes"] == (folder / "small.safetensors").stat().st_size
+    size = (folder / "small.safetensors").stat().st_size
+    assert plan["output_bytes"] == pytest.approx(size, rel=0.0 if plan["exact"] else 0.02)
 
 
 @pytest.mark.parametrize("words", RUNS[1:-1], ids=" ".join)
@@ -235,7 +238,7 @@ def test_compare_other_tensors(folder: Path) -> None:
 
 WRONG = [
     (["compress", "missing.safetensors", "-o", "out.safetensors"], 2, ["missing.safetensors"]),
-    (["compress", ".", "-o", "out.safetensors"], 2, ["a folder"]),
+    (["compress", "empty", "-o", "out.safetensors"], 2, ["empty", "a folder"]),
     (["compress", "/dev/null", "-o", "out.safetensors"], 2, ["/dev/null", "a device"]),
     (["compress", "pipe.npy", "-o", "out.safetensors"], 2, ["pipe.npy", "a pipe"]),
     (["compress", "model.safetensors"], 2, ["-o is missing"]),
@@ -272,7 +275,7 @@ WRONG = [
     (["compare", "model.safetensors", "missing.npz"], 2, ["missing.npz"]),
     (["compare", "model.safetensors", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
     (["calibrate", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
-    (["calibrate", "net.safetensors", "--data", "X.npy", "--observer", "x"], 1, ["x"]),
+    (["calibrate", "net.safetensors", "--data", "X.npy", "--observer", "x"], 2, ["x"]),
     (["calibrate", "net.safetensors", "--data", "X.npy", "-o", "net.safetensors"], 2, [".json"]),
     (["completion", "tcsh"], 2, ["tcsh"]),
 ]  # fmt: skip
@@ -282,6 +285,7 @@ WRONG = [
 def broken(folder: Path) -> Path:
     """The folder, with what can be wrong in it."""
     os.mkfifo(folder / "pipe.npy")
+    (folder / "empty").mkdir()
     (folder / "link.safetensors").symlink_to(folder / "model.safetensors")
     (folder / "corrupt.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     (folder / "bad.toml").write_text("[quantize]\nbits = \n")

@@ -53,9 +53,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand."""
-        from qcore.cli.interrupt import run_interruptibly
-
         with errors_in_one_line():
+            from qcore.cli.interrupt import run_interruptibly
+
             return run_interruptibly(lambda: super(_Commands, self).invoke(ctx))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from qcore.cli.params import InputFile, OutputFile, example, json_option, refuse_same_file
+from qcore.cli.recipe_flags import check_observer
 
 __all__ = ["calibrate"]
 
@@ -21,9 +22,24 @@ __all__ = ["calibrate"]
 @click.argument("network", type=InputFile())
 @click.option("--data", type=InputFile(), required=True, help="Samples, as .npy; no labels needed.")
 @click.option("-o", "--output", type=OutputFile(".json"), help="The file to write.")
-@click.option("--observer", default="minmax", show_default=True, help="How ranges are found.")
+@click.option(
+    "--observer", default="minmax", show_default=True, callback=check_observer,
+    help="How ranges are found: minmax, percentile, mse, entropy.",
+)  # fmt: skip
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100),
+    help="Of the observer of that name.  [default: 99.99]",
+)
 @json_option
-def calibrate(network: Path, data: Path, output: Path | None, observer: str, as_json: bool) -> None:
+def calibrate(
+    network: Path,
+    data: Path,
+    output: Path | None,
+    observer: str,
+    percentile: float | None,
+    as_json: bool,
+) -> None:
     """Run NETWORK on samples and find the range of each layer's input."""
     import json
 
@@ -31,6 +47,7 @@ def calibrate(network: Path, data: Path, output: Path | None, observer: str, as_
     from qcore.cli.tables import print_json, print_table
     from qcore.files.drafts import write_text
     from qcore.files.network import encode_input
+    from qcore.quantization.qparams import QParams
     from qcore.quantization.quantizer import Quantizer
 
     refuse_same_file(output, "-o", network, data)
@@ -38,12 +55,16 @@ def calibrate(network: Path, data: Path, output: Path | None, observer: str, as_
     net = load_model(network)
     if not hasattr(net, "layers"):
         raise ValueError(f"'{network}' is no network; only networks have activations")
-    quantizer = Quantizer(observer=observer, activations="static").fit(net, samples.X)
+    options: dict[str, Any] = {} if percentile is None else {"percentile": percentile}
+    quantizer = Quantizer(observer=observer, algorithm=(), activations="static", **options)
+    assert samples.X is not None, "--data is required"
+    quantizer.partial_fit(net, samples.X)
     layers: dict[str, Any] = {
-        name: encode_input(params) if hasattr(params, "scale") else params  # type: ignore[arg-type]
+        name: encode_input(params)
         for name, params in quantizer.input_qparams_.items()
+        if isinstance(params, QParams)
     }
-    found = {"format": 1, "observer": observer, "samples": len(samples.X), "layers": layers}  # type: ignore[arg-type]
+    found = {"format": 1, "observer": observer, "samples": len(samples.X), "layers": layers}
     if output is not None:
         write_text(output, json.dumps(found, indent=1, allow_nan=False) + "\n")
     if as_json:

@@ -9,8 +9,9 @@ import click
 
 from qcore.cli.models import data_options
 from qcore.cli.params import (
-    InputFile,
+    ModelFile,
     OutputFile,
+    bytes_of,
     command_line,
     example,
     json_option,
@@ -27,8 +28,8 @@ __all__ = ["compare"]
         "qcore compare model.safetensors small.safetensors --report report.html",
     )
 )
-@click.argument("a", type=InputFile())
-@click.argument("b", type=InputFile())
+@click.argument("a", type=ModelFile())
+@click.argument("b", type=ModelFile())
 @click.option(
     "--worst",
     type=click.IntRange(0),
@@ -71,7 +72,7 @@ def compare(
     elif getattr(after, "kind", "") == "network" and getattr(before, "kind", "") != "network":
         one = like_network(load_model(a), b)
     found = compare_tensors(one, after, progress="auto")
-    sizes = a.stat().st_size, b.stat().st_size
+    sizes = bytes_of(a), bytes_of(b)
     rows = worst_first(found.rows)
     shown = rows[: worst or None]
     if report is not None:

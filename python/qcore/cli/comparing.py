@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qcore.cli.params import bytes_of
 from qcore.files.checkpoint import load
 from qcore.files.formats import open_tensors
 from qcore.report.comparison import Comparison, compare
@@ -56,7 +57,7 @@ def compare_files(
     facts = {} if seconds is None else {"compressed in": f"{seconds:.1f} s"}
     return compare(
         old, new, X, report=report, outputs=outputs,
-        sizes=(source.stat().st_size, output.stat().st_size),
+        sizes=(bytes_of(source), bytes_of(output)),
         title=output.name, subtitle=f"made from {source.name}", command=command, recipe=text,
         facts=facts,
     )  # fmt: skip

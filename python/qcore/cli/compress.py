@@ -11,6 +11,7 @@ import click
 from qcore.cli.models import data_options
 from qcore.cli.params import (
     InputFile,
+    ModelFile,
     OutputFile,
     command_line,
     example,
@@ -21,7 +22,7 @@ from qcore.cli.recipe_flags import recipe_options
 
 __all__ = ["compress"]
 
-_MODELS = (".safetensors",)
+_MODELS = (".safetensors", ".gguf")
 
 
 @click.command(
@@ -33,7 +34,7 @@ _MODELS = (".safetensors",)
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
     )
 )
-@click.argument("model", type=InputFile())
+@click.argument("model", type=ModelFile())
 @click.option("-o", "--output", type=OutputFile(*_MODELS), help="The file to write.")
 @recipe_options
 @click.option(
@@ -62,9 +63,9 @@ def compress(
 ) -> None:
     """Make MODEL small: quantize, prune, cluster.
 
-    MODEL is a network or named arrays: .safetensors, .npz or .npy. Floats of two or more dimensions
-    are quantized, to 8 bits unless the flags say otherwise; the rest is copied. With --data a
-    network is run before and after, with --labels it is scored.
+    MODEL is a network or named arrays: .safetensors, .npz, .npy, .gguf, or a folder of shards.
+    Floats of two or more dimensions are quantized, to 8 bits unless the flags say otherwise; the
+    rest is copied. With --data a network is run before and after, with --labels it is scored.
     """
     from qcore.cli.compressing import Job, plan_job, run_job
     from qcore.cli.outcome import show_outcome, show_plan

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore.cli.models import Samples, load_model, load_samples
+from qcore.cli.params import bytes_of
 from qcore.cli.recipe_flags import given_flags, recipe_from_flags
 from qcore.errors import FormatError
 from qcore.files.checkpoint import save
@@ -97,7 +98,8 @@ class Job:
             raise click.UsageError(
                 f"--data: '{source}' is no network; --layout says how its arrays make one"
             )
-        streams = not runs and recipe.prune is None and recipe.quantize is not None
+        gguf = output is not None and output.suffix == ".gguf"
+        streams = not gguf and not runs and recipe.prune is None and recipe.quantize is not None
         return cls(source, output, recipe, recipe_path, samples, streams)
 
     @contextmanager
@@ -188,7 +190,7 @@ def run_job(job: Job, start: float) -> Outcome:
                 outputs = compare_outputs(
                     before, load_model(job.output), job.samples.X, job.samples.y
                 )
-    sizes = job.source.stat().st_size, job.output.stat().st_size
+    sizes = bytes_of(job.source), bytes_of(job.output)
     return Outcome(job, report, *sizes, perf_counter() - start, outputs)
 
 

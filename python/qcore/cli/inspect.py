@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qcore.cli.params import InputFile, example, json_option
+from qcore.cli.params import ModelFile, bytes_of, example, json_option
 
 __all__ = ["inspect"]
 
@@ -23,7 +23,7 @@ _SPARK = 24
         "qcore inspect huge.safetensors --header --json",
     )
 )
-@click.argument("file", type=InputFile())
+@click.argument("file", type=ModelFile())
 @click.option(
     "--tensor",
     "patterns",
@@ -47,7 +47,7 @@ def inspect(file: Path, patterns: tuple[str, ...], header: bool, as_json: bool) 
     rows = [_row(source, name, header=header) for name in names]
     facts = {
         "file": str(file),
-        "bytes": file.stat().st_size,
+        "bytes": bytes_of(file),
         "kind": getattr(source, "kind", "checkpoint"),
         "tensors": len(source),
         "elements": sum(row["elements"] for row in rows),

@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["InputFile", "OutputFile", "command_line", "example", "json_option", "refuse_same_file"]
+__all__ = [
+    "InputFile", "ModelFile", "OutputFile", "bytes_of", "command_line", "example", "files_of",
+    "json_option", "refuse_same_file",
+]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +49,21 @@ class InputFile(click.ParamType):  # type: ignore[type-arg]
         return path
 
 
+class ModelFile(InputFile):
+    """A file with a model, or a checkpoint in several: a folder, or a pattern of names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, checked."""
+        path = Path(value)
+        if path.is_dir():
+            if any(path.glob("*.safetensors*")) or any(path.glob("*.npy")):
+                return path
+            self.fail(f"'{value}' is a folder without .safetensors or .npy files", param, ctx)
+        if any(letter in path.name for letter in "*?[") and any(path.parent.glob(path.name)):
+            return path
+        return super().convert(value, param, ctx)
+
+
 class OutputFile(click.ParamType):  # type: ignore[type-arg]
     """A place for a file: its folder is there, and what is there already is a file."""
 
@@ -74,9 +92,26 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
 
 def refuse_same_file(output: Path | None, name: str, *inputs: Path | None) -> None:
     """Raise a usage error where an output is one of the inputs."""
+    if output is None or not output.exists():
+        return
     for path in inputs:
-        if output is not None and path is not None and output.exists() and output.samefile(path):
+        if path is not None and any(output.samefile(file) for file in files_of(path)):
             raise click.UsageError(f"{name} is '{output}', which is read; name another file")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a path stands for: itself, or a checkpoint's in several."""
+    from qcore.files.shards import shard_paths
+
+    found = shard_paths(path)
+    if found is None:
+        return [path]
+    return found or sorted(path.glob("*.npy"))
+
+
+def bytes_of(path: Path) -> int:
+    """Return the bytes of the files that a path stands for."""
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 def json_option(command: Command) -> Command:

@@ -12,6 +12,7 @@ import numpy as np
 
 from qcore import _core
 from qcore.cli.compressing import Job
+from qcore.cli.params import bytes_of
 from qcore.files.container import separator_for, texts_of
 from qcore.files.formats import open_tensors
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
@@ -92,7 +93,7 @@ def plan(job: Job) -> Plan:
         rows.append(_row(tensor, sum(part.nbytes for part in parts), source))
     text = job.recipe.to_toml()
     nbytes = _header_length(plans, entries, text) + sum(part.nbytes for _, part in entries)
-    before = job.source.stat().st_size
+    before = bytes_of(job.source)
     return Plan(
         job.output, rows, before, nbytes, exact,
         _seconds(plans, source), _memory(job, plans.values()), text,
@@ -122,7 +123,9 @@ def _parts(tensor: TensorPlan, kept: float, source: TensorSource) -> tuple[list[
     """Return a tensor's parts in the output, and whether they are known or guessed."""
     info = tensor.info
     if tensor.parts is not None and kept == 1.0:
-        return list(tensor.parts), True
+        # How many values saturate stands in the header; ranges from least to greatest clip none.
+        clips = tensor.options is not None and tensor.options.get("observer") != "minmax"
+        return list(tensor.parts), not clips
     bits, extra = info.dtype.itemsize * 8, 0
     if tensor.parts is not None:
         extra = sum(part.nbytes for part in tensor.parts[1:])

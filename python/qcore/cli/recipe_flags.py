@@ -9,7 +9,7 @@ import click
 
 from qcore.recipes.recipe import Recipe
 
-__all__ = ["given_flags", "recipe_from_flags", "recipe_options"]
+__all__ = ["check_observer", "given_flags", "recipe_from_flags", "recipe_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,6 +57,13 @@ def _criterion(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     return value
 
 
+def check_observer(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return the name of an observer, if it is one."""
+    from qcore.quantization.choice import OBSERVER_CHOICES
+
+    return _one_of(value, OBSERVER_CHOICES)
+
+
 def _one_of(value: str | None, choices: Any) -> str | None:
     if value is not None and value not in choices:
         raise click.BadParameter(f"'{value}' is not one of {', '.join(choices)}")
@@ -87,7 +94,16 @@ _OPTIONS = (
     click.option("--axis", callback=_axis, metavar="N|none",
                  help="The axis of a weight that is its outputs; none: one scale a tensor.  "
                  "[default: 0]"),
-    click.option("--observer", help="How ranges are found.  [default: minmax]"),
+    click.option("--scale-dtype", type=click.Choice(["float32", "float16"]),
+                 help="Type of the scales.  [default: float32; float16 for groups]"),
+    click.option("--observer", callback=check_observer,
+                 help="How ranges are found: minmax, percentile, mse, entropy.  [default: auto]"),
+    click.option("--percentile", type=click.FloatRange(50, 100),
+                 help="Of the observer of that name.  [default: 99.99]"),
+    click.option("--algorithm", multiple=True,
+                 help="What improves on rounding, with --data: clip_search, gptq, "
+                 "coordinate_descent, bias_correction, none; may be repeated.  [default: what the "
+                 "width asks for]"),
     click.option(
         "--sparsity", type=_ByPattern(float), multiple=True, metavar="SHARE|PATTERN=SHARE",
         help="The share of weights that becomes 0, as 0.8.",
@@ -138,10 +154,10 @@ def recipe_from_flags(
     elif quantize is not None and quantize.get("activations", "auto") == "auto":
         integers = quantize.get("scheme", "affine") == "affine" and "group_size" not in quantize
         mode = "static" if has_samples or ranges else "dynamic"
-        quantize["activations"] = mode if integers else None
+        quantize["activations"] = mode if integers and quantize["bits"] != 16 else None
     if prune is None and quantize is None:
         raise click.UsageError("--bits none without --sparsity: there is nothing to do")
-    return Recipe(_network(flags), prune, quantize, ranges)
+    return Recipe(_network(flags), prune, quantize, ranges, needs_samples=has_samples)
 
 
 def _network(flags: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -171,7 +187,8 @@ def _pruning(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | No
 
 def _quantization(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | None:
     bits = _by_pattern(flags["bits"], "--bits") if flags["bits"] else 8
-    names = ("scheme", "levels", "group_size", "axis", "observer", "activations")
+    names = ("scheme", "levels", "group_size", "axis", "scale_dtype", "observer", "percentile",
+             "activations")  # fmt: skip
     params: dict[str, Any] = {name: flags[name] for name in names if flags[name] is not None}
     if bits is None:
         if params:
@@ -179,6 +196,8 @@ def _quantization(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any]
         return None
     if params.get("scheme") == "kmeans" and not flags["bits"]:
         params.setdefault("levels", 16)
+    if flags["algorithm"]:
+        params["algorithm"] = tuple(name for name in flags["algorithm"] if name != _FLOATS)
     for name in ("axis", "activations"):
         if params.get(name) == _FLOATS:
             params[name] = None

@@ -29,7 +29,7 @@ _MOST_BYTES = 1 << 22
 _HEAD = "# A recipe of qcore: qcore compress MODEL -o OUTPUT --recipe FILE\n"
 # What a table may have: the parameters of what does it. A schedule is for training only.
 _MAKERS: dict[str, Any] = {"network": network_of, "prune": Pruner, "quantize": Quantizer}
-_NOT_IN_FILES = {"self", "arrays", "schedule"}
+_NOT_IN_FILES = {"self", "arrays", "schedule", "progress"}
 _NONE = "none"
 
 
@@ -48,6 +48,8 @@ class Recipe:
         Parameters of `Quantizer`.
     ranges : dict of str to dict
         The integer input of each layer, as ``qcore calibrate`` found it.
+    needs_samples : bool
+        Whether it was made with samples, without which it would do something else.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class Recipe:
     prune: Mapping[str, Any] | None = None
     quantize: Mapping[str, Any] | None = None
     ranges: Mapping[str, Any] = field(default_factory=dict)
+    needs_samples: bool = False
 
     # as a text ---------------------------------------------------------------------------------
     @classmethod
@@ -115,6 +118,9 @@ class Recipe:
         if version != _FORMAT:
             _refuse(text, "", "format", f"format is {version!r}; this version reads {_FORMAT}")
         ranges = tables.pop("ranges", {})
+        needs_samples = tables.pop("needs_samples", False)
+        if type(needs_samples) is not bool:
+            _refuse(text, "", "needs_samples", f"needs_samples is {needs_samples!r}; true or false")
         for name, table in tables.items():
             if name not in _MAKERS:
                 known = ", ".join([*_MAKERS, "ranges"])
@@ -128,14 +134,16 @@ class Recipe:
         if not isinstance(ranges, dict) or not all(isinstance(v, dict) for v in ranges.values()):
             _refuse(text, "ranges", None, "ranges must have a table for each layer")
         read = {
-            name: {key: None if value == _NONE else value for key, value in table.items()}
+            name: {key: _read(key, value) for key, value in table.items()}
             for name, table in tables.items()
         }
-        return cls(**read, ranges=ranges)
+        return cls(**read, ranges=ranges, needs_samples=needs_samples)
 
     def to_toml(self) -> str:
         """Return the recipe as a text, every parameter in it: later defaults do not change it."""
         tables: dict[str, Any] = {"format": _FORMAT}
+        if self.needs_samples:
+            tables["needs_samples"] = True
         for name in _MAKERS:
             table = getattr(self, name)
             if table is not None:
@@ -165,6 +173,8 @@ class Recipe:
         ValueError, TypeError
             If recipe and model do not fit.
         """
+        if self.needs_samples and X is None:
+            raise ValueError("the recipe was made with samples and needs some: X is missing")
         small = self.prepare(model)
         reports: list[Report] = []
         if self.prune is not None:
@@ -194,7 +204,7 @@ class Recipe:
             return Quantizer(**params).fit(model, X)
         if not isinstance(model, Sequential):
             raise ValueError("ranges are those of a network's layers; the model is no network")
-        quantizer = Quantizer(**(params | {"activations": "dynamic"})).fit(model)
+        quantizer = Quantizer(**(params | {"activations": "dynamic"})).fit(model, X)
         layers = list(quantizer.input_qparams_)
         for name in {*layers, *self.ranges}:
             if name not in layers:
@@ -213,6 +223,15 @@ def _defaults(table: str) -> dict[str, Any]:
         for name, parameter in parameters
         if name not in _NOT_IN_FILES
     }
+
+
+def _read(key: str, value: Any) -> Any:
+    """Return a parameter's value from the one in the file, where tuples are lists."""
+    if value == _NONE:
+        return None
+    if isinstance(value, dict):
+        return {pattern: _read(key, item) for pattern, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _written(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

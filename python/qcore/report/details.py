@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Histogram", "histogram", "values_in_one_row", "zeros_map"]
+__all__ = ["Histogram", "dense_array", "histogram", "values_in_one_row", "zeros_map"]
 
 _BINS = 48
 # Enough for every bin of a histogram to stand still; a longer tensor is looked at in even steps.
@@ -72,7 +72,7 @@ def zeros_map(value: Any) -> NDArray[np.float64] | None:
     ndarray, at most (48, 48), or None
         None if it has fewer than two axes, or hardly a zero.
     """
-    array = np.asarray(value)
+    array = dense_array(value)
     if array.ndim < 2 or not array.size:
         return None
     kept: NDArray[Any] = array.reshape(len(array), -1) != 0
@@ -87,9 +87,14 @@ def zeros_map(value: Any) -> NDArray[np.float64] | None:
     return kept
 
 
+def dense_array(value: Any) -> NDArray[Any]:
+    """Return a tensor of any kind as an array."""
+    return np.asarray(value.to_dense() if hasattr(value, "to_dense") else value)
+
+
 def values_in_one_row(value: Any) -> NDArray[Any]:
     """Return the real values of a tensor; a complex one's parts."""
-    array = np.asarray(value).reshape(-1)
+    array = dense_array(value).reshape(-1)
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 

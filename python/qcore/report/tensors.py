@@ -72,7 +72,7 @@ def compare_tensors(before: Any, after: Any, *, progress: Progress = False) -> R
     >>> report = compare_tensors(w, qc.compress(w, bits=4))
     >>> row = report.rows[0]
     >>> row["before"], row["after"], round(row["SQNR dB"])
-    ('float32', 'int4 affine', 27)
+    ('float32', 'int4 affine', 28)
     """
     old, new = _tensors(before), _tensors(after)
     names = list(dict.fromkeys([*old, *new]))

@@ -12,6 +12,32 @@ from numpy.typing import DTypeLike, NDArray
 __version__: str
 build_profile: str
 
+# entropy ---------------------------------------------------------------------------------------
+# shape=(rows, columns, levels, zero, stride)
+def entropy_encode(
+    codes: NDArray[np.uint8], shape: tuple[int, int, int, int, int]
+) -> NDArray[np.uint8]: ...
+def entropy_costs(
+    codes: NDArray[np.uint8],
+    shape: tuple[int, int, int, int, int],
+    zero_bits: NDArray[np.float32],
+    full_bits: NDArray[np.float32],
+) -> None: ...
+def entropy_decode(
+    bytes: NDArray[np.uint8],  # noqa: A002
+    shape: tuple[int, int, int, int, int],
+    out: NDArray[np.uint8],
+) -> None: ...
+def entropy_decode_sparse(
+    bytes: NDArray[np.uint8],  # noqa: A002
+    shape: tuple[int, int, int, int, int],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]: ...
+def entropy_encode_integers(values: NDArray[np.int32]) -> NDArray[np.uint8]: ...
+def entropy_decode_integers(
+    bytes: NDArray[np.uint8],  # noqa: A002
+    out: NDArray[np.int32],
+) -> None: ...
+
 # files -----------------------------------------------------------------------------------------
 @final
 class TensorFile:

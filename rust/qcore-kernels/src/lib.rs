@@ -5,6 +5,7 @@
 //! | [`isa`] | which instruction sets this CPU has and which one is in force |
 //! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
 //! | [`prune`] | which weights to keep |
+//! | [`entropy`] | few-valued matrices as few bits as their statistics allow |
 //! | [`gemm`] | dense products: int8, exact, and float32 |
 //! | [`epilogue`] | from sums to a layer's output |
 //! | [`sparse`] | products with matrices of which most elements are zero |
@@ -18,6 +19,7 @@
 //! results do not depend on the instruction set either.
 
 pub mod aligned;
+pub mod entropy;
 pub mod epilogue;
 pub mod error;
 pub mod gemm;

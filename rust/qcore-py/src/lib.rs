@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod array;
+mod entropy;
 mod error;
 mod files;
 mod gemm;
@@ -21,6 +22,7 @@ mod weights;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
+    entropy::register(module)?;
     files::register(module)?;
     gemm::register(module)?;
     layerwise::register(module)?;

@@ -1,0 +1,96 @@
+"""Training shared weights: the codes stay, the values that they stand for are trained.
+
+Weights of one code are one parameter; its gradient is the sum over all of them. They lie apart in
+memory, but start alike and get the same gradient at every step, so every optimizer that works
+element by element keeps them alike. The code of 0 stays 0: pruned weights stay pruned.
+
+Han, Mao and Dally, "Deep Compression", ICLR 2016, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._names import matches_any
+from qcore.quantization.functions import quantize
+from qcore.quantization.tensor import QTensor
+
+if TYPE_CHECKING:
+    from qcore.nn.sequential import Sequential
+    from qcore.quantization.quantizer import Quantizer
+
+__all__ = ["SharedWeights"]
+
+Floats = NDArray[np.float32]
+
+
+class SharedWeights:
+    """What training shared weights keeps beside the network: which weights are one.
+
+    Parameters
+    ----------
+    net : Sequential
+        Weights that are k-means codes for a whole tensor keep their codes; others are given codes,
+        by the quantizer.
+    quantizer : Quantizer
+        Of scheme "kmeans".
+
+    Attributes
+    ----------
+    start : dict of str to QTensor
+        Each layer's shared weight as training starts, by the weight's name.
+    """
+
+    def __init__(self, net: Sequential, quantizer: Quantizer) -> None:
+        self.start: dict[str, QTensor] = {}
+        self._members: dict[str, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
+        for layer in net.layers:
+            name = f"{layer.name}.weight"
+            if matches_any(name, quantizer.ignore):
+                continue
+            weight = layer.weight
+            if not (isinstance(weight, QTensor) and weight.scheme == "kmeans"):
+                weight = quantize(
+                    layer.dense_weight(), scheme="kmeans", levels=quantizer.levels, axis=None
+                )
+            if weight.levels is None or weight.levels.ndim != 1:
+                raise ValueError(f"{name} has levels by row; training knows one set a tensor")
+            self.start[name] = weight
+            codes = weight.values.reshape(-1).astype(np.intp)
+            moving = np.flatnonzero(weight.levels[codes] != 0)
+            self._members[name] = moving, codes[moving]
+
+    def share(self, gradients: Mapping[str, Floats]) -> None:
+        """Replace each weight's gradient by the sum over the weights that it is one with."""
+        for name, (places, codes) in self._members.items():
+            flat = gradients[name].reshape(-1)
+            sums = np.bincount(codes, weights=flat[places])
+            flat.fill(0.0)
+            flat[places] = sums[codes]
+
+    def export(self, net: Sequential) -> Sequential:
+        """Return the network with codes, and the levels that its weights have now."""
+        small = net.copy()
+        for layer in small.layers:
+            name = f"{layer.name}.weight"
+            if name not in self.start:
+                continue
+            before = self.start[name]
+            places, codes = self._members[name]
+            levels = np.array(before.levels, np.float32)
+            levels[codes] = layer.dense_weight().reshape(-1)[places]
+            layer.weight = shared_tensor(before.values, levels)
+        return small
+
+
+def shared_tensor(codes: NDArray[Any], levels: Floats) -> QTensor:
+    """Return codes and levels as a tensor, the levels ascending and each of them used."""
+    used, flat = np.unique(codes, return_inverse=True)
+    found, order = np.unique(levels[used], return_inverse=True)
+    bits = max(1, int(found.size - 1).bit_length())
+    new = order[flat].reshape(codes.shape).astype(np.uint8)
+    return QTensor.from_parts(new, 1.0, bits=bits, signed=False, scheme="kmeans", levels=found)

@@ -17,6 +17,10 @@ build_profile: str
 def entropy_encode(
     codes: NDArray[np.uint8], shape: tuple[int, int, int, int, int]
 ) -> NDArray[np.uint8]: ...
+def entropy_check(
+    bytes: int,  # noqa: A002
+    shape: tuple[int, int, int, int, int],
+) -> None: ...
 def entropy_costs(
     codes: NDArray[np.uint8],
     shape: tuple[int, int, int, int, int],

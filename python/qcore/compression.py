@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore.deep_compression.search import compress_deeply
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
@@ -42,8 +44,20 @@ def compress(
     scheme: str = "affine",
     levels: int | None = None,
     ignore: Iterable[str] = ("*bias",),
+    target_bytes: int | None = None,
+    target_ratio: float | None = None,
+    min_score: float | None = None,
+    validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+    folder: str | PathLike[str] | None = None,
+    **training: Any,
 ) -> Any:
-    """Prune and quantize a trained model, without training.
+    """Make a trained model small: at once, or with training to a size or a score.
+
+    Without a target, weights are pruned and quantized without training. With one, which is for
+    networks, samples and labels, the model goes through Deep Compression: it is pruned gradually
+    while it trains with itself as the teacher, its weights come to share few values, which are
+    trained, and its file is entropy-coded. Sparsity and the number of values follow from the
+    target; ``report_`` has every network that was measured on the way, and why one was chosen.
 
     Parameters
     ----------
@@ -52,8 +66,8 @@ def compress(
         is that of a checkpoint of any kind that `load_tensors` reads; it may be larger than memory.
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated.
-    y : ignored
-        For scikit-learn's sake.
+    y : array_like, optional
+        Labels, (n,); with a target only.
     output : path, optional
         The file to write where `model` is a path; an old one is replaced when it is complete.
     dask : str or dask.distributed.Client, optional
@@ -68,6 +82,20 @@ def compress(
         whole model. Without training after it, expect 0.5 to cost little and 0.9 much.
     activations, scheme, levels, ignore
         As in `Quantizer`.
+    target_bytes : int, optional
+        The most that the saved file may weigh, header and all.
+    target_ratio : float, optional
+        How many times smaller it is to be than 4 bytes a weight.
+    min_score : float, optional
+        The least score, 0 to 1, on the validation data: the smallest file that keeps it.
+    validation_data : tuple of (X, y), optional
+        On which choices are made. Default: a tenth of the samples, which is not trained on.
+    folder : path-like, optional
+        Keeps the state of the trainings: a call that was stopped goes on where it was.
+    **training
+        Options of `Sequential.fit`, such as ``epochs`` (30: those of the pruning; what comes after
+        takes a fraction), ``learning_rate``, ``teacher`` (the model itself), ``augment``,
+        ``random_state``, ``progress``.
 
     Returns
     -------
@@ -99,6 +127,26 @@ def compress(
     estimator = None
     if is_estimator(model):
         estimator, model = model, from_sklearn(model)
+    if (target_bytes, target_ratio, min_score) != (None, None, None):
+        if estimator is not None or isinstance(model, Mapping) or X is None or y is None:
+            raise ValueError("a target needs a network, samples X and labels y")
+        return compress_deeply(
+            model,
+            X,
+            y,
+            target_bytes=target_bytes,
+            target_ratio=target_ratio,
+            min_score=min_score,
+            validation_data=validation_data,
+            folder=None if folder is None else Path(folder),
+            **training,
+        )
+    if training:
+        name = next(iter(training))
+        raise TypeError(
+            f"compress() got an unexpected keyword argument {name!r}; without a "
+            "target there is no training"
+        )
     small = model
     reports: list[Report] = []
     patterns = tuple(ignore)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.compute.sparse import CsrMatrix
+from qcore.files.packed import PACKED, is_packable, pack_layers, unpack_layers
 from qcore.files.parts import Description, field
 from qcore.nn.layers import Dense
 from qcore.nn.sequential import Sequential
@@ -31,12 +32,27 @@ _LAYER_KEYS = {"activation", "input", "name"}
 
 def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
     """Return a network's tensors by name, and what else there is to it."""
+    if is_packable(network):
+        return _encode_packed(network)
     about: Description = {
         "layers": [_encode_layer(layer, place) for place, layer in enumerate(network.layers, 1)]
     }
     if network.classes_ is not None:
         about["classes"] = _encode_classes(network.classes_)
     return network.named_weights(), about
+
+
+def _encode_packed(network: Sequential) -> tuple[dict[str, Any], Description]:
+    """Return the layers as one tensor; names and classes are written where they are not usual."""
+    about: Description = {}
+    names = [layer.name for layer in network.layers]
+    if names != [_usual_name(place) for place in range(1, len(names) + 1)]:
+        about["names"] = names
+    classes = network.classes_
+    usual = np.arange(max(network.layers[-1].out_features, 2))
+    if classes is None or classes.dtype != usual.dtype or not np.array_equal(classes, usual):
+        about["classes"] = None if classes is None else _encode_classes(classes)
+    return {PACKED: pack_layers(network)}, about
 
 
 def decode_network(
@@ -49,6 +65,8 @@ def decode_network(
     ValueError, TypeError
         If tensors and description do not fit together.
     """
+    if "layers" not in about and PACKED in tensors:
+        return _decode_packed(tensors[PACKED], about)
     layers = field(about, "layers", list)
     if not layers:
         raise ValueError("it is a network and describes no layers")
@@ -57,6 +75,24 @@ def decode_network(
     )
     if "classes" in about:
         network.classes_ = _decode_classes(field(about, "classes", dict))
+    return network
+
+
+def _decode_packed(payload: NDArray[Any] | QTensor, about: Description) -> Sequential:
+    if isinstance(payload, QTensor):
+        raise ValueError("its packed layers are quantized")
+    layers = unpack_layers(payload)
+    names = field(about, "names", list)
+    if names is not None:
+        if len(names) != len(layers) or not all(type(name) is str for name in names):
+            raise ValueError(f"it names the layers {names!r} and has {len(layers)}")
+        for place, (layer, name) in enumerate(zip(layers, names, strict=True), 1):
+            layer._given_name = None if name == _usual_name(place) else name
+    network = Sequential(layers)
+    network.classes_ = np.arange(max(network.layers[-1].out_features, 2))
+    if "classes" in about:
+        known = about["classes"] is not None
+        network.classes_ = _decode_classes(field(about, "classes", dict)) if known else None
     return network
 
 

@@ -17,12 +17,18 @@ from qcore.nn.progress import Progress
 from qcore.report import Report
 
 if TYPE_CHECKING:
+    from qcore.nn.distillation import Ask
     from qcore.nn.inference import Executable
     from qcore.nn.optimizers import Optimizer
     from qcore.pruning.pruner import Pruner
     from qcore.quantization.quantizer import Quantizer
 
-__all__ = ["Sequential"]
+__all__ = ["Augment", "Sequential"]
+
+#: From samples (n, inputs), which it may change, and a generator to samples.
+Augment = Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]]
+#: A network, or any function from samples to logits.
+Teacher = Any
 
 
 class Sequential:
@@ -170,9 +176,14 @@ class Sequential:
         patience: int | None = None,
         quantize: str | Quantizer | None = None,
         prune: Pruner | None = None,
-        teacher: Sequential | Callable[[NDArray[np.float32]], NDArray[Any]] | None = None,
+        teacher: Teacher | Sequence[Teacher] | None = None,
         temperature: float = 4.0,
         alpha: float = 0.9,
+        hints: Mapping[str, Ask] | None = None,
+        hint_weight: float = 1.0,
+        dropout: float = 0.0,
+        augment: Augment | None = None,
+        checkpoint: str | PathLike[str] | None = None,
         random_state: int | np.random.Generator | None = None,
         progress: Progress = "auto",
     ) -> Sequential:
@@ -202,15 +213,34 @@ class Sequential:
             the best. Default: train all epochs and keep the last.
         quantize : "int8" or Quantizer, optional
             Quantization-aware training; afterwards the network predicts, scores and saves on
-            integers.
+            integers. With a Quantizer of scheme "kmeans", weights share values, which are trained:
+            codes that are there stay, others are found first; zeros stay 0.
         prune : Pruner, optional
             Prune while training, by its schedule.
-        teacher : Sequential or callable, optional
+        teacher : Sequential, callable, or sequence of these, optional
             Distillation: ``alpha * T**2 * KL(teacher || network) + (1 - alpha) * loss(y)``, both
-            softened by `temperature`. A callable takes samples and gives logits. It is asked once,
-            before training; its answers take n x outputs floats.
+            softened by `temperature`. A callable takes samples and gives logits, from whatever
+            framework; of several teachers the probabilities are averaged. They are asked once,
+            before training, and their answers take n x outputs floats; with `augment`, at every
+            step.
         temperature, alpha : float
             Of distillation.
+        hints : mapping of str to callable, optional
+            What hidden layers are to say: from a layer's name to a function that takes samples and
+            gives features (n, any width), such as ``teacher.features("fc1")``. The layer's output
+            comes near them through a linear map that is trained along and dropped.
+        hint_weight : float
+            Of the mean squared error of the hints in the loss.
+        dropout : float, default 0
+            The share of hidden outputs, 0 to 1, that each step leaves out; the others grow to make
+            up for them. Srivastava et al., "Dropout", JMLR 2014.
+        augment : callable, optional
+            Takes a batch (rows, inputs) float32, which it may change, and a Generator; gives the
+            batch to train on, of the same shape.
+        checkpoint : path-like, optional
+            A file that holds the state of the training after each epoch. Where it is there as
+            training starts, it goes on from it, to the same bytes as without the stop: with the
+            same data and settings, else it is refused.
         random_state : int, Generator or None
             Weights and shuffling; the same seed gives the same bytes on one machine.
         progress : bool, "auto" or callable
@@ -305,6 +335,12 @@ class Sequential:
         if samples.ndim != 2 or samples.shape[1] != inputs:
             raise ValueError(f"X has shape {samples.shape}; it must be (n, {inputs})")
         return samples
+
+    def features(self, name: str) -> Ask:
+        """Return the function from samples to the output of a layer: a hint for a student."""
+        from qcore.nn.distillation import features_of
+
+        return features_of(self, name)
 
     # files -------------------------------------------------------------------------------------
     def save(self, path: str | PathLike[str]) -> None:

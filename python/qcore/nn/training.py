@@ -6,6 +6,7 @@ takes one step over all of them. Buffers are allocated once a batch size, not on
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_finite, check_fraction, check_int, check_one_of
+from qcore._validation import check_fraction, check_int, check_one_of
 from qcore.nn.activations import activate
-from qcore.nn.distillation import soft_targets
+from qcore.nn.buffers import Buffers
+from qcore.nn.distillation import Hints, Teachers
 from qcore.nn.losses import loss_and_gradient, resolve_loss
 from qcore.nn.optimizers import optimizer_from
 from qcore.nn.progress import EpochProgress
 from qcore.nn.quantization_aware import FakeQuantization
+from qcore.nn.resuming import Checkpoint
 from qcore.nn.sequential import Sequential, check_samples
+from qcore.nn.shared_weights import SharedWeights
+from qcore.nn.targets import encode_targets
 from qcore.quantization.quantizer import Quantizer
 
 if TYPE_CHECKING:
@@ -44,6 +49,7 @@ class Training:
     """One call of `Sequential.fit`, which documents the settings."""
 
     def __init__(self, net: Sequential, X: ArrayLike, y: ArrayLike | None, **settings: Any) -> None:
+        settings = _fit_defaults() | settings
         self.net = net
         self.batch_size = check_int(settings["batch_size"], "batch_size", 1)
         self.epochs = check_int(settings["epochs"], "epochs", 1)
@@ -64,13 +70,14 @@ class Training:
         self.output = net.layers[-1].activation
         self.loss = resolve_loss(settings["loss"], self.output)
         self.X = check_samples(X, net.layers[0].in_features)
-        self.teacher = settings["teacher"]
-        if self.teacher is None:
-            self.alpha = 0.0
-        elif self.output != "softmax":
-            raise ValueError(f"teacher needs a softmax output; this network ends in {self.output}")
+        self.dropout = check_fraction(settings["dropout"], "dropout", closed=False)
+        self.augment = settings["augment"]
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(f"augment is {self.augment!r}; it must be a function of (X, rng)")
+        self.teachers = self._teachers(settings["teacher"])
         self.target = self._targets(y)
         self.rng = np.random.default_rng(settings["random_state"])
+        self.fake, self.shared = self._coding(settings["quantize"])
         for layer in net.layers:
             if not layer.built:
                 layer.initialize(self.rng)
@@ -79,12 +86,21 @@ class Training:
                 layer.weight = layer.dense_weight()
             layer.input_qparams = None
         self._flatten()
-        self.fake = self._fake_quantization(settings["quantize"])
-        steps_an_epoch = -(-len(self.X) // self.batch_size)
-        self.steps = steps_an_epoch * self.epochs
+        self.hints = None
+        if settings["hints"]:
+            weight = _positive(settings["hint_weight"], "hint_weight")
+            self.hints = Hints(net, settings["hints"], weight, self.X, self.optimizer, self.rng)
+        self.steps = -(-len(self.X) // self.batch_size) * self.epochs
         if self.pruner is not None:
             self.pruner = self.pruner.for_training(self.steps)
         self.buffers: dict[int, Buffers] = {}
+        self.state = self.optimizer.start(self.params.size)
+        self.mask: Floats | None = None
+        self.best: tuple[float, int, Floats, Any] | None = None
+        self.history: dict[str, list[float]] = {"loss": [], "seconds": []}
+        self.checkpoint = None
+        if settings["checkpoint"] is not None:
+            self.checkpoint = Checkpoint(settings["checkpoint"], self)
 
     # set-up ------------------------------------------------------------------------------------
     def _targets(self, y: ArrayLike | None) -> Floats | None:
@@ -100,6 +116,14 @@ class Training:
             raise ValueError(f"X has {len(self.X)} rows, y has {len(target)}")
         self.net.classes_ = classes
         return target
+
+    def _teachers(self, teacher: Any) -> Teachers | None:
+        if teacher is None:
+            self.alpha = 0.0
+            return None
+        if self.output != "softmax":
+            raise ValueError(f"teacher needs a softmax output; this network ends in {self.output}")
+        return Teachers(teacher, self.net.layers[-1].out_features, self.temperature)
 
     def _flatten(self) -> None:
         """Move all parameters into one flat array; the layers keep views of it."""
@@ -124,19 +148,28 @@ class Training:
             self.gradients[f"{layer.name}.{part}"] = self.grads[place].reshape(value.shape)
             start = place.stop
 
-    def _fake_quantization(self, quantize: Any) -> FakeQuantization | None:
+    def _coding(self, quantize: Any) -> tuple[FakeQuantization | None, SharedWeights | None]:
+        """Return what makes the forward pass see codes: of rounded or of shared weights."""
         if quantize is None:
-            return None
+            return None, None
         if isinstance(quantize, str):
             check_one_of(quantize, "quantize", ("int8",))
             quantize = Quantizer(8)
         if not isinstance(quantize, Quantizer):
             raise TypeError(f"quantize is {quantize!r}; it must be 'int8' or a Quantizer")
-        if quantize.scheme != "affine":
-            raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows 'affine'")
+        if quantize.scheme not in ("affine", "kmeans"):
+            known = "'affine' and 'kmeans'"
+            raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows {known}")
+        for layer in self.net.layers:
+            if not layer.built:
+                layer.initialize(self.rng)
+        if quantize.scheme == "kmeans":
+            if self.pruner is not None:
+                raise ValueError("prune and shared weights exclude each other: prune first")
+            return None, SharedWeights(self.net, quantize)
         settle = min(SETTLE, len(self.X) // self.batch_size)
         learn = int(LEARN_STEPS_FROM * self.epochs * -(-len(self.X) // self.batch_size))
-        return FakeQuantization(self.net, quantize, settle, learn)
+        return FakeQuantization(self.net, quantize, settle, learn), None
 
     # the loop ----------------------------------------------------------------------------------
     def run(self) -> None:
@@ -147,58 +180,70 @@ class Training:
             self._finish()
 
     def _run(self) -> None:
-        samples = len(self.X)
-        soft = self._soft_targets()
-        state = self.optimizer.start(self.params.size)
-        history: dict[str, list[float]] = {"loss": [], "seconds": []}
-        self.net.history_ = history
-        self.mask: Floats | None = None
-        self.best: tuple[float, int, Floats, Any] | None = None
-        step = 0
+        self.net.history_ = self.history
+        first = 1 if self.checkpoint is None else self.checkpoint.restore() + 1
+        soft = None
+        if self.teachers is not None and self.augment is None and first <= self.epochs:
+            soft = self.teachers.answer_all(self.X)
         with EpochProgress(self.progress, self.steps, "train") as bar:
-            for epoch in range(1, self.epochs + 1):
-                started = time.perf_counter()
-                order = self.rng.permutation(samples)
-                total = 0.0
-                for start in range(0, samples, self.batch_size):
-                    rows = order[start : start + self.batch_size]
-                    buffers = self._buffers(len(rows))
-                    total += self._step(rows, buffers, soft, step) * len(rows)
-                    self._prune(step)
-                    self.optimizer.step(
-                        step + 1, self.params, self.grads, state, self._rate(step), self.mask
-                    )
-                    step += 1
-                    if step % 20 == 0:
-                        bar.update(step, f"epoch {epoch} of {self.epochs}")
-                history["loss"].append(total / samples)
-                history["seconds"].append(time.perf_counter() - started)
-                if not np.isfinite(history["loss"][-1]):
-                    raise ValueError(f"the loss is not finite in epoch {epoch}: learn more slowly")
-                if self._validate(epoch):
+            for epoch in range(first, self.epochs + 1):
+                if self._is_over(epoch - 1):
                     break
+                self._epoch(epoch, soft, bar)
+                self._validate(epoch)
+                if self.checkpoint is not None:
+                    self.checkpoint.save(epoch)
+
+    def _epoch(self, epoch: int, soft: Floats | None, bar: EpochProgress) -> None:
+        samples = len(self.X)
+        started = time.perf_counter()
+        order = self.rng.permutation(samples)
+        total = 0.0
+        step = self.steps // self.epochs * (epoch - 1)
+        for start in range(0, samples, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            buffers = self._buffers(len(rows))
+            total += self._step(rows, buffers, soft, step) * len(rows)
+            self._prune(step)
+            rate = self._rate(step)
+            self.optimizer.step(step + 1, self.params, self.grads, self.state, rate, self.mask)
+            if self.hints is not None:
+                self.hints.step(step + 1, rate)
+            step += 1
+            if step % 20 == 0:
+                bar.update(step, f"epoch {epoch} of {self.epochs}")
+        self.history["loss"].append(total / samples)
+        self.history["seconds"].append(time.perf_counter() - started)
+        if not np.isfinite(self.history["loss"][-1]):
+            raise ValueError(f"the loss is not finite in epoch {epoch}: learn more slowly")
 
     def _step(self, rows: NDArray[np.intp], b: Buffers, soft: Floats | None, step: int) -> float:
         """Go forward and back once; the gradients are in place afterwards. Returns the loss."""
         layers = self.net.layers
         np.take(self.X, rows, axis=0, out=b.inputs[0], mode="clip")
+        if self.augment is not None:
+            b.inputs[0][...] = self.augment(b.inputs[0], self.rng)
+        # What teachers are asked about; fake quantization rounds the inputs in place.
+        x = b.inputs[0].copy() if self.fake is not None else b.inputs[0]
         weights = []
         for index, layer in enumerate(layers):
-            x = b.inputs[index]
+            source = b.inputs[index]
             weight = layer.weight
             if self.fake is not None:
-                self.fake.activation(index, x, b.inside[index], step)
+                self.fake.activation(index, source, b.inside[index], step)
                 weight = self.fake.weight(index, layer)
             assert isinstance(weight, np.ndarray)
             weights.append(weight)
-            np.matmul(x, weight.T, out=b.sums[index])
+            np.matmul(source, weight.T, out=b.sums[index])
             if index + 1 < len(layers):
                 _core.bias_activate(b.sums[index], layer.out_features, layer.bias, layer.activation)
                 if self.fake is not None:
                     b.inputs[index + 1][...] = b.sums[index]
+                if self.dropout:
+                    self._drop(b.sums[index], b.inputs[index + 1], b.dropped[index + 1])
         last = layers[-1]
         _core.bias_activate(b.sums[-1], last.out_features, last.bias, "linear")
-        loss = self._loss(rows, b, soft)
+        loss = self._loss(rows, b, self._soft(rows, x, soft))
         for index in range(len(layers) - 1, -1, -1):
             layer, delta = layers[index], b.deltas[index]
             gradient = self.gradients[f"{layer.name}.weight"]
@@ -209,20 +254,39 @@ class Training:
                 np.sum(delta, axis=0, out=self.gradients[f"{layer.name}.bias"])
             if index:
                 np.matmul(delta, weights[index], out=b.deltas[index - 1])
+                if self.hints is not None:
+                    hidden, before = b.sums[index - 1], b.deltas[index - 1]
+                    loss += self.hints.add_gradient(index - 1, x, hidden, before)
+                if self.dropout:
+                    b.deltas[index - 1] *= b.dropped[index]
                 _core.multiply_derivative(
                     b.deltas[index - 1], b.sums[index - 1], layers[index - 1].activation,
                     b.inside[index],
                 )  # fmt: skip
+        if self.shared is not None:
+            self.shared.share(self.gradients)
         return loss
+
+    def _drop(self, hidden: Floats, out: Floats, scale: Floats) -> None:
+        """Leave out a share of a layer's outputs; the others grow to the same mean."""
+        self.rng.random(dtype=np.float32, out=scale)
+        np.greater_equal(scale, np.float32(self.dropout), out=scale)
+        scale *= np.float32(1.0 / (1.0 - self.dropout))
+        np.multiply(hidden, scale, out=out)
+
+    def _soft(self, rows: NDArray[np.intp], x: Floats, soft: Floats | None) -> Floats | None:
+        """Return what the teachers say about a batch: now, if it was made up just now."""
+        if self.teachers is None:
+            return None
+        return self.teachers.answer(x) if soft is None else soft[rows]
 
     def _loss(self, rows: NDArray[np.intp], b: Buffers, soft: Floats | None) -> float:
         sums, delta = b.sums[-1], b.deltas[-1]
         delta.fill(0.0)
         loss = 0.0
         if soft is not None:
-            np.take(soft, rows, axis=0, out=b.target, mode="clip")
             loss += _core.softmax_loss(
-                sums, b.target, sums.shape[1], self.temperature, self.alpha, delta
+                sums, soft, sums.shape[1], self.temperature, self.alpha, delta
             )
         if self.target is not None and self.alpha < 1.0:
             np.take(self.target, rows, axis=0, out=b.target, mode="clip")
@@ -234,12 +298,6 @@ class Training:
                 self.loss, self.output, sums, output, b.target, 1.0 - self.alpha, delta
             )
         return loss
-
-    def _soft_targets(self) -> Floats | None:
-        if self.teacher is None:
-            return None
-        outputs = self.net.layers[-1].out_features
-        return soft_targets(self.teacher, self.X, outputs, self.temperature)
 
     def _rate(self, step: int) -> float:
         done = step / self.steps
@@ -268,24 +326,30 @@ class Training:
     # evaluation --------------------------------------------------------------------------------
     def _snapshot(self) -> Sequential:
         """Return the network as it would be if training ended now."""
-        return self.net.copy() if self.fake is None else self.fake.export(self.net)
+        coding = self.fake or self.shared
+        return self.net.copy() if coding is None else coding.export(self.net)
 
-    def _validate(self, epoch: int) -> bool:
-        """Score the network after an epoch; returns whether to stop."""
+    def _validate(self, epoch: int) -> None:
+        """Score the network after an epoch."""
         if self.validation is None:
-            return False
+            return
         score = self._snapshot().score(*self.validation)
-        self.net.history_.setdefault("val_score", []).append(score)
+        self.history.setdefault("val_score", []).append(score)
         if self.patience is None:
-            return False
+            return
         if self.best is None or score > self.best[0]:
             ranges = None if self.fake is None else [(r.low, r.high) for r in self.fake.ranges]
             self.best = (score, epoch, self.params.copy(), ranges)
+
+    def _is_over(self, epoch: int) -> bool:
+        """Whether the score has not risen for so long that training stops after an epoch."""
+        if self.patience is None or self.best is None:
+            return False
         return bool(epoch - self.best[1] >= self.patience)
 
     def _finish(self) -> None:
         """Give the layers arrays of their own, the best ones if that was asked for."""
-        best = getattr(self, "best", None)
+        best = self.best
         if best is not None:
             self.params[...] = best[2]
             for observed, bounds in zip(
@@ -299,27 +363,14 @@ class Training:
 
     def _buffers(self, rows: int) -> Buffers:
         if rows not in self.buffers:
-            self.buffers[rows] = Buffers(self.net, rows, self.fake is not None)
+            self.buffers[rows] = Buffers(self.net, rows, self.fake is not None, self.dropout > 0)
         return self.buffers[rows]
 
 
-class Buffers:
-    """What a step writes, for one batch size.
-
-    Without fake quantization the output of a layer is the input of the next, the same memory.
-    """
-
-    def __init__(self, net: Sequential, rows: int, fake: bool) -> None:
-        layers = net.layers
-        self.sums = [np.empty((rows, layer.out_features), np.float32) for layer in layers]
-        self.deltas = [np.empty_like(sums) for sums in self.sums]
-        self.target = np.empty_like(self.sums[-1])
-        self.inputs = [np.empty((rows, layers[0].in_features), np.float32)]
-        self.inside: list[Floats | None] = [None] * len(layers)
-        for index in range(1, len(layers)):
-            before = self.sums[index - 1]
-            self.inputs.append(np.empty_like(before) if fake else before)
-            self.inside[index] = np.ones_like(before) if fake else None
+def _fit_defaults() -> dict[str, Any]:
+    """Return the settings that `Sequential.fit` has by default."""
+    parameters = inspect.signature(Sequential.fit).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats]:
@@ -327,13 +378,7 @@ def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats
 
     The mean itself is next to 0 where training has ended.
     """
-    settings = {
-        "alpha": 0.0, "batch_size": min(64, len(X)), "epochs": 1, "learning_rate": 1.0,
-        "learning_rate_schedule": "constant", "loss": "auto", "optimizer": "adam", "patience": None,
-        "progress": False, "prune": None, "quantize": None, "random_state": None, "teacher": None,
-        "temperature": 1.0, "validation_data": None,
-    }  # fmt: skip
-    training = Training(net.copy(), X, y, **settings)
+    training = Training(net.copy(), X, y, batch_size=min(64, len(X)), progress=False)
     squares = np.zeros(training.grads.size)
     batches = range(0, len(X), training.batch_size)
     for start in batches:
@@ -345,49 +390,6 @@ def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats
         name: norms[place].reshape(training.gradients[name].shape)
         for name, place in training.places.items()
     }
-
-
-def encode_targets(
-    y: ArrayLike, outputs: int, activation: str, classes: NDArray[Any] | None
-) -> tuple[Floats, NDArray[Any] | None]:
-    """Return targets (n, outputs) as floats, and the classes where `y` are labels."""
-    values = np.asarray(y)
-    if values.ndim == 1 and (activation == "softmax" or (activation == "sigmoid" and outputs == 1)):
-        return _encode_labels(values, outputs, classes)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"y has dtype {values.dtype}; targets must be numbers")
-    target = values.astype(np.float32).reshape(len(values), -1)
-    if target.shape[1] != outputs:
-        raise ValueError(f"y has shape {values.shape}; it must be (n, {outputs})")
-    check_finite(target, "y")
-    return np.ascontiguousarray(target), classes
-
-
-def _encode_labels(
-    labels: NDArray[Any], outputs: int, classes: NDArray[Any] | None
-) -> tuple[Floats, NDArray[Any]]:
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        check_finite(labels, "y")
-    count = max(outputs, 2)
-    if classes is None:
-        found = np.unique(labels)
-        whole = found.dtype.kind in "iu" and found[0] >= 0 and found[-1] < count
-        classes = np.arange(count) if whole else found
-    if len(classes) > count:
-        raise ValueError(
-            f"y has {len(classes)} different labels; the network has {outputs} outputs"
-        )
-    codes = np.searchsorted(classes, labels)
-    codes[codes == len(classes)] = 0
-    wrong = classes[codes] != labels
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ValueError(f"y[{at}] is {labels[at]!r}, which is not one of {list(classes)}")
-    if outputs == 1:
-        return codes.astype(np.float32).reshape(-1, 1), classes
-    target = np.zeros((len(labels), outputs), np.float32)
-    target[np.arange(len(labels)), codes] = 1.0
-    return target, classes
 
 
 def _positive(value: Any, name: str) -> float:

@@ -45,6 +45,12 @@ fn entropy_costs(
     py.detach(|| entropy::matrix_costs(codes, shape_of(shape), zero, full)).map_err(to_py)
 }
 
+/// Checks that a matrix of a shape may lie in so many bytes.
+#[pyfunction]
+fn entropy_check(bytes: usize, shape: Shape) -> PyResult<()> {
+    shape_of(shape).check_bytes(bytes).map_err(to_py)
+}
+
 /// Fills `out` with the codes of a matrix.
 #[pyfunction]
 fn entropy_decode(
@@ -95,6 +101,7 @@ fn entropy_decode_integers(bytes: Bytes<'_>, out: &Bound<'_, PyAny>) -> PyResult
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(entropy_encode, module)?)?;
+    module.add_function(wrap_pyfunction!(entropy_check, module)?)?;
     module.add_function(wrap_pyfunction!(entropy_costs, module)?)?;
     module.add_function(wrap_pyfunction!(entropy_decode, module)?)?;
     module.add_function(wrap_pyfunction!(entropy_decode_sparse, module)?)?;

@@ -25,6 +25,18 @@ pub struct MatrixShape {
 const MOST_POSITIONS_A_BYTE: usize = 12_000;
 
 impl MatrixShape {
+    /// Checks that a matrix of this shape may lie in so many bytes, before anything is allocated.
+    pub fn check_bytes(self, bytes: usize) -> Result<()> {
+        self.check()?;
+        let Self { rows, columns, .. } = self;
+        if rows * columns > bytes.saturating_add(8).saturating_mul(MOST_POSITIONS_A_BYTE) {
+            return Err(KernelError::Value(format!(
+                "{bytes} bytes do not hold a matrix of {rows} x {columns}"
+            )));
+        }
+        Ok(())
+    }
+
     fn check(self) -> Result<()> {
         let Self { rows, columns, levels, zero, stride } = self;
         if !(1..=256).contains(&levels) || zero as usize >= levels {
@@ -165,16 +177,7 @@ pub struct MatrixDecoder<'a> {
 impl<'a> MatrixDecoder<'a> {
     /// A decoder at the first row. What is allocated is bounded by the bytes.
     pub fn new(bytes: &'a [u8], shape: MatrixShape) -> Result<Self> {
-        shape.check()?;
-        let most = (bytes.len() + 8).saturating_mul(MOST_POSITIONS_A_BYTE);
-        if shape.levels > 1 && shape.rows * shape.columns > most {
-            return Err(KernelError::Value(format!(
-                "{} bytes do not hold a matrix of {} x {}",
-                bytes.len(),
-                shape.rows,
-                shape.columns
-            )));
-        }
+        shape.check_bytes(bytes.len())?;
         Ok(Self { models: Models::new(shape), decoder: Decoder::new(bytes), rows_left: shape.rows })
     }
 

@@ -37,6 +37,8 @@ FIRST = 0.4
 LAST = 0.001
 #: How often pruning goes on where a file came out too large.
 CORRECTIONS = 4
+#: What is then aimed at, as a share of the target.
+CORRECTION = 0.98
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,21 @@ def _held_out(
     return X[rest], y[rest], (X[rows], y[rows])
 
 
+def _sparsity_for(net: Sequential, target: int) -> float:
+    """Return the sparsity at which the file is predicted to weigh just less than a target."""
+    low, high = 0.0, 1.0 - LAST
+    if predicted_nbytes(net, high, USUAL) > target:
+        share = f"{100 * LAST:g} % of the weights"
+        raise ValueError(f"the target is {target} bytes; not even {share} fit")
+    for _ in range(12):
+        middle = (low + high) / 2
+        if predicted_nbytes(net, middle, USUAL) > target:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 class _Search:
     """A search for one network: what was measured on the way is the front."""
 
@@ -119,7 +136,7 @@ class _Search:
     # to a size ---------------------------------------------------------------------------------
     def to_size(self, target: int) -> Sequential:
         """Return the network of the best score among those that weigh no more than `target`."""
-        sparsity = self._sparsity_for(target)
+        sparsity = _sparsity_for(self.net, target)
         pruned = self.trainer.pruned(self.net, sparsity)
         for _ in range(CORRECTIONS):
             fitting = self._share(pruned, sparsity, target)
@@ -127,24 +144,11 @@ class _Search:
                 best = max(fitting, key=lambda point: (point.score, -point.nbytes))
                 return self._chosen(best, f"the best score within {target:,} bytes")
             least = min(self._untrained(pruned, sharing)[1] for sharing in SHARINGS)
-            before, sparsity = sparsity, 1.0 - (1.0 - sparsity) * 0.97 * target / least
+            before, sparsity = sparsity, _sparsity_for(pruned, round(CORRECTION * target))
             pruned = self.trainer.pruned(pruned, sparsity, start=before, share=0.3)
         raise ValueError(
             f"the target is {target} bytes; the smallest network that came out has {least}"
         )
-
-    def _sparsity_for(self, target: int) -> float:
-        """Return the sparsity at which the file is predicted to weigh just less than a target."""
-        low, high = 0.0, 1.0
-        if predicted_nbytes(self.net, 0.999, USUAL) > target:
-            raise ValueError(f"the target is {target} bytes; not even 0.1 % of the weights fit")
-        for _ in range(12):
-            middle = (low + high) / 2
-            if predicted_nbytes(self.net, middle, USUAL) > target:
-                low = middle
-            else:
-                high = middle
-        return high
 
     # to a score --------------------------------------------------------------------------------
     def to_score(self, least: float) -> Sequential:

@@ -36,7 +36,7 @@ __all__ = ["PACKED", "is_packable", "pack_layers", "packed_nbytes", "unpack_laye
 PACKED = "packed"
 
 _HASH = 8
-# Which share of a weight must be 0 for decoding time to be well spent.
+# Which share of the weights must be 0 for decoding time to be well spent.
 _SPARSE = 0.5
 # The finest unit of a bias's integers, and the longest number.
 _FINEST = 24
@@ -46,8 +46,12 @@ Bytes = NDArray[np.uint8]
 
 
 def is_packable(network: Sequential) -> bool:
-    """Whether every weight of a network is shared, by tensor, and at least half of it is 0."""
-    return all(_is_packable(layer) for layer in network.layers)
+    """Whether every weight of a network is shared, by tensor, and at least half of all are 0."""
+    if not all(_is_shared(layer) for layer in network.layers):
+        return False
+    weights = [layer.weight for layer in network.layers if isinstance(layer.weight, QTensor)]
+    zeros = sum(np.count_nonzero(q.values == _zero_code(q)) for q in weights)
+    return bool(zeros >= _SPARSE * sum(q.values.size for q in weights))
 
 
 def pack_layers(network: Sequential) -> Bytes:
@@ -63,7 +67,7 @@ def packed_nbytes(network: Sequential) -> int:
         weight = layer.weight
         assert isinstance(weight, QTensor)
         assert weight.levels is not None
-        zero = int(np.flatnonzero(weight.levels == 0)[0])
+        zero = _zero_code(weight)
         codes = np.ascontiguousarray(weight.values, np.uint8)
         total += _shortest(codes, weight.levels.size, zero)[1].size
         total += len(_pack_levels(weight.levels)[1])
@@ -90,17 +94,18 @@ def unpack_layers(payload: NDArray[Any]) -> list[Dense]:
     return layers
 
 
-def _is_packable(layer: Dense) -> bool:
+def _zero_code(weight: QTensor) -> int:
+    return int(np.flatnonzero(weight.levels == 0)[0])
+
+
+def _is_shared(layer: Dense) -> bool:
     weight = layer.weight
     if not isinstance(weight, QTensor) or weight.scheme != "kmeans" or weight.axis is not None:
         return False
     if layer.input_qparams is not None or not weight.values.size or weight.levels is None:
         return False
     ascending = bool((np.diff(weight.levels) > 0).all())
-    zeros = np.flatnonzero(weight.levels == 0)
-    if not ascending or not zeros.size:
-        return False
-    return float(np.mean(weight.values == zeros[0])) >= _SPARSE
+    return ascending and bool((weight.levels == 0).any())
 
 
 def _hash(data: bytes) -> bytes:
@@ -112,7 +117,7 @@ def _pack_layer(layer: Dense) -> bytes:
     assert isinstance(weight, QTensor)
     assert weight.levels is not None
     form, levels = _pack_levels(weight.levels)
-    zero = int(np.flatnonzero(weight.levels == 0)[0])
+    zero = _zero_code(weight)
     codes = np.ascontiguousarray(weight.values, np.uint8)
     stride, coded = _shortest(codes, weight.levels.size, zero)
     bias_form, bias = _pack_bias(layer.bias)

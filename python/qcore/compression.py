@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from qcore.deep_compression.search import compress_deeply
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
+from qcore.nn.sequential import Sequential
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
@@ -111,24 +112,8 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
-    if isinstance(model, (str, PathLike)):
-        if sparsity is not None or bits is None or X is not None:
-            name = "sparsity" if sparsity is not None else "bits=None" if bits is None else "X"
-            raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
-        if output is None:
-            raise ValueError("output is missing; it names the file to write")
-        quantizer = Quantizer(
-            bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
-        )
-        return compress_file(model, output, quantizer, dask=dask)
-    if output is not None or dask is not None:
-        name = "dask" if output is None else "output"
-        raise ValueError(f"{name} is given; it is for a model that is a path, use save")
-    estimator = None
-    if is_estimator(model):
-        estimator, model = model, from_sklearn(model)
     if (target_bytes, target_ratio, min_score) != (None, None, None):
-        if estimator is not None or isinstance(model, Mapping) or X is None or y is None:
+        if not isinstance(model, Sequential) or X is None or y is None:
             raise ValueError("a target needs a network, samples X and labels y")
         return compress_deeply(
             model,
@@ -147,6 +132,22 @@ def compress(
             f"compress() got an unexpected keyword argument {name!r}; without a "
             "target there is no training"
         )
+    if isinstance(model, (str, PathLike)):
+        if sparsity is not None or bits is None or X is not None:
+            name = "sparsity" if sparsity is not None else "bits=None" if bits is None else "X"
+            raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
+        if output is None:
+            raise ValueError("output is missing; it names the file to write")
+        quantizer = Quantizer(
+            bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
+        )
+        return compress_file(model, output, quantizer, dask=dask)
+    if output is not None or dask is not None:
+        name = "dask" if output is None else "output"
+        raise ValueError(f"{name} is given; it is for a model that is a path, use save")
+    estimator = None
+    if is_estimator(model):
+        estimator, model = model, from_sklearn(model)
     small = model
     reports: list[Report] = []
     patterns = tuple(ignore)

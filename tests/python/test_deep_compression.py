@@ -9,6 +9,7 @@ import qcore as qc
 from qcore.deep_compression.codes import choose_codes
 from qcore.deep_compression.tidy import as_stored, tidied
 from qcore.files.checkpoint import stored_nbytes
+from qcore.files.container import Container
 from qcore.files.packed import PACKED, is_packable, packed_nbytes
 
 
@@ -40,6 +41,7 @@ def shared(net, levels=6, **options):
     small = net.copy()
     for layer in small.layers:
         layer.weight = choose_codes(layer.weight, levels=levels, **options)
+    small.packed = True
     return small
 
 
@@ -75,6 +77,7 @@ def test_a_higher_price_leaves_fewer_bits_and_more_error():
     )
     found = [choose_codes(w, levels=8, rate=rate) for rate in (0.0, 0.01, 0.05)]
     net = network(80, 60)
+    net.packed = True
     sizes = [stored_nbytes(net.with_weights({"fc1.weight": q})) for q in found]
     assert sizes[0] > sizes[1] > sizes[2]
     assert error(w, found[0]) < error(w, found[1]) < error(w, found[2])
@@ -116,8 +119,11 @@ def test_a_packed_file_gives_back_every_bit(tmp_path, widths, rounded):
     path = tmp_path / "net.safetensors"
     net.save(path)
     assert path.stat().st_size == stored_nbytes(net)
-    assert list(qc.load_tensors(path)) == [PACKED]
     loaded = qc.load(path)
+    assert loaded.packed
+    tensors = qc.load_tensors(path)
+    assert list(tensors) == list(net.named_weights())
+    np.testing.assert_array_equal(tensors["fc1.weight"], net.layers[0].weight)
     for before, after in zip(net.layers, loaded.layers, strict=True):
         np.testing.assert_array_equal(before.weight.values, after.weight.values)
         np.testing.assert_array_equal(before.weight.levels, after.weight.levels)
@@ -134,6 +140,7 @@ def test_names_labels_and_missing_biases_come_back(tmp_path):
     head = choose_codes(qc.prune(w[:3, :6], sparsity=0.7))
     layers.append(qc.nn.Dense.from_weights(head, bias, layout="out_in", activation="tanh"))
     net = qc.nn.Sequential(layers)
+    net.packed = True
     for classes in (None, np.array(["a", "b", "c"]), np.array([2.0, 3.0, 5.0])):
         net.classes_ = classes
         net.save(tmp_path / "n.safetensors")
@@ -148,8 +155,18 @@ def test_names_labels_and_missing_biases_come_back(tmp_path):
             assert loaded.classes_.dtype == classes.dtype
 
 
-def test_dense_and_integer_networks_are_not_packed():
+def test_what_is_not_pruned_and_shared_is_saved_as_ever(tmp_path):
+    plain = shared(pruned(20, 10, 4))
+    plain.packed = False
+    plain.save(tmp_path / "plain.safetensors")
+    assert PACKED not in Container(tmp_path / "plain.safetensors")
+    assert not qc.load(tmp_path / "plain.safetensors").packed
     net = network(10, 8, 4)
+    net.packed = True
+    net.save(tmp_path / "dense.safetensors")
+    np.testing.assert_array_equal(
+        qc.load(tmp_path / "dense.safetensors").layers[0].weight, net.layers[0].weight
+    )
     assert not is_packable(net)
     assert not is_packable(qc.compress(net, bits=8))
     assert not is_packable(shared(qc.Pruner(0.3).fit_transform(net)))
@@ -158,6 +175,7 @@ def test_dense_and_integer_networks_are_not_packed():
 def test_every_changed_byte_is_noticed(tmp_path):
     path = tmp_path / "net.safetensors"
     shared(pruned(20, 10, 4)).save(path)
+    assert list(Container(path)) == [PACKED]
     good = path.read_bytes()
     start = 8 + int.from_bytes(good[:8], "little")
     for at in range(start, len(good)):

@@ -41,9 +41,11 @@ def tidied(net: Sequential) -> Sequential:
 def as_stored(net: Sequential, bias_bits: int) -> Sequential:
     """Return the network with the few bits that its file gives to biases and levels.
 
-    Biases become multiples of ``2**-bias_bits``, levels of shared weights float16.
+    Biases become multiples of ``2**-bias_bits``, levels of shared weights float16. It is saved
+    packed.
     """
     small = net.copy()
+    small.packed = True
     for layer in small.layers:
         if layer.bias is not None:
             units = np.rint(np.ldexp(layer.bias, bias_bits)) + np.float32(0)  # no minus zeros

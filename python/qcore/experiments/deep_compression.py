@@ -30,6 +30,8 @@ __all__ = ["RECIPES", "main"]
 FLOAT_BYTES = 1_066_440
 #: The network before compression, which is its own teacher.
 DENSE: dict[str, Any] = {"epochs": 40, "dropout": 0.2}
+#: Epochs of the network before compression with distorted digits.
+TAUGHT_EPOCHS = 14
 #: The teacher of the row with augmentation: a wider network, trained on distorted digits.
 TEACHER_WIDTHS = (784, 800, 400, 10)
 TEACHER: dict[str, Any] = {
@@ -69,9 +71,9 @@ class Recipe:
 
 RECIPES = (
     Recipe("alone-1.58", 1.58, 45, 70, options={"epochs": 30}),
-    Recipe("alone-1.80", 1.8, 70, 120, options={"epochs": 30}),
-    Recipe("alone-1.98", 1.98, 90, 150, options={"epochs": 30}),
-    Recipe("taught-1.58", 1.58, 120, 150, augmented=True, options={"epochs": 40}),
+    Recipe("alone-1.80", 1.8, 70, 95, options={"epochs": 20}),
+    Recipe("alone-1.98", 1.98, 90, 120, options={"epochs": 20}),
+    Recipe("taught-1.58", 1.58, 120, 124, augmented=True, options={"epochs": 24}),
 )
 
 
@@ -99,7 +101,7 @@ def trained(split: Split, work: Path, seed: int, augmented: bool = False) -> qc.
     extra = {"augment": Distortions(), "teacher": teacher(split, work)} if augmented else {}
     settings = {"learning_rate_schedule": "cosine", **(DENSE | extra)}
     if augmented:
-        settings["dropout"] = 0.0
+        settings |= {"dropout": 0.0, "epochs": TAUGHT_EPOCHS}
     return cached(
         work / f"{name}.safetensors",
         lambda: network(LENET).fit(

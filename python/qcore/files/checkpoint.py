@@ -14,6 +14,7 @@ from qcore.files import container
 from qcore.files.formats import open_tensors
 from qcore.files.gguf import write_gguf
 from qcore.files.network import decode_network, encode_network
+from qcore.files.packed import PACKED
 from qcore.nn.sequential import Sequential
 from qcore.quantization.tensor import QTensor
 
@@ -185,7 +186,11 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     ...     qc.load_tensors(f"{folder}/w.npz")
     {'w': array([1., 1.])}
     """
-    return dict(open_tensors(Path(path)))
+    tensors = open_tensors(Path(path))
+    if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
+        with tensors.checked():
+            return decode_network(tensors, tensors.about).named_weights()
+    return dict(tensors)
 
 
 def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:

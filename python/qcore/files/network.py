@@ -32,7 +32,7 @@ _LAYER_KEYS = {"activation", "input", "name"}
 
 def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
     """Return a network's tensors by name, and what else there is to it."""
-    if is_packable(network):
+    if network.packed and is_packable(network):
         return _encode_packed(network)
     about: Description = {
         "layers": [_encode_layer(layer, place) for place, layer in enumerate(network.layers, 1)]
@@ -93,6 +93,7 @@ def _decode_packed(payload: NDArray[Any] | QTensor, about: Description) -> Seque
     if "classes" in about:
         known = about["classes"] is not None
         network.classes_ = _decode_classes(field(about, "classes", dict)) if known else None
+    network.packed = True
     return network
 
 

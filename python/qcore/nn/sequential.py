@@ -45,6 +45,10 @@ class Sequential:
     layers : tuple of Dense
     classes_ : ndarray
         The labels, in the order of the outputs; for classifiers, after `fit`.
+    packed : bool
+        Whether `save` entropy-codes all layers together, where weights are pruned and share values:
+        the smallest file there is. What `qcore.compress` makes to a size or a score is so, and what
+        was loaded so; set it for others.
     history_ : dict of str to list
         What `fit` measured, epoch by epoch.
     report_ : Report
@@ -81,6 +85,7 @@ class Sequential:
         if len(set(names)) < len(names):
             raise ValueError(f"layers share a name: {names}")
         self.classes_: NDArray[Any] | None = None
+        self.packed = False
         self._executable: Executable | None = None
 
     @classmethod
@@ -148,6 +153,7 @@ class Sequential:
         """Return a network with copies of the layers."""
         new = Sequential(layer.copy() for layer in self.layers)
         new.classes_ = None if self.classes_ is None else self.classes_.copy()
+        new.packed = self.packed
         return new
 
     @property

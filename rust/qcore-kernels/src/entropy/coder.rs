@@ -138,7 +138,9 @@ mod tests {
 
     fn coded(values: &[bool]) -> Vec<u8> {
         let (mut encoder, mut bit) = (Encoder::new(), Bit::even());
-        values.iter().for_each(|&value| encoder.encode(&mut bit, value));
+        for &value in values {
+            encoder.encode(&mut bit, value);
+        }
         encoder.finish()
     }
 

@@ -229,8 +229,9 @@ def test_every_option_of_compress_is_an_estimators(kind):
             assert ours[name].default == option.default, name
 
 
-# What only files have.
-NOT_FOR_ESTIMATORS = {"dask", "output"}
+# What only files have, and what only training to a target takes.
+NOT_FOR_ESTIMATORS = {"output", "dask", "target_bytes", "target_ratio", "min_score"}
+NOT_FOR_ESTIMATORS |= {"validation_data", "folder"}
 
 
 def test_what_is_refused():

@@ -386,6 +386,7 @@ def test_dropout_does_not_change_prediction_and_regularizes() -> None:
         {},
         {"optimizer": "sgd", "learning_rate_schedule": "cosine", "dropout": 0.2},
         {"quantize": "int8", "prune": qc.Pruner(0.5)},
+        {"quantize": qc.Quantizer(3)},
         {"teacher": lambda x: x[:, :2], "hints": {"fc1": lambda x: x[:, :3]}},
     ],
 )

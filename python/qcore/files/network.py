@@ -78,9 +78,9 @@ def decode_network(
     return network
 
 
-def _decode_packed(payload: NDArray[Any] | QTensor, about: Description) -> Sequential:
-    if isinstance(payload, QTensor):
-        raise ValueError("its packed layers are quantized")
+def _decode_packed(payload: object, about: Description) -> Sequential:
+    if not isinstance(payload, np.ndarray):
+        raise ValueError("its packed layers are no bytes")
     layers = unpack_layers(payload)
     names = field(about, "names", list)
     if names is not None:

@@ -52,6 +52,19 @@ class LearnedSteps:
         scale: Floats = np.exp(self.log_scale).astype(np.float32)
         return scale
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return all that training changes, by name; `restore` takes it."""
+        return {
+            "log_scale": self.log_scale, "zero_point": self.zero_point, "mean": self._mean,
+            "square": self._square, "steps": np.array(self._steps),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Go on from a state."""
+        self.log_scale, self.zero_point = state["log_scale"], state["zero_point"]
+        self._mean, self._square = state["mean"], state["square"]
+        self._steps = int(state["steps"])
+
     def forward(self, weight: Floats) -> Floats:
         """Return the weight as its codes decode; kept until `backward`."""
         scale = self.scale

@@ -13,6 +13,7 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +99,24 @@ class FakeQuantization:
             weight, params.scale, self._zeros[index], params.qmin, params.qmax, out, axis=rows
         )
         return out
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Return what training changed of the steps, by name; `restore` takes it."""
+        return {
+            f"{name}:{part}": value
+            for name, steps in self.steps.items()
+            for part, value in steps.state().items()
+        }
+
+    def restore(self, net: Sequential, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on from a state."""
+        for layer in net.layers:
+            name = f"{layer.name}.weight"
+            parts = {key.rpartition(":")[2]: v for key, v in state.items() if f"{name}:" in key}
+            if parts:
+                steps = LearnedSteps(layer.dense_weight(), self.bits[name], self.narrow[name])
+                steps.restore(parts)
+                self.steps[name] = steps
 
     def backward(self, layer: Dense, gradient: Floats, learning_rate: float) -> None:
         """Turn the gradient of a quantized weight into that of the float weight, in place."""

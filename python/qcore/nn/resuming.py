@@ -51,6 +51,8 @@ class Checkpoint:
         if training.hints is not None:
             tensors["hints"] = training.hints.params
             tensors |= {f"hints{index}": p for index, p in enumerate(training.hints.state)}
+        if training.fake is not None:
+            tensors |= {f"fake:{key}": value for key, value in training.fake.state().items()}
         about = {
             "training": self._which,
             "epoch": epoch,
@@ -106,6 +108,8 @@ class Checkpoint:
             score, epoch, ranges = about["best"]
             training.best = (score, epoch, tensors["best"], ranges)
         if training.fake is not None:
+            marked = {key for key in tensors if key.startswith("fake:")}
+            training.fake.restore(training.net, {key[5:]: tensors[key] for key in marked})
             for observed, bounds in zip(training.fake.ranges, about["ranges"], strict=True):
                 observed.low, observed.high = bounds
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._names import matches_any
+from qcore._names import matches, matches_any
 from qcore.quantization.functions import quantize
 from qcore.quantization.tensor import QTensor
 
@@ -54,9 +54,8 @@ class SharedWeights:
                 continue
             weight = layer.weight
             if not (isinstance(weight, QTensor) and weight.scheme == "kmeans"):
-                weight = quantize(
-                    layer.dense_weight(), scheme="kmeans", levels=quantizer.levels, axis=None
-                )
+                levels = _levels_of(name, quantizer.levels)
+                weight = quantize(layer.dense_weight(), scheme="kmeans", levels=levels, axis=None)
             if weight.levels is None or weight.levels.ndim != 1:
                 raise ValueError(f"{name} has levels by row; training knows one set a tensor")
             self.start[name] = weight
@@ -85,6 +84,13 @@ class SharedWeights:
             levels[codes] = layer.dense_weight().reshape(-1)[places]
             layer.weight = shared_tensor(before.values, levels)
         return small
+
+
+def _levels_of(name: str, levels: int | Mapping[str, int] | None) -> int | None:
+    """Return how many levels a tensor is to have; a mapping goes by the first pattern that fits."""
+    if not isinstance(levels, Mapping):
+        return levels
+    return next((count for pattern, count in levels.items() if matches(name, pattern)), None)
 
 
 def shared_tensor(codes: NDArray[Any], levels: Floats) -> QTensor:

@@ -77,15 +77,20 @@ class Training:
         self.teachers = self._teachers(settings["teacher"])
         self.target = self._targets(y)
         self.rng = np.random.default_rng(settings["random_state"])
-        self.fake, self.shared = self._coding(settings["quantize"])
+        quantizer = self._quantizer(settings["quantize"])
         for layer in net.layers:
             if not layer.built:
                 layer.initialize(self.rng)
-            elif not isinstance(layer.weight, np.ndarray):
+        self.shared = None
+        if quantizer is not None and quantizer.scheme == "kmeans":
+            self.shared = SharedWeights(net, quantizer)
+        for layer in net.layers:
+            if not isinstance(layer.weight, np.ndarray):
                 # Training moves floats; what was quantized goes on from what it decodes to.
                 layer.weight = layer.dense_weight()
             layer.input_qparams = None
         self._flatten()
+        self.fake = self._fake_quantization(quantizer)
         self.hints = None
         if settings["hints"]:
             weight = _positive(settings["hint_weight"], "hint_weight")
@@ -148,28 +153,27 @@ class Training:
             self.gradients[f"{layer.name}.{part}"] = self.grads[place].reshape(value.shape)
             start = place.stop
 
-    def _coding(self, quantize: Any) -> tuple[FakeQuantization | None, SharedWeights | None]:
-        """Return what makes the forward pass see codes: of rounded or of shared weights."""
-        if quantize is None:
-            return None, None
+    def _quantizer(self, quantize: Any) -> Quantizer | None:
         if isinstance(quantize, str):
             check_one_of(quantize, "quantize", ("int8",))
             quantize = Quantizer(8)
+        if quantize is None:
+            return None
         if not isinstance(quantize, Quantizer):
             raise TypeError(f"quantize is {quantize!r}; it must be 'int8' or a Quantizer")
         if quantize.scheme not in ("affine", "kmeans"):
             known = "'affine' and 'kmeans'"
             raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows {known}")
-        for layer in self.net.layers:
-            if not layer.built:
-                layer.initialize(self.rng)
-        if quantize.scheme == "kmeans":
-            if self.pruner is not None:
-                raise ValueError("prune and shared weights exclude each other: prune first")
-            return None, SharedWeights(self.net, quantize)
+        if quantize.scheme == "kmeans" and self.pruner is not None:
+            raise ValueError("prune and shared weights exclude each other: prune first")
+        return quantize
+
+    def _fake_quantization(self, quantizer: Quantizer | None) -> FakeQuantization | None:
+        if quantizer is None or quantizer.scheme != "affine":
+            return None
         settle = min(SETTLE, len(self.X) // self.batch_size)
         learn = int(LEARN_STEPS_FROM * self.epochs * -(-len(self.X) // self.batch_size))
-        return FakeQuantization(self.net, quantize, settle, learn), None
+        return FakeQuantization(self.net, quantizer, settle, learn)
 
     # the loop ----------------------------------------------------------------------------------
     def run(self) -> None:

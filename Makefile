@@ -5,6 +5,7 @@
 #   make test          every test, Rust and Python
 #   make lint          rustfmt, clippy, ruff, mypy, stubs
 #   make bench         criterion and pytest-benchmark
+#   make screenshots   makes the pictures of the documentation, in Chromium
 #   make develop       installs the working tree into .venv
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PROFILE ?= release
 SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python lint bench develop clean
+.PHONY: demo test test-rust test-python lint bench screenshots develop clean
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -37,6 +38,9 @@ lint: develop
 bench: develop
 	cargo bench --locked
 	$(BIN)/python -m pytest benches/python --benchmark-enable
+
+screenshots: develop
+	$(BIN)/python docs/screenshots.py
 
 develop: $(VENV)/.develop
 

@@ -227,6 +227,14 @@ def test_figures_as_pictures(comparison: Comparison, tmp_path: Path) -> None:
         comparison.figures[0].save(tmp_path / "figure.pdf")
 
 
+def test_figures_by_command(tmp_path: Path) -> None:
+    qc.save(tmp_path / "model.safetensors", WEIGHTS)
+    words = ("compress", tmp_path / "model.safetensors", "-o", tmp_path / "small.safetensors")
+    assert call(*words, "--figures", tmp_path / "figures").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["bytes.png", "curve.png", "sensitivity.png", "sqnr.png"]
+
+
 def test_missing_extra(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

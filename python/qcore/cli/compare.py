@@ -10,12 +10,12 @@ import click
 from qcore.cli.models import data_options
 from qcore.cli.params import (
     ModelFile,
-    OutputFile,
     bytes_of,
     command_line,
     example,
     json_option,
     refuse_same_file,
+    report_options,
 )
 
 __all__ = ["compare"]
@@ -38,7 +38,7 @@ __all__ = ["compare"]
     help="How many tensors to show, those first that lost most; 0: all.",
 )
 @data_options
-@click.option("--report", type=OutputFile(".html"), help="Write a page that shows the difference.")
+@report_options
 @json_option
 def compare(
     a: Path,
@@ -47,20 +47,21 @@ def compare(
     data: Path | None,
     labels: Path | None,
     report: Path | None,
+    figures: Path | None,
     as_json: bool,
 ) -> None:
     """Show what B lost of A: tensor by tensor and, with --data, in what a network answers."""
     from qcore.cli.models import like_network, load_model, load_samples
-    from qcore.cli.outcome import COLUMNS, decibel_text, outputs_text, worst_first
+    from qcore.cli.outcome import COLUMNS, SPARE, decibel_text, outputs_text, worst_first
     from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
     from qcore.files.formats import open_tensors
     from qcore.report.tensors import compare_outputs, compare_tensors
 
     refuse_same_file(report, "--report", a, b, data, labels)
-    if report is not None:
-        from qcore.report.renderer import require_renderer
+    if report or figures:
+        from qcore.report.renderer import prepare_script
 
-        require_renderer()
+        prepare_script()
     samples = load_samples(data, labels)
     outputs = None
     before, after = open_tensors(a), open_tensors(b)
@@ -75,13 +76,13 @@ def compare(
     sizes = bytes_of(a), bytes_of(b)
     rows = worst_first(found.rows)
     shown = rows[: worst or None]
-    if report is not None:
-        from qcore.cli.comparing import compare_files
+    if report or figures:
+        from qcore.cli.comparing import compare_files, save_report
 
         comparison = compare_files(
             a, b, found, command_line(), samples=samples, outputs=outputs, before=one
         )
-        comparison.save(report)
+        save_report(comparison, report, figures)
     if as_json:
         print_json(
             {
@@ -92,7 +93,7 @@ def compare(
             }
         )  # fmt: skip
         return
-    print_table(COLUMNS, shown, left=4)
+    print_table(COLUMNS, shown, left=4, spare=SPARE)
     if len(shown) < len(rows):
         click.echo(f"… and {len(rows) - len(shown)} more, which lost less")
     click.echo(

@@ -12,7 +12,7 @@ from qcore.report.comparison import Comparison, compare
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs
 
-__all__ = ["compare_files"]
+__all__ = ["compare_files", "save_report"]
 
 
 def compare_files(
@@ -61,3 +61,13 @@ def compare_files(
         title=output.name, subtitle=f"made from {source.name}", command=command, recipe=text,
         facts=facts,
     )  # fmt: skip
+
+
+def save_report(comparison: Comparison, report: Path | None, figures: Path | None) -> None:
+    """Write the page, and the figures as pictures; each where it is asked for."""
+    if report is not None:
+        comparison.save(report)
+    if figures is not None:
+        figures.mkdir(exist_ok=True)
+        for figure in comparison.figures:
+            figure.save(figures / f"{figure.name}.png")

@@ -17,6 +17,7 @@ from qcore.cli.params import (
     example,
     json_option,
     refuse_same_file,
+    report_options,
 )
 from qcore.cli.recipe_flags import recipe_options
 
@@ -45,7 +46,7 @@ _MODELS = (".safetensors", ".gguf")
 @click.option("--save-recipe", type=OutputFile(".toml"), help="Write the recipe here, too.")
 @data_options
 @click.option("--ranges", type=InputFile(), help="Ranges of activations, from qcore calibrate.")
-@click.option("--report", type=OutputFile(".html"), help="Write a page that shows what it cost.")
+@report_options
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @json_option
 def compress(
@@ -57,6 +58,7 @@ def compress(
     labels: Path | None,
     ranges: Path | None,
     report: Path | None,
+    figures: Path | None,
     dry_run: bool,
     as_json: bool,
     **flags: Any,
@@ -74,10 +76,10 @@ def compress(
         raise click.UsageError("-o is missing: it names the file to write")
     for path, name in ((output, "-o"), (report, "--report"), (save_recipe, "--save-recipe")):
         refuse_same_file(path, name, model, data, labels, ranges, recipe_path)
-    if report is not None and not dry_run:
-        from qcore.report.renderer import require_renderer
+    if (report or figures) and not dry_run:
+        from qcore.report.renderer import prepare_script
 
-        require_renderer()
+        prepare_script()
     start = perf_counter()
     job = Job.prepare(model, output, flags, recipe_path, data, labels, ranges)
     if dry_run:
@@ -88,6 +90,8 @@ def compress(
         from qcore.files.drafts import write_text
 
         write_text(save_recipe, job.recipe.to_toml())
-    if report is not None:
-        outcome.comparison(command_line()).save(report)
+    if report or figures:
+        from qcore.cli.comparing import save_report
+
+        save_report(outcome.comparison(command_line()), report, figures)
     show_outcome(outcome, report, as_json=as_json)

@@ -84,9 +84,9 @@ def demo(
     from qcore.demo.run import Options, run
 
     if report is not None:
-        from qcore.report.renderer import require_renderer
+        from qcore.report.renderer import prepare_script
 
-        require_renderer()
+        prepare_script()
     run(
         Options(
             data=data, out=out, json=json_path, page=report, command=command_line(), seeds=seeds,

@@ -119,7 +119,7 @@ def _show(facts: Mapping[str, Any], *, histograms: bool) -> None:
             ("not finite", lambda row: str(row.get("not finite") or "")),
             ("values", lambda row: _spark(row.get("histogram"))),
         ),
-        facts["rows"], left=3,
+        facts["rows"], left=3, spare=("least", "greatest", "bits/weight", "zeros"),
     )  # fmt: skip
     if histograms:
         for row in facts["rows"]:

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from qcore.cli.planning import Plan
     from qcore.report.tensors import Outputs
 
-__all__ = ["COLUMNS", "decibel_text", "outputs_text", "show_outcome", "show_plan", "worst_first"]
+__all__ = [
+    "COLUMNS",
+    "SPARE",
+    "decibel_text",
+    "outputs_text",
+    "show_outcome",
+    "show_plan",
+    "worst_first",
+]
 
 _MOST_ROWS = 20
 
@@ -45,12 +53,16 @@ COLUMNS: tuple[Column, ...] = (
     ("before", lambda row: row["before"]),
     ("after", lambda row: row["after"]),
     ("bytes before", lambda row: bytes_text(row["before bytes"])),
-    ("after", lambda row: bytes_text(row["bytes"])),
+    ("bytes after", lambda row: bytes_text(row["bytes"])),
     ("smaller", lambda row: ratio_text(row["before bytes"], row["bytes"])),
     ("SQNR dB", lambda row: decibel_text(row.get("SQNR dB"))),
     ("max error", lambda row: _error_text(row.get("max error"))),
     ("zeros", lambda row: share_text(row.get("zeros"))),
 )
+
+
+#: Of these, what a narrow terminal can do without.
+SPARE = ("max error", "before", "bytes before", "zeros", "shape")
 
 
 def worst_first(rows: Any) -> list[Mapping[str, Any]]:
@@ -65,7 +77,7 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
         return
     rows = worst_first(row for row in outcome.report.rows if row.get("SQNR dB") != math.inf)
     if rows:
-        print_table(COLUMNS, rows[:_MOST_ROWS], left=4)
+        print_table(COLUMNS, rows[:_MOST_ROWS], left=4, spare=SPARE)
         if len(rows) > _MOST_ROWS:
             click.echo(f"… and {len(rows) - _MOST_ROWS} more, which lost less")
         click.echo()
@@ -102,7 +114,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         print_json(plan.to_dict())
         return
     columns = (*COLUMNS[:7],)
-    print_table(columns, plan.rows[:_MOST_ROWS], left=4)
+    print_table(columns, plan.rows[:_MOST_ROWS], left=4, spare=SPARE)
     if len(plan.rows) > _MOST_ROWS:
         click.echo(f"… and {len(plan.rows) - _MOST_ROWS} more")
     click.echo()

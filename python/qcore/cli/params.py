@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
-    "InputFile", "ModelFile", "OutputFile", "bytes_of", "command_line", "example", "files_of",
-    "json_option", "refuse_same_file",
+    "InputFile", "ModelFile", "OutputFile", "OutputFolder", "bytes_of", "command_line", "example",
+    "files_of", "json_option", "refuse_same_file", "report_options",
 ]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -88,6 +88,36 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
         if not folder_is_there:
             self.fail(f"'{value}' is in a folder that is not there", param, ctx)
         return path
+
+
+class OutputFolder(click.ParamType):  # type: ignore[type-arg]
+    """A folder that is there, or a place for one."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, checked."""
+        path = Path(value)
+        if path.exists() and not path.is_dir():
+            self.fail(f"'{value}' is not a folder", param, ctx)
+        if not path.resolve().parent.is_dir():
+            self.fail(f"'{value}' is in a folder that is not there", param, ctx)
+        return path
+
+
+def report_options(command: Command) -> Command:
+    """Add ``--report`` and ``--figures``."""
+    for option in (
+        click.option(
+            "--figures", type=OutputFolder(), help="Write the page's figures as PNG to this folder."
+        ),
+        click.option(
+            "--report", type=OutputFile(".html"),
+            help="Write a page that shows what was saved and what it cost.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 def refuse_same_file(output: Path | None, name: str, *inputs: Path | None) -> None:

@@ -25,7 +25,11 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], *, left: int = 1
+    columns: Sequence[Column],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    left: int = 1,
+    spare: Sequence[str] = (),
 ) -> None:
     """Print a table to standard output, as wide as the terminal, whole where there is none.
 
@@ -36,13 +40,20 @@ def print_table(
     rows
     left : int
         How many columns, from the left, are texts; the others are numbers and stand right.
+    spare : sequence of str
+        The columns that a narrow terminal can do without, the first ones first.
     """
     from rich.console import Console
     from rich.table import Table
 
     cells = [[show(row) for _, show in columns] for row in rows]
+    widths = [max(len(text) for text in (c[0], *(line[i] for line in cells)))
+              for i, c in enumerate(columns)]  # fmt: skip
     used = [i for i in range(len(columns)) if any(line[i] for line in cells)]
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    for name in spare:
+        if sum(widths[i] + 2 for i in used) - 2 > console.width:
+            used = [i for i in used if columns[i][0] != name]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i in used:
         name = columns[i][0]

@@ -18,7 +18,7 @@ Progress = bool | str | Callable[[int, int, str], None]
 class EpochProgress:
     """Tells how far a fit has come: as a bar, to a function, or not at all."""
 
-    def __init__(self, progress: Progress, total: int, title: str) -> None:
+    def __init__(self, progress: Progress, total: int, title: str, *, unit: str = "") -> None:
         if isinstance(progress, str):
             check_one_of(progress, "progress", ("auto",))
             progress = sys.stderr.isatty()
@@ -26,11 +26,8 @@ class EpochProgress:
         self._total = total
         self._bar: Any = None
         if progress is True:
-            from rich.console import Console
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task(title, total=total)
+            self._bar = _bar(unit)
+            self._task = self._bar.add_task(title, total=total, rate="")
 
     def __enter__(self) -> EpochProgress:
         if self._bar is not None:
@@ -49,6 +46,34 @@ class EpochProgress:
     def update(self, done: int, text: str) -> None:
         """Say how many steps are done, and what there is to say."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=text)
+            speed = self._bar.tasks[self._task].speed
+            rate = f"{speed:.3g}/s" if speed else ""
+            self._bar.update(self._task, completed=done, description=text, rate=rate)
         elif self._call is not None:
             self._call(done, self._total, text)
+
+
+def _bar(unit: str) -> Any:
+    """Return a bar with the rate and the time that is left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    of_bytes = unit == "bytes"
+    rate = TextColumn("{task.fields[rate]}") if not of_bytes else TransferSpeedColumn()
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn() if of_bytes else MofNCompleteColumn(),
+        rate,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

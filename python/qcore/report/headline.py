@@ -84,7 +84,7 @@ def headline(comparison: Comparison) -> list[Fact]:
         facts.append(
             Fact("error of the weights", _error(total),
                  f"SQNR {_decibel(total)}; worst: {worst['tensor']}, {_decibel(worst['SQNR dB'])}",
-                 _tone(worst["SQNR dB"], _WARN, _BAD))
+                 "" if outputs is not None else _tone(worst["SQNR dB"], _WARN, _BAD))
         )  # fmt: skip
     zeros = [row["zeros"] for row in lossy if row.get("zeros")]
     if zeros and max(zeros) > 0.2:

@@ -6,14 +6,17 @@ The package comes with the extra ``report`` and needs no browser and no network.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["VERSION", "png", "require_renderer", "svg", "vega_script"]
+__all__ = ["VERSION", "png", "prepare_script", "require_renderer", "svg", "vega_script"]
 
 #: The version of Vega-Lite that figures are written in.
 VERSION = "6.4"
+
+_making = threading.Lock()
 
 
 def require_renderer() -> Any:
@@ -41,12 +44,28 @@ def png(spec: Mapping[str, Any], config: Mapping[str, Any], *, scale: float = 2.
     return drawn
 
 
+def prepare_script() -> None:
+    """Put the scripts of a page together beside other work, if they are not in the cache.
+
+    Raises
+    ------
+    ImportError
+        If the extra ``report`` is not there.
+    """
+    require_renderer()
+    threading.Thread(target=vega_script, name="qcore-vega", daemon=True).start()
+
+
 def vega_script() -> str:
     """Return the scripts of Vega, Vega-Lite and Vega-Embed in one text, for a page to contain.
 
     It takes seconds to put them together, so they are kept in the user's cache.
     """
-    package = require_renderer()
+    with _making:
+        return _cached_script(require_renderer())
+
+
+def _cached_script(package: Any) -> str:
     cached = _cache_folder() / f"vega-{package.__version__}-{VERSION}.js"
     try:
         return cached.read_text("utf-8")

@@ -159,7 +159,10 @@ def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
     if before.shape != after.shape:
         row["before"] += f" of shape {'x'.join(map(str, before.shape))}"
         return row
-    return row | _errors(before, after)
+    row |= _errors(before, after)
+    if row["before"] == row["after"] and math.isfinite(row["SQNR dB"]):
+        row["after"] += ", changed"  # a pruned float, a corrected bias
+    return row
 
 
 def _stored_bytes(model: Mapping[str, Any], name: str, value: Any) -> int:

@@ -137,7 +137,8 @@ def compress_file(
 
 
 def _progress(progress: Progress, jobs: Sequence[Job], target: Path) -> EpochProgress:
-    return EpochProgress(progress, sum(job.nbytes for job in jobs), target.name)
+    total = sum(job.nbytes for job in jobs)
+    return EpochProgress(progress, total, target.name, unit="bytes")
 
 
 def _thread_count() -> int:

@@ -156,6 +156,31 @@ def test_recipes_give_the_same_bytes(folder: Path, words: list[str]) -> None:
     assert text == (folder / "r.toml").read_text()
 
 
+def test_training_to_a_target(folder: Path, data: Any) -> None:
+    words = ("--data", "X.npy", "--labels", "y.npy", "--target-bytes", "1300", "--epochs", "3")
+    found = run(folder, "compress", "net.safetensors", "-o", "one.safetensors", *words)
+    assert found["output_bytes"] <= 1300
+    assert found["outputs"] is None  # it would be the score on what it was trained on
+    small = qc.load(folder / "one.safetensors")
+    assert small.score(*data) > 0.5
+    call(*in_folder(folder, ("compress", "net.safetensors", "-o", "two.safetensors", *words[:4],
+                             "--recipe", "one.safetensors")))  # fmt: skip
+    assert (folder / "one.safetensors").read_bytes() == (folder / "two.safetensors").read_bytes()
+    assert call("inspect", folder / "one.safetensors").exit_code == 0
+    found = run(folder, "compare", "net.safetensors", "one.safetensors", *words[:4])
+    assert found["outputs"]["after"] == small.score(*data)
+
+
+def test_network_in_onnx(folder: Path, data: Any, trained: qc.nn.Sequential) -> None:
+    trained.to_onnx(folder / "net.onnx")
+    words = ("--data", "X.npy", "--labels", "y.npy")
+    found = run(folder, "compress", str(folder / "net.onnx"), "-o", "small.safetensors", *words)
+    assert found["outputs"]["before"] == trained.score(*data)
+    found = run(folder, "compare", str(folder / "net.onnx"), "small.safetensors", *words)
+    assert found["outputs"]["agreement"] > 0.9
+    assert call("inspect", folder / "net.onnx").exit_code == 0
+
+
 def test_ranges_are_those_of_calibration(
     folder: Path, data: Any, trained: qc.nn.Sequential
 ) -> None:
@@ -277,6 +302,11 @@ WRONG = [
     (["calibrate", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
     (["calibrate", "net.safetensors", "--data", "X.npy", "--observer", "x"], 2, ["x"]),
     (["calibrate", "net.safetensors", "--data", "X.npy", "-o", "net.safetensors"], 2, [".json"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--target-ratio", "9"], 2,
+     ["--labels"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--target-ratio", "9", "--bits", "4"],
+     2, ["--bits"]),
+    (["compress", "net.safetensors", "-o", "out.safetensors", "--epochs", "9"], 2, ["--epochs"]),
     (["completion", "tcsh"], 2, ["tcsh"]),
 ]  # fmt: skip
 

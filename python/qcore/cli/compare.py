@@ -51,10 +51,9 @@ def compare(
     as_json: bool,
 ) -> None:
     """Show what B lost of A: tensor by tensor and, with --data, in what a network answers."""
-    from qcore.cli.models import like_network, load_model, load_samples
+    from qcore.cli.models import like_network, load_model, load_samples, open_model
     from qcore.cli.outcome import COLUMNS, SPARE, decibel_text, outputs_text, worst_first
     from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
-    from qcore.files.formats import open_tensors
     from qcore.report.tensors import compare_outputs, compare_tensors
 
     refuse_same_file(report, "--report", a, b, data, labels)
@@ -64,7 +63,7 @@ def compare(
         prepare_script()
     samples = load_samples(data, labels)
     outputs = None
-    before, after = open_tensors(a), open_tensors(b)
+    before, after = open_model(a), open_model(b)
     one: Any = before
     if samples.X is not None:
         other = load_model(b)

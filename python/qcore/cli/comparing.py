@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from qcore.cli.models import open_model
 from qcore.cli.params import bytes_of
 from qcore.files.checkpoint import load
-from qcore.files.formats import open_tensors
 from qcore.report.comparison import Comparison, compare
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs
@@ -45,9 +45,9 @@ def compare_files(
     before : Sequential or mapping, optional
         The model, where it is not `source` as it stands.
     """
-    found = open_tensors(output)
+    found = open_model(output)
     text = recipe.to_toml() if recipe is not None else getattr(found, "about", {}).get("recipe", "")
-    old: Any = before if before is not None else open_tensors(source)
+    old: Any = before if before is not None else open_model(source)
     if recipe is not None and recipe.network is not None:
         old = recipe.prepare(load(source))
     new: Any = found

@@ -65,7 +65,7 @@ def compress(
 ) -> None:
     """Make MODEL small: quantize, prune, cluster.
 
-    MODEL is a network or named arrays: .safetensors, .npz, .npy, .gguf, or a folder of shards.
+    MODEL is a network or named arrays: .safetensors, .npz, .npy, .gguf, .onnx, or a folder.
     Floats of two or more dimensions are quantized, to 8 bits unless the flags say otherwise; the
     rest is copied. With --data a network is run before and after, with --labels it is scored.
     """

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore.cli.models import Samples, load_model, load_samples
+from qcore.cli.models import Samples, load_model, load_samples, open_model
 from qcore.cli.params import bytes_of
 from qcore.cli.recipe_flags import given_flags, recipe_from_flags
 from qcore.errors import FormatError
 from qcore.files.checkpoint import save
-from qcore.files.formats import open_tensors
 from qcore.files.paths import open_regular
 from qcore.quantization.quantizer import Quantizer
 from qcore.recipes import toml
@@ -80,7 +79,7 @@ class Job:
             if given:
                 raise click.UsageError(f"{given[0]} and --recipe exclude each other")
         samples = load_samples(data, labels)
-        is_network = getattr(open_tensors(source), "kind", "") == "network"
+        is_network = getattr(open_model(source), "kind", "") == "network"
         if recipe_path is not None:
             try:
                 recipe = Recipe.load(recipe_path)
@@ -93,6 +92,8 @@ class Job:
                 has_samples=samples.X is not None,
                 ranges=found,
             )
+        if recipe.compress is not None and samples.y is None:
+            raise click.UsageError("a target needs --data and --labels, to train the network on")
         runs = is_network or recipe.network is not None
         if samples.X is not None and not runs:
             raise click.UsageError(
@@ -112,7 +113,7 @@ class Job:
                 raise
             words = str(error).replace("[", " ").split()
             text = self.recipe_path.read_text("utf-8")
-            for table in ("quantize", "prune", "network"):
+            for table in ("quantize", "prune", "network", "compress"):
                 line = toml.line_of(text, table, words[0] if words else None)
                 if line:
                     where = f"'{self.recipe_path}', line {line}"
@@ -167,7 +168,8 @@ class Outcome:
         assert self.job.output is not None
         return compare_files(
             self.job.source, self.job.output, self.report, command,
-            recipe=self.job.recipe, samples=self.job.samples, outputs=self.outputs,
+            recipe=self.job.recipe, outputs=self.outputs,
+            samples=None if self.outputs is None else self.job.samples,
             seconds=self.seconds,
         )  # fmt: skip
 
@@ -183,10 +185,12 @@ def run_job(job: Job, start: float) -> Outcome:
         else:
             model = load_model(job.source)
             before = job.recipe.prepare(model)
-            small = job.recipe.apply(before, job.samples.X, job.samples.y)
+            small = job.recipe.apply(
+                before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
+            )
             save(job.output, small, recipe=text)
-            report = compare_tensors(before, open_tensors(job.output))
-            if job.samples.X is not None:
+            report = compare_tensors(before, open_model(job.output))
+            if job.samples.X is not None and job.recipe.compress is None:
                 outputs = compare_outputs(
                     before, load_model(job.output), job.samples.X, job.samples.y
                 )
@@ -222,7 +226,7 @@ def _stream(job: Job, recipe: str) -> Report:
     assert job.output is not None
     quantizer = Quantizer(**(job.recipe.quantize or {}))
     done = compress_file(job.source, job.output, quantizer, recipe=recipe, errors=True)
-    return _as_compared(done.report_, open_tensors(job.source), job.recipe.quantize or {})
+    return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
 
 
 def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:

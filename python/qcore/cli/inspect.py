@@ -36,10 +36,10 @@ _SPARK = 24
 def inspect(file: Path, patterns: tuple[str, ...], header: bool, as_json: bool) -> None:
     """Show what is in FILE: tensors, types, schemes, bytes, zeros, and the recipe that made it."""
     from qcore._names import matches_any
+    from qcore.cli.models import open_model
     from qcore.cli.tables import print_json
-    from qcore.files.formats import open_tensors
 
-    source = open_tensors(file)
+    source = open_model(file)
     about: Mapping[str, Any] = getattr(source, "about", {})
     names = [name for name in source if not patterns or matches_any(name, patterns)]
     if patterns and not names:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from qcore.errors import FormatError
 from qcore.files.checkpoint import load, load_tensors
+from qcore.files.formats import Loaded, open_tensors
+from qcore.files.source import TensorSource
 from qcore.recipes.recipe import Recipe
 
-__all__ = ["Samples", "data_options", "like_network", "load_model", "load_samples"]
+__all__ = ["Samples", "data_options", "like_network", "load_model", "load_samples", "open_model"]
 
 
 class Samples(NamedTuple):
@@ -56,6 +58,19 @@ def load_samples(data: Path | None, labels: Path | None) -> Samples:
     if y is not None and len(y) != len(X):
         raise ValueError(f"there are {len(X)} samples and {len(y)} labels")
     return Samples(X, None if y is None else np.asarray(y))
+
+
+class _Network(Loaded):
+    """The tensors of a network whose file is read as a whole."""
+
+    kind = "network"
+
+
+def open_model(path: Path) -> TensorSource:
+    """Open a model by its tensors: a checkpoint of any kind, or a network in ONNX."""
+    if path.suffix == ".onnx":
+        return _Network(load(path).named_weights())
+    return open_tensors(path)
 
 
 def load_model(path: Path) -> Any:

@@ -12,9 +12,9 @@ import numpy as np
 
 from qcore import _core
 from qcore.cli.compressing import Job
+from qcore.cli.models import open_model
 from qcore.cli.params import bytes_of
 from qcore.files.container import separator_for, texts_of
-from qcore.files.formats import open_tensors
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.functions import quantize
@@ -76,7 +76,9 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Say what a job would do, from the header of its file and a sample of its tensors."""
-    source = open_tensors(job.source)
+    if job.recipe.compress is not None:
+        raise ValueError("--dry-run cannot tell what a training to a target will come to")
+    source = open_model(job.source)
     options = job.recipe.quantize
     quantizer = None if options is None else Quantizer(**(dict(options) | {"activations": None}))
     plans = (

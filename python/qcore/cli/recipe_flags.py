@@ -14,6 +14,7 @@ __all__ = ["check_observer", "given_flags", "recipe_from_flags", "recipe_options
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FLOATS = "none"
+_TARGETS = ("target_bytes", "target_ratio", "min_score")
 
 
 class _ByPattern(click.ParamType):  # type: ignore[type-arg]
@@ -120,6 +121,14 @@ _OPTIONS = (
                  "else dynamic]"),
     click.option("--ignore", multiple=True, metavar="PATTERN",
                  help="Tensors to leave as they are; may be repeated.  [default: *bias]"),
+    click.option("--target-bytes", type=click.IntRange(1),
+                 help="Train the network until its file weighs no more; with --data and --labels."),
+    click.option("--target-ratio", type=click.FloatRange(1),
+                 help="The same: so many times smaller than 4 bytes a weight."),
+    click.option("--min-score", type=click.FloatRange(0, 1),
+                 help="Train it to the smallest file that keeps this score on held-out data."),
+    click.option("--epochs", type=click.IntRange(1),
+                 help="Passes over the data, of that training.  [default: 30]"),
     click.option("--layout", type=click.Choice(["out_in", "in_out"]),
                  help="The arrays are a network's: weights as torch (out_in) or scikit-learn and "
                  "Keras (in_out) lay them, and biases, in the order of the layers."),
@@ -146,6 +155,9 @@ def recipe_from_flags(
     flags: Mapping[str, Any], *, is_network: bool, has_samples: bool, ranges: Mapping[str, Any]
 ) -> Recipe:
     """Return the recipe that flags ask for, with what "auto" means here written out."""
+    target = {name: flags[name] for name in _TARGETS if flags[name] is not None}
+    if target or flags["epochs"] is not None:
+        return Recipe(_network(flags), compress=_training(flags, target), needs_samples=True)
     ignore = list(flags["ignore"]) or ["*bias"]
     prune = _pruning(flags, ignore)
     quantize = _quantization(flags, ignore)
@@ -157,7 +169,18 @@ def recipe_from_flags(
         quantize["activations"] = mode if integers and quantize["bits"] != 16 else None
     if prune is None and quantize is None:
         raise click.UsageError("--bits none without --sparsity: there is nothing to do")
-    return Recipe(_network(flags), prune, quantize, ranges, needs_samples=has_samples)
+    return Recipe(_network(flags), prune, quantize, ranges=ranges, needs_samples=has_samples)
+
+
+def _training(flags: Mapping[str, Any], target: dict[str, Any]) -> dict[str, Any]:
+    if not target:
+        raise click.UsageError("--epochs needs --target-bytes, --target-ratio or --min-score")
+    known = {*_TARGETS, "epochs", "layout", "activation", "output_activation"}
+    others = given_flags({name: value for name, value in flags.items() if name not in known})
+    if others or len(target) > 1:
+        other = others[0] if others else given_flags(target)[1]
+        raise click.UsageError(f"{given_flags(target)[0]} and {other} exclude each other")
+    return target | ({} if flags["epochs"] is None else {"epochs": flags["epochs"]})
 
 
 def _network(flags: Mapping[str, Any]) -> dict[str, Any] | None:

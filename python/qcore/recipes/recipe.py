@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -19,6 +20,7 @@ from qcore.nn.sequential import Sequential
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
 from qcore.recipes import toml
+from qcore.recipes.deep import compress_to_target
 from qcore.recipes.networks import network_of
 from qcore.report import Report
 
@@ -28,8 +30,13 @@ _FORMAT = 1
 _MOST_BYTES = 1 << 22
 _HEAD = "# A recipe of qcore: qcore compress MODEL -o OUTPUT --recipe FILE\n"
 # What a table may have: the parameters of what does it. A schedule is for training only.
-_MAKERS: dict[str, Any] = {"network": network_of, "prune": Pruner, "quantize": Quantizer}
-_NOT_IN_FILES = {"self", "arrays", "schedule", "progress"}
+_MAKERS: dict[str, Any] = {
+    "network": network_of,
+    "prune": Pruner,
+    "quantize": Quantizer,
+    "compress": compress_to_target,
+}
+_NOT_IN_FILES = {"self", "arrays", "net", "X", "y", "reserve", "schedule", "progress"}
 _NONE = "none"
 
 
@@ -46,6 +53,8 @@ class Recipe:
         Parameters of `Pruner`.
     quantize : dict, optional
         Parameters of `Quantizer`.
+    compress : dict, optional
+        A target of `qcore.compress`, and options of its training; instead of the two above.
     ranges : dict of str to dict
         The integer input of each layer, as ``qcore calibrate`` found it.
     needs_samples : bool
@@ -63,6 +72,7 @@ class Recipe:
     network: Mapping[str, Any] | None = None
     prune: Mapping[str, Any] | None = None
     quantize: Mapping[str, Any] | None = None
+    compress: Mapping[str, Any] | None = None
     ranges: Mapping[str, Any] = field(default_factory=dict)
     needs_samples: bool = False
 
@@ -152,8 +162,22 @@ class Recipe:
             tables["ranges"] = self.ranges
         return _HEAD + toml.dumps(tables) + "\n"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the recipe takes in a file, at most."""
+        # A text in a text of the header, which is padded.
+        inner = json.dumps({"recipe": self.to_toml()}, ensure_ascii=False)
+        return len(json.dumps(inner, ensure_ascii=False).encode("utf-8")) + 8
+
     # at work -----------------------------------------------------------------------------------
-    def apply(self, model: Any, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Any:
+    def apply(
+        self,
+        model: Any,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        reserve: int = 0,
+    ) -> Any:
         """Make a small model.
 
         Parameters
@@ -162,6 +186,8 @@ class Recipe:
             The model; it is not changed.
         X, y : array_like, optional
             Samples and labels, where the recipe needs them.
+        reserve : int, default 0
+            Bytes of a file of a given size that are for something else; see `nbytes`.
 
         Returns
         -------
@@ -176,6 +202,10 @@ class Recipe:
         if self.needs_samples and X is None:
             raise ValueError("the recipe was made with samples and needs some: X is missing")
         small = self.prepare(model)
+        if self.compress is not None:
+            if self.prune is not None or self.quantize is not None:
+                raise ValueError("compress finds out itself what to prune and to quantize")
+            return compress_to_target(small, X, y, **self.compress, reserve=reserve)
         reports: list[Report] = []
         if self.prune is not None:
             pruner = Pruner(**self.prune)

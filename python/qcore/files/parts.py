@@ -24,6 +24,7 @@ from qcore.files.sparse_layout import decode_positions, encode_positions
 from qcore.quantization.fixed_levels import levels_of
 from qcore.quantization.parts import ALL_SCHEMES, CODEBOOKS, FIXED_LEVELS
 from qcore.quantization.qparams import FLOAT16, FLOAT32, check_layout, code_dtype, scale_shape
+from qcore.quantization.row_bits import unpack_rows
 from qcore.quantization.tensor import QTensor
 
 __all__ = [
@@ -43,7 +44,7 @@ Description: TypeAlias = dict[str, Any]
 Parts: TypeAlias = dict[str, NDArray[Any]]
 
 # "" is the part under the tensor's own name: its values, of a sparse tensor only the stored ones.
-PARTS = ("", "at", "indptr", "levels", "scale", "zero")
+PARTS = ("", "at", "bits", "indptr", "levels", "scale", "zero")
 # Codes below 8 bits are one little-endian bit stream a row; the only order there is.
 _BIT_ORDER = "little"
 _SPARSE_KEYS = ("at", "shape")
@@ -132,14 +133,16 @@ def describe(q: QTensor) -> Description:
         "signed": (q.signed, True),
     }
     description |= {key: value for key, (value, usual) in options.items() if value != usual}
-    if q.bits < 8:
+    if q.bits < 8 or q.row_bits is not None:
         description |= {"order": _BIT_ORDER, "shape": list(q.shape)}
     return description
 
 
 def dense_parts(q: QTensor) -> Parts:
     """Return the parts of a quantized tensor whose codes are stored densely."""
-    parts = {"": q.packed if q.bits < 8 else q.values}
+    parts = {"": q.values if q.bits >= 8 and q.row_bits is None else q.packed}
+    if q.row_bits is not None:
+        parts["bits"] = q.row_bits
     if q.levels is not None and q.scheme not in FIXED_LEVELS:
         parts["levels"] = q.levels
     if q.scheme not in CODEBOOKS or q.scale.size != 1 or q.scale.flat[0] != 1:
@@ -157,7 +160,9 @@ def may_be_sparse(size: int, stored: int, bits: int) -> bool:
 
 
 def stored_codes(q: QTensor) -> NDArray[np.bool_] | None:
-    """Return which codes are not those of 0; None where 0 has none."""
+    """Return which codes are not those of 0; None where 0 has none, or widths differ."""
+    if q.row_bits is not None:
+        return None
     zeros = _zero_codes(q.scheme, q.axis, q.group_size, q.zero_point, q.levels, q.shape)
     return None if zeros is None else q.values != zeros
 
@@ -201,12 +206,17 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     levels = parts.get("levels")
     if scheme in FIXED_LEVELS:
         levels = levels_of(scheme, bits)
-    if description.get("order") != (_BIT_ORDER if bits < 8 else None):
+    row_bits = parts.get("bits")
+    if description.get("order") != (_BIT_ORDER if bits < 8 or row_bits is not None else None):
         order = description.get("order")
         raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
     if "at" in description:
         zeros = partial(_zero_codes, scheme, axis, group_size, parts.get("zero"), levels)
         codes = _decode_sparse(description, parts, zeros, bits, signed)
+    elif row_bits is not None:
+        if row_bits.dtype != np.uint8 or row_bits.shape != shape[:1] or len(shape) != 2:
+            raise ValueError("its widths do not fit its shape")
+        codes = unpack_rows(codes, row_bits, shape[1])
     elif bits < 8:
         row = shape[-1] if shape else 1
         codes = _unpack(codes, math.prod(shape), row, bits, signed).reshape(shape)
@@ -224,6 +234,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         levels=levels,
         reconstruct=field(description, "reconstruct", str, "centre"),
         clipped=field(description, "clipped", int, 0),
+        row_bits=row_bits,
     )
 
 

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._arrays import as_array
 from qcore._estimator import NotFittedError
-from qcore._validation import check_finite, float_array, numeric_array
+from qcore._validation import check_finite, check_one_of, float_array, numeric_array
 from qcore.nn.layers import Dense
 from qcore.nn.progress import Progress
+from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Sequential:
         was loaded so; set it for others.
     history_ : dict of str to list
         What `fit` measured, epoch by epoch.
+    precision : int
+        8, or 4 where only the upper halves of 8-bit codes run; see `set_precision`.
     report_ : Report
         What `qcore.compress` did, where it made this network.
 
@@ -86,6 +89,7 @@ class Sequential:
             raise ValueError(f"layers share a name: {names}")
         self.classes_: NDArray[Any] | None = None
         self.packed = False
+        self.precision = 8
         self._executable: Executable | None = None
 
     @classmethod
@@ -154,6 +158,7 @@ class Sequential:
         new = Sequential(layer.copy() for layer in self.layers)
         new.classes_ = None if self.classes_ is None else self.classes_.copy()
         new.packed = self.packed
+        new.precision = self.precision
         return new
 
     @property
@@ -325,13 +330,53 @@ class Sequential:
             from qcore.nn.inference import compile_network
 
             self._check_built()
-            self._executable = compile_network(self)
+            self._executable = compile_network(self._at_precision())
         return self._executable
 
     @property
     def kernels(self) -> list[str]:
         """Which kernel runs each layer."""
         return self.executable().kernels
+
+    def set_precision(self, bits: int) -> Sequential:
+        """Run the 8-bit weights whole, or only the 4-bit codes in their upper halves.
+
+        For networks that ``Quantizer(8, nested=4)`` made, the latter is as good as a network of 4
+        bits; of other 8-bit networks it is the rounded codes. Files hold the whole codes.
+
+        Parameters
+        ----------
+        bits : {8, 4}
+
+        Returns
+        -------
+        Sequential
+            Itself.
+        """
+        from qcore.quantization.nested import upper_half
+
+        check_one_of(bits, "bits", (8, 4))
+        quantized = [layer.weight for layer in self.layers if isinstance(layer.weight, QTensor)]
+        if not quantized:
+            raise ValueError("the network has no 8-bit weights: quantize it first")
+        if bits == 4:
+            for weight in quantized:
+                upper_half(weight)
+        self.precision = int(bits)
+        self._executable = None
+        return self
+
+    def _at_precision(self) -> Sequential:
+        """Return the network whose weights are those that run."""
+        if self.precision == 8:
+            return self
+        from qcore.quantization.nested import upper_half
+
+        halved = self.copy()
+        for layer in halved.layers:
+            if isinstance(layer.weight, QTensor):
+                layer.weight = upper_half(layer.weight)
+        return halved
 
     def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
         samples = as_array(X)

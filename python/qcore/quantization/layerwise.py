@@ -29,6 +29,7 @@ before it (Frantar et al., section 4; Lin et al., "GPTAQ", 2025).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,14 +41,13 @@ from qcore.quantization.input_stats import InputStats
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
     code_dtype,
-    code_range,
     resolve,
     round_scales,
     scale_shape,
 )
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["ALGORITHMS", "check_algorithm", "corrected_bias", "fit_codes"]
+__all__ = ["ALGORITHMS", "check_algorithm", "corrected_bias", "fit_codes", "row_errors"]
 
 #: What ``algorithm=`` may name for an array.
 ALGORITHMS = ("clip_search", "gptq", "coordinate_descent", "bias_correction")
@@ -104,49 +104,62 @@ def corrected_bias(
 
 
 class Form(NamedTuple):
-    """Which levels a row may use: codes less their zero point."""
+    """Which levels each row may use: codes less their zero point, (rows,) each."""
 
-    low: int
-    high: int
-    zero: int
-    narrow: bool
+    low: NDArray[np.int32]
+    high: NDArray[np.int32]
+    zero: NDArray[np.int32]
 
 
 class Fit(NamedTuple):
-    """Steps (rows, groups), levels (rows, columns) and what each row loses."""
+    """Steps (rows, groups), levels (rows, columns), zero points and what each row loses (rows,)."""
 
     scale: Matrix
     levels: NDArray[np.int32]
+    zero: NDArray[np.int32]
     error: Matrix
 
 
 def fit_codes(
-    x: NDArray[Any], stats: InputStats | None, steps: tuple[str, ...], o: Options
+    x: NDArray[Any],
+    stats: InputStats | None,
+    steps: tuple[str, ...],
+    o: Options,
+    row_bits: NDArray[np.uint8] | None = None,
 ) -> QTensor:
-    """Return the tensor whose codes the algorithms choose; see the module."""
+    """Return the tensor whose codes the algorithms choose; see the module.
+
+    `row_bits`: the width of each row, 2 to 8, where they differ.
+    """
     width, symmetric, narrow = resolve(
         o.bits, o.signed, o.symmetric, o.narrow_range, given=False, has_zero_point=False
     )
     _check(x, stats, steps, o, width, symmetric)
     assert stats is not None
-    forms = _forms(width, narrow, "clip_search" in steps and o.symmetric is None, o.narrow_range)
-    centred = "bias_correction" in steps
-    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, centred)
-    best: Fit | None = None
-    zeros = np.zeros(len(x), np.int32)
-    for form in forms:
-        for fraction in _fractions(steps, problem, len(forms)):
-            fit = problem.fit(form, fraction, steps)
-            if best is None:
-                best, zeros[:] = fit, form.zero
-                continue
-            better = fit.error < best.error
-            zeros[better] = form.zero
-            best.scale[better] = fit.scale[better]
-            best.levels[better] = fit.levels[better]
-            best.error[better] = fit.error[better]
-    assert best is not None
-    return _tensor(problem, best, zeros, forms, width, steps, o)
+    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, "bias_correction" in steps)
+    free = "clip_search" in steps and o.symmetric is None and o.narrow_range is None
+    if row_bits is None:
+        widths = np.full(len(x), width, np.uint8)
+    else:
+        widths = row_bits
+        width, narrow, free = int(widths.max(initial=2)), False, True
+    fit = problem.best(_forms(widths, narrow, free), steps)
+    # Of a free code, the range is full, but int8 leaves the least one out.
+    narrow = narrow and (not free or width == 8)
+    return _tensor(problem, fit, widths, width, narrow, row_bits, steps, o)
+
+
+def row_errors(
+    weight: NDArray[Any], stats: InputStats, widths: Iterable[int], steps: tuple[str, ...]
+) -> Matrix:
+    """Return what each row loses at each width, (rows, widths): E[(w·x - ŵ·x)²]."""
+    problem = Problem(np.asarray(weight, np.float64), stats, None, "bias_correction" in steps)
+    free = "clip_search" in steps
+    columns = [
+        problem.best(_forms(np.full(len(weight), bits, np.uint8), bits == 8, free), steps).error
+        for bits in widths
+    ]
+    return np.stack(columns, axis=1)
 
 
 class Problem:
@@ -156,7 +169,9 @@ class Problem:
         self, weights: Matrix, stats: InputStats, group_size: int | None, centred: bool
     ) -> None:
         second, cross = stats.moments(centred)
-        ridge = DAMPING * float(np.diag(second).mean()) or 1.0
+        # What is left of inputs that never change is the rounding of their squares.
+        noise = 1e-9 * float(np.diag(stats.gram).mean()) / stats.count
+        ridge = max(DAMPING * float(np.diag(second).mean()), noise) or 1.0
         self.hessian = second + ridge * np.eye(len(second))
         self.pruned = weights == 0
         self.target = weights
@@ -170,28 +185,49 @@ class Problem:
         self._factor: Matrix | None = None
         self._product: Matrix | None = None
 
+    def best(self, forms: list[Form], steps: tuple[str, ...]) -> Fit:
+        """Return, row by row, the best of what the algorithms make of some forms and steps."""
+        best: Fit | None = None
+        for form in forms:
+            for fraction in _fractions(steps, self, len(forms)):
+                fit = self.fit(form, fraction, steps)
+                if best is None:
+                    best = fit
+                    continue
+                better = fit.error < best.error
+                for old, new in ((best.scale, fit.scale), (best.levels, fit.levels)):
+                    np.copyto(old, new, where=better[:, None])
+                for old, new in ((best.zero, fit.zero), (best.error, fit.error)):
+                    np.copyto(old, new, where=better)
+        assert best is not None
+        return best
+
     def fit(self, form: Form, fraction: float, steps: tuple[str, ...]) -> Fit:
         """Return what the algorithms make of steps of this fraction."""
-        half = (form.high - form.low) / 2
+        half = (form.high - form.low)[:, None] / 2
         scale = np.maximum(self.absmax * (fraction / half), np.finfo(np.float32).tiny)
         scale[self.absmax == 0] = 1.0
-        low = np.full(scale.shape, form.low, np.int32)
-        high = np.full(scale.shape, form.high, np.int32)
+        low, high = (
+            np.repeat(part[:, None], scale.shape[1], axis=1) for part in (form.low, form.high)
+        )
         if "gptq" in steps:
             levels = self.gptq(scale, low, high)
         else:
-            levels = np.rint(self.target / self.wide(scale)).clip(form.low, form.high)
+            levels = np.rint(self.target / self.wide(scale))
+            levels = levels.clip(form.low[:, None], form.high[:, None])
             levels = np.where(self.pruned, 0, levels).astype(np.int32)
         if "coordinate_descent" in steps:
             scale = self.descend(scale, low, high, levels, ROUNDS, refit=True)
-        return Fit(scale, levels, self.error(scale, levels))
+        return Fit(scale, levels, form.zero.copy(), self.error(scale, levels))
 
     def gptq(self, scale: Matrix, low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int32]:
         """Return levels that make up for each other's errors."""
         if self._factor is None:
             order = np.argsort(-np.diag(self.hessian), kind="stable").astype(np.int64)
-            inverse = np.linalg.inv(self.hessian[np.ix_(order, order)])
-            self._factor = np.ascontiguousarray(np.linalg.cholesky(inverse).T)
+            # H = R Rᵀ with R upper, by Cholesky from the other end; so H⁻¹ = (R⁻¹)ᵀ R⁻¹.
+            backwards = order[::-1]
+            root = np.linalg.cholesky(self.hessian[np.ix_(backwards, backwards)])[::-1, ::-1]
+            self._factor = np.ascontiguousarray(np.triu(np.linalg.inv(root)))
             self._order = order
         assert self._order is not None
         levels = np.empty(self.target.shape, np.int32)
@@ -253,13 +289,15 @@ def _check(
     check_finite(x, "x")
 
 
-def _forms(width: int, narrow: bool, free: bool, asked: bool | None) -> list[Form]:
+def _forms(widths: NDArray[np.uint8], narrow: bool, free: bool) -> list[Form]:
     """Return the forms to try: the one asked for, or all with zero near the middle."""
-    low, high = code_range(width, True, False)
-    if not free or asked is not None or width == 8:  # int8 has no room for a code above 127
-        return [Form(low + narrow, high, 0, narrow)]
-    below, above = Form(low, high, 0, False), Form(low + 1, high + 1, -1, False)
-    return [below, above]
+    half = 1 << (widths.astype(np.int32) - 1)
+    zero = np.zeros_like(half)
+    if not free:
+        return [Form(narrow - half, half - 1, zero)]
+    # int8 has no room for a code above 127: there both forms leave the least code out.
+    wide = (widths == 8).astype(np.int32)
+    return [Form(wide - half, half - 1, zero), Form(1 - half, half - wide, wide - 1)]
 
 
 def _fractions(steps: tuple[str, ...], problem: Problem, forms: int) -> tuple[float, ...]:
@@ -270,28 +308,28 @@ def _fractions(steps: tuple[str, ...], problem: Problem, forms: int) -> tuple[fl
 
 
 def _tensor(
-    problem: Problem, fit: Fit, zeros: NDArray[np.int32], forms: list[Form], width: int,
-    steps: tuple[str, ...], o: Options,
+    problem: Problem, fit: Fit, widths: NDArray[np.uint8], width: int, narrow: bool,
+    row_bits: NDArray[np.uint8] | None, steps: tuple[str, ...], o: Options,
 ) -> QTensor:  # fmt: skip
     """Return the tensor of a fit, its steps rounded to their type and its codes fitted to that."""
     stored, kind = round_scales(fit.scale.astype(np.float32), o.scale_dtype, o.group_size)
-    levels = fit.levels
-    narrow = forms[0].narrow
-    low, high = code_range(width, True, narrow)
+    half = 1 << (widths.astype(np.int32) - 1)
+    bounds = (narrow - half - fit.zero, half - 1 - fit.zero)
     if "coordinate_descent" in steps:
-        wide = np.repeat(zeros[:, None], stored.shape[1], axis=1)
-        bounds = (np.int32(low) - wide, np.int32(high) - wide)
-        problem.descend(stored.astype(np.float64), *bounds, levels, 1, refit=False)
-    codes = (levels + zeros[:, None]).astype(code_dtype(width, True))
+        low, high = (np.repeat(part[:, None], stored.shape[1], axis=1) for part in bounds)
+        problem.descend(stored.astype(np.float64), low, high, fit.levels, 1, refit=False)
+    codes = (fit.levels + fit.zero[:, None]).astype(code_dtype(width, True))
     shape = scale_shape(codes.shape, o.axis, o.group_size)
     scale = np.ascontiguousarray(stored.reshape(shape))
-    points = zeros if o.group_size is None else np.repeat(zeros[:, None], shape[1], axis=1)
+    points = fit.zero if o.group_size is None else np.repeat(fit.zero[:, None], shape[1], axis=1)
     points = np.ascontiguousarray(points, np.int32)
-    reach = np.maximum(high - zeros, zeros - low)[:, None] + 0.5
+    reach = np.maximum(bounds[1], -bounds[0])[:, None] + 0.5
     clipped = int(np.count_nonzero(np.abs(problem.target) > problem.wide(fit.scale) * reach))
-    for part in (codes, scale, points):
-        part.setflags(write=False)
+    rows = None if row_bits is None else np.array(row_bits, np.uint8)
+    for part in (codes, scale, points, rows):
+        if part is not None:
+            part.setflags(write=False)
     return QTensor._make(
         codes, scale, points, o.axis, o.group_size, width, True, narrow, clipped=clipped,
-        scale_dtype=kind,
+        scale_dtype=kind, row_bits=rows,
     )  # fmt: skip

@@ -13,25 +13,25 @@ __all__ = ["Options"]
 class Options(NamedTuple):
     """The arguments of `qcore.quantize`; what no scheme has its own rule for is checked."""
 
-    bits: int
-    signed: bool
-    symmetric: bool | None
-    narrow_range: bool | None
-    axis: int | None
-    group_size: int | None
-    scale: ArrayLike | None
-    zero_point: ArrayLike | None
-    offset: float | None
-    rounding: str
-    reconstruct: str
-    levels: int | None
-    observer: str
-    percentile: float
-    scale_dtype: np.dtype[Any] | None
-    importance: NDArray[Any] | None
-    nan: str
-    random_state: object
-    out: NDArray[Any] | None
+    bits: int = 8
+    signed: bool = True
+    symmetric: bool | None = None
+    narrow_range: bool | None = None
+    axis: int | None = None
+    group_size: int | None = None
+    scale: ArrayLike | None = None
+    zero_point: ArrayLike | None = None
+    offset: float | None = None
+    rounding: str = "half_even"
+    reconstruct: str = "centre"
+    levels: int | None = None
+    observer: str = "minmax"
+    percentile: float = 99.99
+    scale_dtype: np.dtype[Any] | None = None
+    importance: NDArray[Any] | None = None
+    nan: str = "raise"
+    random_state: object = None
+    out: NDArray[Any] | None = None
 
     def refuse(self, form: str, *names: str) -> None:
         """Raise for options that this form of code has no use for."""

@@ -18,6 +18,7 @@ from qcore.quantization.qparams import (
     code_range,
     scale_shape,
 )
+from qcore.quantization.row_bits import check_row_bits
 
 __all__ = ["ALL_SCHEMES", "CODEBOOKS", "FIXED_LEVELS", "check_parts"]
 
@@ -27,7 +28,7 @@ FIXED_LEVELS = ("power_of_two", "log", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2")
 #: Schemes whose codes are indices of levels, which scales multiply.
 CODEBOOKS = ("kmeans", "quantile", *FIXED_LEVELS)
 
-ALL_SCHEMES = ("affine", "floor", "binary", *CODEBOOKS)
+ALL_SCHEMES = ("affine", "floor", "binary", "float16", *CODEBOOKS)
 
 
 def check_parts(
@@ -45,6 +46,7 @@ def check_parts(
     levels: ArrayLike | None,
     reconstruct: str,
     scale_dtype: DTypeLike | None,
+    row_bits: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
     if bits == 1 and scheme == "affine":
@@ -62,7 +64,9 @@ def check_parts(
         if codes.dtype != np.uint8:
             raise TypeError(f"values has dtype {codes.dtype}; indices of levels are uint8")
         book = _check_levels(levels, codes, axis)
-    plain = scheme == "floor" or (book is not None and book.ndim == 2)
+    if scheme == "float16" and codes.dtype != np.uint16:
+        raise TypeError(f"values has dtype {codes.dtype}; bit patterns of float16 are uint16")
+    plain = scheme in ("floor", "float16") or (book is not None and book.ndim == 2)
     shape = () if plain else scale_shape(codes.shape, axis, group_size)
     kind = check_scale_dtype(scale_dtype)
     if kind is None:
@@ -74,14 +78,17 @@ def check_parts(
     low, high = code_range(bits, codes.dtype.kind == "i", False)
     if zeros.size and (zeros.min() < low or zeros.max() > high):
         raise ValueError(f"zero_point is outside {low} to {high}")
-    for part in (codes, scales, zeros, book):
+    widths = None
+    if row_bits is not None:
+        widths = check_row_bits(np.asarray(row_bits), codes, scheme, axis)
+    for part in (codes, scales, zeros, book, widths):
         if part is not None:
             part.setflags(write=False)
     return {
         "values": codes, "scale": scales, "zero_point": zeros, "axis": axis,
         "group_size": group_size, "bits": int(bits), "signed": codes.dtype.kind == "i",
         "narrow_range": bool(narrow_range), "scheme": scheme, "offset": offset, "levels": book,
-        "reconstruct": reconstruct, "scale_dtype": kind,
+        "reconstruct": reconstruct, "scale_dtype": kind, "row_bits": widths,
     }  # fmt: skip
 
 

@@ -16,9 +16,12 @@ from qcore.quantization import choice
 from qcore.quantization.calibration import Walk, layer_inputs, samples_of
 from qcore.quantization.functions import quantize
 from qcore.quantization.input_stats import InputStats
-from qcore.quantization.layerwise import corrected_bias
+from qcore.quantization.layerwise import ALGORITHMS, corrected_bias, fit_codes
+from qcore.quantization.mixed import Choices, check_choices, measure
+from qcore.quantization.nested import nested_codes, upper_half
 from qcore.quantization.observer import Observer
-from qcore.quantization.qparams import QParams, check_bits
+from qcore.quantization.options import Options
+from qcore.quantization.qparams import QParams, check_bits, check_scale_dtype
 from qcore.quantization.report import tensor_rows, totals_of
 from qcore.quantization.schemes import CHOICES
 from qcore.quantization.tensor import QTensor
@@ -42,8 +45,10 @@ class Quantizer(Estimator):
 
     Parameters
     ----------
-    bits : int or dict, default 8
-        Width of a weight's code, 1 to 8, or 16.
+    bits : int, tuple or dict, default 8
+        Width of a weight's code, 1 to 8, or 16. A tuple is a mixture: integer widths of which each
+        output of each layer gets one, and "float16" and "float32", in which whole layers may stay,
+        as in ``(2, 4, 8, "float32")``; it needs one of the targets, and a network with samples.
     scheme : str, default "affine"
         What codes stand for, as in `qcore.quantize`.
     levels : int, optional
@@ -73,6 +78,19 @@ class Quantizer(Estimator):
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
         `fit` gets samples, else "dynamic"; schemes other than affine, groups and weights of 16 bits
         have no integer activations.
+    target_bits : float, optional
+        Of a mixture: bits a weight on average, over the codes.
+    target_bytes : int, optional
+        Of a mixture: bytes of all tensors, scales, widths, zero points and biases included.
+    target_us : float, optional
+        Of a mixture: microseconds that one sample takes, by the measured time of each layer alone.
+    min_score : float, optional
+        Of a mixture: the fewest bits with which the network scores so much on the samples and
+        labels that `fit` gets; without labels, agrees with the float network.
+    granularity : {"channel", "layer"}
+        Of a mixture: whether outputs of a layer may have different widths.
+    nested : int, optional
+        4: the 8-bit codes contain those of 4 bits, see `Sequential.set_precision`.
     ignore : sequence of str, default ("*bias",)
         Patterns of tensors to leave as they are: globs, or regular expressions after ``re:``.
         Tensors of fewer than two dimensions are always left.
@@ -85,6 +103,10 @@ class Quantizer(Estimator):
         What each quantized tensor gets.
     input_qparams_ : dict of str to (QParams, "dynamic" or None)
         How each layer of a network takes its input.
+    mixture_ : dict of str to (ndarray or str)
+        Of a mixture: the width of each row of each weight, or the type it stays in.
+    curve_ : list of dict
+        Of a mixture: mean bits and the error they were predicted to leave, of each that was tried.
     stats_ : dict of str to InputStats
         What was seen of each weight's inputs, where an algorithm needs it.
     report_ : Report
@@ -104,9 +126,12 @@ class Quantizer(Estimator):
     (4, dtype('float32'))
     """
 
+    mixture_: dict[str, NDArray[np.uint8] | str]
+    curve_: list[dict[str, float]]
+
     def __init__(
         self,
-        bits: int | Mapping[str, int] = 8,
+        bits: int | tuple[int | str, ...] | Mapping[str, int] = 8,
         *,
         scheme: str | Mapping[str, str] = "affine",
         levels: int | Mapping[str, int] | None = None,
@@ -119,6 +144,12 @@ class Quantizer(Estimator):
         percentile: float | Mapping[str, float] = 99.99,
         algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
         activations: str | None = "auto",
+        target_bits: float | None = None,
+        target_bytes: int | None = None,
+        target_us: float | None = None,
+        min_score: float | None = None,
+        granularity: str = "channel",
+        nested: int | None = None,
         ignore: Iterable[str] = ("*bias",),
         progress: Progress = "auto",
     ) -> None:
@@ -134,6 +165,12 @@ class Quantizer(Estimator):
         self.percentile = percentile
         self.algorithm = algorithm
         self.activations = activations
+        self.target_bits = target_bits
+        self.target_bytes = target_bytes
+        self.target_us = target_us
+        self.min_score = min_score
+        self.granularity = granularity
+        self.nested = nested
         self.ignore = ignore
         self.progress = progress
 
@@ -166,6 +203,8 @@ class Quantizer(Estimator):
             Itself.
         """
         self._begin(model)
+        if isinstance(self.bits, tuple):
+            self._mix(model, X, y)
         if isinstance(model, Mapping):
             self.stats_.update(stats or {})
             for name in self.bits_:
@@ -260,6 +299,12 @@ class Quantizer(Estimator):
         return bool(self._option("narrow_range", name))
 
     def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
+        if isinstance(self.mixture_.get(name), str):
+            return ()
+        if samples and name in self.mixture_:
+            return ALGORITHMS
+        if samples and self.nested is not None:
+            return ALGORITHMS[:3]  # one bias serves both precisions
         return choice.algorithm(
             self._option("algorithm", name), self._option("scheme", name), self.bits_[name],
             samples, self._option("symmetric", name), self._per_output(name),
@@ -273,6 +318,8 @@ class Quantizer(Estimator):
         """Return how a layer's activations become integers."""
         mode = self.activations
         odd = None
+        if isinstance(self.mixture_.get(name), str):
+            return None
         if self._option("scheme", name) != "affine":
             odd = f"scheme {self._option('scheme', name)!r} has"
         elif self._option("group_size", name) is not None:
@@ -295,16 +342,99 @@ class Quantizer(Estimator):
         floating = np.issubdtype(value.dtype, np.floating)
         return bool(floating and not matches_any(name, self.ignore))
 
+    # mixtures ----------------------------------------------------------------------------------
+    def _targets(self) -> dict[str, Any]:
+        names = ("target_bits", "target_bytes", "target_us", "min_score")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _refuse_targets(self) -> None:
+        for name, value in self._targets().items():
+            raise ValueError(f"{name} is {value!r}; it is for a tuple of bits, a mixture")
+
+    def _mix(self, net: Any, X: ArrayLike | None, y: Any) -> None:
+        """Choose the widths of a mixture."""
+        targets = self._targets()
+        if len(targets) != 1:
+            raise ValueError(f"a mixture needs one target, found {sorted(targets) or 'none'}")
+        if isinstance(net, Mapping) or X is None:
+            raise ValueError("a mixture needs a network and samples X, to see what widths cost")
+        check_one_of(self.granularity, "granularity", ("channel", "layer"))
+        samples = samples_of(X)
+        sources: dict[str, QParams | str | None] = {}
+        for layer, value in layer_inputs(net, samples):
+            name = f"{layer.name}.weight"
+            mode = self._mode(name, True) if name in self.bits_ else None
+            seen = self._observer(layer.name).update(value) if mode == "static" else None
+            sources[layer.name] = mode if seen is None else _activation_qparams(seen)
+        assert isinstance(self.bits, tuple)
+        choices = measure(
+            net, samples, list(self.bits_), sources, check_choices(self.bits), steps=ALGORITHMS,
+            by_layer=self.granularity == "layer",
+        )  # fmt: skip
+        ((target, value),) = targets.items()
+        if target == "min_score":
+            self._reach(net, samples, y, choices, value)
+        elif target == "target_bits":
+            self._take(choices.by_bits(value))
+        elif target == "target_bytes":
+            weights = net.named_weights()
+            fixed = sum(w.nbytes for name, w in weights.items() if name not in self.bits_)
+            self._take(choices.by_bytes(value, fixed))
+        else:
+            self._take(choices.by_time(value, samples))
+        self.curve_ = choices.curve()
+
+    def _take(self, mixture: Mapping[str, NDArray[np.uint8] | str]) -> None:
+        """Let the widths of a mixture hold."""
+        self.mixture_ = {
+            name: rows
+            for name, rows in mixture.items()
+            if not isinstance(rows, str) or rows != "float32"
+        }
+        self.bits_ = {
+            name: 16 if isinstance(rows, str) else int(rows.max())
+            for name, rows in self.mixture_.items()
+        }
+
+    def _reach(
+        self, net: Sequential, samples: Any, y: Any, choices: Choices, wanted: float
+    ) -> None:
+        """Take the fewest bits that score enough, in steps of half a bit."""
+        labels = net.predict(samples) if y is None else y
+        low, high = choices.range
+        for target in np.arange(low, high + 0.5, 0.5):
+            mixture = choices.by_bits(float(target))
+            other = Quantizer(8, activations=self.activations, progress=False)
+            other._begin(net)
+            other._take(mixture)
+            modes = {name: other._mode(name, True) for name in other.bits_}
+            other._walk(net, samples, modes)
+            if other.transform(net).score(samples, labels) >= wanted:
+                self._take(mixture)
+                return
+        raise ValueError(f"min_score is {wanted}; no mixture of {self.bits} reaches it")
+
     # the parts ---------------------------------------------------------------------------------
     def _begin(self, model: Any) -> None:
         check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
         names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
-        self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
+        self.mixture_ = {}
+        self.curve_ = []
+        if isinstance(self.bits, tuple):
+            widest = check_choices(self.bits)[0][-1]
+            self.bits_ = dict.fromkeys(names, widest)
+        else:
+            self._refuse_targets()
+            self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
+        check_one_of(self.nested, "nested", (None, 4))
+        if self.nested is not None and set(self.bits_.values()) - {8}:
+            raise ValueError("nested codes of 4 bits lie in those of 8: bits must be 8")
         for name in names:
             check_one_of(self._option("scheme", name), "scheme", CHOICES)
             check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
         self.input_qparams_: dict[str, QParams | str | None] = {}
         self.stats_: dict[str, InputStats] = {}
+        self._upper_stats: dict[str, InputStats] = {}
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
         vars(self).pop("_observers", None)
 
@@ -320,7 +450,7 @@ class Quantizer(Estimator):
         self, net: Sequential, samples: NDArray[np.float32], modes: Mapping[str, str | None]
     ) -> None:
         """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
-        walk = Walk(samples)
+        walk, upper_walk = Walk(samples), Walk(samples)
         algorithms = {name: self._algorithm(name, True) for name in self.bits_}
         if "static" not in modes.values() and not any(algorithms.values()):
             return
@@ -332,7 +462,10 @@ class Quantizer(Estimator):
                 ticker.update(done, layer.name)
                 if name not in self.bits_:
                     walk.through(layer, layer, None)
+                    if self.nested is not None:
+                        upper_walk.through(layer, layer, None)
                     continue
+                self.input_qparams_[layer.name] = modes[name]
                 if modes[name] == "static":
                     seen = self._observer(layer.name)
                     walk.observe(seen)
@@ -341,11 +474,18 @@ class Quantizer(Estimator):
                 quantized = layer.copy()
                 if algorithms[name]:
                     self.stats_[name] = walk.stats(source)
+                    if self.nested is not None:
+                        self._upper_stats[name] = upper_walk.stats(source)
                 weight = layer.dense_weight()
-                quantized.weight, bias = self._fitted(name, weight, net.named_weights())
+                q, bias = self._fitted(name, weight, net.named_weights())
+                quantized.weight = q
                 quantized.bias = layer.bias if bias is None else bias
-                self._known[name] = (weight, quantized.weight, bias)
+                self._known[name] = (weight, q, bias)
                 walk.through(layer, quantized, source)
+                if self.nested is not None:
+                    halved = quantized.copy()
+                    halved.weight = upper_half(q)
+                    upper_walk.through(layer, halved, source)
 
     def _fitted(
         self, name: str, value: NDArray[Any], weights: Mapping[str, Any]
@@ -364,6 +504,14 @@ class Quantizer(Estimator):
     def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
         stats = self.stats_.get(name)
         steps = self._algorithm(name, stats is not None)
+        rows = self.mixture_.get(name)
+        if isinstance(rows, str):
+            return quantize(value, scheme=rows)
+        if rows is not None:
+            kind = check_scale_dtype(self._option("scale_dtype", name))
+            return fit_codes(value, stats, steps, Options(8, axis=0, scale_dtype=kind), rows)
+        if self.nested is not None and stats is not None:
+            return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
         options = self.tensor_options(name, fitted=bool(steps))
         return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
 

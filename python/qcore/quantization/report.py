@@ -30,7 +30,8 @@ def tensor_row(name: str, before: Any, after: Any) -> Row:
     row["bytes"] = int(after.nbytes)
     if not isinstance(after, QTensor):
         return row
-    row |= {"scheme": after.scheme, "bits": after.bits}
+    mean = after.bits if after.row_bits is None else float(after.row_bits.mean())
+    row |= {"scheme": after.scheme, "bits": mean}
     row["clipped"] = after.clipped / max(1, after.size)
     if not isinstance(before, QTensor):
         error = after.error(before)

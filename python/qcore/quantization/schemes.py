@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from qcore.quantization import affine, binary, codebook, fixed_levels, floor, kmeans, quantile
+from qcore.quantization import affine, binary, codebook, fixed_levels, floor, half, kmeans, quantile
 from qcore.quantization.options import Options
 from qcore.quantization.tensor import DECODERS, QTensor
 
@@ -31,6 +31,7 @@ SCHEMES = {
     "affine": Scheme(affine.quantize, affine.decode),
     "floor": Scheme(floor.quantize, floor.decode),
     "binary": Scheme(binary.quantize, binary.decode),
+    "float16": Scheme(half.quantize, half.decode),
     "kmeans": Scheme(kmeans.quantize, codebook.decode),
     "quantile": Scheme(quantile.quantize, codebook.decode),
     **{

@@ -13,6 +13,7 @@ from qcore import _core
 from qcore._validation import check_out, float_array
 from qcore.quantization.parts import FIXED_LEVELS, check_parts
 from qcore.quantization.qparams import FLOAT32
+from qcore.quantization.row_bits import pack_rows, packed_nbytes
 
 __all__ = ["QTensor", "QuantizationError", "new_codes"]
 
@@ -110,6 +111,7 @@ class QTensor:
         "_narrow_range",
         "_offset",
         "_reconstruct",
+        "_row_bits",
         "_scale",
         "_scale_dtype",
         "_scheme",
@@ -132,6 +134,7 @@ class QTensor:
     _reconstruct: str
     _clipped: int
     _scale_dtype: np.dtype[Any]
+    _row_bits: NDArray[np.uint8] | None
     _cache: dict[str, Any] | None
 
     def __init__(self) -> None:
@@ -153,6 +156,7 @@ class QTensor:
         reconstruct: str = "centre",
         clipped: int = 0,
         scale_dtype: np.dtype[Any] = FLOAT32,
+        row_bits: NDArray[np.uint8] | None = None,
     ) -> QTensor:
         """Build one from parts that are known to fit, and that nobody else will write to.
 
@@ -173,6 +177,7 @@ class QTensor:
         self._reconstruct = reconstruct
         self._clipped = clipped
         self._scale_dtype = scale_dtype
+        self._row_bits = row_bits
         self._cache = None
         return self
 
@@ -223,6 +228,11 @@ class QTensor:
         return self._bits
 
     @property
+    def row_bits(self) -> NDArray[np.uint8] | None:
+        """The width of each row's codes, where they differ; `bits` is the greatest."""
+        return self._row_bits
+
+    @property
     def signed(self) -> bool:
         """Whether codes are in two's complement."""
         return self._signed
@@ -265,6 +275,7 @@ class QTensor:
         reconstruct: str = "centre",
         clipped: int = 0,
         scale_dtype: DTypeLike | None = None,
+        row_bits: ArrayLike | None = None,
     ) -> QTensor:
         """Build a tensor from its codes and their meaning, which are checked and copied.
 
@@ -280,7 +291,7 @@ class QTensor:
         parts = check_parts(
             values, scale, zero_point, axis=axis, group_size=group_size, bits=bits, signed=signed,
             narrow_range=narrow_range, scheme=scheme, offset=offset, levels=levels,
-            reconstruct=reconstruct, scale_dtype=scale_dtype,
+            reconstruct=reconstruct, scale_dtype=scale_dtype, row_bits=row_bits,
         )  # fmt: skip
         return cls._make(**parts, clipped=int(clipped))
 
@@ -310,6 +321,8 @@ class QTensor:
             raise ValueError(
                 "a tensor with groups has no transpose: groups run along the last axis"
             )
+        if self.row_bits is not None:
+            raise ValueError("a tensor with a width for each row has no transpose")
         axis = None if self.axis is None else self.ndim - 1 - self.axis
         rest = {name: getattr(self, name) for name in _REST}
         values = np.ascontiguousarray(self.values.T)
@@ -325,7 +338,9 @@ class QTensor:
 
     def _pack(self) -> NDArray[np.uint8]:
         codes = np.ascontiguousarray(self.values)
-        if self.bits >= 8 or not codes.size:
+        if self.row_bits is not None:
+            packed = pack_rows(codes, self.row_bits)
+        elif self.bits >= 8 or not codes.size:
             packed = codes.reshape(-1).view(np.uint8)
         else:
             row = self.shape[-1] if self.ndim else 1
@@ -338,7 +353,10 @@ class QTensor:
         """Bytes as stored: packed codes, scales, zero points where any is not 0, and levels."""
         row = self.shape[-1] if self.ndim else 1
         rows = self.size // row if row else 0
-        total = rows * (-(-row * self.bits // 8))
+        if self.row_bits is None:
+            total = rows * (-(-row * self.bits // 8))
+        else:
+            total = packed_nbytes(self.row_bits, row) + self.row_bits.nbytes
         if self.levels is not None and self.scheme not in FIXED_LEVELS:
             total += self.levels.nbytes
         if self.levels is None or self.scale.size > 1 or self.scale != 1:
@@ -426,13 +444,13 @@ class QTensor:
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("values", "scale", "zero_point")
         )
-        books = (self.levels is None) == (other.levels is None) and (
-            self.levels is None or np.array_equal(self.levels, other.levels)  # type: ignore[arg-type]
+        books = all(
+            _same(getattr(self, name), getattr(other, name)) for name in ("levels", "row_bits")
         )
         rest = all(
             getattr(self, name) == getattr(other, name)
             for name in _REST
-            if name not in ("levels", "clipped")
+            if name not in ("levels", "row_bits", "clipped")
         )
         return arrays and books and rest and self.values.dtype == other.values.dtype
 
@@ -450,7 +468,8 @@ class QTensor:
             if self.axis is not None
             else "per tensor"
         )
-        kind = f"{self.bits}-bit {self.scheme}, {per}, {self.values.dtype}"
+        width = f"{self.bits}" if self.row_bits is None else f"{self.row_bits.min()}-{self.bits}"
+        kind = f"{width}-bit {self.scheme}, {per}, {self.values.dtype}"
         return f"QTensor({self.shape}, {kind}, {self.nbytes} bytes)"
 
     def _repr_html_(self) -> str:
@@ -482,13 +501,18 @@ _REST = (
     "reconstruct",
     "clipped",
     "scale_dtype",
+    "row_bits",
 )
+
+
+def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
 
 
 def _rebuild(
     values: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any], rest: dict[str, Any]
 ) -> QTensor:
-    for part in (values, scale, zero_point, rest["levels"]):
+    for part in (values, scale, zero_point, rest["levels"], rest["row_bits"]):
         if part is not None:
             part.setflags(write=False)
     return QTensor._make(values, scale, zero_point, **rest)

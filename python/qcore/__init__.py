@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qcore.pruning.low_rank import LowRank, factorize
     from qcore.pruning.pruner import Pruner
     from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
+    from qcore.quantization.drift import DriftMonitor
     from qcore.quantization.functions import dequantize, fake_quantize, quantize
     from qcore.quantization.input_stats import InputStats
     from qcore.quantization.observer import Observer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConstantSparsity",
     "CsrMatrix",
+    "DriftMonitor",
     "FormatError",
     "InputStats",
     "LowRank",
@@ -75,6 +77,7 @@ __all__ = [
 _HOMES = {
     "ConstantSparsity": "qcore.pruning.schedules",
     "CsrMatrix": "qcore.compute.sparse",
+    "DriftMonitor": "qcore.quantization.drift",
     "FormatError": "qcore.errors",
     "InputStats": "qcore.quantization.input_stats",
     "LowRank": "qcore.pruning.low_rank",

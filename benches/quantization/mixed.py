@@ -50,18 +50,30 @@ def outlier_layer(bench):
     """One layer whose input has a feature 3,000 times as large as the rest."""
     lines = []
     for name in NAMES:
-        kept, drops, errors = [], {"int8": [], "mixture": []}, {"int8": [], "mixture": []}
+        kept, drops, errors = [], {}, {}
         for seed, net in bench.networks(name):
             net = _with_outlier(net)
             exact = net.predict_logits(bench.test)
             for what, options in (
                 ("int8", {"bits": 8}),
+                (
+                    "int8, smoothquant",
+                    {"bits": 8, "algorithm": ("smoothquant", "gptq", "bias_correction")},
+                ),
+                (
+                    "int8, equalized",
+                    {
+                        "bits": 8,
+                        "algorithm": ("cross_layer_equalization", "gptq", "bias_correction"),
+                    },
+                ),
                 ("mixture", {"bits": (4, 8, "float32"), "target_bits": 12}),
             ):
                 small = qc.Quantizer(**options).fit_transform(net, bench.calibration(seed))
                 logits = small.predict_logits(bench.test)
-                drops[what].append(accuracy(exact, bench.labels) - accuracy(logits, bench.labels))
-                errors[what].append(logit_error(logits, exact))
+                drop = accuracy(exact, bench.labels) - accuracy(logits, bench.labels)
+                drops.setdefault(what, []).append(drop)
+                errors.setdefault(what, []).append(logit_error(logits, exact))
                 if what == "mixture":
                     kept.append([x.name for x in small.layers if isinstance(x.weight, np.ndarray)])
         for what in drops:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qcore.quantization.equalization import EQUALIZERS
 from qcore.quantization.layerwise import ALGORITHMS, check_algorithm
 from qcore.quantization.ranges import OBSERVERS
 
-__all__ = ["OBSERVER_CHOICES", "OPTIONS", "algorithm", "observer"]
+__all__ = ["OBSERVER_CHOICES", "OPTIONS", "algorithm", "equalizers", "observer"]
 
 OBSERVER_CHOICES = ("auto", *OBSERVERS)
 
@@ -27,10 +28,17 @@ def algorithm(
 ) -> tuple[str, ...]:
     """Return the algorithms for a tensor: all of them below 8 bits, where they can be used."""
     if asked != "auto":
-        return check_algorithm(asked)
+        names = (asked,) if isinstance(asked, str) else tuple(asked or ())
+        return check_algorithm(tuple(name for name in names if name not in EQUALIZERS))
     names = ALGORITHMS if bits < 8 else ("gptq", "bias_correction")
     usable = scheme == "affine" and 2 <= bits <= 8 and symmetric is not False and per_output
     return names if samples and usable else ()
+
+
+def equalizers(asked: Any) -> tuple[str, ...]:
+    """Return what is to be done to the whole network first, in the order given."""
+    names = (asked,) if isinstance(asked, str) else asked
+    return tuple(name for name in names or () if name in EQUALIZERS)
 
 
 def observer(option: dict[str, Any], bits: int, fitted: bool) -> str:

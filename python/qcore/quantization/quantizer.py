@@ -14,6 +14,7 @@ from qcore._names import matches, matches_any
 from qcore._validation import check_one_of
 from qcore.quantization import choice
 from qcore.quantization.calibration import Walk, layer_inputs, samples_of
+from qcore.quantization.equalization import equalizing_scales, scaled
 from qcore.quantization.functions import quantize
 from qcore.quantization.input_stats import InputStats
 from qcore.quantization.layerwise import ALGORITHMS, corrected_bias, fit_codes
@@ -70,9 +71,10 @@ class Quantizer(Estimator):
     algorithm : "auto", str or tuple of str
         What improves on rounding the weights of a network to the nearest code: any of
         "clip_search", "gptq", "coordinate_descent" and "bias_correction"; see
-        `qcore.quantization.layerwise`. It needs samples, or `stats`. "auto": where there are
-        samples, all of them for affine codes of 2 to 7 bits, and "gptq" and "bias_correction" for
-        8; else none.
+        `qcore.quantization.layerwise`. Before them, "smoothquant" or "cross_layer_equalization"
+        move scales between layers; see `qcore.quantization.equalization`. Most need samples, or
+        `stats`. "auto": where there are samples, all of layerwise for affine codes of 2 to 7 bits,
+        and "gptq" and "bias_correction" for 8; else none.
     activations : {"auto", "static", "dynamic"} or None, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
@@ -203,6 +205,7 @@ class Quantizer(Estimator):
             Itself.
         """
         self._begin(model)
+        model = self._equalize(model, X)
         if isinstance(self.bits, tuple):
             self._mix(model, X, y)
         if isinstance(model, Mapping):
@@ -252,6 +255,9 @@ class Quantizer(Estimator):
         """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
         self._check_fitted("bits_")
         weights = named_weights(model)
+        if self._scales:
+            model = scaled(model, self._scales)  # type: ignore[assignment, arg-type]
+            weights = named_weights(model)
         new: dict[str, Any] = dict(weights)
         for name, value in weights.items():
             if name in self.bits_ and not isinstance(value, QTensor):
@@ -434,9 +440,25 @@ class Quantizer(Estimator):
             check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
         self.input_qparams_: dict[str, QParams | str | None] = {}
         self.stats_: dict[str, InputStats] = {}
+        self._scales: dict[str, NDArray[np.float32]] = {}
         self._upper_stats: dict[str, InputStats] = {}
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
         vars(self).pop("_observers", None)
+
+    def _equalize(self, model: Any, X: ArrayLike | None) -> Any:
+        """Return the model with its hidden units scaled, if that was asked for."""
+        asked = () if isinstance(self.algorithm, Mapping) else choice.equalizers(self.algorithm)
+        if not asked:
+            return model
+        if isinstance(model, Mapping):
+            raise ValueError(f"algorithm has {asked[0]!r}, which is for networks, not for a dict")
+        net, samples = model, None if X is None else samples_of(X)
+        for method in asked:
+            scales = equalizing_scales(net, method, samples)
+            net = scaled(net, scales)
+            for name, scale in scales.items():
+                self._scales[name] = self._scales.get(name, np.float32(1)) * scale
+        return net
 
     def _layers(self, net: Sequential) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]

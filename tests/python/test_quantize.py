@@ -339,7 +339,7 @@ X = np.ones((2, 3), np.float32)
         ({"scale": [0.1, 0.1]}, ValueError, r"scale has shape \(2,\); it must be \(\)"),
         ({"scale": 0.1, "zero_point": 128}, ValueError, "zero_point is 128; .* -128 to 127"),
         ({"scale": 0.1, "zero_point": 0.5}, TypeError, "zero_point has dtype float64"),
-        ({"scheme": "nf5"}, ValueError, "scheme is 'nf5'; it must be one of 'affine', 'kmeans'"),
+        ({"scheme": "nf5"}, ValueError, "scheme is 'nf5'; it must be one of 'affine', 'float16'"),
         ({"scheme": "nf4", "bits": 3}, ValueError, "bits is 3; nf4 has 4"),
         ({"scheme": "nf4", "zero_point": 3}, ValueError, "zero_point is 3; the nf4 scheme"),
         ({"scheme": "nf4", "rounding": "stochastic"}, ValueError, "rounding is 'stochastic'"),

@@ -7,33 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_finite, check_one_of, first_position, float_array
+from qcore.quantization.input_stats import InputStats
 
 __all__ = [
     "CRITERIA",
     "Criterion",
     "Evidence",
-    "InputPowers",
     "find_criterion",
     "refuse_nan",
 ]
-
-
-class InputPowers(Protocol):
-    """What criteria read of a layer's input statistics."""
-
-    @property
-    def gram(self) -> NDArray[np.float64]:
-        """XᵀX, (inputs, inputs)."""
-
-    @property
-    def count(self) -> int:
-        """How many samples it sums."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +30,14 @@ class Evidence:
 
     Attributes
     ----------
-    stats : InputPowers or None
+    stats : InputStats or None
         Of the layer's inputs.
     gradient : ndarray or None
         Of the loss, with respect to the weights; of their shape.
     rng : Generator
     """
 
-    stats: InputPowers | None = None
+    stats: InputStats | None = None
     gradient: NDArray[Any] | None = None
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
 

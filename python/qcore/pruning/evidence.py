@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._validation import float_array
-from qcore.pruning.criteria import Criterion, Evidence, InputPowers
+from qcore.pruning.criteria import Criterion, Evidence
+from qcore.quantization.input_stats import InputStats
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential
@@ -20,28 +20,13 @@ __all__ = ["gather_evidence", "layer_stats"]
 _BLOCK = 4096
 
 
-@dataclass
-class LayerPowers:
-    """XᵀX of a layer's inputs, and how many samples it sums."""
-
-    gram: NDArray[np.float64]
-    count: int = 0
-
-    def update(self, x: NDArray[np.float32]) -> None:
-        """Take in samples (n, inputs)."""
-        # float64: sums over many samples of values of one sign cancel later.
-        wide = x.astype(np.float64)
-        self.gram += wide.T @ wide
-        self.count += len(x)
-
-
 def gather_evidence(
     model: Any,
     names: Iterable[str],
     criterion: Criterion,
     X: ArrayLike | None,
     y: ArrayLike | None,
-    stats: Mapping[str, InputPowers] | None,
+    stats: Mapping[str, InputStats] | None,
     gradients: Mapping[str, ArrayLike] | None,
     rng: np.random.Generator,
 ) -> dict[str, Evidence]:
@@ -67,7 +52,7 @@ def gather_evidence(
     return evidence
 
 
-def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputPowers:
+def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputStats:
     """Return the statistics of the inputs of the layer that `name`, a tensor, belongs to."""
     if isinstance(model, Mapping):
         raise ValueError(f"stats has nothing for {name!r}; a dict of arrays needs it")
@@ -77,13 +62,13 @@ def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputPowers:
         if f"{layer.name}.weight" == name:
             break
         layers.append(layer)
-    powers = LayerPowers(np.zeros((model.layers[len(layers)].in_features,) * 2))
+    found = InputStats()
     for start in range(0, len(samples), _BLOCK):
         value = samples[start : start + _BLOCK]
         for layer in layers:
             value = layer.forward(value)
-        powers.update(value)
-    return powers
+        found.update(value)
+    return found
 
 
 def _samples(net: Sequential, X: ArrayLike | None) -> NDArray[np.float32]:

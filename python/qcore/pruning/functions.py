@@ -11,12 +11,12 @@ from qcore._validation import check_finite, float_array
 from qcore.pruning.criteria import (
     Criterion,
     Evidence,
-    InputPowers,
     find_criterion,
     refuse_nan,
 )
 from qcore.pruning.obs import prune_and_update
 from qcore.pruning.patterns import Mask, Pattern, Unstructured, parse_pattern
+from qcore.quantization.input_stats import InputStats
 
 __all__ = ["apply_mask", "prune", "prune_array"]
 
@@ -27,7 +27,7 @@ def prune(
     sparsity: float | None = None,
     pattern: str = "unstructured",
     criterion: str = "magnitude",
-    stats: InputPowers | None = None,
+    stats: InputStats | None = None,
     gradient: ArrayLike | None = None,
     random_state: int | np.random.Generator | None = None,
 ) -> NDArray[Any]:

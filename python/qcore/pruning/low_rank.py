@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._validation import check_finite, check_fraction, check_int, float_array
-from qcore.pruning.criteria import InputPowers
 from qcore.quantization.functions import quantize
+from qcore.quantization.input_stats import InputStats
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["LowRank", "factorize"]
@@ -62,7 +62,7 @@ def factorize(
     energy: float | None = None,
     residual_bits: int | None = None,
     group_size: int | None = None,
-    stats: InputPowers | None = None,
+    stats: InputStats | None = None,
 ) -> LowRank:
     """Approximate a matrix by two thin ones, and the rest, if asked for, by integers.
 
@@ -143,7 +143,7 @@ def _rank(rank: int | None, energy: float | None, squares: NDArray[np.float64]) 
     return min(len(squares), int(np.searchsorted(squares, share * (1 - 1e-12))) + 1)
 
 
-def _root(stats: InputPowers, inputs: int) -> NDArray[np.float64]:
+def _root(stats: InputStats, inputs: int) -> NDArray[np.float64]:
     """Return a matrix R with ``R Rᵀ`` next to XᵀX / count, of full rank."""
     if stats.gram.shape != (inputs, inputs):
         raise ValueError(f"w has {inputs} inputs; stats are of {len(stats.gram)}")

@@ -12,12 +12,13 @@ from qcore._estimator import Estimator
 from qcore._models import named_weights, rebuilt
 from qcore._names import matches, matches_any
 from qcore._validation import check_fraction, check_one_of
-from qcore.pruning.criteria import Criterion, Evidence, InputPowers, find_criterion, refuse_nan
+from qcore.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
 from qcore.pruning.evidence import gather_evidence, layer_stats
 from qcore.pruning.functions import apply_mask, check_evidence, keep_in_array, prune_array
 from qcore.pruning.patterns import Mask, Pattern, parse_pattern
 from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
 from qcore.pruning.sensitivity import sensitive_targets
+from qcore.quantization.input_stats import InputStats
 from qcore.report import Report
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Pruner(Estimator):
         X: ArrayLike | None = None,
         y: ArrayLike | None = None,
         *,
-        stats: Mapping[str, InputPowers] | None = None,
+        stats: Mapping[str, InputStats] | None = None,
         gradients: Mapping[str, ArrayLike] | None = None,
     ) -> Pruner:
         """Choose which weights go, at the final sparsity.
@@ -325,7 +326,7 @@ class Pruner(Estimator):
         chosen: Mapping[str, NDArray[Any]],
         criterion: Criterion,
         X: ArrayLike | None,
-        stats: Mapping[str, InputPowers] | None,
+        stats: Mapping[str, InputStats] | None,
     ) -> Masks:
         """Prune layer by layer, each on what the pruned layers before it give."""
         masks: Masks = {}

@@ -417,7 +417,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Any) -> None:
     X, y = blobs()
     path = tmp_path / "training.safetensors"
     network(6, 8, 2).fit(X, y, epochs=1, random_state=0, checkpoint=path)
-    for changed in ({"epochs": 2}, {"random_state": 1}, {"learning_rate": 0.1}):
+    changes = ({"epochs": 2}, {"random_state": 1}, {"learning_rate": 0.1}, {"dropout": 0.5})
+    for changed in changes:
         with pytest.raises(ValueError, match="other data or settings"):
             network(6, 8, 2).fit(
                 X, y, checkpoint=path, **({"epochs": 1, "random_state": 0} | changed)

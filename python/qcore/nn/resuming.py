@@ -123,7 +123,7 @@ def _fingerprint(training: Training) -> str:
     settings = [
         training.batch_size, training.epochs, training.learning_rate, training.schedule,
         training.temperature, training.alpha, training.loss, training.optimizer, training.pruner,
-        training.patience, training.steps, training.rng.bit_generator.state,
+        training.patience, training.steps, training.dropout, training.rng.bit_generator.state,
     ]  # fmt: skip
     arrays: list[NDArray[Any]] = [training.params, training.X]
     if training.target is not None:

@@ -12,7 +12,6 @@ that inputs which are always 0 cost nothing and go first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,6 @@ def prune_and_update(
     sparsity: float,
     *,
     damp: float = DAMP,
-    round_column: Callable[[int, Doubles], Doubles] | None = None,
 ) -> tuple[Doubles, Mask]:
     """Prune a matrix and move what stays.
 
@@ -53,9 +51,6 @@ def prune_and_update(
         Exactly ``round(sparsity * w.size)`` weights go.
     damp : float
         Added to the diagonal, as a share of its mean.
-    round_column : callable, optional
-        From the number of a column and its values, (outputs,), to the values that it may take: the
-        columns behind make up for the rounding as well.
 
     Returns
     -------
@@ -85,7 +80,7 @@ def prune_and_update(
         if whole is not None:
             share = 1.0 - float(np.mean(whole[:, block])) if whole.size else 0.0
             mask[:, block] = keep_largest([weights[:, block] / diagonal[block]], share)[0]
-        errors = _sweep(weights, mask, factor, block, pattern, round_column)
+        errors = _sweep(weights, mask, factor, block, pattern)
         weights[:, block.stop :] -= errors @ factor[block, block.stop :]
     return weights, mask
 
@@ -118,7 +113,6 @@ def _sweep(
     factor: Doubles,
     block: slice,
     pattern: Pattern,
-    round_column: Callable[[int, Doubles], Doubles] | None,
 ) -> Doubles:
     """Go through the columns of a block; returns the error that each hands on."""
     errors = np.zeros((len(weights), block.stop - block.start))
@@ -128,8 +122,6 @@ def _sweep(
             scores = weights[:, group] / np.diagonal(factor)[group]
             mask[:, group] = pattern.keep([scores], 0.0, 1)[0]
         kept = np.where(mask[:, column], weights[:, column], 0.0)
-        if round_column is not None:
-            kept = np.where(mask[:, column], round_column(column, kept), 0.0)
         error = (weights[:, column] - kept) / factor[column, column]
         behind = slice(column + 1, block.stop)
         weights[:, behind] -= np.outer(error, factor[column, behind])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from qcore.cli.params import InputFile, OutputFile, example, json_option, refuse_same_file
 from qcore.cli.recipe_flags import check_observer
+
+if TYPE_CHECKING:
+    from qcore.cli.tables import Column
 
 __all__ = ["calibrate"]
 
@@ -43,14 +46,33 @@ def calibrate(
     """Run NETWORK on samples and find the range of each layer's input."""
     import json
 
-    from qcore.cli.models import load_model, load_samples
     from qcore.cli.tables import print_json, print_table
     from qcore.files.drafts import write_text
+
+    refuse_same_file(output, "-o", network, data)
+    found = _ranges(network, data, observer, percentile)
+    if output is not None:
+        write_text(output, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    if as_json:
+        print_json(found)
+        return
+    columns: tuple[Column, ...] = (
+        ("layer", lambda row: row["layer"]),
+        ("scale", lambda row: f"{row['scale']:.6g}"),
+        ("zero point", lambda row: str(row.get("zero", 0))),
+    )
+    print_table(columns, [{"layer": name} | layer for name, layer in found["layers"].items()])
+    if output is not None:
+        click.echo(f"\n{output}: for qcore compress {network} --ranges {output}")
+
+
+def _ranges(network: Path, data: Path, observer: str, percentile: float | None) -> dict[str, Any]:
+    """Return what the file holds: the integer input of each layer."""
+    from qcore.cli.models import load_model, load_samples
     from qcore.files.network import encode_input
     from qcore.quantization.qparams import QParams
     from qcore.quantization.quantizer import Quantizer
 
-    refuse_same_file(output, "-o", network, data)
     samples = load_samples(data, None)
     net = load_model(network)
     if not hasattr(net, "layers"):
@@ -59,25 +81,9 @@ def calibrate(
     quantizer = Quantizer(observer=observer, algorithm=(), activations="static", **options)
     assert samples.X is not None, "--data is required"
     quantizer.partial_fit(net, samples.X)
-    layers: dict[str, Any] = {
+    layers = {
         name: encode_input(params)
         for name, params in quantizer.input_qparams_.items()
         if isinstance(params, QParams)
     }
-    found = {"format": 1, "observer": observer, "samples": len(samples.X), "layers": layers}
-    if output is not None:
-        write_text(output, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    if as_json:
-        print_json(found)
-        return
-    rows = [{"layer": name} | layer for name, layer in layers.items()]
-    print_table(
-        (
-            ("layer", lambda row: row["layer"]),
-            ("scale", lambda row: f"{row['scale']:.6g}"),
-            ("zero point", lambda row: str(row.get("zero", 0))),
-        ),
-        rows,
-    )
-    if output is not None:
-        click.echo(f"\n{output}: for qcore compress {network} --ranges {output}")
+    return {"format": 1, "observer": observer, "samples": len(samples.X), "layers": layers}

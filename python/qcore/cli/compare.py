@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from qcore.cli.models import data_options
 from qcore.cli.params import (
     ModelFile,
-    bytes_of,
     command_line,
     example,
     json_option,
     refuse_same_file,
     report_options,
 )
+
+if TYPE_CHECKING:
+    from qcore.cli.comparing import Compared
 
 __all__ = ["compare"]
 
@@ -51,53 +53,37 @@ def compare(
     as_json: bool,
 ) -> None:
     """Show what B lost of A: tensor by tensor and, with --data, in what a network answers."""
-    from qcore.cli.models import like_network, load_model, load_samples, open_model
-    from qcore.cli.outcome import COLUMNS, SPARE, decibel_text, outputs_text, worst_first
-    from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
-    from qcore.report.tensors import compare_outputs, compare_tensors
+    from qcore.cli.comparing import compare_models, save_report
 
     refuse_same_file(report, "--report", a, b, data, labels)
     if report or figures:
         from qcore.report.renderer import prepare_script
 
         prepare_script()
-    samples = load_samples(data, labels)
-    outputs = None
-    before, after = open_model(a), open_model(b)
-    one: Any = before
-    if samples.X is not None:
-        other = load_model(b)
-        one = like_network(load_model(a), b)
-        outputs = compare_outputs(one, other, samples.X, samples.y)
-    elif getattr(after, "kind", "") == "network" and getattr(before, "kind", "") != "network":
-        one = like_network(load_model(a), b)
-    found = compare_tensors(one, after, progress="auto")
-    sizes = bytes_of(a), bytes_of(b)
-    rows = worst_first(found.rows)
-    shown = rows[: worst or None]
+    found = compare_models(a, b, data, labels)
     if report or figures:
-        from qcore.cli.comparing import compare_files, save_report
+        save_report(found.comparison(command_line()), report, figures)
+    _show(found, worst, report, as_json=as_json)
 
-        comparison = compare_files(
-            a, b, found, command_line(), samples=samples, outputs=outputs, before=one
-        )
-        save_report(comparison, report, figures)
+
+def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) -> None:
+    """Print the tensors that lost most, and what was lost in all."""
+    from qcore.cli.outcome import COLUMNS, SPARE, decibel_text, outputs_text, worst_first
+    from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
+
+    rows = worst_first(found.report.rows)
+    shown = rows[: worst or None]
     if as_json:
-        print_json(
-            {
-                "format": 1, "a": str(a), "b": str(b), "a_bytes": sizes[0], "b_bytes": sizes[1],
-                "outputs": None if outputs is None else outputs._asdict(),
-                "rows": shown, "totals": found.totals,
-                "report": None if report is None else str(report),
-            }
-        )  # fmt: skip
+        page = None if report is None else str(report)
+        print_json(found.to_dict() | {"rows": shown, "report": page})
         return
     print_table(COLUMNS, shown, left=4, spare=SPARE)
     if len(shown) < len(rows):
         click.echo(f"… and {len(rows) - len(shown)} more, which lost less")
+    before, after = found.sizes
     click.echo(
-        f"\n{bytes_text(sizes[0])} → {bytes_text(sizes[1])}, {ratio_text(*sizes)} smaller; "
-        f"all tensors together: SQNR {decibel_text(found.totals['SQNR dB'])} dB"
+        f"\n{bytes_text(before)} → {bytes_text(after)}, {ratio_text(before, after)} smaller; "
+        f"all tensors together: SQNR {decibel_text(found.report.totals['SQNR dB'])} dB"
     )
-    if outputs is not None:
-        click.echo(outputs_text(outputs))
+    if found.outputs is not None:
+        click.echo(outputs_text(found.outputs))

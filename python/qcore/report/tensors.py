@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._models import named_weights
+from qcore._sums import dot
 from qcore.nn.progress import EpochProgress, Progress
 from qcore.quantization.tensor import QTensor
 from qcore.report.details import values_in_one_row
@@ -176,10 +177,10 @@ def _errors(before: Any, after: Any) -> dict[str, Any]:
     zeros = size = 0
     for x, y in _blocks(before, after):
         difference = x - y
-        signal += float(x @ x)
-        power += float(y @ y)
-        product += float(x @ y)
-        noise += float(difference @ difference)
+        signal += dot(x, x)
+        power += dot(y, y)
+        product += dot(x, y)
+        noise += dot(difference, difference)
         worst = max(worst, float(np.max(np.abs(difference), initial=0.0)))
         zeros += x.size - int(np.count_nonzero(y))
         size += x.size

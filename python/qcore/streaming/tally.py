@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._sums import dot
 from qcore.files.parts import stored_codes
 from qcore.quantization.tensor import QTensor
 
@@ -66,10 +67,10 @@ class Tally:
         if errors and x.size:
             exact = x.astype(np.float64).reshape(-1)
             real = q.dequantize(dtype=np.float64).reshape(-1)
-            tally.signal, tally.decoded = float(exact @ exact), float(real @ real)
-            tally.product = float(exact @ real)
+            tally.signal, tally.decoded = dot(exact, exact), dot(real, real)
+            tally.product = dot(exact, real)
             exact -= real
-            tally.noise, tally.max_abs = float(exact @ exact), float(np.abs(exact).max())
+            tally.noise, tally.max_abs = dot(exact, exact), float(np.abs(exact).max())
         return tally
 
     @classmethod

@@ -50,7 +50,7 @@ def rows(weights: Path, data: Path, seconds: float) -> Iterator[Row]:
             times = best_times(calls, seconds)
             best = min(times["ORT static"], times["ORT dynamic"])
             yield Row(
-                "network", f"batch {batch}", times, ratio=best / times["qcore static"], asked=asked,
+                "network", f"batch {batch}", times, best / times["qcore static"], asked,
                 note=", ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()),
             )  # fmt: skip
 

@@ -16,8 +16,12 @@ class Row:
         Best seconds of each contender.
     ratio : float
         What is judged, the greater the better; `asked` is the least it should be.
+    asked : float or None
     work : float
-        Operations or bytes of a call, if the table is to show rates.
+        Operations or bytes of a call; 0: the table shows times.
+    unit : str
+        Of a rate: billions of what a second.
+    note : str
     """
 
     section: str
@@ -26,4 +30,10 @@ class Row:
     ratio: float
     asked: float | None = None
     work: float = 0.0
+    unit: str = "GOPS"
     note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the ratio is what was asked for."""
+        return self.asked is None or self.ratio >= self.asked

@@ -1,7 +1,7 @@
 //! The machine: instruction sets, threads, how this extension was built.
 
 use pyo3::prelude::*;
-use qcore_kernels::{Isa, isa, threads};
+use qcore_kernels::{Isa, gemm, isa, threads};
 
 use crate::error::to_py;
 
@@ -35,12 +35,27 @@ fn work_alone() {
     threads::work_alone();
 }
 
+/// The name of the int8 micro-kernel in force.
+#[pyfunction]
+fn kernel_id() -> PyResult<&'static str> {
+    isa::active().map(gemm::kernel_id).map_err(to_py)
+}
+
+/// Operations a second that the dot instruction in force reaches on registers alone.
+#[pyfunction]
+fn peak_rate(py: Python<'_>) -> PyResult<f64> {
+    let isa = isa::active().map_err(to_py)?;
+    Ok(py.detach(|| gemm::peak_rate(isa)))
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(active_isa, module)?)?;
     module.add_function(wrap_pyfunction!(available_isas, module)?)?;
+    module.add_function(wrap_pyfunction!(kernel_id, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(peak_rate, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(work_alone, module)?)
 }

@@ -5,6 +5,7 @@
 //! | `packed`, `interleave` | B laid out once, one format for every instruction set |
 //! | `left` | rows of A, packed as they are used |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
+//! | `peak` | the rate of the dot instruction alone |
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
 //! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
 //! | `dense_i8` | dense layers on int8, with their epilogue |
@@ -26,6 +27,7 @@ mod micro;
 mod microkernel;
 mod operand;
 mod packed;
+mod peak;
 mod registry;
 mod sink;
 mod wide;
@@ -38,4 +40,5 @@ pub use integer::{
 };
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
+pub use peak::peak_rate;
 pub use registry::kernel_id;

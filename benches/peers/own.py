@@ -1,0 +1,77 @@
+"""qcore beside itself: int4 beside int8, two threads beside one, each kernel beside its peak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from benches.peers.rows import Row
+from benches.peers.timing import best_times
+
+import qcore as qc
+from qcore import _core
+
+#: As many matrices as no cache holds: 16 MB each as int8.
+COPIES = 8
+
+
+def int4_rows(seconds: float) -> Iterator[Row]:
+    """Yield the 4096 x 4096 product with one row, weights from memory."""
+    size = 4096
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((size, size), np.float32)
+    x, out = rng.standard_normal((1, size), np.float32), np.empty((1, size), np.float32)
+    q8, q4 = qc.quantize(w, axis=0), qc.quantize(w, bits=4, group_size=64)
+    floats = np.ascontiguousarray(q4.scale * np.float32(1.0001))
+    halves = floats.astype(np.float16).astype(np.float32)
+    made: dict[str, Callable[[], Any]] = {
+        "int8": partial(_core.PackedWeights.integer, q8.values, q8.scale),
+        "int4, float32 scales": partial(_core.PackedWeights.int4, q4.values, floats, 64),
+        "int4, float16 scales": partial(_core.PackedWeights.int4, q4.values, halves, 64),
+    }
+    calls = {name: _rotating(make, x, out) for name, make in made.items()}
+    calls["NumPy float32"] = partial(np.matmul, x, w.T, out=out)
+    times = best_times(calls, 2 * seconds)
+    for name, asked in (("int4, float32 scales", 1.65), ("int4, float16 scales", 1.75)):
+        ratio = times["int8"] / times[name]
+        yield Row("int4 GEMV from memory", name, times, ratio, asked, 2.0 * size * size)
+
+
+def _rotating(make: Callable[[], Any], x: Any, out: Any) -> Callable[[], Any]:
+    copies = cycle([make() for _ in range(COPIES)])
+    return lambda: next(copies).linear(x, None, "linear", out)
+
+
+def thread_rows(seconds: float) -> Iterator[Row]:
+    """Yield products on one thread and on two."""
+    before = _core.num_threads()
+    rng = np.random.default_rng(0)
+    for size in (512, 1024, 2048):
+        a, b = (rng.integers(-128, 128, (size, size), np.int8) for _ in range(2))
+        packed, times = qc.pack(b), {}
+        for count in (1, 2, 1, 2):
+            _core.set_num_threads(count)
+            name = f"{count} thread{'s' * (count > 1)}"
+            time = best_times({name: partial(qc.matmul_integer, a, packed)}, seconds / 2)[name]
+            times[name] = min(time, times.get(name, time))
+        ratio = times["1 thread"] / times["2 threads"]
+        yield Row("two threads", f"{size}³", times, ratio, 1.8, 2.0 * size**3)
+    _core.set_num_threads(before)
+
+
+def peak_rows(seconds: float) -> Iterator[Row]:
+    """Yield what share of the peak of its dot instruction the kernel in force reaches."""
+    rng = np.random.default_rng(0)
+    asked = {"avx512_vnni": 0.93, "avx2": 0.65}.get(_core.active_isa())
+    for size in (256, 512, 1024):
+        a, b = (rng.integers(-128, 128, (size, size), np.int8) for _ in range(2))
+        packed, work, peak, best = qc.pack(b), 2.0 * size**3, 0.0, 1.0
+        for _ in range(3):
+            peak = max(peak, _core.peak_rate())
+            times = best_times({"qcore": partial(qc.matmul_integer, a, packed)}, seconds / 3)
+            best = min(best, times["qcore"])
+        times = {"qcore": best, "peak": work / peak}
+        yield Row("share of the peak", f"{size}³", times, work / best / peak, asked, work)

@@ -1,0 +1,115 @@
+//! What a core can do at most: the dot instruction of a kernel on registers alone.
+//!
+//! Rates of kernels are given as shares of it, measured in the same run, so that a change of the clock
+//! meets both.
+
+use std::time::Instant;
+
+use super::registry::kernel_for;
+use crate::isa::Isa;
+
+/// Rounds of one measurement: a fraction of a millisecond.
+const ROUNDS: u64 = 50_000;
+/// Measurements, of which the best counts.
+const TRIES: usize = 20;
+
+/// Operations a second (a multiplication and an addition are two) of the dot instruction of the
+/// kernel that runs where `isa` is in force; 0 where it has none. Takes some milliseconds.
+#[must_use]
+pub fn peak_rate(isa: Isa) -> f64 {
+    let (run, operations): (unsafe fn(u64), f64) = match kernel_for(isa).isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => (dpbusd_512, 12.0 * 128.0),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => (dpbusd_256, 12.0 * 64.0),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => (maddwd_512, 12.0 * 64.0),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => (maddwd_256, 12.0 * 32.0),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Sse2 => (maddwd_128, 12.0 * 16.0),
+        _ => return 0.0,
+    };
+    let mut best = f64::INFINITY;
+    for _ in 0..TRIES {
+        let start = Instant::now();
+        // SAFETY: the kernel's instruction set is available, as `kernel_for` checked.
+        unsafe { run(ROUNDS) };
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    operations * ROUNDS as f64 / best
+}
+
+/// A loop of twelve of an instruction, each with a result of its own.
+#[cfg(target_arch = "x86_64")]
+macro_rules! peak {
+    ($name:ident, $instruction:literal, $register:literal, $features:literal) => {
+        /// # Safety
+        /// The CPU has the features.
+        #[target_feature(enable = $features)]
+        unsafe fn $name(rounds: u64) {
+            peak!(@body rounds, $instruction, $register,
+                "0" "1" "2" "3" "4" "5" "6" "7" "8" "9" "10" "11");
+        }
+    };
+    (@body $rounds:ident, $instruction:literal, $register:literal, $($index:literal)*) => {
+        // SAFETY: it touches registers alone, all of them declared.
+        unsafe {
+            std::arch::asm!(
+                "2:",
+                $(concat!($instruction, " ", $register, $index, ", ", $register, "14, ",
+                    $register, "15"),)*
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) $rounds => _,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _,
+                out("xmm5") _, out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _,
+                out("xmm10") _, out("xmm11") _,
+                options(nomem, nostack),
+            );
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+peak!(dpbusd_512, "vpdpbusd", "zmm", "avx512f,avx512vnni");
+#[cfg(target_arch = "x86_64")]
+peak!(dpbusd_256, "{{vex}} vpdpbusd", "ymm", "avx2,avxvnni");
+#[cfg(target_arch = "x86_64")]
+peak!(maddwd_512, "vpmaddwd", "zmm", "avx512f,avx512bw");
+#[cfg(target_arch = "x86_64")]
+peak!(maddwd_256, "vpmaddwd", "ymm", "avx2");
+/// # Safety
+/// SSE2 is part of x86-64.
+#[cfg(target_arch = "x86_64")]
+unsafe fn maddwd_128(rounds: u64) {
+    // SAFETY: it touches registers alone, all of them declared.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "pmaddwd xmm0, xmm14", "pmaddwd xmm1, xmm14", "pmaddwd xmm2, xmm14",
+            "pmaddwd xmm3, xmm14", "pmaddwd xmm4, xmm14", "pmaddwd xmm5, xmm14",
+            "pmaddwd xmm6, xmm14", "pmaddwd xmm7, xmm14", "pmaddwd xmm8, xmm14",
+            "pmaddwd xmm9, xmm14", "pmaddwd xmm10, xmm14", "pmaddwd xmm11, xmm14",
+            "dec {rounds}",
+            "jnz 2b",
+            rounds = inout(reg) rounds => _,
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _,
+            out("xmm5") _, out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _,
+            out("xmm10") _, out("xmm11") _,
+            options(nomem, nostack),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_isa_with_a_dot_instruction_has_a_peak() {
+        for isa in Isa::available() {
+            assert_eq!(peak_rate(isa) > 0.0, kernel_for(isa).isa != Isa::Scalar, "{isa}");
+        }
+    }
+}

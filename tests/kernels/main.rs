@@ -1,5 +1,6 @@
 //! One binary for every kernel test: a module for each room, with its oracle in `reference`.
 
+mod checksums;
 mod entropy;
 mod float;
 mod gemm;

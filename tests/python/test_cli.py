@@ -78,6 +78,28 @@ def test_doctor_shows_what_is_forced() -> None:
     assert ["threads", "1"] in lines
 
 
+def test_doctor_names_the_kernels() -> None:
+    result = call("doctor")
+    assert result.exit_code == 0
+    assert _core.kernel_id() in result.stdout
+    for label in ("caches", "int4 products", "separate cores", "int8 layer faster, batch 64"):
+        assert label in result.stdout
+
+
+def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    result = call("bench", "--seconds", "0.01", "--threads", "1", "--json", path)
+    assert result.exit_code == 0, result.output
+    report = json.loads(path.read_text())
+    assert report["environment"]["isa"] == _core.active_isa()
+    names = {row["name"] for row in report["results"]}
+    assert {"matmul_integer, packed", "linear, int8", "quantize", "dequantize"} <= names
+    for row in report["results"]:
+        assert row["seconds"] > 0
+        assert row["plain_seconds"] > 0
+        assert row["nbytes"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

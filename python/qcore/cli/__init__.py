@@ -22,7 +22,8 @@ _SUBCOMMANDS = {
     "inspect": "Show what is in a file.",
     "compare": "Show what a small model lost.",
     "calibrate": "Find the ranges of a network's activations.",
-    "doctor": "Show the CPU, its instruction sets, and the one in force.",
+    "bench": "Time the kernels beside NumPy's float32 and the machine's limit.",
+    "doctor": "Show the CPU, its instruction sets, and which kernels run on them.",
     "completion": "Print what a shell needs to complete qcore's words.",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from qcore.cli.params import example, json_option
@@ -26,19 +28,70 @@ _LABELS = {
 @click.command(epilog=example("qcore doctor", "QCORE_ISA=avx2 qcore doctor"))
 @json_option
 def doctor(as_json: bool) -> None:
-    """Show the CPU, its instruction sets, and the one in force."""
+    """Show the CPU, its instruction sets, the kernels that they give, and where they pay."""
     from qcore._environment import environment
 
     facts = environment()
+    found = {"why that one": _why()} | _hardware() | _kernels() | _crossover()
     if as_json:
         from qcore.cli.tables import print_json
 
-        print_json(facts)
+        print_json(facts | found)
         return
-    width = max(map(len, _LABELS.values()))
+    lines = {}
     for key, label in _LABELS.items():
         value = facts[key]  # type: ignore[literal-required]
-        text = ", ".join(value) if isinstance(value, list) else str(value)
+        lines[label] = ", ".join(value) if isinstance(value, list) else str(value)
+    lines |= found
+    width = max(map(len, lines))
+    for label, text in lines.items():
         click.echo(f"{label:<{width}}  {text}")
     if facts["build"] != "release":
         click.echo("this is a debug build: nothing measured with it counts", err=True)
+
+
+def _why() -> str:
+    if os.environ.get("QCORE_ISA"):
+        return "QCORE_ISA asks for it"
+    return "the best that this CPU has; QCORE_ISA forces another"
+
+
+def _hardware() -> dict[str, str]:
+    from qcore._machine import cache_sizes, separate_cores
+
+    apart = {True: "yes", False: "no: two threads share a core", None: "not known"}
+    return {
+        "caches": ", ".join(cache_sizes()) or "not known",
+        "CPUs are separate cores": apart[separate_cores()],
+    }
+
+
+def _kernels() -> dict[str, str]:
+    """Return the kernel of each operation, and why it is that one."""
+    from qcore import _core
+
+    isa = _core.active_isa()
+    vectors = (
+        "avx512" if isa.startswith("avx512") else "avx2" if isa.startswith("avx") else "scalar"
+    )
+    nibbles = "avx512_vnni" if isa == "avx512_vnni" else "avx2" if vectors != "scalar" else "scalar"
+    peak = _core.peak_rate()
+    rate = f"; its dot instruction does {peak / 1e9:.0f} GOPS a core" if peak else ""
+    return {
+        "int8 products": f"{_core.kernel_id()}: the best that {isa} includes{rate}",
+        "int4 products": f"{nibbles}: the best that {isa} includes",
+        "float32 products, quantize, epilogues": f"{vectors}: the widest vectors of {isa}",
+        "float networks": "NumPy's BLAS, while every layer is float and dense",
+    }
+
+
+def _crossover() -> dict[str, str]:
+    """Return from which width on a square int8 layer is faster than float32 BLAS, measured now."""
+    from qcore.bench.crossover import crossover
+
+    found = {}
+    for batch in (1, 64):
+        width = crossover(batch)
+        text = f"from {width} x {width} on" if width else "at none of the widths tried"
+        found[f"int8 layer faster, batch {batch}"] = f"{text} (linear beside NumPy float32)"
+    return found

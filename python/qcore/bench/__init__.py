@@ -1,0 +1,1 @@
+"""What ``qcore bench`` measures: the kernels on this machine, beside NumPy's float32."""

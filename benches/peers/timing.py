@@ -11,24 +11,16 @@ Call = Callable[[], object]
 def best_times(calls: dict[str, Call], seconds: float = 0.6) -> dict[str, float]:
     """Return the best time of each call, in seconds.
 
-    The calls take turns in short bursts, so that a disturbance, a change of the clock or a warm
-    cache of another's meets all of them alike.
+    The calls take turns, one at a time: a disturbance or a change of the clock meets all of them
+    alike, and nobody finds the caches as it left them.
     """
-    best = {}
-    for name, call in calls.items():
-        call()
-        start = perf_counter()
-        call()
-        best[name] = perf_counter() - start
-    bursts = {name: max(1, min(1000, int(2e-3 / max(time, 1e-8)))) for name, time in best.items()}
+    best = dict.fromkeys(calls, float("inf"))
     end = perf_counter() + seconds * len(calls)
     rounds = 0
     while rounds < 5 or perf_counter() < end:
         for name, call in calls.items():
-            call()  # brings the operands back into the cache
-            for _ in range(bursts[name]):
-                start = perf_counter()
-                call()
-                best[name] = min(best[name], perf_counter() - start)
+            start = perf_counter()
+            call()
+            best[name] = min(best[name], perf_counter() - start)
         rounds += 1
     return best

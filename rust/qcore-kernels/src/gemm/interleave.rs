@@ -4,13 +4,16 @@ use std::ops::Range;
 
 use super::microkernel::{DEPTH, GROUP_BYTES, PANEL};
 use super::operand::Bytes;
+use crate::isa::Isa;
 
 /// Packs the panels `range` of `b` to `out`, each byte's bits flipped by `flip`; tails become zeros.
 ///
 /// # Safety
 /// - `range` ends at most one panel past the last column, and the matrix is still borrowed.
 /// - `out` is valid for writing all panels of `range`.
+/// - The CPU has `isa`.
 pub(super) unsafe fn panels(
+    isa: Isa,
     b: Bytes,
     flip: u8,
     range: Range<usize>,
@@ -30,7 +33,9 @@ pub(super) unsafe fn panels(
     }
     // Group by group, so that a row is read by cache lines, not by panels.
     let whole = if b.col_stride == 1 { b.cols / PANEL } else { 0 };
-    for group in 0..b.rows.div_ceil(DEPTH) {
+    // SAFETY: the panels are whole, and `out` has room for them; the CPU has the instruction set.
+    let done = unsafe { whole_strip(isa, b, flip, range.clone(), whole, panel_stride, out) };
+    for group in done..b.rows.div_ceil(DEPTH) {
         let rows = (b.rows - group * DEPTH).min(DEPTH);
         for (index, panel) in range.clone().enumerate() {
             // SAFETY: the rows and the panel's columns exist, and `out` has room for every group of
@@ -44,6 +49,88 @@ pub(super) unsafe fn panels(
                     rows_to_group(b, flip, group * DEPTH, rows, panel * PANEL, out);
                 }
             }
+        }
+    }
+}
+
+/// Interleaves four whole panels at once where the CPU can; returns how many groups are done.
+///
+/// # Safety
+/// As [`panels`]; panels below `whole` have all their columns, side by side.
+unsafe fn whole_strip(
+    isa: Isa,
+    b: Bytes,
+    flip: u8,
+    range: Range<usize>,
+    whole: usize,
+    panel_stride: usize,
+    out: *mut u8,
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if isa.includes(Isa::Avx512) && range.len() == 4 && range.end <= whole {
+        let groups = b.rows / DEPTH;
+        if groups > 0 {
+            // SAFETY: 64 columns of every row lie side by side; the rest is the caller's promise.
+            unsafe {
+                let first = b.at(0, range.start * PANEL);
+                strip_512(first, b.row_stride, groups, flip, panel_stride, out);
+            }
+        }
+        return groups;
+    }
+    let _ = (isa, b, flip, range, whole, panel_stride, out);
+    0
+}
+
+/// 64 columns of whole groups: four lines each.
+///
+/// # Safety
+/// - Four rows a group, `stride` bytes apart, are valid for reading 64 bytes from `rows` on.
+/// - `out` is valid for `groups` lines of four panels, and the CPU has AVX-512 F and BW.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn strip_512(
+    rows: *const u8,
+    stride: isize,
+    groups: usize,
+    flip: u8,
+    panel_stride: usize,
+    out: *mut u8,
+) {
+    use std::arch::x86_64::*;
+    let flips = _mm512_set1_epi8(flip as i8);
+    for group in 0..groups {
+        // SAFETY: the caller vouches for the rows and the lines.
+        unsafe {
+            let row = rows.offset((group * DEPTH) as isize * stride);
+            let row0 = _mm512_xor_si512(_mm512_loadu_si512(row.cast()), flips);
+            let row1 = _mm512_xor_si512(_mm512_loadu_si512(row.offset(stride).cast()), flips);
+            let row2 = _mm512_xor_si512(_mm512_loadu_si512(row.offset(2 * stride).cast()), flips);
+            let row3 = _mm512_xor_si512(_mm512_loadu_si512(row.offset(3 * stride).cast()), flips);
+            let low = (_mm512_unpacklo_epi8(row0, row1), _mm512_unpacklo_epi8(row2, row3));
+            let high = (_mm512_unpackhi_epi8(row0, row1), _mm512_unpackhi_epi8(row2, row3));
+            // Quarter q of part i: columns 16 q + 4 i to 16 q + 4 i + 3.
+            let part0 = _mm512_unpacklo_epi16(low.0, low.1);
+            let part1 = _mm512_unpackhi_epi16(low.0, low.1);
+            let part2 = _mm512_unpacklo_epi16(high.0, high.1);
+            let part3 = _mm512_unpackhi_epi16(high.0, high.1);
+            // Quarters 0 and 2 of two parts, then 1 and 3.
+            let even = (
+                _mm512_shuffle_i32x4::<0x88>(part0, part1),
+                _mm512_shuffle_i32x4::<0x88>(part2, part3),
+            );
+            let odd = (
+                _mm512_shuffle_i32x4::<0xdd>(part0, part1),
+                _mm512_shuffle_i32x4::<0xdd>(part2, part3),
+            );
+            let line = out.add(group * GROUP_BYTES);
+            _mm512_storeu_si512(line.cast(), _mm512_shuffle_i32x4::<0x88>(even.0, even.1));
+            let line = line.add(panel_stride);
+            _mm512_storeu_si512(line.cast(), _mm512_shuffle_i32x4::<0x88>(odd.0, odd.1));
+            let line = line.add(panel_stride);
+            _mm512_storeu_si512(line.cast(), _mm512_shuffle_i32x4::<0xdd>(even.0, even.1));
+            let line = line.add(panel_stride);
+            _mm512_storeu_si512(line.cast(), _mm512_shuffle_i32x4::<0xdd>(odd.0, odd.1));
         }
     }
 }

@@ -71,7 +71,7 @@ impl PackedI8 {
                 // SAFETY: the panels of one task are its own, and lie within the data and the sums.
                 unsafe {
                     let panel = data.get().add(first * panel_stride);
-                    interleave::panels(bytes, flip, strip.clone(), panel_stride, panel);
+                    interleave::panels(kernel.isa, bytes, flip, strip.clone(), panel_stride, panel);
                     let sums = sums.get().add(first * PANEL);
                     column_sums(kernel, panel, panel_stride, groups, strip.len(), sums);
                 }

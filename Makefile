@@ -6,6 +6,7 @@
 #   make lint          rustfmt, clippy, ruff, mypy, stubs
 #   make bench         criterion and pytest-benchmark
 #   make screenshots   makes the pictures of the documentation, in Chromium
+#   make peers         beside torch, ONNX Runtime and MKL; writes docs/peers.md (WEIGHTS=, DATA=)
 #   make develop       installs the working tree into .venv
 
 PYTHON ?= python3
@@ -14,7 +15,9 @@ BIN := $(VENV)/bin
 PROFILE ?= release
 SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
-.PHONY: demo test test-rust test-python lint bench screenshots develop clean
+PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
+
+.PHONY: demo test test-rust test-python lint bench peers screenshots develop clean
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -41,6 +44,10 @@ bench: develop
 
 screenshots: develop
 	$(BIN)/python docs/screenshots.py
+
+peers: develop
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benches.peers --out docs $(PEERS)
 
 develop: $(VENV)/.develop
 

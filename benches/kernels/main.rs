@@ -1,8 +1,9 @@
 //! Criterion benches of the kernels: `cargo bench`.
 
+mod gemm;
 mod quant;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(rooms, quant::benches);
+criterion_group!(rooms, gemm::benches, quant::benches);
 criterion_main!(rooms);

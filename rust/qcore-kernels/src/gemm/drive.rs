@@ -69,9 +69,12 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// A tile's results, on a cache line.
+/// Elements of the room for sums on their way to a sink: a quarter of the first cache.
+const ROOM: usize = MAX_TILE_ROWS * MAX_TILE_COLUMNS;
+
+/// The sums of some rows, on a cache line.
 #[repr(align(64))]
-struct Sums(MaybeUninit<[i32; MAX_TILE_ROWS * MAX_TILE_COLUMNS]>);
+struct Sums(MaybeUninit<[i32; ROOM]>);
 
 /// Rows of A that are ready, and what each adds.
 struct Ready<'a> {
@@ -244,11 +247,15 @@ impl Product<'_> {
             let at = columns.start - strip.first;
             self.column_terms(&strip.b.sums()[at..], &mut start[..units * self.kernel.unit]);
         }
-        let mut row = ready.range.start;
-        for tall in even_parts(ready.range.len(), tiles.len()) {
-            let block = Block { row, column: columns.start, rows: tall, columns: wide };
-            self.run_tile(tiles[tall - 1], units, block, ready, strip, &start, sink);
-            row += tall;
+        // As many tiles at once as there is room for their sums: to start a sink costs as much as a
+        // few rows.
+        let at_once = (ROOM / (units * self.kernel.unit) / tiles.len()).max(1);
+        let mut parts = even_parts(ready.range.len(), tiles.len());
+        let mut block =
+            Block { row: ready.range.start, column: columns.start, rows: 0, columns: wide };
+        while block.row < ready.range.end {
+            let parts = parts.by_ref().take(at_once);
+            block.row += self.run_rows(tiles, units, block, parts, ready, strip, &start, sink);
         }
         wide
     }
@@ -258,63 +265,65 @@ impl Product<'_> {
         self.a_zero.single().is_some() && self.b_zero.single().is_some()
     }
 
+    /// The rows `parts` from the block's first on, as wide as a tile; returns how many.
     #[inline(always)]
-    fn run_tile<S: Sink>(
+    fn run_rows<S: Sink>(
         &self,
-        tile_fn: TileFn,
+        tiles: &[TileFn],
         units: usize,
         block: Block,
+        parts: impl Iterator<Item = usize>,
         ready: &Ready<'_>,
         strip: Strip<'_>,
         start: &[i32; MAX_TILE_COLUMNS],
         sink: &S,
-    ) {
+    ) -> usize {
         let columns = units * self.kernel.unit;
         let index = block.row - ready.range.start;
-        let terms = &ready.terms[index..index + block.rows];
+        let terms = &ready.terms[index..];
         let simple = self.is_simple();
-        let zeros = [0_i32; MAX_TILE_ROWS];
-        let mut tile = Tile {
-            a: ready.rows.ptr.wrapping_add(index * ready.rows.stride),
-            a_stride: ready.rows.stride,
-            flip: ready.rows.flip,
-            groups: strip.b.groups(),
-            b: strip.b.at(block.column - strip.first, 0),
-            panel_stride: strip.b.panel_stride(),
-            start: start.as_ptr(),
-            row_start: if simple { terms.as_ptr() } else { zeros.as_ptr() },
-            c: std::ptr::null_mut(),
-            c_stride: 0,
+        let direct = if simple && block.columns == columns {
+            sink.direct(block.row, block.column)
+        } else {
+            None
         };
-        if simple
-            && block.columns == columns
-            && let Some((c, c_stride)) = sink.direct(block.row, block.column)
-        {
-            (tile.c, tile.c_stride) = (c, c_stride);
-            // SAFETY: the rows are ready, the columns exist in B, and the block is within the sink's
-            // buffer and this task's own.
-            unsafe { tile_fn(&tile) };
-            return;
-        }
         let mut sums = Sums(MaybeUninit::uninit());
-        (tile.c, tile.c_stride) = (sums.0.as_mut_ptr().cast(), columns);
-        // SAFETY: as above; no tile is larger than `sums`, and the kernel writes every element of
-        // the part that is read.
+        let (c, c_stride) = direct.unwrap_or((sums.0.as_mut_ptr().cast(), columns));
+        let zeros = [0_i32; MAX_TILE_ROWS];
+        let mut row = 0;
+        for tall in parts {
+            let tile = Tile {
+                a: ready.rows.ptr.wrapping_add((index + row) * ready.rows.stride),
+                a_stride: ready.rows.stride,
+                flip: ready.rows.flip,
+                groups: strip.b.groups(),
+                b: strip.b.at(block.column - strip.first, 0),
+                panel_stride: strip.b.panel_stride(),
+                start: start.as_ptr(),
+                row_start: if simple { terms[row..].as_ptr() } else { zeros.as_ptr() },
+                c: c.wrapping_add(row * c_stride),
+                c_stride,
+            };
+            // SAFETY: the rows are ready, the columns exist in B, and the tile's results are within
+            // the sink's buffer and this task's own, or within `sums`.
+            unsafe { tiles[tall - 1](&tile) };
+            row += tall;
+        }
+        if direct.is_some() {
+            return row;
+        }
+        let block = Block { rows: row, ..block };
+        // SAFETY: the tiles wrote every row of the block.
         let sums = unsafe {
-            tile_fn(&tile);
             std::slice::from_raw_parts_mut(sums.0.as_mut_ptr().cast::<i32>(), block.rows * columns)
         };
         if !simple {
-            self.correct(
-                block,
-                terms,
-                &strip.b.sums()[block.column - strip.first..],
-                sums,
-                columns,
-            );
+            let column_sums = &strip.b.sums()[block.column - strip.first..];
+            self.correct(block, terms, column_sums, sums, columns);
         }
         // SAFETY: the block is within the result and this task's own.
         unsafe { sink.put(block, sums, columns) };
+        row
     }
 
     /// The tiles to use for so many rows and columns, and how many units they are wide.

@@ -88,10 +88,17 @@ impl Isa {
         TABLE.iter().map(|entry| entry.0).filter(|isa| isa.is_available())
     }
 
-    /// The best that this CPU can run.
+    /// Whether its kernels have run on a CPU that has it, and passed every test there. Others run only
+    /// where they are asked for by name.
+    #[must_use]
+    pub fn is_verified(self) -> bool {
+        !matches!(self, Isa::AvxVnni)
+    }
+
+    /// The best that this CPU can run and that is verified.
     #[must_use]
     pub fn best() -> Isa {
-        Isa::available().last().unwrap_or(Isa::Scalar)
+        Isa::available().filter(|isa| isa.is_verified()).last().unwrap_or(Isa::Scalar)
     }
 
     fn entry(self) -> &'static (Isa, &'static str, &'static [Isa]) {
@@ -156,6 +163,11 @@ mod tests {
         }
         let error = "mmx".parse::<Isa>().unwrap_err().to_string();
         assert!(error.contains("mmx") && error.contains("scalar"), "{error}");
+    }
+
+    #[test]
+    fn the_best_is_verified() {
+        assert!(Isa::best().is_verified() && Isa::best().is_available());
     }
 
     #[test]

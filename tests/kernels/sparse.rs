@@ -3,7 +3,7 @@
 use qcore_kernels::Isa;
 use qcore_kernels::KernelError;
 use qcore_kernels::sparse::{
-    Csr, Float, Int8Value, IntegerCsr, Order, Value, multiply_integer_with, multiply_with,
+    Csr, Float, FloatCsr, Int8Value, IntegerCsr, Order, Value, multiply_integer_with, multiply_with,
 };
 use qcore_kernels::threads;
 use qcore_kernels::view::MatRef;
@@ -151,7 +151,7 @@ fn check_float<V: Float + Into<f64>>(
     epsilon: f64,
 ) {
     let dense = Guarded::new(w);
-    let a = Csr::from_dense(MatRef::from_slice(&dense, m, k).unwrap());
+    let a = FloatCsr::new(Csr::from_dense(MatRef::from_slice(&dense, m, k).unwrap()));
     let x_rows = Guarded::new(x);
     let x_columns = Guarded::new(&transposed(x, k, n));
     let by_row = MatRef::from_slice(&x_rows, k, n).unwrap();
@@ -208,7 +208,7 @@ fn floats_are_the_same_on_any_number_of_threads() {
     // Most values in few rows.
     let mut w = sparse_values(&mut random, m * k, 3, float);
     w[..8 * k].fill(0.3);
-    let a = Csr::from_dense(MatRef::from_slice(&w, m, k).unwrap());
+    let a = FloatCsr::new(Csr::from_dense(MatRef::from_slice(&w, m, k).unwrap()));
     for n in [1, 8, 70] {
         let x: Vec<f32> = (0..k * n).map(|_| float(&mut random)).collect();
         let x = MatRef::from_slice(&x, k, n).unwrap();

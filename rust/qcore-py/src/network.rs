@@ -9,7 +9,7 @@ use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::{FloatWeights, PackedI8};
 use qcore_kernels::isa;
 use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
-use qcore_kernels::sparse::{Csr, IntegerCsr};
+use qcore_kernels::sparse::{Csr, FloatCsr, IntegerCsr};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
@@ -107,7 +107,7 @@ impl PyProgramBuilder {
     ) -> PyResult<()> {
         let weight = matrix(&weight)?;
         let weights = if sparse {
-            Weights::SparseF32(Csr::from_dense(weight))
+            Weights::SparseF32(FloatCsr::new(Csr::from_dense(weight)))
         } else {
             Weights::Dense(FloatWeights::from_f32(weight))
         };

@@ -9,7 +9,8 @@ use numpy::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_kernels::sparse::{
-    Csr, Float, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply, multiply_integer,
+    Csr, Float, FloatCsr, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply,
+    multiply_integer,
 };
 use qcore_kernels::view::MatRef;
 
@@ -18,8 +19,8 @@ use crate::error::to_py;
 
 /// A matrix of each type of value.
 enum Matrix {
-    F32(Csr<f32>),
-    F64(Csr<f64>),
+    F32(FloatCsr<f32>),
+    F64(FloatCsr<f64>),
     I8(IntegerCsr<i8>),
     U8(IntegerCsr<u8>),
 }
@@ -28,14 +29,20 @@ enum Matrix {
 macro_rules! with_csr {
     ($matrix:expr, |$csr:ident| $body:expr) => {
         match &*$matrix {
-            Matrix::F32($csr) => $body,
-            Matrix::F64($csr) => $body,
-            Matrix::I8(integer) => {
-                let $csr = integer.matrix();
+            Matrix::F32(matrix) => {
+                let $csr = matrix.matrix();
                 $body
             }
-            Matrix::U8(integer) => {
-                let $csr = integer.matrix();
+            Matrix::F64(matrix) => {
+                let $csr = matrix.matrix();
+                $body
+            }
+            Matrix::I8(matrix) => {
+                let $csr = matrix.matrix();
+                $body
+            }
+            Matrix::U8(matrix) => {
+                let $csr = matrix.matrix();
                 $body
             }
         }
@@ -47,9 +54,9 @@ macro_rules! matrix_of {
     ($array:expr, $name:literal, $readonly:ident, |$view:ident| $body:expr) => {{
         let array: &Bound<'_, PyAny> = $array;
         if let Ok($view) = array.extract::<$readonly<'_, f32>>() {
-            Ok(Matrix::F32($body))
+            Ok(Matrix::F32(FloatCsr::new($body)))
         } else if let Ok($view) = array.extract::<$readonly<'_, f64>>() {
-            Ok(Matrix::F64($body))
+            Ok(Matrix::F64(FloatCsr::new($body)))
         } else if let Ok($view) = array.extract::<$readonly<'_, i8>>() {
             Ok(Matrix::I8(IntegerCsr::new($body)))
         } else if let Ok($view) = array.extract::<$readonly<'_, u8>>() {
@@ -63,8 +70,8 @@ macro_rules! matrix_of {
 impl Matrix {
     fn transposed(&self) -> Self {
         match self {
-            Matrix::F32(csr) => Matrix::F32(csr.transposed()),
-            Matrix::F64(csr) => Matrix::F64(csr.transposed()),
+            Matrix::F32(csr) => Matrix::F32(FloatCsr::new(csr.matrix().transposed())),
+            Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().transposed())),
             Matrix::I8(csr) => Matrix::I8(IntegerCsr::new(csr.matrix().transposed())),
             Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().transposed())),
         }
@@ -113,7 +120,7 @@ fn borrowed<'py, T: Element>(
 
 fn floats<V: Float + Element>(
     py: Python<'_>,
-    csr: &Csr<V>,
+    csr: &FloatCsr<V>,
     x: &Bound<'_, PyAny>,
     order: Order,
     out: &Bound<'_, PyAny>,
@@ -261,8 +268,8 @@ impl PyCsr {
             return Err(PyValueError::new_err(format!("rows {start} to {stop} are not in {rows}")));
         }
         let matrix = match &*self.matrix {
-            Matrix::F32(csr) => Matrix::F32(csr.rows_in(start..stop)),
-            Matrix::F64(csr) => Matrix::F64(csr.rows_in(start..stop)),
+            Matrix::F32(csr) => Matrix::F32(FloatCsr::new(csr.matrix().rows_in(start..stop))),
+            Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().rows_in(start..stop))),
             Matrix::I8(csr) => Matrix::I8(IntegerCsr::new(csr.matrix().rows_in(start..stop))),
             Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().rows_in(start..stop))),
         };
@@ -297,8 +304,8 @@ impl PyCsr {
     /// Whether shape, places and values are the same, in matrices of one dtype.
     fn equals(&self, other: &Self) -> bool {
         match (&*self.matrix, &*other.matrix) {
-            (Matrix::F32(a), Matrix::F32(b)) => a == b,
-            (Matrix::F64(a), Matrix::F64(b)) => a == b,
+            (Matrix::F32(a), Matrix::F32(b)) => a.matrix() == b.matrix(),
+            (Matrix::F64(a), Matrix::F64(b)) => a.matrix() == b.matrix(),
             (Matrix::I8(a), Matrix::I8(b)) => a.matrix() == b.matrix(),
             (Matrix::U8(a), Matrix::U8(b)) => a.matrix() == b.matrix(),
             _ => false,

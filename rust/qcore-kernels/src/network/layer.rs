@@ -8,7 +8,7 @@ use crate::error::{KernelError, Result};
 use crate::gemm::{self, FloatWeights, Int8, PackedI4, PackedI8, ZeroPoint};
 use crate::isa::Isa;
 use crate::quant::Code;
-use crate::sparse::{Csr, IntegerCsr};
+use crate::sparse::{FloatCsr, IntegerCsr};
 use crate::view::{MatRef, as_signed};
 
 /// How the codes of an activation stand for real values: `(code - zero_point) * scale`.
@@ -67,7 +67,7 @@ pub enum Weights {
     /// The int8 codes that are not zero, one scale for every output.
     SparseI8(IntegerCsr<i8>, Vec<f32>),
     /// The floats that are not zero.
-    SparseF32(Csr<f32>),
+    SparseF32(FloatCsr<f32>),
 }
 
 impl Weights {
@@ -79,7 +79,7 @@ impl Weights {
             Weights::DenseI4(w) => w.inputs(),
             Weights::Dense(w) => w.inputs(),
             Weights::SparseI8(w, _) => w.matrix().cols(),
-            Weights::SparseF32(w) => w.cols(),
+            Weights::SparseF32(w) => w.matrix().cols(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Weights {
             Weights::DenseI4(w) => w.outputs(),
             Weights::Dense(w) => w.outputs(),
             Weights::SparseI8(w, _) => w.matrix().rows(),
-            Weights::SparseF32(w) => w.rows(),
+            Weights::SparseF32(w) => w.matrix().rows(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Weights {
                 self.inputs() * self.outputs()
             }
             Weights::SparseI8(w, _) => w.matrix().nnz(),
-            Weights::SparseF32(w) => w.nnz(),
+            Weights::SparseF32(w) => w.matrix().nnz(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{KernelError, Result};
 use crate::gemm::Int8;
 use crate::isa::Isa;
 use crate::quant::Code;
-use crate::sparse::{Csr, IntegerCsr, Order, multiply_integer_with, multiply_with};
+use crate::sparse::{FloatCsr, IntegerCsr, Order, multiply_integer_with, multiply_with};
 use crate::view::MatRef;
 
 /// Floats of `x @ wᵀ`, `x` less its zero point.
@@ -51,21 +51,21 @@ fn sums(isa: Isa, w: &IntegerCsr<i8>, x: Int8<'_>, zero_point: i32) -> Result<Ve
 /// `activation(x @ wᵀ + bias)`.
 pub(super) fn float(
     isa: Isa,
-    w: &Csr<f32>,
+    w: &FloatCsr<f32>,
     x: &[f32],
     bias: &[f32],
     activation: Activation,
     out: &mut [f32],
 ) -> Result<()> {
-    let rows = out.len().checked_div(w.rows()).unwrap_or(0);
-    if w.cols() == 0 || x.len() != rows * w.cols() {
+    let rows = out.len().checked_div(w.matrix().rows()).unwrap_or(0);
+    if w.matrix().cols() == 0 || x.len() != rows * w.matrix().cols() {
         return Err(KernelError::Shape(format!(
             "x has {} elements; it must be rows of {}",
             x.len(),
-            w.cols()
+            w.matrix().cols()
         )));
     }
-    let x = MatRef::from_slice(x, rows, w.cols())?;
+    let x = MatRef::from_slice(x, rows, w.matrix().cols())?;
     multiply_with(isa, w, x.transposed(), Order::Columns, out)?;
-    finish_rows_with(isa, out, w.rows(), bias, activation)
+    finish_rows_with(isa, out, w.matrix().rows(), bias, activation)
 }

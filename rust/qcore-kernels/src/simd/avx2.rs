@@ -197,6 +197,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, ptr: *const T) {
+        // SAFETY: a prefetch of any address does nothing but that.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }
+    }
+    #[inline(always)]
     fn shl_i32<const N: u32>(self, a: __m256i) -> __m256i {
         // SAFETY: `self` proves that the CPU has the feature.
         unsafe { _mm256_sll_epi32(a, _mm_cvtsi32_si128(N as i32)) }

@@ -175,6 +175,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, ptr: *const T) {
+        // SAFETY: a prefetch of any address does nothing but that.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }
+    }
+    #[inline(always)]
     fn shl_i32<const N: u32>(self, a: __m512i) -> __m512i {
         // SAFETY: `self` proves that the CPU has the feature.
         unsafe { _mm512_slli_epi32::<N>(a) }

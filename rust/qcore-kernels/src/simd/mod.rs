@@ -14,6 +14,7 @@
 mod dispatch;
 mod dot;
 mod scalar;
+mod transpose;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -23,6 +24,7 @@ mod avx512;
 pub use dispatch::{SimdOp, dispatch};
 pub use dot::{Dot4, Dot4Op, dispatch_dot};
 pub use scalar::Scalar;
+pub(crate) use transpose::transpose;
 
 /// Vectors of one instruction set. `self` is the proof that the CPU has it.
 ///
@@ -155,6 +157,9 @@ pub trait Simd: Copy {
     /// # Safety
     /// `ptr` is valid for writing `4 * LANES` elements and aligned to their size.
     unsafe fn stream_u8x4(self, ptr: *mut u8, v: [Self::I32; 4]);
+    /// Tells the CPU that the line at `ptr` will soon be read; any address will do.
+    #[inline(always)]
+    fn prefetch<T>(self, _ptr: *const T) {}
     /// Makes `stream_*` visible in order with later stores.
     fn fence(self);
 

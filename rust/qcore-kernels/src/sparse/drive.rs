@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use super::lanes::Lanes;
 use super::out::Out;
+use super::scratch::{Number, Scratch};
 use crate::threads;
 
-/// Rows of a block at most: its sums stay in the first or second cache.
-const BLOCK_ROWS: usize = 256;
+/// Rows of a block at most: its sums stay in the second cache.
+pub(super) const BLOCK_ROWS: usize = 256;
 
 /// Stored values of a block, so far as its rows allow: there are blocks enough for every thread,
 /// however the values are spread over the rows.
-const BLOCK_VALUES: usize = 1 << 15;
+pub(super) const BLOCK_VALUES: usize = 1 << 16;
 
 /// Stored values times columns below which a thread of its own costs more than it saves.
 const GRAIN: usize = 1 << 18;
@@ -31,26 +32,33 @@ pub(super) fn row_blocks(indptr: &[usize], values: usize, rows: usize) -> Vec<Ra
     blocks
 }
 
-/// Computes a product block by block: `compute(rows, lanes, sums)` fills `rows.len() * lanes.width`
-/// sums, row after row.
-pub(super) fn product<X: Copy + Default + Sync, A: Copy + Default + Send>(
-    indptr: &[usize],
+/// Computes a product block by block: `compute(block, lanes, sums)` fills the sums of the rows of
+/// a block, `lanes.width` for each, and `convert` makes results of them.
+pub(super) fn product<X: Number + Default + Sync, S: Number, T: Copy + Send>(
+    blocks: &[Range<usize>],
+    values: usize,
     lanes: &[Lanes<X>],
-    out: Out<A>,
-    compute: impl Fn(Range<usize>, &Lanes<X>, &mut [A]) + Sync + Send,
+    out: Out<T>,
+    compute: impl Fn(usize, &Lanes<X>, &mut [S]) + Sync + Send,
+    convert: impl Fn(S) -> T + Sync + Send,
 ) {
-    let blocks = row_blocks(indptr, BLOCK_VALUES, BLOCK_ROWS);
     let task = |index: usize| {
-        let (lanes, rows) = (&lanes[index / blocks.len()], &blocks[index % blocks.len()]);
-        let mut sums = vec![A::default(); rows.len() * lanes.width];
-        compute(rows.clone(), lanes, &mut sums);
+        // All lanes of a block one after the other: its values are still in the cache.
+        let (lanes, block) = (&lanes[index % lanes.len()], index / lanes.len());
+        let rows = blocks[block].clone();
+        let mut sums = Scratch::new(rows.len() * lanes.width);
+        compute(block, lanes, &mut sums);
         // SAFETY: blocks and lanes are parts of the result that do not overlap.
-        unsafe { out.put(rows.clone(), lanes.columns.clone(), &sums, lanes.width) };
+        unsafe { out.put(rows, lanes.columns.clone(), &sums, lanes.width, &convert) };
     };
     let tasks = blocks.len() * lanes.len();
-    let values = indptr[indptr.len() - 1];
     let work = values * lanes.iter().map(|lanes| lanes.width).sum::<usize>();
     if work < GRAIN { (0..tasks).for_each(task) } else { threads::for_each(tasks, task) }
+}
+
+/// Into how many tasks a product of so many values with one column is split.
+pub(super) fn vector_tasks(values: usize) -> usize {
+    threads::tasks_for(values, 1, GRAIN / 8)
 }
 
 /// Computes a product with one column: `compute(rows, sums)` fills `rows.len()` sums.
@@ -60,7 +68,7 @@ pub(super) fn vector_product<A: Copy + Send>(
     compute: impl Fn(Range<usize>, &mut [A]) + Sync + Send,
 ) {
     let values = indptr[indptr.len() - 1];
-    let tasks = threads::tasks_for(values, 1, GRAIN / 8);
+    let tasks = vector_tasks(values);
     if tasks <= 1 {
         let rows = 0..indptr.len() - 1;
         // SAFETY: one task writes all.

@@ -1,12 +1,15 @@
 //! Float products. The sum of each element has an order of its own, whatever the threads.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::csr::Csr;
-use super::drive;
+use super::drive::{self, BLOCK_ROWS, BLOCK_VALUES, row_blocks};
 use super::indices::{Index, with_indices};
 use super::lanes::Lanes;
 use super::out::{Order, Out};
+use super::panels::{PanelBlock, Panels};
+use super::scratch::Number;
 use super::value::Value;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
@@ -14,64 +17,75 @@ use crate::simd::{Simd, SimdOp, dispatch};
 use crate::view::MatRef;
 
 /// A stored float.
-pub trait Float: Value {
+pub trait Float: Value + Number {
     #[doc(hidden)]
-    fn widths(isa: Isa) -> &'static [usize];
-    #[doc(hidden)]
-    fn rows(
-        isa: Isa,
-        a: &Csr<Self>,
-        rows: Range<usize>,
-        x: &[Self],
-        width: usize,
-        out: &mut [Self],
-    );
+    fn product(isa: Isa, a: &FloatCsr<Self>, x: MatRef<'_, Self>, out: Out<Self>);
     #[doc(hidden)]
     fn vector(isa: Isa, a: &Csr<Self>, rows: Range<usize>, x: &[Self], out: &mut [Self]);
 }
 
+/// A matrix of floats with what its products need to know of it.
+#[derive(Debug, Clone)]
+pub struct FloatCsr<V> {
+    matrix: Csr<V>,
+    /// How it is laid out for products with up to 8 columns, and with more; made by the first of them.
+    panels: [OnceLock<Option<Panels>>; 2],
+}
+
+impl<V: Float> FloatCsr<V> {
+    /// A matrix ready for products.
+    #[must_use]
+    pub fn new(matrix: Csr<V>) -> Self {
+        Self { matrix, panels: [const { OnceLock::new() }; 2] }
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub fn matrix(&self) -> &Csr<V> {
+        &self.matrix
+    }
+
+    /// Bytes in memory, with what the products so far laid out.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        let panels = self.panels.iter().filter_map(OnceLock::get).flatten();
+        self.matrix.nbytes() + panels.map(Panels::nbytes).sum::<usize>()
+    }
+}
+
 /// [`multiply_with`] on the instruction set in force.
-pub fn multiply<V: Float>(a: &Csr<V>, x: MatRef<'_, V>, order: Order, out: &mut [V]) -> Result<()> {
+pub fn multiply<V: Float>(
+    a: &FloatCsr<V>,
+    x: MatRef<'_, V>,
+    order: Order,
+    out: &mut [V],
+) -> Result<()> {
     multiply_with(isa::active()?, a, x, order, out)
 }
 
 /// `out = a @ x`.
 pub fn multiply_with<V: Float>(
     isa: Isa,
-    a: &Csr<V>,
+    a: &FloatCsr<V>,
     x: MatRef<'_, V>,
     order: Order,
     out: &mut [V],
 ) -> Result<()> {
-    check_inner(a.cols(), x.rows())?;
-    let n = x.cols();
-    let out = Out::new(out, a.rows(), n, order)?;
-    if n == 1 {
-        let copy;
-        let x = if let Some(x) = x.transposed().row(0) {
-            x
-        } else {
-            copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
-            &copy
-        };
-        drive::vector_product(a.indptr(), out, |rows, out| V::vector(isa, a, rows, x, out));
+    let matrix = &a.matrix;
+    check_inner(matrix.cols(), x.rows())?;
+    let out = Out::new(out, matrix.rows(), x.cols(), order)?;
+    if x.cols() != 1 {
+        V::product(isa, a, x, out);
         return Ok(());
     }
-    let widths = V::widths(isa);
-    let mut lanes = Vec::new();
-    let mut first = 0;
-    while first < n {
-        let rest = n - first;
-        // The narrowest that takes all the rest, else the widest.
-        let width = widths.iter().copied().find(|&width| width >= rest);
-        let width = width.unwrap_or(widths[widths.len() - 1]);
-        let columns = first..(first + width).min(n);
-        first = columns.end;
-        lanes.push(Lanes::new(x, columns, width, |value| value));
-    }
-    drive::product(a.indptr(), &lanes, out, |rows, lanes, sums| {
-        V::rows(isa, a, rows, lanes.as_slice(), lanes.width, sums);
-    });
+    let copy;
+    let x = if let Some(x) = x.transposed().row(0) {
+        x
+    } else {
+        copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
+        &copy
+    };
+    drive::vector_product(matrix.indptr(), out, |rows, out| V::vector(isa, matrix, rows, x, out));
     Ok(())
 }
 
@@ -83,16 +97,34 @@ pub(super) fn check_inner(cols: usize, rows: usize) -> Result<()> {
 }
 
 impl Float for f32 {
-    fn widths(isa: Isa) -> &'static [usize] {
-        if isa.includes(Isa::Avx2) { &[8, 16, 32] } else { &[8] }
-    }
-
-    fn rows(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], width: usize, out: &mut [f32]) {
-        with_indices!(a.indices(), |indices| match width {
-            8 => dispatch(narrow(isa), Block::<_, 8> { a, indices, rows, x, out }),
-            16 => dispatch(isa, Block::<_, 16> { a, indices, rows, x, out }),
-            _ => dispatch(isa, Block::<_, 32> { a, indices, rows, x, out }),
-        });
+    fn product(isa: Isa, a: &FloatCsr<f32>, x: MatRef<'_, f32>, out: Out<f32>) {
+        let widths: &[usize] = if isa.includes(Isa::Avx2) { &[8, 16, 32] } else { &[8] };
+        let lanes = Lanes::blocks(x, widths);
+        let matrix = &a.matrix;
+        let few = x.cols() <= 8;
+        let panels = &a.panels[usize::from(!few)];
+        if let Some(panels) = panels.get_or_init(|| Panels::new(matrix, few)) {
+            let compute = |block, lanes: &Lanes<f32>, out: &mut [f32]| {
+                let (a, cols, x) = (panels, matrix.cols(), lanes.as_slice());
+                match lanes.width {
+                    8 => dispatch(narrow(isa), PanelBlock::<8> { a, block, cols, x, out }),
+                    16 => dispatch(isa, PanelBlock::<16> { a, block, cols, x, out }),
+                    _ => dispatch(isa, PanelBlock::<32> { a, block, cols, x, out }),
+                }
+            };
+            drive::product(&panels.blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
+            return;
+        }
+        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+        let compute = |block: usize, lanes: &Lanes<f32>, out: &mut [f32]| {
+            let (a, rows, x) = (matrix, blocks[block].clone(), lanes.as_slice());
+            with_indices!(matrix.indices(), |indices| match lanes.width {
+                8 => dispatch(narrow(isa), Block::<_, 8> { a, indices, rows, x, out }),
+                16 => dispatch(isa, Block::<_, 16> { a, indices, rows, x, out }),
+                _ => dispatch(isa, Block::<_, 32> { a, indices, rows, x, out }),
+            });
+        };
+        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
     }
 
     fn vector(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], out: &mut [f32]) {
@@ -101,12 +133,17 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
-    fn widths(_: Isa) -> &'static [usize] {
-        &[8]
-    }
-
-    fn rows(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], _: usize, out: &mut [f64]) {
-        with_indices!(a.indices(), |indices| dispatch(isa, BlockF64 { a, indices, rows, x, out }));
+    fn product(isa: Isa, a: &FloatCsr<f64>, x: MatRef<'_, f64>, out: Out<f64>) {
+        let lanes = Lanes::blocks(x, &[8]);
+        let matrix = &a.matrix;
+        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+        let compute = |block: usize, lanes: &Lanes<f64>, out: &mut [f64]| {
+            let (a, rows, x) = (matrix, blocks[block].clone(), lanes.as_slice());
+            with_indices!(matrix.indices(), |indices| {
+                dispatch(isa, BlockF64 { a, indices, rows, x, out });
+            });
+        };
+        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
     }
 
     fn vector(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], out: &mut [f64]) {
@@ -224,6 +261,12 @@ struct Vector<'a, I, V> {
     out: &'a mut [V],
 }
 
+/// Values that are multiplied between two prefetches, about a cache line of them.
+const LINE: usize = 16;
+
+/// How many values ahead of the multiplication they are fetched: the latency of memory.
+const AHEAD: usize = 512;
+
 /// Sums of a row that a product with a vector keeps apart, for the latency of an addition.
 const CHAINS: usize = 4;
 
@@ -233,7 +276,7 @@ macro_rules! vector {
             type Output = ();
 
             #[inline(always)]
-            fn eval<S: Simd>(self, _: S) {
+            fn eval<S: Simd>(self, s: S) {
                 let values = self.a.values();
                 assert!(self.x.len() == self.a.cols() && values.len() == self.indices.len());
                 for (row, out) in self.rows.zip(self.out) {
@@ -241,20 +284,32 @@ macro_rules! vector {
                     let mut sums = [0.0; CHAINS];
                     // SAFETY: a matrix has an index, below its columns, and a value for each place
                     // of a row; x has an element for each column.
-                    let product = |at: usize, sum: $type| unsafe {
-                        let column = self.indices.get_unchecked(at).position();
+                    let product = |at: usize, column: usize, sum: $type| unsafe {
                         let (a, x) = (*values.get_unchecked(at), *self.x.get_unchecked(column));
                         // A library call where the CPU has no such instruction.
                         if S::LANES > 1 { a.mul_add(x, sum) } else { a * x + sum }
                     };
-                    while at + CHAINS <= end {
-                        for (chain, sum) in sums.iter_mut().enumerate() {
-                            *sum = product(at + chain, *sum);
+                    let (lines, rest) = self.indices[at..end].as_chunks::<LINE>();
+                    for line in lines {
+                        s.prefetch(values.as_ptr().wrapping_add(at + AHEAD));
+                        s.prefetch(self.indices.as_ptr().wrapping_add(at + AHEAD));
+                        for four in line.as_chunks::<4>().0 {
+                            let columns = I::positions(four);
+                            for chain in 0..CHAINS {
+                                sums[chain] = product(at + chain, columns[chain], sums[chain]);
+                            }
+                            at += 4;
+                        }
+                    }
+                    let (fours, rest) = rest.as_chunks::<CHAINS>();
+                    for four in fours {
+                        for chain in 0..CHAINS {
+                            sums[chain] = product(at + chain, four[chain].position(), sums[chain]);
                         }
                         at += CHAINS;
                     }
-                    while at < end {
-                        sums[0] = product(at, sums[0]);
+                    for index in rest {
+                        sums[0] = product(at, index.position(), sums[0]);
                         at += 1;
                     }
                     *out = (sums[0] + sums[1]) + (sums[2] + sums[3]);

@@ -1,13 +1,15 @@
 //! Exact products of int8 and uint8.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use super::csr::Csr;
-use super::drive;
+use super::drive::{self, BLOCK_ROWS, BLOCK_VALUES, row_blocks};
 use super::float::check_inner;
 use super::indices::{Index, with_indices};
 use super::lanes::Lanes;
 use super::out::{Order, Out};
+use super::scratch::Scratch;
 use super::value::Int8Value;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
@@ -17,6 +19,9 @@ use crate::view::MatRef;
 /// Columns of `x` that are multiplied together.
 const WIDTH: usize = 64;
 
+/// Rows whose sums stay in the first cache.
+const SCATTERED: usize = 1 << 13;
+
 /// A matrix of integers with what its products need to know of it.
 #[derive(Debug, Clone)]
 pub struct IntegerCsr<V> {
@@ -25,6 +30,8 @@ pub struct IntegerCsr<V> {
     row_sums: Vec<i32>,
     /// The greatest sum of the magnitudes of a row.
     reach: i64,
+    /// The transpose, for products with one column; made by the first of them.
+    columns: OnceLock<Csr<V>>,
 }
 
 /// What an exact product is given in: i32, or i64, which holds every result.
@@ -67,7 +74,7 @@ impl<V: Int8Value> IntegerCsr<V> {
             values.iter().map(value).sum::<i64>() as i32
         });
         let row_sums = row_sums.collect();
-        Self { matrix, row_sums, reach }
+        Self { matrix, row_sums, reach, columns: OnceLock::new() }
     }
 
     /// The matrix.
@@ -114,9 +121,16 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
     }
     if n == 1 {
         let x: Vec<i32> = (0..x.rows()).map(|row| x.get(row, 0).into() - x_zero).collect();
-        drive::vector_product(matrix.indptr(), target, |rows, out| {
-            vector(matrix, rows, &x, out);
-        });
+        if m <= SCATTERED && drive::vector_tasks(matrix.nnz()) == 1 {
+            // SAFETY: the only task writes all.
+            scatter(a.columns.get_or_init(|| matrix.transposed()), &x, unsafe {
+                target.vector(0..m)
+            });
+        } else {
+            drive::vector_product(matrix.indptr(), target, |rows, out| {
+                vector(matrix, rows, &x, out)
+            });
+        }
         return Ok(());
     }
     // One operand of a dot product is unsigned and the other signed: x takes the sign that the
@@ -127,27 +141,30 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         (_, true) => 128,
         (_, false) => -128,
     };
-    let lanes: Vec<_> = (0..n)
-        .step_by(WIDTH)
-        .map(|first| {
-            let columns = first..(first + WIDTH).min(n);
-            Lanes::new(x, columns, WIDTH, |value: X| value.byte() ^ flip)
-        })
-        .collect();
+    let mut lanes = Lanes::blocks(bytes(x), &[WIDTH]);
+    if flip != 0 {
+        for lanes in &mut lanes {
+            lanes.as_mut_slice().iter_mut().for_each(|byte| *byte ^= flip);
+        }
+    }
     // (x - zero) = (moved x) - (moved zero).
     let zero = x_zero + moved;
-    drive::product(matrix.indptr(), &lanes, target, |rows, lanes, out| {
-        let mut sums = vec![0; out.len()];
-        let x = lanes.as_slice();
+    let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+    let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
+        let (rows, x) = (blocks[block].clone(), lanes.as_slice());
         with_indices!(matrix.indices(), |indices| {
-            let kernel = Block { a, indices, rows, x, zero, out: &mut sums };
-            dispatch_dot(isa, kernel);
+            dispatch_dot(isa, Block { a, indices, rows, x, zero, out });
         });
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = T::from_i32(sum);
-        }
-    });
+    };
+    drive::product(&blocks, matrix.nnz(), &lanes, target, compute, T::from_i32);
     Ok(())
+}
+
+/// The same bytes, whatever their sign.
+fn bytes<X: Int8Value>(x: MatRef<'_, X>) -> MatRef<'_, u8> {
+    let (rows, cols) = (x.rows(), x.cols());
+    // SAFETY: the elements are those of `x`, and every byte is a value of u8.
+    unsafe { MatRef::from_raw(x.as_ptr().cast(), rows, cols, x.row_stride(), x.col_stride()) }
 }
 
 /// Rows of a product with [`WIDTH`] columns of `x`.
@@ -177,19 +194,19 @@ impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
                 let (indices, rest) = self.indices[range.clone()].as_chunks::<4>();
                 let (fours, last) = values[range.clone()].as_chunks::<4>();
                 for (index, four) in indices.iter().zip(fours) {
-                    let rows = [index[0], index[1], index[2], index[3]];
+                    let rows = I::positions(index);
                     let four = [four[0].byte(), four[1].byte(), four[2].byte(), four[3].byte()];
                     // SAFETY: an index is below the matrix's columns, of which x has a row each.
-                    unsafe { step::<D, I, V>(d, &mut sums, x, rows, four) };
+                    unsafe { step::<D, V>(d, &mut sums, x, rows, four) };
                 }
                 if let Some(&any) = rest.first() {
-                    let (mut rows, mut four) = ([any; 4], [0; 4]);
+                    let (mut rows, mut four) = ([any.position(); 4], [0; 4]);
                     for (at, (&index, value)) in rest.iter().zip(last).enumerate() {
-                        rows[at] = index;
+                        rows[at] = index.position();
                         four[at] = value.byte();
                     }
                     // SAFETY: as above.
-                    unsafe { step::<D, I, V>(d, &mut sums, x, rows, four) };
+                    unsafe { step::<D, V>(d, &mut sums, x, rows, four) };
                 }
                 // SAFETY: a row of `out` has WIDTH elements.
                 unsafe { d.store(out.as_mut_ptr().add(first), sums) };
@@ -203,21 +220,21 @@ impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
 /// # Safety
 /// `x` is valid for reading that many columns of each of the rows.
 #[inline(always)]
-unsafe fn step<D: Dot4, I: Index, V: Int8Value>(
+unsafe fn step<D: Dot4, V: Int8Value>(
     d: D,
     sums: &mut [D::I32; 4],
     x: *const u8,
-    rows: [I; 4],
+    rows: [usize; 4],
     values: [u8; 4],
 ) {
     let value = d.splat(i32::from_le_bytes(values));
     // SAFETY: by the caller's promise.
     let columns = unsafe {
         d.interleave([
-            x.add(rows[0].position() * WIDTH),
-            x.add(rows[1].position() * WIDTH),
-            x.add(rows[2].position() * WIDTH),
-            x.add(rows[3].position() * WIDTH),
+            x.add(rows[0] * WIDTH),
+            x.add(rows[1] * WIDTH),
+            x.add(rows[2] * WIDTH),
+            x.add(rows[3] * WIDTH),
         ])
     };
     for at in 0..4 {
@@ -226,6 +243,31 @@ unsafe fn step<D: Dot4, I: Index, V: Int8Value>(
         } else {
             d.dot(sums[at], value, columns[at])
         };
+    }
+}
+
+/// A product with one column, `x` less its zero point, column of the matrix by column: those that
+/// meet a zero, as most do behind a rectifier, cost nothing.
+fn scatter<V: Int8Value, T: Sum>(columns: &Csr<V>, x: &[i32], out: &mut [T]) {
+    let mut sums = Scratch::<i32>::new(columns.cols());
+    sums.fill(0);
+    let values = columns.values();
+    assert!(x.len() == columns.rows() && values.len() == columns.nnz());
+    with_indices!(columns.indices(), |indices| {
+        for (column, &x) in x.iter().enumerate() {
+            if x == 0 {
+                continue;
+            }
+            let range = columns.indptr()[column]..columns.indptr()[column + 1];
+            for (index, &value) in indices[range.clone()].iter().zip(&values[range]) {
+                // SAFETY: an index of the transpose is below the matrix's rows, which have a sum each.
+                let sum = unsafe { sums.get_unchecked_mut(index.position()) };
+                *sum = sum.wrapping_add(value.into().wrapping_mul(x));
+            }
+        }
+    });
+    for (out, &sum) in out.iter_mut().zip(&*sums) {
+        *out = T::from_i32(sum);
     }
 }
 
@@ -267,7 +309,7 @@ fn wide<V: Int8Value, X: Int8Value, T: Sum>(
                 )));
             };
             // SAFETY: the element is within the result, and this is the only task.
-            unsafe { out.put(row..row + 1, column..column + 1, &[value], 1) };
+            unsafe { out.put(row..row + 1, column..column + 1, &[value], 1, |value| value) };
         }
     }
     Ok(())

@@ -2,59 +2,72 @@
 
 use std::ops::Range;
 
-use crate::aligned::AlignedBytes;
+use super::scratch::{Number, Scratch};
+use crate::simd::transpose;
 use crate::view::MatRef;
 
 /// Some columns of the dense operand: for each of its rows, `width` elements side by side. Columns
 /// that it does not have are zeros.
 pub(super) struct Lanes<T> {
-    data: AlignedBytes,
+    data: Scratch<T>,
     pub(super) width: usize,
     pub(super) columns: Range<usize>,
-    element: std::marker::PhantomData<T>,
 }
 
-impl<T: Copy + Default> Lanes<T> {
-    /// Columns `columns` of `x`, each element changed by `convert`.
-    pub(super) fn new<X: Copy>(
-        x: MatRef<'_, X>,
-        columns: Range<usize>,
-        width: usize,
-        convert: impl Fn(X) -> T,
-    ) -> Self {
+impl<T: Number + Default> Lanes<T> {
+    /// Columns `columns` of `x`.
+    pub(super) fn new(x: MatRef<'_, T>, columns: Range<usize>, width: usize) -> Self {
         debug_assert!(columns.len() <= width && columns.end <= x.cols());
-        let data = AlignedBytes::zeroed(x.rows() * width * size_of::<T>());
-        let mut lanes =
-            Self { data, width, columns: columns.clone(), element: std::marker::PhantomData };
-        let out = lanes.as_mut_slice();
+        let mut data = Scratch::new(x.rows() * width);
+        if columns.len() < width {
+            data.fill(T::default());
+        }
         if x.col_stride() == 1 {
-            for (row, lanes) in out.chunks_exact_mut(width).enumerate() {
+            for (row, lanes) in data.chunks_exact_mut(width).enumerate() {
                 let row = x.row(row).expect("its elements lie side by side");
-                for (lane, &value) in lanes.iter_mut().zip(&row[columns.clone()]) {
-                    *lane = convert(value);
-                }
+                lanes[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            }
+        } else if x.row_stride() == 1 && x.col_stride() >= 0 {
+            let stride = x.col_stride() as usize;
+            let first = x.as_ptr().wrapping_add(columns.start * stride);
+            // SAFETY: each column is `x.rows()` elements side by side, `stride` from the one before;
+            // `data` is a buffer of its own with `width` elements for each row of x.
+            unsafe {
+                transpose(first, stride, data.as_mut_ptr(), width, columns.len(), x.rows());
             }
         } else {
-            for (lane, column) in columns.enumerate() {
+            for (lane, column) in columns.clone().enumerate() {
                 for row in 0..x.rows() {
-                    out[row * width + lane] = convert(x.get(row, column));
+                    data[row * width + lane] = x.get(row, column);
                 }
             }
         }
-        lanes
+        Self { data, width, columns }
+    }
+
+    /// All columns of `x` in blocks of one of the ascending `widths`: the narrowest that takes all that
+    /// is left, else the widest.
+    pub(super) fn blocks(x: MatRef<'_, T>, widths: &[usize]) -> Vec<Self> {
+        let mut blocks = Vec::new();
+        let mut first = 0;
+        while first < x.cols() {
+            let rest = x.cols() - first;
+            let widest = widths[widths.len() - 1];
+            let width = widths.iter().copied().find(|&width| width >= rest).unwrap_or(widest);
+            let columns = first..(first + width).min(x.cols());
+            first = columns.end;
+            blocks.push(Self::new(x, columns, width));
+        }
+        blocks
     }
 
     /// The elements, row after row.
     pub(super) fn as_slice(&self) -> &[T] {
-        let len = self.data.len() / size_of::<T>();
-        // SAFETY: the bytes are those of `len` elements, aligned to a cache line, which every bit
-        // pattern of zeros and of written elements is a value of.
-        unsafe { std::slice::from_raw_parts(self.data.as_ptr().cast(), len) }
+        &self.data
     }
 
-    fn as_mut_slice(&mut self) -> &mut [T] {
-        let len = self.data.len() / size_of::<T>();
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.data.as_mut_ptr().cast(), len) }
+    /// The same, to be changed.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.data
     }
 }

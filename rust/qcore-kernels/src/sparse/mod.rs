@@ -5,7 +5,8 @@
 //! | `csr`, `indices`, `value` | the matrix, checked once, when it is made |
 //! | `lanes` | the dense operand, its columns along the lanes of vectors |
 //! | `drive`, `out` | threads and blocks; where results go |
-//! | `float` | float32 and float64 |
+//! | `scratch` | room that threads keep from call to call |
+//! | `float`, `panels` | float32 and float64; float32 laid out for many columns |
 //! | `integer` | int8 and uint8, exact in int32 |
 //!
 //! Kernels read the stored values of a row one after the other and add multiples of rows of the dense
@@ -19,10 +20,12 @@ mod indices;
 mod integer;
 mod lanes;
 mod out;
+mod panels;
+mod scratch;
 mod value;
 
 pub use csr::Csr;
-pub use float::{Float, multiply, multiply_with};
+pub use float::{Float, FloatCsr, multiply, multiply_with};
 pub use indices::Indices;
 pub use integer::{IntegerCsr, Sum, multiply_integer, multiply_integer_with};
 pub use out::Order;

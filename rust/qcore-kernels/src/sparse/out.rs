@@ -1,8 +1,10 @@
 //! Where finished blocks of a product go.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::error::{KernelError, Result};
+use crate::simd::transpose;
 
 /// In which order a product is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +15,15 @@ pub enum Order {
     Columns,
 }
 
+/// Rows of a tile that is transposed.
+const TILE: usize = 16;
+
+/// The most columns of a block.
+const WIDEST: usize = 64;
+
 /// A caller's buffer for an (m, n) result.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Out<T> {
+pub struct Out<T> {
     ptr: *mut T,
     row_stride: usize,
     col_stride: usize,
@@ -45,21 +53,40 @@ impl<T: Copy> Out<T> {
     ///
     /// # Safety
     /// The rows and columns are within the result, the block has them, and no other task writes them.
-    pub(super) unsafe fn put(
+    pub(super) unsafe fn put<S: Copy>(
         &self,
         rows: Range<usize>,
         columns: Range<usize>,
-        block: &[T],
+        block: &[S],
         width: usize,
+        convert: impl Fn(S) -> T,
     ) {
-        let start = self
-            .ptr
-            .wrapping_add(rows.start * self.row_stride)
-            .wrapping_add(columns.start * self.col_stride);
-        for (row, values) in block.chunks_exact(width).take(rows.len()).enumerate() {
-            for (column, &value) in values[..columns.len()].iter().enumerate() {
+        debug_assert!(width <= WIDEST && block.len() >= rows.len() * width);
+        let start = rows.start * self.row_stride + columns.start * self.col_stride;
+        let start = self.ptr.wrapping_add(start);
+        if self.col_stride == 1 {
+            for (row, values) in block.chunks_exact(width).take(rows.len()).enumerate() {
+                let out = start.wrapping_add(row * self.row_stride);
                 // SAFETY: within the result, and this task's own, by the caller's promise.
-                unsafe { *start.add(row * self.row_stride + column * self.col_stride) = value };
+                let out = unsafe { std::slice::from_raw_parts_mut(out, columns.len()) };
+                for (out, &value) in out.iter_mut().zip(values) {
+                    *out = convert(value);
+                }
+            }
+            return;
+        }
+        // Tiles of 16 rows are converted into a room of their own, and transposed from there.
+        let mut room = [const { MaybeUninit::<T>::uninit() }; TILE * WIDEST];
+        for (tile, block) in block[..rows.len() * width].chunks(TILE * width).enumerate() {
+            for (room, &value) in room.iter_mut().zip(block) {
+                room.write(convert(value));
+            }
+            let (length, to) = (block.len() / width, start.wrapping_add(tile * TILE));
+            // SAFETY: the room has the elements of `length` rows; rows of a column lie side by side in
+            // the result; the rest as above.
+            unsafe {
+                let from = room.as_ptr().cast::<T>();
+                transpose(from, width, to, self.col_stride, length, columns.len());
             }
         }
     }

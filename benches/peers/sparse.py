@@ -1,0 +1,233 @@
+"""Sparse products beside those of SciPy, MKL and torch, and beside our own dense ones.
+
+    pip install 'qcore[bench]'
+    python benches/peers/sparse.py                  every table, one thread
+    python benches/peers/sparse.py --tables network
+
+All contenders of a row run in one process, one after the other, round after round; each is given by
+its best round. With one thread that is the thread's own CPU time, of which other programs take nothing.
+Only the ratios mean something on another machine. A peer that is not installed is left out of the
+table, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+for name in ("MKL", "OMP", "OPENBLAS"):
+    os.environ.setdefault(f"{name}_NUM_THREADS", "1")
+for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
+    os.environ.setdefault("MKL_RT", str(library))  # sparse_dot_mkl does not look there
+
+import numpy as np
+import scipy.sparse
+
+import qcore as qc
+from qcore import _core
+
+SIZE = 4096
+Contenders = dict[str, Callable[[], Any]]
+
+
+def best(
+    contenders: Contenders, seconds: float, clock: Callable[[], float] = time.thread_time
+) -> dict[str, float]:
+    """Return the best time of each in µs, all of them run in turn for so long."""
+    found = dict.fromkeys(contenders, float("inf"))
+    for run in contenders.values():
+        run()
+    end = time.perf_counter() + seconds * len(contenders)
+    while time.perf_counter() < end:
+        for name, run in contenders.items():
+            start = clock()
+            run()
+            found[name] = min(found[name], clock() - start)
+    return {name: 1e6 * value for name, value in found.items()}
+
+
+def show(title: str, rows: Iterator[tuple[str, dict[str, float], dict[str, tuple[str, str, float]]]]) -> None:
+    """Print rows of times and of ratios, each with what is asked of it."""
+    print(f"\n{title}")
+    for label, times, ratios in rows:
+        line = "  ".join(f"{name} {value:,.0f}" for name, value in times.items())
+        print(f"  {label:<22} {line}")
+        for name, (slow, fast, asked) in ratios.items():
+            if slow in times and fast in times:
+                ratio = times[slow] / times[fast]
+                verdict = "met" if ratio >= asked else "SHORT"
+                print(f"  {'':<22}   {name}: {ratio:.2f}x, asked {asked}x: {verdict}", flush=True)
+
+
+def random_sparse(rng: Any, density: float, rows: int = SIZE, cols: int = SIZE) -> Any:
+    w = rng.normal(0, 1, (rows, cols)).astype(np.float32)
+    w[rng.random((rows, cols)) >= density] = 0
+    return w
+
+
+def codes_of(w: Any) -> Any:
+    """int8 codes that are zero where `w` is."""
+    return (np.sign(w) * np.clip(np.rint(np.abs(w) * 40), 1, 127)).astype(np.int8)
+
+
+def peers(w: Any, x: Any) -> Contenders:
+    """The same product by others."""
+    matrix = scipy.sparse.csr_matrix(w)
+    found: Contenders = {"SciPy": lambda: matrix @ x}
+    try:
+        from sparse_dot_mkl import dot_product_mkl
+    except ImportError:
+        print("  (sparse_dot_mkl is not installed)")
+    else:
+        found["MKL"] = lambda: dot_product_mkl(matrix, x)
+    try:
+        import torch
+    except ImportError:
+        print("  (torch is not installed)")
+    else:
+        torch.set_num_threads(1)
+        parts = [torch.from_numpy(part.astype(kind)) for part, kind in (
+            (matrix.indptr, np.int32), (matrix.indices, np.int32), (matrix.data, np.float32)
+        )]  # fmt: skip
+        a, b = torch.sparse_csr_tensor(*parts, size=w.shape), torch.from_numpy(x)
+        found["torch"] = lambda: a @ b
+    return found
+
+
+def float_rows(seconds: float) -> Iterator[Any]:
+    rng = np.random.default_rng(0)
+    for density in (0.2, 0.1, 0.05):
+        w = random_sparse(rng, density)
+        s = qc.CsrMatrix.from_dense(w)
+        for n in (1, 8, 64):
+            x = rng.normal(0, 1, (SIZE, n)).astype(np.float32)
+            times = best({"qcore": lambda: s @ x} | peers(w, x), seconds)  # noqa: B023
+            asked = {64: 3.1 if density == 0.2 else 2.6, 8: 2.0, 1: 1.6}[n]
+            ratios = {"MKL": ("MKL", "qcore", asked)}
+            if n == 1:
+                ratios["SciPy"] = ("SciPy", "qcore", 2.2)
+            yield f"{100 - 100 * density:.0f} %, N = {n}", times, ratios
+
+
+def integer_rows(seconds: float) -> Iterator[Any]:
+    rng = np.random.default_rng(1)
+    for density in (0.2, 0.1, 0.05):
+        w = random_sparse(rng, density)
+        q = codes_of(w)
+        s = qc.CsrMatrix.from_dense(q)
+        packed = qc.pack(np.ascontiguousarray(q.T))
+        x = rng.integers(0, 256, (SIZE, 64), np.uint8)
+        xt = np.ascontiguousarray(x.T)
+        floats = x.astype(np.float32)
+        contenders: Contenders = {
+            "qcore": lambda: s @ x,  # noqa: B023
+            "qcore dense": lambda: qc.matmul_integer(xt, packed),  # noqa: B023
+        }
+        contenders |= {k: v for k, v in peers(w, floats).items() if k == "MKL"}
+        assert np.array_equal(s @ x, qc.matmul_integer(xt, packed).T)
+        asked = {
+            "MKL's float32": ("MKL", "qcore", 12.0),
+            "own dense int8": ("qcore dense", "qcore", 4.0),
+        }
+        times = best(contenders, seconds)
+        yield f"{100 - 100 * density:.0f} %, N = 64", times, asked if density == 0.1 else {}
+
+
+def thread_rows(seconds: float) -> Iterator[Any]:
+    rng = np.random.default_rng(3)
+    even = random_sparse(rng, 0.1)
+    few = np.zeros_like(even)
+    few[:: SIZE // 400] = random_sparse(rng, 1.0, len(few[:: SIZE // 400]))
+    x = rng.normal(0, 1, (SIZE, 64)).astype(np.float32)
+    codes = rng.integers(0, 256, (SIZE, 64), np.uint8)
+    for label, w in (("even", even), ("in a tenth of the rows", few)):
+        for kind, s, right in (
+            ("float32", qc.CsrMatrix.from_dense(w), x),
+            ("int8", qc.CsrMatrix.from_dense(codes_of(w)), codes),
+        ):
+
+            def run(threads: int, s: Any = s, right: Any = right) -> None:
+                _core.set_num_threads(threads)
+                s @ right
+
+            contenders = {"one": lambda: run(1), "two": lambda: run(2)}  # noqa: B023
+            times = best(contenders, seconds, time.perf_counter)
+            yield f"{label}, {kind}", times, {"one thread": ("one", "two", 1.8)}
+    _core.set_num_threads(1)
+
+
+def network_rows(seconds: float) -> Iterator[Any]:
+    """LeNet-300-100, the same weights run sparse and dense."""
+    rng = np.random.default_rng(4)
+    widths = (784, 300, 100, 10)
+    for density in (0.1, 0.05):
+        weights = [
+            random_sparse(rng, density, o, i) / np.float32(np.sqrt(i * density))
+            for i, o in zip(widths, widths[1:], strict=False)
+        ]
+        biases = [rng.normal(0, 0.1, o).astype(np.float32) for o in widths[1:]]
+        net = qc.nn.Sequential.from_arrays(
+            weights, biases, layout="out_in", activation="relu", output="softmax"
+        )
+        samples = np.maximum(rng.normal(-0.8, 1, (1024, 784)), 0).astype(np.float32)
+        sparse = qc.Quantizer(bits=8).fit_transform(net, samples)
+        dense = qc.Quantizer(bits=8).fit_transform(net, samples)
+        dense_kernels(dense)
+        assert np.array_equal(sparse.predict_logits(samples), dense.predict_logits(samples))
+        for batch in (1, 64, 1024):
+            x = samples[:batch]
+            contenders = {
+                "sparse": lambda: sparse.predict_logits(x),  # noqa: B023
+                "dense": lambda: dense.predict_logits(x),  # noqa: B023
+                "BLAS float32": lambda: net_float(weights, biases, x),  # noqa: B023
+            }
+            asked = {} if batch == 1 else {"own dense int8": ("dense", "sparse", 1.5)}
+            yield f"{100 - 100 * density:.0f} %, batch {batch}", best(contenders, seconds), asked
+        yield f"  kernels {sparse.kernels} against {dense.kernels}", {}, {}
+
+
+def dense_kernels(net: Any) -> None:
+    """Make a network run on dense kernels whatever its zeros."""
+    from qcore.nn import inference
+
+    usual = inference.SPARSE_BELOW
+    inference.SPARSE_BELOW = dict.fromkeys(usual, 0.0)
+    try:
+        net.executable()
+    finally:
+        inference.SPARSE_BELOW = usual
+
+
+def net_float(weights: Any, biases: Any, x: Any) -> Any:
+    for weight, bias in zip(weights, biases, strict=True):
+        x = np.maximum(x @ weight.T + bias, 0)
+    return x
+
+
+TABLES = {
+    "float": ("float32 CSR times dense, µs", float_rows),
+    "int8": ("int8 CSR times dense uint8, µs", integer_rows),
+    "threads": ("two threads, N = 64, µs", thread_rows),
+    "network": ("LeNet-300-100, int8, µs a call", network_rows),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tables", nargs="*", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each contender of a row")
+    options = parser.parse_args()
+    _core.set_num_threads(1)
+    print(f"{SIZE} x {SIZE}, one thread unless said, {_core.active_isa()}")
+    for table in options.tables:
+        title, rows = TABLES[table]
+        show(title, rows(options.seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,9 @@
 
 mod gemm;
 mod quant;
+mod sparse;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(rooms, gemm::benches, quant::benches);
+criterion_group!(rooms, gemm::benches, quant::benches, sparse::benches);
 criterion_main!(rooms);

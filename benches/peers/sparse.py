@@ -1,11 +1,11 @@
 """Sparse products beside those of SciPy, MKL and torch, and beside our own dense ones.
 
     pip install 'qcore[bench]'
-    python benches/peers/sparse.py                  every table, one thread
-    python benches/peers/sparse.py --tables network
+    python -m benches.peers.sparse                  every table, one thread
+    python -m benches.peers.sparse --tables network
 
-All contenders of a row run in one process, one after the other, round after round; each is given by
-its best round. With one thread that is the thread's own CPU time, of which other programs take nothing.
+All contenders of a row take turns in one process (see `timing`). With one thread the time is the
+thread's own CPU time, of which other programs take nothing.
 Only the ratios mean something on another machine. A peer that is not installed is left out of the
 table, and said to be.
 """
@@ -17,16 +17,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-for name in ("MKL", "OMP", "OPENBLAS"):
-    os.environ.setdefault(f"{name}_NUM_THREADS", "1")
-for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
-    os.environ.setdefault("MKL_RT", str(library))  # sparse_dot_mkl does not look there
-
 import numpy as np
 import scipy.sparse
+from benches.peers.timing import best_times
 
 import qcore as qc
 from qcore import _core
@@ -38,20 +35,13 @@ Contenders = dict[str, Callable[[], Any]]
 def best(
     contenders: Contenders, seconds: float, clock: Callable[[], float] = time.thread_time
 ) -> dict[str, float]:
-    """Return the best time of each in µs, all of them run in turn for so long."""
-    found = dict.fromkeys(contenders, float("inf"))
-    for run in contenders.values():
-        run()
-    end = time.perf_counter() + seconds * len(contenders)
-    while time.perf_counter() < end:
-        for name, run in contenders.items():
-            start = clock()
-            run()
-            found[name] = min(found[name], clock() - start)
-    return {name: 1e6 * value for name, value in found.items()}
+    """Return the best time of each in µs."""
+    return {name: 1e6 * value for name, value in best_times(contenders, seconds, clock, warm=True).items()}
 
 
-def show(title: str, rows: Iterator[tuple[str, dict[str, float], dict[str, tuple[str, str, float]]]]) -> None:
+def show(
+    title: str, rows: Iterator[tuple[str, dict[str, float], dict[str, tuple[str, str, float]]]]
+) -> None:
     """Print rows of times and of ratios, each with what is asked of it."""
     print(f"\n{title}")
     for label, times, ratios in rows:
@@ -155,7 +145,7 @@ def thread_rows(seconds: float) -> Iterator[Any]:
                 _core.set_num_threads(threads)
                 s @ right
 
-            contenders = {"one": lambda: run(1), "two": lambda: run(2)}  # noqa: B023
+            contenders = {"one": lambda: run(1), "two": lambda: run(2)}
             times = best(contenders, seconds, time.perf_counter)
             yield f"{label}, {kind}", times, {"one thread": ("one", "two", 1.8)}
     _core.set_num_threads(1)
@@ -168,7 +158,7 @@ def network_rows(seconds: float) -> Iterator[Any]:
     for density in (0.1, 0.05):
         weights = [
             random_sparse(rng, density, o, i) / np.float32(np.sqrt(i * density))
-            for i, o in zip(widths, widths[1:], strict=False)
+            for i, o in pairwise(widths)
         ]
         biases = [rng.normal(0, 0.1, o).astype(np.float32) for o in widths[1:]]
         net = qc.nn.Sequential.from_arrays(
@@ -191,16 +181,78 @@ def network_rows(seconds: float) -> Iterator[Any]:
         yield f"  kernels {sparse.kernels} against {dense.kernels}", {}, {}
 
 
+def structured_rows(seconds: float) -> Iterator[Any]:
+    """2 of 4 weights kept, as CSR."""
+    rng = np.random.default_rng(5)
+    w = qc.prune(rng.normal(0, 1, (SIZE, SIZE)).astype(np.float32), sparsity=0.5, pattern="2:4")
+    s, q = qc.CsrMatrix.from_dense(w), codes_of(w)
+    x = rng.normal(0, 1, (SIZE, 64)).astype(np.float32)
+    xt, dense = np.ascontiguousarray(x.T), _core.PackedWeights.float(w)
+    out = np.empty((64, SIZE), np.float32)
+    times = best(
+        {
+            "qcore": lambda: s @ x,
+            "qcore dense": lambda: dense.linear(xt, None, "linear", out),
+            "NumPy dense": lambda: w @ x,
+        },
+        seconds,
+    )
+    yield "float32", times, {"own dense float32": ("qcore dense", "qcore", 1.3)}
+    sq, packed = qc.CsrMatrix.from_dense(q), qc.pack(np.ascontiguousarray(q.T))
+    codes = rng.integers(0, 256, (SIZE, 64), np.uint8)
+    ct = np.ascontiguousarray(codes.T)
+    contenders = {"qcore": lambda: sq @ codes, "qcore dense": lambda: qc.matmul_integer(ct, packed)}
+    times = best(contenders, seconds)
+    yield "int8", times, {"own dense int8": ("qcore dense", "qcore", 1.0)}
+    yield f"int8 as CSR takes {sq.nbytes / q.nbytes:.0%} of the dense bytes", {}, {}
+
+
+def crossover_rows(seconds: float) -> Iterator[Any]:
+    """Where the sparse layer becomes the faster one: `compute.weights.SPARSE_BELOW`."""
+    rng = np.random.default_rng(6)
+    for rows, cols in ((128, 784), (1024, 1024)):
+        for batch in (1, 8, 32, 64, 256):
+            x = rng.normal(0, 1, (batch, cols)).astype(np.float32)
+            out = np.empty((batch, rows), np.float32)
+            for kind in ("int8", "float32"):
+                ratios = {}
+                for density in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5):
+                    w = random_sparse(rng, density, rows, cols)
+                    times = best(layers(kind, w, x, out), seconds / 8)
+                    ratios[density] = times["dense"] / times["sparse"]
+                line = "  ".join(f"{100 * d:.0f} %: {ratio:.2f}x" for d, ratio in ratios.items())
+                yield f"{rows} x {cols}, batch {batch}, {kind}: {line}", {}, {}
+
+
+def layers(kind: str, w: Any, x: Any, out: Any) -> Contenders:
+    """The same layer on both kernels."""
+    packed = _core.PackedWeights
+    if kind == "float32":
+        forms = {
+            "sparse": packed.csr(qc.CsrMatrix.from_dense(w)._csr, None),
+            "dense": packed.float(w),
+        }
+    else:
+        codes, scale = codes_of(w), np.full(len(w), 0.01, np.float32)
+        forms = {
+            "sparse": packed.csr(qc.CsrMatrix.from_dense(codes)._csr, scale),
+            "dense": packed.integer(codes, scale),
+        }
+    return {
+        name: lambda form=form: form.linear(x, None, "relu", out) for name, form in forms.items()
+    }
+
+
 def dense_kernels(net: Any) -> None:
     """Make a network run on dense kernels whatever its zeros."""
-    from qcore.nn import inference
+    from qcore.compute import weights
 
-    usual = inference.SPARSE_BELOW
-    inference.SPARSE_BELOW = dict.fromkeys(usual, 0.0)
+    usual = weights.SPARSE_BELOW
+    weights.SPARSE_BELOW = dict.fromkeys(usual, 0.0)
     try:
         net.executable()
     finally:
-        inference.SPARSE_BELOW = usual
+        weights.SPARSE_BELOW = usual
 
 
 def net_float(weights: Any, biases: Any, x: Any) -> Any:
@@ -212,12 +264,26 @@ def net_float(weights: Any, biases: Any, x: Any) -> Any:
 TABLES = {
     "float": ("float32 CSR times dense, µs", float_rows),
     "int8": ("int8 CSR times dense uint8, µs", integer_rows),
+    "structured": ("2:4, N = 64, µs", structured_rows),
+    "crossover": ("a layer dense against sparse, by density", crossover_rows),
     "threads": ("two threads, N = 64, µs", thread_rows),
     "network": ("LeNet-300-100, int8, µs a call", network_rows),
 }
 
 
+def start_again_on_one_thread() -> None:
+    """Start the program anew in the environment that the peers read when they are loaded."""
+    if "QCORE_BENCH" in os.environ:
+        return
+    wanted = {f"{name}_NUM_THREADS": "1" for name in ("MKL", "OMP", "OPENBLAS")}
+    for library in sorted(Path(sys.prefix, "lib").glob("libmkl_rt.so*")):
+        wanted.setdefault("MKL_RT", str(library))  # sparse_dot_mkl does not look there
+    environment = wanted | dict(os.environ) | {"QCORE_BENCH": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+
+
 def main() -> None:
+    start_again_on_one_thread()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--tables", nargs="*", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender of a row")

@@ -272,6 +272,8 @@ class PackedWeights:
     @staticmethod
     def float(weight: NDArray[np.float32]) -> PackedWeights: ...
     @staticmethod
+    def csr(csr: Csr, scale: NDArray[np.float32] | None) -> PackedWeights: ...
+    @staticmethod
     def codes(
         codes: NDArray[Any],
         scale: NDArray[np.float32],
@@ -375,15 +377,6 @@ def softmax_loss(
 @final
 class ProgramBuilder:
     def __new__(cls) -> ProgramBuilder: ...
-    def integer(
-        self,
-        codes: NDArray[np.int8],
-        scale: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        activation: str,
-        source: tuple[builtins.float, int, bool] | None,
-        sparse: bool,
-    ) -> None: ...
     def float(
         self,
         weight: NDArray[np.float32],

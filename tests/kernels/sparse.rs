@@ -201,6 +201,26 @@ fn floats_are_within_the_bound_on_shapes_from_zero_past_every_block() {
 }
 
 #[test]
+fn matrices_of_very_few_values_and_of_many_panels_are_right() {
+    let mut random = Random::new(15);
+    let float = |random: &mut Random| (random.next() as i32) as f32 / 2e9;
+    // The first has too few values for panels, the others panels of every width.
+    for (m, k, nnz) in [(7, 40_000, 60), (5, 9_000, 250), (3, 3_000, 3_000), (1, 70_000, 500)] {
+        let mut w = vec![0.0; m * k];
+        for _ in 0..nnz {
+            let place = random.below(m * k);
+            w[place] = float(&mut random);
+        }
+        for n in [2, 9, 33] {
+            let x: Vec<f32> = (0..k * n).map(|_| float(&mut random)).collect();
+            for isa in Isa::available() {
+                check_float(isa, &w, &x, (m, k, n), f64::from(f32::EPSILON));
+            }
+        }
+    }
+}
+
+#[test]
 fn floats_are_the_same_on_any_number_of_threads() {
     let mut random = Random::new(13);
     let float = |random: &mut Random| (random.next() as i32) as f32 / 2e9;

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 import qcore as qc
 from qcore import _core
+from qcore.compute import weights
+from qcore.compute.weights import packed_weights
 
 DTYPES = (np.float32, np.float64, np.int8, np.uint8)
 INTEGERS = (np.int8, np.uint8)
@@ -324,3 +326,84 @@ def test_a_matrix_in_a_checkpoint_is_compressed_like_its_array(tmp_path: Any) ->
     qc.compress(tmp_path / "a.safetensors", output=tmp_path / "b.safetensors", bits=8)
     small = qc.load(tmp_path / "b.safetensors")["w"]
     assert np.array_equal(small.values, qc.quantize(dense, axis=0).values)
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "tanh", "softmax"])
+def test_a_layer_of_a_sparse_matrix_is_that_of_its_array(activation: str) -> None:
+    rng = np.random.default_rng(9)
+    dense = random_dense(rng, (50, 80), np.float32, 0.1)
+    bias = rng.normal(0, 1, 50).astype(np.float32)
+    s = qc.CsrMatrix.from_dense(dense)
+    for shape in ((80,), (1, 80), (3, 80), (2, 35, 80)):
+        x = rng.normal(0, 1, shape).astype(np.float32)
+        found = qc.linear(x, s, bias, activation)
+        np.testing.assert_allclose(
+            found, qc.linear(x, dense, bias, activation), rtol=1e-5, atol=1e-5
+        )
+        out = np.empty_like(found)
+        assert qc.linear(x, s, bias, activation, out=out) is out
+        assert np.array_equal(out, found)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 63, 64, 65, 200])
+def test_pruned_integers_give_what_dense_kernels_give(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(10)
+    dense = random_dense(rng, (50, 80), np.float32, 0.1)
+    bias = rng.normal(0, 1, 50).astype(np.float32)
+    x = rng.normal(0, 1, (rows, 80)).astype(np.float32)
+    q = qc.quantize(dense, axis=0)
+    assert packed_weights(q, "dynamic").kernel == "sparse int8"
+    found = qc.linear(x, q, bias, "relu")
+    s = qc.CsrMatrix.from_dense(q.values)
+    assert np.array_equal(qc.linear(x, s, bias, "relu", scale=q.scale), found)
+    monkeypatch.setattr(weights, "SPARSE_BELOW", {"int8": 0.0, "float32": 0.0})
+    again = qc.quantize(dense, axis=0)
+    assert packed_weights(again, "dynamic").kernel == "dense int8"
+    assert np.array_equal(qc.linear(x, again, bias, "relu"), found)
+
+
+def test_weights_that_no_layer_takes_are_refused() -> None:
+    x = np.ones((1, 2), np.float32)
+    eye = np.eye(2)
+    with pytest.raises(TypeError, match="w has dtype float64"):
+        qc.linear(x, qc.CsrMatrix.from_dense(eye))
+    with pytest.raises(ValueError, match="it needs scale"):
+        qc.linear(x, qc.CsrMatrix.from_dense(eye.astype(np.int8)))
+    with pytest.raises(ValueError, match=r"scale has shape \(3,\)"):
+        qc.linear(x, qc.CsrMatrix.from_dense(eye.astype(np.int8)), scale=[1.0, 1.0, 1.0])
+    for w in (eye, qc.CsrMatrix.from_dense(eye.astype(np.float32))):
+        with pytest.raises(ValueError, match="scale is given"):
+            qc.linear(x, w, scale=1.0)
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_a_pruned_network_gives_what_dense_kernels_give(
+    activations: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(11)
+    layers = [random_dense(rng, shape, np.float32, 0.15) for shape in ((60, 90), (30, 60), (7, 30))]
+    biases = [rng.normal(0, 1, len(w)).astype(np.float32) for w in layers]
+    net = qc.nn.Sequential.from_arrays(layers, biases, layout="out_in", activation="relu")
+    x = rng.normal(0, 1, (150, 90)).astype(np.float32)
+    sparse = qc.Quantizer(activations=activations).fit_transform(net, x)
+    assert sparse.kernels == ["sparse int8"] * 3
+    found = [sparse.predict_logits(x[:rows]) for rows in (1, 2, 64, 150)]
+    assert np.array_equal(found[0], found[3][:1])
+    monkeypatch.setattr(weights, "SPARSE_BELOW", {"int8": 0.0, "float32": 0.0})
+    dense = qc.Quantizer(activations=activations).fit_transform(net, x)
+    assert dense.kernels == ["dense int8"] * 3
+    for rows, logits in zip((1, 2, 64, 150), found, strict=True):
+        assert np.array_equal(dense.predict_logits(x[:rows]), logits)
+
+
+def test_a_pruned_float_network_runs_on_sparse_kernels() -> None:
+    rng = np.random.default_rng(12)
+    layers = [random_dense(rng, (60, 90), np.float32, 0.1), random_dense(rng, (7, 60), np.float32)]
+    biases = [np.zeros(len(w), np.float32) for w in layers]
+    net = qc.nn.Sequential.from_arrays(layers, biases, layout="out_in", activation="relu")
+    assert net.kernels == ["sparse float32", "dense float32"]
+    x = rng.normal(0, 1, (70, 90)).astype(np.float32)
+    wanted = np.maximum(x @ layers[0].T, 0) @ layers[1].T
+    np.testing.assert_allclose(net.predict_logits(x), wanted, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of, check_out, float_array
+from qcore.compute.sparse import CsrMatrix
 from qcore.compute.weights import packed_weights
 from qcore.quantization.tensor import QTensor
 
@@ -17,11 +18,12 @@ __all__ = ["linear"]
 
 def linear(
     x: ArrayLike,
-    w: ArrayLike | QTensor,
+    w: ArrayLike | QTensor | CsrMatrix,
     bias: ArrayLike | None = None,
     activation: str = "linear",
     *,
     activations: str | None = "dynamic",
+    scale: ArrayLike | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Compute a dense layer: ``activation(x @ w.T + bias)``.
@@ -30,7 +32,7 @@ def linear(
     ----------
     x : array_like of float16, float32 or float64
         (..., in); computed as float32.
-    w : QTensor or array_like of float, (out, in)
+    w : QTensor, CsrMatrix or array_like of float, (out, in)
         The weights, as torch has them. The layout of a QTensor for this CPU is made at the first
         call and kept with it; a plain array is never remembered.
     bias : array_like of float, optional
@@ -43,6 +45,8 @@ def linear(
         weights do; sums are exact integers. None: `x` stays float32 and weights become floats in
         the cache, a part at a time. Weights that no integer kernel reads (codebooks, scales along
         the inputs, 16 bits) and float weights always take `x` as it is.
+    scale : float or array_like of float, optional
+        The step of an int8 CsrMatrix, or one for each output: (out,). It takes `x` as "dynamic".
     out : ndarray of float32, optional
         Filled and returned: (..., out), C-contiguous, sharing no memory with `x`.
 
@@ -63,15 +67,41 @@ def linear(
     >>> w = qc.quantize(np.array([[0.5, -1.0], [1.0, 1.0]], np.float32), axis=0)
     >>> qc.linear(np.array([[1.0, 1.0]], np.float32), w, activation="relu", activations=None)
     array([[0., 2.]], dtype=float32)
+    >>> s = qc.CsrMatrix.from_dense(np.array([[0.0, -1.0], [1.0, 0.0]], np.float32))
+    >>> qc.linear(np.array([[1.0, 3.0]], np.float32), s, bias=[1.0, 1.0])
+    array([[-2.,  2.]], dtype=float32)
     """
     check_one_of(activations, "activations", ("dynamic", None))
-    if not isinstance(w, QTensor):
+    if isinstance(w, CsrMatrix):
+        weights = _sparse(w, scale)
+    elif scale is not None:
+        raise ValueError("scale is given; only an int8 CsrMatrix has none of its own")
+    elif isinstance(w, QTensor):
+        weights = packed_weights(w, activations)
+    else:
         return _blas(x, w, bias, activation, out)
-    weights = packed_weights(w, activations)
     samples = float_array(x, "x").astype(np.float32, copy=False)
     target, vector = _check(samples, w.shape, bias, out)
     weights.linear(samples, vector, activation, target)
     return target
+
+
+def _sparse(w: CsrMatrix, scale: ArrayLike | None) -> _core.PackedWeights:
+    """Return a sparse matrix as weights."""
+    if w.dtype == np.float32:
+        if scale is not None:
+            raise ValueError("scale is given; a float32 CsrMatrix has none")
+        return _core.PackedWeights.csr(w._csr, None)
+    if w.dtype != np.int8:
+        raise TypeError(f"w has dtype {w.dtype}; a CsrMatrix of weights is float32 or int8")
+    if scale is None:
+        raise ValueError("w is an int8 CsrMatrix; it needs scale, one step or one for each output")
+    steps = float_array(scale, "scale").astype(np.float32, copy=False)
+    outputs = w.shape[0]
+    if steps.shape not in ((), (1,), (outputs,)):
+        raise ValueError(f"scale has shape {steps.shape}; it must be () or {(outputs,)}")
+    every = np.ascontiguousarray(np.broadcast_to(steps, (outputs,)))
+    return _core.PackedWeights.csr(w._csr, every)
 
 
 def _check(

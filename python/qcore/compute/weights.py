@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._core import PackedWeights
+from qcore._core import Csr, PackedWeights
 from qcore.quantization.binary import signs
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["integer_codes", "output_scale", "packed_weights"]
+__all__ = ["SPARSE_BELOW", "integer_codes", "is_sparse", "output_scale", "packed_weights"]
+
+#: The share of weights that are not zero, below which the sparse kernel is the faster one from some
+#: tens of rows on: for int8, whose dense kernel has dot-product instructions, and for float32.
+#: Measured by ``python -m benches.peers.sparse --tables crossover``.
+SPARSE_BELOW = {"int8": 0.25, "float32": 0.35}
 
 #: The longest sum of products of int8 that int32 is certain to hold.
 LONGEST = 131_071
@@ -24,12 +29,26 @@ def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
     if w.ndim != 2:
         raise ValueError(f"w has shape {w.shape}; it must be (out, in)")
     make = _float
-    if activations == "dynamic" and _is_int4(w):
+    codes = None if activations is None else integer_codes(w)
+    if codes is not None and is_sparse(codes, "int8"):
+        make = _sparse_integer
+    elif activations == "dynamic" and _is_int4(w):
         make = _int4
-    elif activations is not None and integer_codes(w) is not None:
+    elif codes is not None:
         make = _integer
     packed: PackedWeights = w._cached(make.__name__, lambda: make(w))
     return packed
+
+
+def is_sparse(values: NDArray[np.generic], kind: str) -> bool:
+    """Whether the sparse kernel of "int8" or "float32" is the faster for so many zeros."""
+    return bool(np.count_nonzero(values) < SPARSE_BELOW[kind] * values.size)
+
+
+def _sparse_integer(w: QTensor) -> PackedWeights:
+    codes = integer_codes(w)
+    assert codes is not None
+    return PackedWeights.csr(Csr.from_dense(codes, None), output_scale(w))
 
 
 def _is_int4(w: QTensor) -> bool:

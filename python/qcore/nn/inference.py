@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.compute.weights import integer_codes, output_scale, packed_weights
+from qcore.compute.weights import is_sparse, packed_weights
 from qcore.nn.activations import activate
 from qcore.quantization.qparams import QParams
 from qcore.quantization.tensor import QTensor
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential
 
 __all__ = ["Executable", "compile_network"]
-
-#: The share of weights that are not zero, below which the sparse kernel is the faster one: for
-#: int8, whose dense kernel has dot-product instructions, and for float32. Measured; see
-#: ``benches/python``.
-SPARSE_BELOW = {"int8": 0.25, "float32": 0.35}
 
 
 class Executable:
@@ -84,12 +79,7 @@ def compile_network(net: Sequential) -> Executable:
 
 
 def _is_dense_float(layer: Dense) -> bool:
-    return isinstance(layer.weight, np.ndarray) and not _is_sparse(layer.weight, "float32")
-
-
-def _is_sparse(values: NDArray[np.generic], kind: str) -> bool:
-    """Whether so many values are zero that the sparse kernel is the faster one."""
-    return bool(np.count_nonzero(values) < SPARSE_BELOW[kind] * values.size)
+    return isinstance(layer.weight, np.ndarray) and not is_sparse(layer.weight, "float32")
 
 
 def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
@@ -100,7 +90,7 @@ def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
         _add_integer(builder, layer, weight, source, bias)
         return
     values = layer.dense_weight()
-    sparse = _is_sparse(values, "float32")
+    sparse = is_sparse(values, "float32")
     if isinstance(weight, QTensor) and not sparse:
         builder.packed(packed_weights(weight, None), bias, layer.activation, None)
     else:
@@ -117,10 +107,6 @@ def _add_integer(
     static = None
     if isinstance(source, QParams):
         static = (float(source.scale), int(source.zero_point), source.signed)
-    codes = integer_codes(weight)
-    if codes is not None and _is_sparse(codes, "int8"):
-        builder.integer(codes, output_scale(weight), bias, layer.activation, static, True)
-        return
     packed = packed_weights(weight, "dynamic" if static is None else "static")
     if not packed.is_integer:
         raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")

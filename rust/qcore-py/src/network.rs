@@ -6,10 +6,9 @@ use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use qcore_kernels::epilogue::Activation;
-use qcore_kernels::gemm::{FloatWeights, PackedI8};
-use qcore_kernels::isa;
+use qcore_kernels::gemm::FloatWeights;
 use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
-use qcore_kernels::sparse::{Csr, FloatCsr, IntegerCsr};
+use qcore_kernels::sparse::{Csr, FloatCsr};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
@@ -73,30 +72,6 @@ impl PyProgramBuilder {
         Self { layers: Mutex::new(Vec::new()) }
     }
 
-    /// Adds a layer on integers. `codes` is int8 (out, in); `source` is the scale, the zero point and
-    /// whether codes are signed of a static input, or None for a dynamic one.
-    #[pyo3(signature = (codes, scale, bias, activation, source, sparse))]
-    fn integer(
-        &self,
-        codes: PyReadonlyArray2<'_, i8>,
-        scale: Floats<'_>,
-        bias: Floats<'_>,
-        activation: &str,
-        source: Option<(f32, i32, bool)>,
-        sparse: bool,
-    ) -> PyResult<()> {
-        let codes = matrix(&codes)?;
-        let scale = slice(&scale, "scale")?.to_vec();
-        let input = integer_input(source);
-        let weights = if sparse {
-            Weights::SparseI8(IntegerCsr::new(Csr::from_dense(codes)), scale)
-        } else {
-            let active = isa::active().map_err(to_py)?;
-            Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale)
-        };
-        self.push(input, Arc::new(weights), &bias, activation)
-    }
-
     /// Adds a layer on floats. `weight` is float32 (out, in).
     fn float(
         &self,
@@ -107,14 +82,15 @@ impl PyProgramBuilder {
     ) -> PyResult<()> {
         let weight = matrix(&weight)?;
         let weights = if sparse {
-            Weights::SparseF32(FloatCsr::new(Csr::from_dense(weight)))
+            Weights::SparseF32(Arc::new(FloatCsr::new(Csr::from_dense(weight))))
         } else {
             Weights::Dense(FloatWeights::from_f32(weight))
         };
         self.push(Input::Float, Arc::new(weights), &bias, activation)
     }
 
-    /// Adds a layer of weights that are laid out. `source` as in `integer`; floats take none.
+    /// Adds a layer of weights that are laid out. `source` is the scale, the zero point
+    /// and whether codes are signed of a static input of integers, or None for a dynamic one.
     fn packed(
         &self,
         weights: &PyPackedWeights,

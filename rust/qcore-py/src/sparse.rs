@@ -6,8 +6,9 @@ use numpy::ndarray::ArrayView1;
 use numpy::{
     Element, PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2,
 };
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use qcore_kernels::network::Weights;
 use qcore_kernels::sparse::{
     Csr, Float, FloatCsr, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply,
     multiply_integer,
@@ -19,9 +20,9 @@ use crate::error::to_py;
 
 /// A matrix of each type of value.
 enum Matrix {
-    F32(FloatCsr<f32>),
+    F32(Arc<FloatCsr<f32>>),
     F64(FloatCsr<f64>),
-    I8(IntegerCsr<i8>),
+    I8(Arc<IntegerCsr<i8>>),
     U8(IntegerCsr<u8>),
 }
 
@@ -54,11 +55,11 @@ macro_rules! matrix_of {
     ($array:expr, $name:literal, $readonly:ident, |$view:ident| $body:expr) => {{
         let array: &Bound<'_, PyAny> = $array;
         if let Ok($view) = array.extract::<$readonly<'_, f32>>() {
-            Ok(Matrix::F32(FloatCsr::new($body)))
+            Ok(Matrix::F32(Arc::new(FloatCsr::new($body))))
         } else if let Ok($view) = array.extract::<$readonly<'_, f64>>() {
             Ok(Matrix::F64(FloatCsr::new($body)))
         } else if let Ok($view) = array.extract::<$readonly<'_, i8>>() {
-            Ok(Matrix::I8(IntegerCsr::new($body)))
+            Ok(Matrix::I8(Arc::new(IntegerCsr::new($body))))
         } else if let Ok($view) = array.extract::<$readonly<'_, u8>>() {
             Ok(Matrix::U8(IntegerCsr::new($body)))
         } else {
@@ -70,9 +71,9 @@ macro_rules! matrix_of {
 impl Matrix {
     fn transposed(&self) -> Self {
         match self {
-            Matrix::F32(csr) => Matrix::F32(FloatCsr::new(csr.matrix().transposed())),
+            Matrix::F32(csr) => Matrix::F32(Arc::new(FloatCsr::new(csr.matrix().transposed()))),
             Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().transposed())),
-            Matrix::I8(csr) => Matrix::I8(IntegerCsr::new(csr.matrix().transposed())),
+            Matrix::I8(csr) => Matrix::I8(Arc::new(IntegerCsr::new(csr.matrix().transposed()))),
             Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().transposed())),
         }
     }
@@ -93,6 +94,19 @@ impl From<Matrix> for PyCsr {
 }
 
 impl PyCsr {
+    /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
+    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
+        match (&*self.matrix, scale) {
+            (Matrix::F32(csr), None) => Ok(Weights::SparseF32(Arc::clone(csr))),
+            (Matrix::I8(csr), Some(scale)) => Ok(Weights::SparseI8(Arc::clone(csr), scale)),
+            _ => Err(PyTypeError::new_err("weights are float32, or int8 with a scale")),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        with_csr!(self.matrix, |csr| csr.rows())
+    }
+
     fn transposed(&self) -> &Arc<Matrix> {
         self.transposed.get_or_init(|| Arc::new(self.matrix.transposed()))
     }
@@ -268,9 +282,13 @@ impl PyCsr {
             return Err(PyValueError::new_err(format!("rows {start} to {stop} are not in {rows}")));
         }
         let matrix = match &*self.matrix {
-            Matrix::F32(csr) => Matrix::F32(FloatCsr::new(csr.matrix().rows_in(start..stop))),
+            Matrix::F32(csr) => {
+                Matrix::F32(Arc::new(FloatCsr::new(csr.matrix().rows_in(start..stop))))
+            }
             Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().rows_in(start..stop))),
-            Matrix::I8(csr) => Matrix::I8(IntegerCsr::new(csr.matrix().rows_in(start..stop))),
+            Matrix::I8(csr) => {
+                Matrix::I8(Arc::new(IntegerCsr::new(csr.matrix().rows_in(start..stop))))
+            }
             Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().rows_in(start..stop))),
         };
         Ok(matrix.into())

@@ -13,6 +13,7 @@ use qcore_kernels::network::{Weights, linear};
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
 use crate::network::{activation_named, matrix};
+use crate::sparse::PyCsr;
 
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
 type Integers<'py> = PyReadonlyArrayDyn<'py, i32>;
@@ -54,6 +55,19 @@ impl PyPackedWeights {
         let scale = slice(&scale, "scale")?;
         let weights = PackedI4::new(matrix(&codes)?, group, scale).map_err(to_py)?;
         Ok(Self::new(Weights::DenseI4(weights)))
+    }
+
+    /// A float32 CSR matrix, or an int8 one with one scale for each output, multiplied as integers.
+    #[staticmethod]
+    fn csr(csr: &PyCsr, scale: Option<Floats<'_>>) -> PyResult<Self> {
+        let scale = match &scale {
+            Some(scale) => Some(slice(scale, "scale")?.to_vec()),
+            None => None,
+        };
+        if scale.as_ref().is_some_and(|scale| scale.len() != csr.rows()) {
+            return Err(PyValueError::new_err("scale has no element for each output"));
+        }
+        csr.weights(scale).map(Self::new)
     }
 
     /// Float32 weights.

@@ -65,9 +65,9 @@ pub enum Weights {
     /// Floats, or codes that become floats in the cache.
     Dense(FloatWeights),
     /// The int8 codes that are not zero, one scale for every output.
-    SparseI8(IntegerCsr<i8>, Vec<f32>),
+    SparseI8(Arc<IntegerCsr<i8>>, Vec<f32>),
     /// The floats that are not zero.
-    SparseF32(FloatCsr<f32>),
+    SparseF32(Arc<FloatCsr<f32>>),
 }
 
 impl Weights {

@@ -21,7 +21,9 @@ pub trait Float: Value + Number {
     #[doc(hidden)]
     fn product(isa: Isa, a: &FloatCsr<Self>, x: MatRef<'_, Self>, out: Out<Self>);
     #[doc(hidden)]
-    fn vector(isa: Isa, a: &Csr<Self>, rows: Range<usize>, x: &[Self], out: &mut [Self]);
+    fn fused<S: Simd>(self, x: Self, sum: Self) -> Self;
+    #[doc(hidden)]
+    fn total(sums: [Self; CHAINS]) -> Self;
 }
 
 /// A matrix of floats with what its products need to know of it.
@@ -85,7 +87,11 @@ pub fn multiply_with<V: Float>(
         copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
         &copy
     };
-    drive::vector_product(matrix.indptr(), out, |rows, out| V::vector(isa, matrix, rows, x, out));
+    drive::vector_product(matrix.indptr(), out, |rows, out| {
+        with_indices!(matrix.indices(), |indices| {
+            dispatch(isa, Vector { a: matrix, indices, rows, x, out });
+        });
+    });
     Ok(())
 }
 
@@ -127,8 +133,15 @@ impl Float for f32 {
         drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
     }
 
-    fn vector(isa: Isa, a: &Csr<f32>, rows: Range<usize>, x: &[f32], out: &mut [f32]) {
-        with_indices!(a.indices(), |indices| dispatch(isa, Vector { a, indices, rows, x, out }));
+    #[inline(always)]
+    fn fused<S: Simd>(self, x: f32, sum: f32) -> f32 {
+        // A library call where the CPU has no such instruction.
+        if S::LANES > 1 { self.mul_add(x, sum) } else { self * x + sum }
+    }
+
+    #[inline(always)]
+    fn total(sums: [f32; CHAINS]) -> f32 {
+        (sums[0] + sums[1]) + (sums[2] + sums[3])
     }
 }
 
@@ -146,8 +159,15 @@ impl Float for f64 {
         drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
     }
 
-    fn vector(isa: Isa, a: &Csr<f64>, rows: Range<usize>, x: &[f64], out: &mut [f64]) {
-        with_indices!(a.indices(), |indices| dispatch(isa, Vector { a, indices, rows, x, out }));
+    #[inline(always)]
+    fn fused<S: Simd>(self, x: f64, sum: f64) -> f64 {
+        // A library call where the CPU has no such instruction.
+        if S::LANES > 1 { self.mul_add(x, sum) } else { self * x + sum }
+    }
+
+    #[inline(always)]
+    fn total(sums: [f64; CHAINS]) -> f64 {
+        (sums[0] + sums[1]) + (sums[2] + sums[3])
     }
 }
 
@@ -270,53 +290,58 @@ const AHEAD: usize = 512;
 /// Sums of a row that a product with a vector keeps apart, for the latency of an addition.
 const CHAINS: usize = 4;
 
-macro_rules! vector {
-    ($($type:ty),+) => {$(
-        impl<I: Index> SimdOp for Vector<'_, I, $type> {
-            type Output = ();
+impl<I: Index, V: Float> SimdOp for Vector<'_, I, V> {
+    type Output = ();
 
-            #[inline(always)]
-            fn eval<S: Simd>(self, s: S) {
-                let values = self.a.values();
-                assert!(self.x.len() == self.a.cols() && values.len() == self.indices.len());
-                for (row, out) in self.rows.zip(self.out) {
-                    let (mut at, end) = (self.a.indptr()[row], self.a.indptr()[row + 1]);
-                    let mut sums = [0.0; CHAINS];
-                    // SAFETY: a matrix has an index, below its columns, and a value for each place
-                    // of a row; x has an element for each column.
-                    let product = |at: usize, column: usize, sum: $type| unsafe {
-                        let (a, x) = (*values.get_unchecked(at), *self.x.get_unchecked(column));
-                        // A library call where the CPU has no such instruction.
-                        if S::LANES > 1 { a.mul_add(x, sum) } else { a * x + sum }
-                    };
-                    let (lines, rest) = self.indices[at..end].as_chunks::<LINE>();
-                    for line in lines {
-                        s.prefetch(values.as_ptr().wrapping_add(at + AHEAD));
-                        s.prefetch(self.indices.as_ptr().wrapping_add(at + AHEAD));
-                        for four in line.as_chunks::<4>().0 {
-                            let columns = I::positions(four);
-                            for chain in 0..CHAINS {
-                                sums[chain] = product(at + chain, columns[chain], sums[chain]);
-                            }
-                            at += 4;
-                        }
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let Self { a, indices, rows, x, out } = self;
+        let values = a.values();
+        assert!(x.len() == a.cols() && values.len() == indices.len());
+        for (row, out) in rows.zip(out) {
+            let (mut at, end) = (a.indptr()[row], a.indptr()[row + 1]);
+            let mut sums = [V::default(); CHAINS];
+            let (lines, rest) = indices[at..end].as_chunks::<LINE>();
+            for line in lines {
+                s.prefetch(values.as_ptr().wrapping_add(at + AHEAD));
+                s.prefetch(indices.as_ptr().wrapping_add(at + AHEAD));
+                for four in line.as_chunks::<CHAINS>().0 {
+                    let columns = I::positions(four);
+                    for chain in 0..CHAINS {
+                        // SAFETY: as `term` asks, by the matrix's own promise.
+                        let (value, x) = unsafe { term(values, x, at + chain, columns[chain]) };
+                        sums[chain] = value.fused::<S>(x, sums[chain]);
                     }
-                    let (fours, rest) = rest.as_chunks::<CHAINS>();
-                    for four in fours {
-                        for chain in 0..CHAINS {
-                            sums[chain] = product(at + chain, four[chain].position(), sums[chain]);
-                        }
-                        at += CHAINS;
-                    }
-                    for index in rest {
-                        sums[0] = product(at, index.position(), sums[0]);
-                        at += 1;
-                    }
-                    *out = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+                    at += CHAINS;
                 }
             }
+            let (fours, rest) = rest.as_chunks::<CHAINS>();
+            for four in fours {
+                for chain in 0..CHAINS {
+                    // SAFETY: as above.
+                    let (value, x) = unsafe { term(values, x, at + chain, four[chain].position()) };
+                    sums[chain] = value.fused::<S>(x, sums[chain]);
+                }
+                at += CHAINS;
+            }
+            for index in rest {
+                // SAFETY: as above.
+                let (value, x) = unsafe { term(values, x, at, index.position()) };
+                sums[0] = value.fused::<S>(x, sums[0]);
+                at += 1;
+            }
+            *out = V::total(sums);
         }
-    )+};
+    }
 }
 
-vector!(f32, f64);
+/// A stored value, and the element of `x` that it multiplies.
+///
+/// # Safety
+/// There is a value at `at`, and `x` has an element for every column of the matrix.
+#[inline(always)]
+unsafe fn term<V: Copy>(values: &[V], x: &[V], at: usize, column: usize) -> (V, V) {
+    // Volatile, or the compiler makes one gather of four loads, which takes longer than they do.
+    // SAFETY: by the caller's promise; a matrix has no index beyond its columns.
+    unsafe { (*values.get_unchecked(at), x.as_ptr().add(column).read_volatile()) }
+}

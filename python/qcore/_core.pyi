@@ -111,6 +111,13 @@ def quantize(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[int, int]: ...
+def quantize_groups(
+    x: NDArray[np.float32],
+    groups: tuple[int, int],
+    greatest: float,
+    half: bool,
+    out: NDArray[np.int8],
+) -> NDArray[np.float32] | None: ...
 def quantize_plain(
     x: object,
     scale: object,

@@ -4,6 +4,7 @@ mod checksums;
 mod entropy;
 mod float;
 mod gemm;
+mod groups;
 mod guard;
 mod int4;
 mod quant;

@@ -12,6 +12,7 @@ from qcore._validation import nan_error
 from qcore.quantization import binary
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
+    FLOAT16,
     FLOAT32,
     check_bits,
     code_dtype,
@@ -47,6 +48,10 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     if options.zero_point is not None:
         zeros = _check_zero_point(options.zero_point, shape, low_code, high_code)
     layout = layout_of(x.shape, axis, group_size)
+    if group_size is not None and symmetric and signed and narrow and not given and width <= 8:
+        q = _in_one_pass(x, options, width)
+        if q is not None:
+            return q
     kind: np.dtype[Any] = FLOAT32
     if options.scale is not None:
         scales = _check_scale(options.scale, shape)
@@ -84,6 +89,28 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
         codes, scales, zeros, axis, group_size, width, signed, narrow, clipped=clipped,
         scale_dtype=kind,
     )  # fmt: skip
+
+
+def _in_one_pass(x: NDArray[Any], options: Options, width: int) -> QTensor | None:
+    """Quantize groups while their values are in the cache; None where that cannot be."""
+    plain = options.observer == "minmax" and options.rounding == "half_even"
+    if not plain or x.dtype != np.float32 or not x.size:
+        return None
+    half = options.scale_dtype in (None, FLOAT16)
+    codes = new_codes(options.out, code_dtype(width, True), x)
+    greatest = float(code_range(width, True, True)[1])
+    layout = layout_of(x.shape, None, options.group_size)
+    found = _core.quantize_groups(x, layout["groups"], greatest, half, codes)
+    if found is None:
+        return None
+    scales = found.reshape(scale_shape(x.shape, None, options.group_size))
+    zeros = np.zeros(scales.shape, np.int32)
+    for part in (scales, zeros) if options.out is codes else (scales, zeros, codes):
+        part.setflags(write=False)
+    kind = FLOAT16 if half else FLOAT32
+    return QTensor._make(
+        codes, scales, zeros, None, options.group_size, width, True, True, scale_dtype=kind
+    )
 
 
 def seed_from(random_state: object) -> int:

@@ -253,6 +253,25 @@ fn real_values<C: Code>(
     }
 }
 
+/// Symmetric codes of groups with a scale of each group's own: fills `out`, and returns the scales;
+/// None where a group is out of the ordinary.
+#[pyfunction]
+fn quantize_groups<'py>(
+    py: Python<'py>,
+    x: PyReadonlyArrayDyn<'py, f32>,
+    groups: (usize, usize),
+    greatest: f32,
+    half: bool,
+    out: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyArray1<f32>>>> {
+    let x = slice(&x, "x")?;
+    let mut out = writable::<i8>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    let how = quant::Grouped { row: groups.0, group: groups.1, greatest, half };
+    let scales = py.detach(|| quant::quantize_groups(x, how, out)).map_err(to_py)?;
+    Ok(scales.map(|scales| PyArray1::from_vec(py, scales)))
+}
+
 /// Decodes `codes` into the float array `out`.
 #[pyfunction]
 #[pyo3(signature = (codes, scale, zero_point, out, axis=None, groups=None))]
@@ -443,6 +462,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kmeans, module)?)?;
     module.add_function(wrap_pyfunction!(pack_bits, module)?)?;
     module.add_function(wrap_pyfunction!(quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize_groups, module)?)?;
     module.add_function(wrap_pyfunction!(quantize_plain, module)?)?;
     module.add_function(wrap_pyfunction!(ranges, module)?)?;
     module.add_function(wrap_pyfunction!(stochastic_quantize, module)?)?;

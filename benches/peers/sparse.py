@@ -36,7 +36,10 @@ def best(
     contenders: Contenders, seconds: float, clock: Callable[[], float] = time.thread_time
 ) -> dict[str, float]:
     """Return the best time of each in µs."""
-    return {name: 1e6 * value for name, value in best_times(contenders, seconds, clock, warm=True).items()}
+    return {
+        name: 1e6 * value
+        for name, value in best_times(contenders, seconds, clock, warm=True).items()
+    }
 
 
 def show(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore.cli.params import InputFile, OutputFile, example, json_option, refuse_same_file
-from qcore.cli.recipe_flags import check_observer
+from qcore.quantization.ranges import OBSERVERS
 
 if TYPE_CHECKING:
     from qcore.cli.tables import Column
@@ -26,8 +26,8 @@ __all__ = ["calibrate"]
 @click.option("--data", type=InputFile(), required=True, help="Samples, as .npy; no labels needed.")
 @click.option("-o", "--output", type=OutputFile(".json"), help="The file to write.")
 @click.option(
-    "--observer", default="minmax", show_default=True, callback=check_observer,
-    help="How ranges are found: minmax, percentile, mse, entropy.",
+    "--observer", type=click.Choice(list(OBSERVERS)), default="minmax", show_default=True,
+    help="How ranges are found.",
 )  # fmt: skip
 @click.option(
     "--percentile",

@@ -19,7 +19,8 @@ from qcore.cli.params import (
     refuse_same_file,
     report_options,
 )
-from qcore.cli.recipe_flags import recipe_options
+from qcore.cli.recipe_flags import SECTIONS, recipe_options
+from qcore.cli.sections import SectionedCommand
 
 __all__ = ["compress"]
 
@@ -27,13 +28,15 @@ _MODELS = (".safetensors", ".gguf")
 
 
 @click.command(
+    cls=SectionedCommand,
+    sections=SECTIONS,
     epilog=example(
         "qcore compress model.safetensors -o small.safetensors",
         "qcore compress model.safetensors -o small.safetensors --bits 4 --group-size 64",
         "qcore compress mlp.npz --layout in_out -o small.safetensors --data X.npy \\",
         "    --labels y.npy --report report.html",
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
-    )
+    ),
 )
 @click.argument("model", type=ModelFile())
 @click.option("-o", "--output", type=OutputFile(*_MODELS), help="The file to write.")

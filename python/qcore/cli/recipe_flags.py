@@ -7,13 +7,17 @@ from typing import Any, TypeVar
 
 import click
 
+from qcore.pruning.criteria import CRITERIA
+from qcore.quantization.choice import OBSERVER_CHOICES
+from qcore.quantization.layerwise import ALGORITHMS
+from qcore.quantization.schemes import CHOICES
 from qcore.recipes.recipe import Recipe
 
-__all__ = ["check_observer", "given_flags", "recipe_from_flags", "recipe_options"]
+__all__ = ["SECTIONS", "given_flags", "recipe_from_flags", "recipe_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_FLOATS = "none"
+_NONE = "none"
 _TARGETS = ("target_bytes", "target_ratio", "min_score")
 
 
@@ -32,7 +36,7 @@ class _ByPattern(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, tuple):
             return value
         pattern, equals, text = str(value).rpartition("=")
-        if text == _FLOATS and not equals:
+        if text == _NONE and not equals:
             return None, None
         try:
             number = self.number(text)
@@ -41,38 +45,8 @@ class _ByPattern(click.ParamType):  # type: ignore[type-arg]
         return (pattern if equals else None), number
 
 
-def _scheme(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    from qcore.quantization.schemes import CHOICES
-
-    return _one_of(value, CHOICES)
-
-
-def _criterion(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        from qcore.pruning.criteria import find_criterion
-
-        try:
-            find_criterion(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-    return value
-
-
-def check_observer(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Return the name of an observer, if it is one."""
-    from qcore.quantization.choice import OBSERVER_CHOICES
-
-    return _one_of(value, OBSERVER_CHOICES)
-
-
-def _one_of(value: str | None, choices: Any) -> str | None:
-    if value is not None and value not in choices:
-        raise click.BadParameter(f"'{value}' is not one of {', '.join(choices)}")
-    return value
-
-
 def _axis(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-    if value is None or value == _FLOATS:
+    if value is None or value == _NONE:
         return value
     try:
         return int(value)
@@ -87,8 +61,8 @@ _OPTIONS = (
         help="Width of a weight's code; several by pattern: --bits fc1=4 --bits '*=8'. "
         "none: weights stay floats.  [default: 8]",
     ),
-    click.option("--scheme", callback=_scheme, help="What codes stand for: affine, kmeans, ...  "
-                 "[default: affine]"),
+    click.option("--scheme", type=click.Choice(CHOICES),
+                 help="What codes stand for.  [default: affine]"),
     click.option("--levels", type=click.IntRange(2), help="Size of a codebook (--scheme kmeans)."),
     click.option("--group-size", type=click.IntRange(1),
                  help="One scale for so many weights in a row.  [default: one for each output]"),
@@ -97,30 +71,34 @@ _OPTIONS = (
                  "[default: 0]"),
     click.option("--scale-dtype", type=click.Choice(["float32", "float16"]),
                  help="Type of the scales.  [default: float32; float16 for groups]"),
-    click.option("--observer", callback=check_observer,
-                 help="How ranges are found: minmax, percentile, mse, entropy.  [default: auto]"),
+    click.option("--observer", type=click.Choice(OBSERVER_CHOICES),
+                 help="How ranges are found.  [default: auto]"),
     click.option("--percentile", type=click.FloatRange(50, 100),
                  help="Of the observer of that name.  [default: 99.99]"),
-    click.option("--algorithm", multiple=True,
-                 help="What improves on rounding, with --data: clip_search, gptq, "
-                 "coordinate_descent, bias_correction, none; may be repeated.  [default: what the "
-                 "width asks for]"),
+    click.option("--algorithm", multiple=True, type=click.Choice([*ALGORITHMS, _NONE]),
+                 help="What improves on rounding, with --data; may be repeated.  [default: what "
+                 "the width asks for]"),
+    click.option("--ignore", multiple=True, metavar="PATTERN",
+                 help="Tensors to leave as they are; may be repeated.  [default: *bias]"),
     click.option(
         "--sparsity", type=_ByPattern(float), multiple=True, metavar="SHARE|PATTERN=SHARE",
         help="The share of weights that becomes 0, as 0.8.",
     ),
     click.option("--pattern", help="What zeros form: unstructured, 2:4, 4x1, rows, columns, "
                  "neurons.  [default: unstructured]"),
-    click.option("--criterion", callback=_criterion, help="What a weight is judged by.  "
-                 "[default: magnitude]"),
+    click.option("--criterion", type=click.Choice(list(CRITERIA)),
+                 help="What a weight is judged by.  [default: magnitude]"),
     click.option("--scope", type=click.Choice(["global", "layer", "sensitivity"]),
                  help="Rank all weights together, or those of each tensor.  [default: global; by "
                  "layer where a pattern asks for it]"),
-    click.option("--activations", type=click.Choice(["static", "dynamic", _FLOATS]),
+    click.option("--activations", type=click.Choice(["static", "dynamic", _NONE]),
                  help="How a network's activations become integers.  [default: static with --data, "
                  "else dynamic]"),
-    click.option("--ignore", multiple=True, metavar="PATTERN",
-                 help="Tensors to leave as they are; may be repeated.  [default: *bias]"),
+    click.option("--layout", type=click.Choice(["out_in", "in_out"]),
+                 help="The arrays are a network's: weights as torch (out_in) or scikit-learn and "
+                 "Keras (in_out) lay them, and biases, in the order of the layers."),
+    click.option("--activation", help="Of that network's hidden layers.  [default: relu]"),
+    click.option("--output-activation", help="Of its last layer.  [default: softmax]"),
     click.option("--target-bytes", type=click.IntRange(1),
                  help="Train the network until its file weighs no more; with --data and --labels."),
     click.option("--target-ratio", type=click.FloatRange(1),
@@ -129,12 +107,19 @@ _OPTIONS = (
                  help="Train it to the smallest file that keeps this score on held-out data."),
     click.option("--epochs", type=click.IntRange(1),
                  help="Passes over the data, of that training.  [default: 30]"),
-    click.option("--layout", type=click.Choice(["out_in", "in_out"]),
-                 help="The arrays are a network's: weights as torch (out_in) or scikit-learn and "
-                 "Keras (in_out) lay them, and biases, in the order of the layers."),
-    click.option("--activation", help="Of that network's hidden layers.  [default: relu]"),
-    click.option("--output-activation", help="Of its last layer.  [default: softmax]"),
 )  # fmt: skip
+
+
+#: The headings of --help, each with the first flag that stands under it.
+SECTIONS = {
+    "bits": "Quantize and cluster",
+    "sparsity": "Prune",
+    "activations": "Network",
+    "target_bytes": "Train to a target",
+    "recipe_path": "Recipe",
+    "data": "Data",
+    "report": "Output",
+}
 
 
 def recipe_options(command: Command) -> Command:
@@ -220,9 +205,9 @@ def _quantization(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any]
     if params.get("scheme") == "kmeans" and not flags["bits"]:
         params.setdefault("levels", 16)
     if flags["algorithm"]:
-        params["algorithm"] = tuple(name for name in flags["algorithm"] if name != _FLOATS)
+        params["algorithm"] = tuple(name for name in flags["algorithm"] if name != _NONE)
     for name in ("axis", "activations"):
-        if params.get(name) == _FLOATS:
+        if params.get(name) == _NONE:
             params[name] = None
     return {"bits": bits} | params | {"ignore": ignore}
 

@@ -321,6 +321,8 @@ def test_things_show_themselves(net: qc.nn.Sequential, comparison: Comparison) -
     for shown, words in [
         (q, ["int4 affine, groups of 8", "24 × 40", "<svg"]),
         (net, ["fc1", "10 → 24", "relu", "softmax"]),
+        (qc.CsrMatrix.from_dense(np.eye(30)), ["CsrMatrix", "30 × 30", "3.3 %", "<rect"]),
+        (qc.CsrMatrix.from_dense(np.zeros((2, 0))), ["CsrMatrix"]),
         (comparison.report, ["fc1.weight", "SQNR dB"]),
         (comparison, ["smaller", "<svg", "fc1.weight"]),
         (comparison.figures[0], ["<svg"]),

@@ -374,6 +374,11 @@ class CsrMatrix:
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.data, self.indices, self.indptr, self.shape)
 
+    def _repr_html_(self) -> str:
+        from qcore.report.notebook import sparse_html
+
+        return sparse_html(self)
+
     def __repr__(self) -> str:
         return f"CsrMatrix({self.shape}, {self.dtype}, nnz={self.nnz}, density={self.density:.3g})"
 

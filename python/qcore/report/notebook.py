@@ -6,14 +6,26 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qcore.report.tensors import kind_of
 from qcore.report.theme import PALETTES
 
 if TYPE_CHECKING:
+    from qcore.compute.sparse import CsrMatrix
     from qcore.nn.sequential import Sequential
     from qcore.report.comparison import Comparison
 
-__all__ = ["bars", "comparison_html", "facts_html", "network_html", "table_html"]
+__all__ = [
+    "bars",
+    "comparison_html",
+    "facts_html",
+    "network_html",
+    "shades",
+    "sparse_html",
+    "table_html",
+]
 
 _LIGHT = PALETTES["light"]
 # Colours that can be read on a light and on a dark ground.
@@ -21,6 +33,7 @@ _FAINT, _LINE, _BAR = "#7c8694", "#7c869455", _LIGHT["after"]
 _CELL = f"padding:3px 12px 3px 0;border-bottom:1px solid {_LINE}"
 _MOST_FIGURES = 4
 _MOST_ROWS = 40
+_MAP = 24
 
 
 def table_html(title: str, rows: Sequence[Mapping[str, Any]], text: Any = str) -> str:
@@ -108,6 +121,38 @@ def network_html(network: Sequential) -> str:
 
 def _text(value: object) -> str:
     return "" if value is None else f"{value:,}" if type(value) is int else str(value)
+
+
+def sparse_html(matrix: CsrMatrix) -> str:
+    """Return what a sparse matrix is, and a picture of where its elements lie."""
+    rows, columns = matrix.shape
+    facts = {
+        "shape": f"{rows:,} × {columns:,}", "stored": f"{matrix.nnz:,}",
+        "density": f"{100 * matrix.density:.1f} %", "bytes": f"{matrix.nbytes:,}",
+    }  # fmt: skip
+    picture = ""
+    if matrix.nnz:
+        at = np.repeat(np.arange(rows), np.diff(matrix.indptr))
+        blocks = [min(rows, _MAP), min(columns, _MAP)]
+        counts, *_ = np.histogram2d(
+            at, matrix.indices, bins=blocks, range=[[0, rows], [0, columns]]
+        )
+        picture = shades(counts / counts.max())
+    return facts_html(f"CsrMatrix, {matrix.dtype}", facts, picture)
+
+
+def shades(shares: NDArray[np.float64], size: int = 96) -> str:
+    """Return a matrix of shares as a small SVG picture: the fuller, the darker."""
+    height, width = shares.shape
+    squares = "".join(
+        f'<rect x="{j}" y="{i}" width="1" height="1" opacity="{shares[i, j]:.2f}"/>'
+        for i, j in zip(*np.nonzero(shares), strict=True)
+    )
+    return (
+        f'<svg width="{size}" height="{size}" viewBox="0 0 {width} {height}" role="img" '
+        f'preserveAspectRatio="none" aria-label="where the elements lie" '
+        f'style="border:1px solid {_LINE}"><g fill="{_BAR}">{squares}</g></svg>'
+    )
 
 
 def comparison_html(comparison: Comparison) -> str:

@@ -18,7 +18,7 @@ import calibration
 import mixed
 import outliers
 import posttraining
-from common import Bench
+from common import NAMES, Bench
 
 ROWS = {
     "posttraining": posttraining.rows,
@@ -39,12 +39,15 @@ def main():
     parser.add_argument("--weights", type=pathlib.Path, default=pathlib.Path("../shared/weights"))
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("../shared/mnist"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument(
         "--validation", action="store_true",
         help="use the last 10,000 training images in place of the test images",
     )  # fmt: skip
     options = parser.parse_args()
-    bench = Bench(options.weights, options.data, options.seeds, options.validation)
+    bench = Bench(
+        options.weights, options.data, options.seeds, options.validation, options.networks
+    )
     for row in options.rows or ROWS:
         ROWS[row](bench)
         print()

@@ -1,7 +1,7 @@
 """Nested precision: one 8-bit file, run at 8 and at 4 bits."""
 
 import numpy as np
-from common import NAMES, TITLES, accuracy, spread, table
+from common import TITLES, accuracy, spread, table
 
 import qcore as qc
 
@@ -9,7 +9,7 @@ import qcore as qc
 def rows(bench):
     """The 4-bit network in the 8-bit codes, beside a 4-bit network of its own."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         scores = {"float": [], "8 of 8": [], "4 of 8": [], "4 alone": []}
         for seed, net in bench.networks(name):
             images = bench.calibration(seed)

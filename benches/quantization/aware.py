@@ -14,10 +14,10 @@ SIZES = {"mlp128": (784, 128, 10), "lenet300": (784, 300, 100, 10)}
 SCHEDULES = {4: "constant", 2: "constant", 1: "linear"}
 
 
-def rows(bench, names=("mlp128",)):
+def rows(bench):
     """4, 2 and 1 bits with learned steps, 8-bit activations; ten epochs, as the float network."""
     lines = []
-    for name in names:
+    for name in bench.names:
         found = {bits: ([], []) for bits in SCHEDULES}
         for seed in range(bench.seeds):
             floats = {}

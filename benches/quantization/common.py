@@ -1,7 +1,5 @@
 """Networks, images and measures that all rows share."""
 
-import pathlib
-
 import numpy as np
 
 import qcore as qc
@@ -16,7 +14,8 @@ HELD = 10_000
 class Bench:
     """The networks of a folder, and the images they are judged on."""
 
-    def __init__(self, weights: pathlib.Path, data: pathlib.Path, seeds: int, validation: bool):
+    def __init__(self, weights, data, seeds, validation, names=NAMES):
+        self.names = tuple(names)
         self.weights, self.data, self.seeds = weights, data, seeds
         X, y = _read(data, "train")
         if validation:

@@ -1,7 +1,7 @@
 """Mixed precision: by output at 3 bits on average, and a network with one outlier layer."""
 
 import numpy as np
-from common import NAMES, TITLES, accuracy, logit_error, spread, table
+from common import TITLES, accuracy, logit_error, spread, table
 
 import qcore as qc
 
@@ -9,7 +9,7 @@ import qcore as qc
 def rows(bench):
     """A mixture of 2, 3, 4, 5 and 8 bits by output, beside the same bits for all."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         found = {"all of 3 bits": ([], []), "by layer": ([], []), "by output": ([], [])}
         floats, bits = [], []
         for seed, net in bench.networks(name):
@@ -49,7 +49,7 @@ def _mean_bits(net):
 def outlier_layer(bench):
     """One layer whose input has a feature 3,000 times as large as the rest."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         kept, drops, errors = [], {}, {}
         for seed, net in bench.networks(name):
             net = _with_outlier(net)

@@ -3,7 +3,7 @@
 import time
 
 import numpy as np
-from common import NAMES, TITLES, accuracy, logit_error, spread, table
+from common import TITLES, accuracy, logit_error, spread, table
 from plain_gptq import quantize_network
 
 import qcore as qc
@@ -12,7 +12,7 @@ import qcore as qc
 def rows(bench):
     """W8A8 and W4, W3, W2 by plain `qc.compress(net, X, bits=b)`, beside plain GPTQ."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         for bits in (8, 4, 3, 2):
             lines.append(_row(bench, name, bits))
     columns = [
@@ -74,7 +74,7 @@ PARTS = {
 def ablation(bench):
     """Each part of the algorithm, by accuracy and by logit error."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         for bits in (4, 3, 2):
             for part, options in PARTS.items():
                 drops, errors = [], []
@@ -95,7 +95,7 @@ def ablation(bench):
 def layers(bench):
     """GPTQ against rounding to nearest, layer by layer, on inputs that it did not see."""
     lines = []
-    for name in NAMES:
+    for name in bench.names:
         for bits in (4, 3):
             ratios = {}
             for seed, net in bench.networks(name):

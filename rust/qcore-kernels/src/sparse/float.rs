@@ -21,8 +21,10 @@ pub trait Float: Value + Number {
     #[doc(hidden)]
     fn product(isa: Isa, a: &FloatCsr<Self>, x: MatRef<'_, Self>, out: Out<Self>);
     #[doc(hidden)]
+    #[must_use]
     fn fused<S: Simd>(self, x: Self, sum: Self) -> Self;
     #[doc(hidden)]
+    #[must_use]
     fn total(sums: [Self; CHAINS]) -> Self;
 }
 

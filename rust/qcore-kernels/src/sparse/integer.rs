@@ -128,7 +128,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
             });
         } else {
             drive::vector_product(matrix.indptr(), target, |rows, out| {
-                vector(matrix, rows, &x, out)
+                vector(matrix, rows, &x, out);
             });
         }
         return Ok(());

@@ -35,7 +35,8 @@ const AHEAD: usize = 512;
 pub(super) struct Panels {
     /// Columns of a panel.
     columns: usize,
-    panels: usize,
+    /// How many there are.
+    count: usize,
     pub(super) blocks: Vec<Range<usize>>,
     /// Where the values of each block start.
     starts: Vec<usize>,
@@ -61,14 +62,14 @@ impl Panels {
         }
         let columns =
             for_values(ROW_VALUES).next_multiple_of(16).clamp(NARROWEST[usize::from(few)], WIDEST);
-        let panels = cols.div_ceil(columns);
+        let count = cols.div_ceil(columns);
         let blocks = row_blocks(matrix.indptr(), 2 * BLOCK_VALUES, BLOCK_ROWS);
         let mut made = Self {
             columns,
-            panels,
+            count,
             starts: blocks.iter().map(|rows| matrix.indptr()[rows.start]).collect(),
             blocks: Vec::new(),
-            counts: vec![0; rows * panels],
+            counts: vec![0; rows * count],
             offsets: vec![0; nnz],
             values: vec![0.0; nnz],
         };
@@ -81,7 +82,7 @@ impl Panels {
 
     /// Lays out a block of rows.
     fn fill(&mut self, matrix: &Csr<f32>, rows: Range<usize>) {
-        let counts = &mut self.counts[rows.start * self.panels..rows.end * self.panels];
+        let counts = &mut self.counts[rows.start * self.count..rows.end * self.count];
         for (at, row) in rows.clone().enumerate() {
             for (column, _) in matrix.row(row) {
                 counts[column / self.columns * rows.len() + at] += 1;
@@ -140,7 +141,7 @@ impl<const WIDTH: usize> PanelBlock<'_, WIDTH> {
     fn run<S: Simd, const VECTORS: usize, const SETS: usize>(self, s: S) {
         let Self { a, block, cols, x, out } = self;
         let rows = &a.blocks[block];
-        let counts = &a.counts[rows.start * a.panels..rows.end * a.panels];
+        let counts = &a.counts[rows.start * a.count..rows.end * a.count];
         assert!(x.len() == cols * WIDTH && out.len() == rows.len() * WIDTH);
         let mut at = a.starts[block];
         for (panel, counts) in counts.chunks_exact(rows.len()).enumerate() {
@@ -170,20 +171,20 @@ impl<const WIDTH: usize> PanelBlock<'_, WIDTH> {
                         // SAFETY: an offset is that of a column of this panel, and x has WIDTH
                         // floats for each.
                         unsafe {
-                            add_row::<S, VECTORS, WIDTH>(s, sums, x, offsets[entry], values[entry])
-                        };
+                            add_row::<S, VECTORS, WIDTH>(s, sums, x, offsets[entry], values[entry]);
+                        }
                     }
                 }
                 for (&offset, &value) in rest.iter().zip(last) {
                     // SAFETY: as above.
                     unsafe {
-                        add_row::<S, VECTORS, WIDTH>(s, &mut sums[0], x, offset.position(), value)
-                    };
+                        add_row::<S, VECTORS, WIDTH>(s, &mut sums[0], x, offset.position(), value);
+                    }
                 }
                 for vector in 0..VECTORS {
                     let mut total = sums[0][vector];
-                    for set in 1..SETS {
-                        total = s.add(total, sums[set][vector]);
+                    for set in &sums[1..] {
+                        total = s.add(total, set[vector]);
                     }
                     // SAFETY: a row of `out` has WIDTH floats.
                     unsafe { s.store_f32(out[vector * S::LANES..].as_mut_ptr(), total) };

@@ -451,8 +451,9 @@ def test_threads_do_not_change_results():
         _core.set_num_threads(before)
 
 
-def test_the_examples_of_the_page_on_numerics():
-    page = pathlib.Path(__file__).parents[2] / "docs" / "numerics.md"
+@pytest.mark.parametrize(("name", "least"), [("numerics.md", 4), ("concepts.md", 3)])
+def test_the_examples_of_the_pages(name, least):
+    page = pathlib.Path(__file__).parents[2] / "docs" / name
     found = doctest.testfile(str(page), module_relative=False)
-    assert found.attempted > 3
+    assert found.attempted >= least
     assert found.failed == 0

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 from qcore.deep_compression.search import compress_deeply
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.nn.sequential import Sequential
+from qcore.pruning.criteria import find_criterion
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.compress import compress_file
 
-__all__ = ["CompressedWeights", "compress", "merged_report"]
+__all__ = ["CompressedWeights", "compress", "merged_report", "prune_and_quantize"]
 
 
 class CompressedWeights(dict[str, Any]):
@@ -41,6 +42,7 @@ def compress(
     bits: int | Mapping[str, int] | None = 8,
     group_size: int | None = None,
     sparsity: float | None = None,
+    pattern: str = "unstructured",
     activations: str | None = "auto",
     scheme: str = "affine",
     levels: int | None = None,
@@ -79,8 +81,13 @@ def compress(
     group_size : int, optional
         One scale for each so many inputs of an output. Default: one for each output.
     sparsity : float, optional
-        The share of all weights, in [0, 1), that becomes zero: those least in magnitude, over the
-        whole model. Without training after it, expect 0.5 to cost little and 0.9 much.
+        The share of all weights, in [0, 1), that becomes zero. Of a network with samples, each
+        layer loses what it can spare, and what stays makes up for what goes and for rounding, in
+        one pass (SparseGPT and GPTQ, see `Quantizer.fit`); else those least in magnitude go, over
+        the whole model. No labels, no training: 0.5 costs little, 0.9 some with samples, much
+        without.
+    pattern : str, default "unstructured"
+        The shape of what goes, as in `Pruner`; "2:4" implies its sparsity.
     activations, scheme, levels, ignore
         As in `Quantizer`.
     target_bytes : int, optional
@@ -133,28 +140,27 @@ def compress(
             "target there is no training"
         )
     if isinstance(model, (str, PathLike)):
-        if sparsity is not None or bits is None or X is not None:
-            name = "sparsity" if sparsity is not None else "bits=None" if bits is None else "X"
+        prunes = sparsity is not None or pattern != "unstructured"
+        if prunes or bits is None or X is not None:
+            name = "pruning" if prunes else "bits=None" if bits is None else "X"
             raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
         if output is None:
             raise ValueError("output is missing; it names the file to write")
-        quantizer = Quantizer(
+        coder = Quantizer(
             bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
         )
-        return compress_file(model, output, quantizer, dask=dask)
+        return compress_file(model, output, coder, dask=dask)
     if output is not None or dask is not None:
         name = "dask" if output is None else "output"
         raise ValueError(f"{name} is given; it is for a model that is a path, use save")
     estimator = None
     if is_estimator(model):
         estimator, model = model, from_sklearn(model)
-    small = model
-    reports: list[Report] = []
     patterns = tuple(ignore)
-    if sparsity is not None:
-        pruner = Pruner(sparsity=sparsity, scope="global", ignore=patterns)
-        small = pruner.fit_transform(small)
-        reports.append(pruner.report_)
+    pruner: Pruner | None = None
+    quantizer: Quantizer | None = None
+    if sparsity is not None or ":" in pattern:
+        pruner = _pruner(model, X, sparsity, pattern, patterns)
     if bits is not None:
         quantizer = Quantizer(
             bits,
@@ -164,20 +170,54 @@ def compress(
             activations=activations,
             ignore=patterns,
         )
-        small = quantizer.fit_transform(small, X)
-        reports.append(quantizer.report_)
-    if not reports:
+    if pruner is None and quantizer is None:
         raise ValueError("bits and sparsity are both None: there is nothing to do")
-    if isinstance(small, Mapping):
-        small = CompressedWeights(small)
-    small.report_ = merged_report(reports)
+    small = prune_and_quantize(model, X, y, pruner, quantizer)
     if estimator is None:
         return small
     from qcore.sklearn import compressed_estimator
 
-    options: dict[str, Any] = {"bits": bits, "sparsity": sparsity, "activations": activations}
-    options |= {"scheme": scheme, "levels": levels, "group_size": group_size, "ignore": patterns}
+    options: dict[str, Any] = {"bits": bits, "sparsity": sparsity, "pattern": pattern}
+    options |= {"activations": activations, "scheme": scheme, "levels": levels}
+    options |= {"group_size": group_size, "ignore": patterns}
     return compressed_estimator(estimator, small, options)
+
+
+def _pruner(
+    model: Any, X: ArrayLike | None, sparsity: float | None, pattern: str, ignore: tuple[str, ...]
+) -> Pruner:
+    """Return the pruner that does least harm without training."""
+    grouped = ":" in pattern
+    if X is None or isinstance(model, Mapping) or not (grouped or pattern == "unstructured"):
+        scope = "layer" if grouped else "global"
+        return Pruner(sparsity, pattern=pattern, scope=scope, ignore=ignore)
+    scope = "layer" if grouped else "sensitivity"
+    return Pruner(sparsity, pattern=pattern, criterion="sparsegpt", scope=scope, ignore=ignore)
+
+
+def prune_and_quantize(
+    model: Any,
+    X: ArrayLike | None,
+    y: ArrayLike | None,
+    pruner: Pruner | None,
+    quantizer: Quantizer | None,
+) -> Any:
+    """Return the model pruned and quantized: in one pass, where weights that stay move anyway."""
+    reports: list[Report] = []
+    one_pass = None
+    if pruner is not None and quantizer is not None and X is not None:
+        updates = find_criterion(pruner.criterion).updates
+        one_pass = pruner if updates and not isinstance(model, Mapping) else None
+    if pruner is not None and one_pass is None:
+        model = pruner.fit_transform(model, X, y)
+        reports.append(pruner.report_)
+    if quantizer is not None:
+        model = quantizer.fit_transform(model, X, prune=one_pass)
+        reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
+    if isinstance(model, Mapping):
+        model = CompressedWeights(model)
+    model.report_ = merged_report(reports)
+    return model
 
 
 def merged_report(reports: list[Report]) -> Report:

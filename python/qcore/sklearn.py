@@ -45,6 +45,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         bits: int | Mapping[str, int] | None = 8,
         group_size: int | None = None,
         sparsity: float | None = None,
+        pattern: str = "unstructured",
         activations: str | None = "auto",
         scheme: str = "affine",
         levels: int | None = None,
@@ -55,6 +56,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         self.bits = bits
         self.group_size = group_size
         self.sparsity = sparsity
+        self.pattern = pattern
         self.activations = activations
         self.scheme = scheme
         self.levels = levels
@@ -146,7 +148,7 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
     ----------
     estimator : estimator, default MLPClassifier()
         What to train: anything that `qcore.from_sklearn` takes. It is cloned, not changed.
-    bits, group_size, sparsity, activations, scheme, levels, ignore
+    bits, group_size, sparsity, pattern, activations, scheme, levels, ignore
         As in `qcore.compress`.
     random_state : int, RandomState or None
         For every ``random_state`` that the estimator has; None leaves them as they are.
@@ -231,7 +233,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
     ----------
     estimator : estimator, default MLPRegressor()
         What to train: anything that `qcore.from_sklearn` takes. It is cloned, not changed.
-    bits, group_size, sparsity, activations, scheme, levels, ignore
+    bits, group_size, sparsity, pattern, activations, scheme, levels, ignore
         As in `qcore.compress`.
     random_state : int, RandomState or None
         For every ``random_state`` that the estimator has; None leaves them as they are.

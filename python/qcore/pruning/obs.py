@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.pruning.patterns import Mask, NofM, Pattern, Unstructured, keep_largest
+from qcore.quantization.input_stats import InputStats
+from qcore.quantization.layerwise import layer_objective
 
-__all__ = ["inverse_factor", "prune_and_update"]
+__all__ = ["Surgeon", "inverse_factor", "prune_and_update"]
 
 Doubles = NDArray[np.float64]
 
@@ -36,6 +38,7 @@ def prune_and_update(
     sparsity: float,
     *,
     damp: float = DAMP,
+    factor: Doubles | None = None,
 ) -> tuple[Doubles, Mask]:
     """Prune a matrix and move what stays.
 
@@ -51,6 +54,8 @@ def prune_and_update(
         Exactly ``round(sparsity * w.size)`` weights go.
     damp : float
         Added to the diagonal, as a share of its mean.
+    factor : ndarray of float64, optional
+        What `inverse_factor` makes of `gram`, where it is there already.
 
     Returns
     -------
@@ -69,7 +74,7 @@ def prune_and_update(
         raise ValueError(f"w has shape {w.shape}; stats are of {len(gram)} inputs")
     weights = w.astype(np.float64)
     weights[:, np.diagonal(gram) == 0] = 0.0
-    factor = inverse_factor(gram, damp)
+    factor = inverse_factor(gram, damp) if factor is None else factor
     diagonal = np.diagonal(factor)
     whole = None if isinstance(pattern, NofM) else _saliency_mask(weights, diagonal, sparsity)
     mask = np.ones(w.shape, np.bool_)
@@ -83,6 +88,33 @@ def prune_and_update(
         errors = _sweep(weights, mask, factor, block, pattern)
         weights[:, block.stop :] -= errors @ factor[block, block.stop :]
     return weights, mask
+
+
+class Surgeon:
+    """Prunes one layer of a network, to as many sparsities as are asked for.
+
+    With statistics that have the exact inputs beside those of the network as it is pruned so far,
+    the layer makes up for what those before it lost, as in `qcore.quantization.layerwise`.
+
+    Parameters
+    ----------
+    w : ndarray, (outputs, inputs)
+    stats : InputStats
+        Of the layer's inputs.
+    centred : bool
+        Leave the error of the mean to the bias.
+    """
+
+    def __init__(self, w: NDArray[Any], stats: InputStats, *, centred: bool) -> None:
+        if w.ndim != 2 or stats.gram.shape != (w.shape[1], w.shape[1]):
+            raise ValueError(f"w has shape {w.shape}; stats are of {len(stats.gram)} inputs")
+        wide = w.astype(np.float64)
+        self._hessian, self._target = layer_objective(wide, stats, centred=centred)
+        self._factor = inverse_factor(self._hessian, 0.0)
+
+    def prune(self, pattern: Pattern, sparsity: float) -> tuple[Doubles, Mask]:
+        """Return the weights and the mask; see `prune_and_update`."""
+        return prune_and_update(self._target, self._hessian, pattern, sparsity, factor=self._factor)
 
 
 def inverse_factor(gram: Doubles, damp: float = DAMP) -> Doubles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,13 +15,16 @@ from qcore._validation import check_fraction, check_one_of
 from qcore.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
 from qcore.pruning.evidence import gather_evidence, layer_stats
 from qcore.pruning.functions import apply_mask, check_evidence, keep_in_array, prune_array
+from qcore.pruning.layerwise import lone_surgery, prune_layers
+from qcore.pruning.obs import Surgeon
 from qcore.pruning.patterns import Mask, Pattern, parse_pattern
+from qcore.pruning.report import pruning_report
 from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
-from qcore.pruning.sensitivity import sensitive_targets
+from qcore.pruning.sensitivity import Trial, sensitive_targets
 from qcore.quantization.input_stats import InputStats
-from qcore.report import Report
 
 if TYPE_CHECKING:
+    from qcore.nn.progress import Progress
     from qcore.nn.sequential import Sequential
 
 __all__ = ["Pruner"]
@@ -60,7 +63,10 @@ class Pruner(Estimator):
         Of the criterion "random".
     ignore : sequence of str, default ("*bias",)
         Patterns of tensors to leave: globs, or regular expressions after "re:". Tensors of fewer
-        than two dimensions are always left.
+        than two dimensions are never pruned.
+    progress : bool, "auto" or callable
+        A bar on standard error for what takes long, "sparsegpt" and "sensitivity"; "auto": on a
+        terminal only. A callable gets (done, total, text).
 
     Attributes
     ----------
@@ -97,6 +103,7 @@ class Pruner(Estimator):
         schedule: Schedule | None = None,
         random_state: int | np.random.Generator | None = None,
         ignore: Iterable[str] = ("*bias",),
+        progress: Progress = "auto",
     ) -> None:
         self.sparsity = sparsity
         self.pattern = pattern
@@ -105,6 +112,7 @@ class Pruner(Estimator):
         self.schedule = schedule
         self.random_state = random_state
         self.ignore = ignore
+        self.progress = progress
 
     # the estimator -----------------------------------------------------------------------------
     def fit(
@@ -140,29 +148,92 @@ class Pruner(Estimator):
         ValueError
             If options do not fit together, a weight is NaN, or evidence is missing.
         """
-        weights = named_weights(model)
-        criterion = find_criterion(self.criterion)
-        self._check_scope(criterion)
+        self.allocate(model, X, y)
+        weights, criterion = named_weights(model), find_criterion(self.criterion)
         chosen = self._chosen(weights)
-        self.targets_ = self._targets(chosen)
-        if self.scope == "sensitivity":
-            self.targets_ = sensitive_targets(model, self.targets_, X, y, self._masks_of(criterion))
         self.updated_: dict[str, NDArray[Any]] = {}
-        if criterion.updates:
-            self.masks_ = self._fit_updates(model, chosen, criterion, X, stats)
-        else:
-            rng = np.random.default_rng(self.random_state)
-            evidence = gather_evidence(model, chosen, criterion, X, y, stats, gradients, rng)
+        if not criterion.updates:
+            evidence = self._evidence(model, X, y, stats, gradients)
             self.masks_ = self._masks(weights, chosen, criterion, evidence, self.targets_)
+        elif isinstance(model, Mapping) or stats:
+            self.masks_ = {}
+            for name, w in chosen.items():
+                found = stats.get(name) if stats else layer_stats(model, name, X)
+                self.updated_[name], self.masks_[name] = prune_array(
+                    w, *self._pattern(name), criterion, Evidence(found)
+                )
+        else:
+            shares = {name: self._pattern(name) for name in chosen}
+            if X is None:
+                raise ValueError("X is None; this criterion needs samples")
+            self.updated_, self.masks_ = prune_layers(model, X, shares, self.progress)
         size = sum(mask.size for mask in self.masks_.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
         self.sparsity_ = 1.0 - kept / size if size else 0.0
         return self
 
+    def allocate(
+        self,
+        model: Any,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+    ) -> Pruner:
+        """Find the sparsity of each tensor, `targets_`, and choose no weights yet.
+
+        With the scope "sensitivity", from samples; the parameters are those of `fit`.
+        """
+        criterion = find_criterion(self.criterion)
+        self._check_scope(criterion)
+        self.targets_ = self._targets(self._chosen(named_weights(model)))
+        if self.scope == "sensitivity":
+            if isinstance(model, Mapping) or X is None:
+                raise ValueError("scope is 'sensitivity'; it needs a network and samples X")
+            trial = self._trial(model, X, y, criterion)
+            self.targets_ = sensitive_targets(model, self.targets_, X, trial, self.progress)
+        return self
+
+    # within a quantizer ------------------------------------------------------------------------
+    def begin(self, model: Any, X: ArrayLike | None = None, y: ArrayLike | None = None) -> Pruner:
+        """Choose all that can be chosen before the first layer has changed; see `prune_layer`."""
+        if not find_criterion(self.criterion).updates:
+            return self.fit(model, X, y)
+        self.allocate(model, X, y)
+        self.masks_, self.updated_ = {}, {}
+        return self
+
+    def prune_layer(
+        self, name: str, w: NDArray[Any], stats: InputStats, *, centred: bool
+    ) -> tuple[NDArray[Any], Mask]:
+        """Return a weight, pruned, and its mask: one layer after another, as `Quantizer` goes.
+
+        Parameters
+        ----------
+        name : str
+        w : ndarray of float, (outputs, inputs)
+        stats : InputStats
+            Of the layer's inputs, with the exact ones where they differ.
+        centred : bool
+            Leave the error of the mean to the bias.
+        """
+        if name not in self.targets_:
+            return w, w != 0
+        if find_criterion(self.criterion).updates:
+            pruned, self.masks_[name] = Surgeon(w, stats, centred=centred).prune(
+                *self._pattern(name)
+            )
+            return pruned.astype(w.dtype), self.masks_[name]
+        return apply_mask(w, self.masks_[name]), self.masks_[name]
+
+    def describe(self, model: Any) -> None:
+        """Report on a model that this pruned."""
+        self.report_ = pruning_report(named_weights(model), self.masks_)
+        self.sparsity_ = 1.0 - float(self.report_.totals["density"])
+
     def transform(self, model: Model) -> Model:
         """Return the model with the weights that `fit` chose set to 0.
 
-        With the criterion "sparsegpt", the weights that stay are those that `fit` found.
+        With the criterion "sparsegpt", the weights that stay, and the biases that make up for their
+        layers, are those that `fit` found.
         """
         self._check_fitted("masks_")
         weights = named_weights(model)
@@ -174,11 +245,10 @@ class Pruner(Estimator):
             if weights[name].shape != mask.shape:
                 shape = weights[name].shape
                 raise ValueError(f"{name} has shape {shape}; fit has seen {mask.shape}")
-            values = self.updated_.get(name, weights[name])
-            new[name] = apply_mask(np.asarray(values), mask)
-        self.report_ = _report(new, set(self.masks_))
-        self.sparsity_ = 1.0 - float(self.report_.totals["density"])
+            new[name] = apply_mask(np.asarray(weights[name]), mask)
+        new |= self.updated_
         small: Model = rebuilt(model, new)
+        self.describe(small)
         return small
 
     def fit_transform(
@@ -266,9 +336,9 @@ class Pruner(Estimator):
             return
         if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:
             raise ValueError(f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only")
-        if criterion.updates:
+        if criterion.updates and self.scope == "global":
             name = criterion.name
-            raise ValueError(f"scope is {self.scope!r}; criterion {name!r} is by layer only")
+            raise ValueError(f"scope is 'global'; criterion {name!r} ranks within layers only")
         if isinstance(self.sparsity, Mapping):
             raise ValueError(f"scope is {self.scope!r}; it takes one sparsity, not a dict")
 
@@ -286,17 +356,35 @@ class Pruner(Estimator):
             targets[name] = parse_pattern(self.pattern, share)[1]
         return targets
 
-    def _masks_of(self, criterion: Criterion) -> Callable[[NDArray[Any], float], Mask]:
-        """Return the function that masks one tensor at a sparsity, for what finds targets."""
-        if criterion.needs:
-            raise ValueError(f"scope is 'sensitivity'; criterion {criterion.name!r} is not for it")
+    def _evidence(
+        self,
+        model: Any,
+        X: ArrayLike | None,
+        y: ArrayLike | None,
+        stats: Mapping[str, InputStats] | None,
+        gradients: Mapping[str, ArrayLike] | None,
+    ) -> dict[str, Evidence]:
+        """Return what the criterion needs to know of each tensor."""
         rng = np.random.default_rng(self.random_state)
+        criterion = find_criterion(self.criterion)
+        return gather_evidence(model, self.targets_, criterion, X, y, stats, gradients, rng)
 
-        def masked(w: NDArray[Any], sparsity: float) -> Mask:
+    def _trial(
+        self, net: Sequential, X: ArrayLike, y: ArrayLike | None, criterion: Criterion
+    ) -> Trial:
+        """Return the function that prunes one tensor of a network, for what finds targets."""
+        if criterion.updates:
+            return lone_surgery(net, X, self.pattern)
+        weights = self._chosen(net.named_weights())
+        evidence = self._evidence(net, X, y, None, None)
+
+        def trial(name: str, sparsity: float) -> dict[str, NDArray[Any]]:
             pattern = parse_pattern(self.pattern, sparsity)[0]
-            return keep_in_array(w, pattern, sparsity, criterion, Evidence(rng=rng))
+            w = weights[name]
+            mask = keep_in_array(w, pattern, sparsity, criterion, evidence[name])
+            return {name: np.where(mask, w, w.dtype.type(0))}
 
-        return masked
+        return trial
 
     def _masks(
         self,
@@ -319,27 +407,6 @@ class Pruner(Estimator):
             for name, w in chosen.items():
                 masks[name] = keep_in_array(w, pattern, targets[name], criterion, evidence[name])
         return _with_biases(masks, weights) if self.pattern == "neurons" else masks
-
-    def _fit_updates(
-        self,
-        model: Any,
-        chosen: Mapping[str, NDArray[Any]],
-        criterion: Criterion,
-        X: ArrayLike | None,
-        stats: Mapping[str, InputStats] | None,
-    ) -> Masks:
-        """Prune layer by layer, each on what the pruned layers before it give."""
-        masks: Masks = {}
-        current = model
-        for name, w in chosen.items():
-            found = stats.get(name) if stats else layer_stats(current, name, X)
-            pattern, share = self._pattern(name)
-            self.updated_[name], masks[name] = prune_array(
-                w, pattern, share, criterion, Evidence(found)
-            )
-            if not isinstance(current, Mapping):
-                current = current.with_weights({name: self.updated_[name]})
-        return masks
 
     def _pattern(self, name: str) -> tuple[Pattern, float]:
         return parse_pattern(self.pattern, self.targets_[name])
@@ -372,21 +439,3 @@ def _with_biases(masks: Masks, weights: Mapping[str, Any]) -> Masks:
         if getattr(weights.get(bias), "shape", None) == rows.shape:
             found[bias] = rows
     return found
-
-
-def _report(weights: Mapping[str, Any], pruned: set[str]) -> Report:
-    rows = []
-    for name, value in weights.items():
-        row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, value.shape))}
-        row["bytes"] = row["sparse bytes"] = int(value.nbytes)
-        if name in pruned:
-            size, nnz = int(value.size), int(np.count_nonzero(value))
-            row |= {"size": size, "nnz": nnz, "density": nnz / size if size else 1.0}
-            # As a file holds it: the kept values, and a bit for each position.
-            row["sparse bytes"] = min(row["bytes"], nnz * value.dtype.itemsize + -(-size // 8))
-        rows.append(row)
-    totals: dict[str, Any] = {"tensor": "all"}
-    for column in ("bytes", "sparse bytes", "size", "nnz"):
-        totals[column] = sum(row.get(column, 0) for row in rows)
-    totals["density"] = totals["nnz"] / totals["size"] if totals["size"] else 1.0
-    return Report("pruned", rows, totals)

@@ -9,22 +9,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
-    from qcore.pruning.patterns import Mask
+from qcore.quantization.calibration import samples_of
 
-__all__ = ["sensitive_targets"]
+if TYPE_CHECKING:
+    from qcore.nn.progress import Progress
+    from qcore.nn.sequential import Sequential
+
+__all__ = ["Trial", "sensitive_targets"]
+
+#: From a tensor's name and a sparsity to the tensors that pruning it so far changes.
+Trial = Callable[[str, float], Mapping[str, NDArray[Any]]]
+
+#: The most samples on which damage is measured.
+SAMPLES = 4096
 
 #: The sparsities at which each layer is tried.
 GRID = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 1.0)
 
 
 def sensitive_targets(
-    model: Any,
+    net: Sequential,
     targets: Mapping[str, float],
-    X: ArrayLike | None,
-    y: ArrayLike | None,
-    masked: Callable[[NDArray[Any], float], Mask],
+    X: ArrayLike,
+    trial: Trial,
+    progress: Progress = False,
 ) -> dict[str, float]:
     """Return a sparsity for each tensor that keeps as many weights as `targets` in sum.
 
@@ -35,42 +43,34 @@ def sensitive_targets(
 
     Parameters
     ----------
-    model : Sequential
+    net : Sequential
     targets : mapping of str to float
         The tensors, and the sparsity that they are to have together.
     X : array_like, (n, inputs)
-        Samples.
-    y : ignored
-        For scikit-learn's sake.
-    masked : callable
-        From weights and a sparsity to a mask.
-
-    Raises
-    ------
-    ValueError
-        If there is no network, or no samples.
+        Samples, of which some thousand are used.
+    trial : callable
+        From a tensor's name and a sparsity to the tensors that change.
+    progress : bool, "auto" or callable
+        As in `Sequential.fit`.
     """
-    if isinstance(model, Mapping) or X is None:
-        raise ValueError("scope is 'sensitivity'; it needs a network and samples X")
-    weights = model.named_weights()
+    from qcore.nn.progress import EpochProgress
+
+    samples = samples_of(X)
+    samples = samples[:: -(-len(samples) // SAMPLES)]
+    weights = net.named_weights()
     sizes = {name: int(weights[name].size) for name in targets}
     budget = sum((1.0 - share) * sizes[name] for name, share in targets.items())
-    curves = {name: _damage(model, name, np.asarray(X), masked) for name in targets}
+    before = net.predict_logits(samples).astype(np.float64)
+    curves: dict[str, NDArray[np.float64]] = {}
+    with EpochProgress(progress, len(targets), "sensitivity") as ticker:
+        for name in targets:
+            ticker.update(len(curves), name)
+            damage = [
+                np.mean((net.with_weights(trial(name, s)).predict_logits(samples) - before) ** 2)
+                for s in GRID
+            ]
+            curves[name] = np.maximum.accumulate(np.array(damage))
     return _allocate(curves, sizes, budget)
-
-
-def _damage(
-    net: Sequential, name: str, X: NDArray[Any], masked: Callable[[NDArray[Any], float], Mask]
-) -> NDArray[np.float64]:
-    """Return the mean squared change of the logits at each sparsity of the grid, never falling."""
-    before = net.predict_logits(X)
-    weight = net.named_weights()[name]
-    damage = []
-    for sparsity in GRID:
-        pruned = net.with_weights({name: np.where(masked(weight, sparsity), weight, 0)})
-        after = pruned.predict_logits(X)
-        damage.append(float(np.mean((after - before).astype(np.float64) ** 2)))
-    return np.maximum.accumulate(np.array(damage))
 
 
 def _allocate(

@@ -47,7 +47,15 @@ from qcore.quantization.qparams import (
 )
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["ALGORITHMS", "check_algorithm", "corrected_bias", "fit_codes", "row_errors"]
+__all__ = [
+    "ALGORITHMS",
+    "DAMPING",
+    "check_algorithm",
+    "corrected_bias",
+    "fit_codes",
+    "layer_objective",
+    "row_errors",
+]
 
 #: What ``algorithm=`` may name for an array.
 ALGORITHMS = ("clip_search", "gptq", "coordinate_descent", "bias_correction")
@@ -81,25 +89,26 @@ def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def corrected_bias(
-    weight: NDArray[Any], q: QTensor, bias: NDArray[Any] | None, stats: InputStats
+    weight: NDArray[Any], new: QTensor | NDArray[Any], bias: NDArray[Any] | None, stats: InputStats
 ) -> NDArray[np.float32]:
-    """Return the bias with which a quantized layer's mean output is the exact layer's.
+    """Return the bias with which a changed layer's mean output is the exact layer's.
 
     Parameters
     ----------
     weight : ndarray of float, (out, in)
-    q : QTensor, (out, in)
-        The weight, quantized.
+    new : QTensor or ndarray of float, (out, in)
+        The weight, quantized or pruned.
     bias : ndarray of float, (out,), or None
     stats : InputStats
-        Of the quantized layer's input, with the exact inputs where they differ.
+        Of the changed layer's input, with the exact inputs where they differ.
 
     Returns
     -------
     ndarray of float32, (out,)
     """
     off = weight.astype(np.float64) @ stats.exact_mean
-    off -= q.dequantize(dtype=np.float64) @ stats.mean
+    real = new.dequantize(dtype=np.float64) if isinstance(new, QTensor) else new.astype(np.float64)
+    off -= real @ stats.mean
     return (off if bias is None else bias.astype(np.float64) + off).astype(np.float32)
 
 
@@ -126,17 +135,21 @@ def fit_codes(
     steps: tuple[str, ...],
     o: Options,
     row_bits: NDArray[np.uint8] | None = None,
+    *,
+    keep: NDArray[np.bool_] | None = None,
 ) -> QTensor:
     """Return the tensor whose codes the algorithms choose; see the module.
 
-    `row_bits`: the width of each row, 2 to 8, where they differ.
+    `row_bits`: the width of each row, 2 to 8, where they differ. `keep`: false where a weight is
+    to be 0; the others make up for it as they do for rounding.
     """
     width, symmetric, narrow = resolve(
         o.bits, o.signed, o.symmetric, o.narrow_range, given=False, has_zero_point=False
     )
     _check(x, stats, steps, o, width, symmetric)
     assert stats is not None
-    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, "bias_correction" in steps)
+    centred = "bias_correction" in steps
+    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, centred, keep)
     free = "clip_search" in steps and o.symmetric is None and o.narrow_range is None
     if row_bits is None:
         widths = np.full(len(x), width, np.uint8)
@@ -162,22 +175,34 @@ def row_errors(
     return np.stack(columns, axis=1)
 
 
+def layer_objective(
+    weights: Matrix, stats: InputStats, *, centred: bool, damping: float = DAMPING
+) -> tuple[Matrix, Matrix]:
+    """Return H, (in, in), and the rows that are to be met, (out, in); see the module."""
+    second, cross = stats.moments(centred)
+    # What is left of inputs that never change is the rounding of their squares.
+    noise = 1e-9 * float(np.diag(stats.gram).mean()) / stats.count
+    ridge = max(damping * float(np.diag(second).mean()), noise) or 1.0
+    hessian = second + ridge * np.eye(len(second))
+    if cross is None:
+        return hessian, weights
+    wanted = weights @ cross.T + ridge * weights
+    return hessian, np.ascontiguousarray(np.linalg.solve(hessian, wanted.T).T)
+
+
 class Problem:
     """A matrix, and what it is to be multiplied with."""
 
     def __init__(
-        self, weights: Matrix, stats: InputStats, group_size: int | None, centred: bool
+        self,
+        weights: Matrix,
+        stats: InputStats,
+        group_size: int | None,
+        centred: bool,
+        keep: NDArray[np.bool_] | None = None,
     ) -> None:
-        second, cross = stats.moments(centred)
-        # What is left of inputs that never change is the rounding of their squares.
-        noise = 1e-9 * float(np.diag(stats.gram).mean()) / stats.count
-        ridge = max(DAMPING * float(np.diag(second).mean()), noise) or 1.0
-        self.hessian = second + ridge * np.eye(len(second))
-        self.pruned = weights == 0
-        self.target = weights
-        if cross is not None:
-            wanted = weights @ cross.T + ridge * weights
-            self.target = np.ascontiguousarray(np.linalg.solve(self.hessian, wanted.T).T)
+        self.hessian, self.target = layer_objective(weights, stats, centred=centred)
+        self.pruned = weights == 0 if keep is None else ~keep
         self.group = weights.shape[1] if group_size is None else group_size
         starts = np.arange(0, weights.shape[1], self.group)
         self.absmax = np.maximum.reduceat(np.abs(self.target), starts, axis=1)

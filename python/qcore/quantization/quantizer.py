@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qcore.nn.layers import Dense
     from qcore.nn.progress import Progress
     from qcore.nn.sequential import Sequential
+    from qcore.pruning.pruner import Pruner
 
 __all__ = ["Quantizer"]
 
@@ -130,6 +131,7 @@ class Quantizer(Estimator):
 
     mixture_: dict[str, NDArray[np.uint8] | str]
     curve_: list[dict[str, float]]
+    _pruner: Pruner | None = None
 
     def __init__(
         self,
@@ -184,6 +186,7 @@ class Quantizer(Estimator):
         y: object = None,
         *,
         stats: Mapping[str, InputStats] | None = None,
+        prune: Pruner | None = None,
     ) -> Quantizer:
         """Choose what to quantize and how, and see what a network's layers get as input.
 
@@ -198,6 +201,9 @@ class Quantizer(Estimator):
         stats : dict of str to InputStats, optional
             For a dict of weights: the inputs of those that an algorithm is to fit, by the weight's
             name.
+        prune : Pruner, optional
+            Prune a network in the same pass: weights that stay make up for those that go as they
+            do for rounding, layer by layer. Its `fit` is not needed, and is called.
 
         Returns
         -------
@@ -206,6 +212,7 @@ class Quantizer(Estimator):
         """
         self._begin(model)
         model = self._equalize(model, X)
+        self._pruner = self._begin_pruning(prune, model, X, y)
         if isinstance(self.bits, tuple):
             self._mix(model, X, y)
         if isinstance(model, Mapping):
@@ -275,6 +282,8 @@ class Quantizer(Estimator):
                 layer.use_bias, layer.bias = True, new[f"{layer.name}.bias"]
             if isinstance(layer.weight, QTensor):
                 layer.input_qparams = self.input_qparams_.get(layer.name)
+        if self._pruner is not None:
+            self._pruner.describe(small)
         return small
 
     def fit_transform(
@@ -284,9 +293,10 @@ class Quantizer(Estimator):
         y: object = None,
         *,
         stats: Mapping[str, InputStats] | None = None,
+        prune: Pruner | None = None,
     ) -> Model:
         """Fit, then transform the same model."""
-        self.fit(model, X, y, stats=stats)
+        self.fit(model, X, y, stats=stats, prune=prune)
         return self.transform(model)
 
     # options -----------------------------------------------------------------------------------
@@ -445,6 +455,22 @@ class Quantizer(Estimator):
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
         vars(self).pop("_observers", None)
 
+    def _begin_pruning(
+        self, prune: Pruner | None, model: Any, X: ArrayLike | None, y: Any
+    ) -> Pruner | None:
+        """Let the pruner choose what does not need the layers before to be quantized."""
+        if prune is None:
+            return None
+        if isinstance(model, Mapping) or X is None:
+            raise ValueError("prune is given; one pass needs a network and samples X")
+        if isinstance(self.bits, tuple) or self.nested is not None:
+            raise ValueError("prune is given; one pass goes with codes of one width, not nested")
+        prune.begin(model, X, y)
+        for name in {*prune.targets_, *prune.masks_}:
+            if name not in self.bits_:
+                raise ValueError(f"prune takes {name}, which is not quantized: prune it before")
+        return prune
+
     def _equalize(self, model: Any, X: ArrayLike | None) -> Any:
         """Return the model with its hidden units scaled, if that was asked for."""
         asked = () if isinstance(self.algorithm, Mapping) else choice.equalizers(self.algorithm)
@@ -474,7 +500,8 @@ class Quantizer(Estimator):
         """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
         walk, upper_walk = Walk(samples), Walk(samples)
         algorithms = {name: self._algorithm(name, True) for name in self.bits_}
-        if "static" not in modes.values() and not any(algorithms.values()):
+        plain = not any(algorithms.values()) and self._pruner is None
+        if "static" not in modes.values() and plain:
             return
         from qcore.nn.progress import EpochProgress  # networks are above this room
 
@@ -494,7 +521,7 @@ class Quantizer(Estimator):
                     self.input_qparams_[layer.name] = _activation_qparams(seen)
                 source = self.input_qparams_[layer.name]
                 quantized = layer.copy()
-                if algorithms[name]:
+                if algorithms[name] or self._pruner is not None:
                     self.stats_[name] = walk.stats(source)
                     if self.nested is not None:
                         self._upper_stats[name] = upper_walk.stats(source)
@@ -535,7 +562,22 @@ class Quantizer(Estimator):
         if self.nested is not None and stats is not None:
             return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
         options = self.tensor_options(name, fitted=bool(steps))
+        if self._pruner is not None:
+            return self._pruned(name, value, steps, options)
         return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
+
+    def _pruned(
+        self, name: str, value: NDArray[Any], steps: tuple[str, ...], options: dict[str, Any]
+    ) -> QTensor:
+        """Prune and quantize a tensor: the codes that stay make up for both."""
+        assert self._pruner is not None
+        stats, centred = self.stats_[name], "bias_correction" in steps
+        pruned, keep = self._pruner.prune_layer(name, value, stats, centred=centred)
+        if not steps or options.pop("scheme") != "affine":
+            return quantize(pruned, **self.tensor_options(name))
+        options["observer"] = "minmax"
+        options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
+        return fit_codes(value, stats, steps, Options(**options), keep=keep)
 
     def tensor_options(self, name: str, *, fitted: bool = False) -> dict[str, Any]:
         """Return the arguments with which `qcore.quantize` makes the codes of a tensor.

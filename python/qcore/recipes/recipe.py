@@ -12,7 +12,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from qcore.compression import CompressedWeights, merged_report
+from qcore.compression import merged_report, prune_and_quantize
 from qcore.errors import FormatError
 from qcore.files.network import decode_input
 from qcore.files.paths import open_regular
@@ -206,20 +206,19 @@ class Recipe:
             if self.prune is not None or self.quantize is not None:
                 raise ValueError("compress finds out itself what to prune and to quantize")
             return compress_to_target(small, X, y, **self.compress, reserve=reserve)
+        if self.prune is None and self.quantize is None:
+            raise ValueError("the recipe has neither prune nor quantize: there is nothing to do")
+        pruner = None if self.prune is None else Pruner(**self.prune)
+        if self.quantize is None or not self.ranges:
+            quantizer = None if self.quantize is None else Quantizer(**self.quantize)
+            return prune_and_quantize(small, X, y, pruner, quantizer)
         reports: list[Report] = []
-        if self.prune is not None:
-            pruner = Pruner(**self.prune)
+        if pruner is not None:
             small = pruner.fit_transform(small, X, y)
             reports.append(pruner.report_)
-        if self.quantize is not None:
-            quantizer = self._fitted_quantizer(small, X)
-            small = quantizer.transform(small)
-            reports.append(quantizer.report_)
-        if not reports:
-            raise ValueError("the recipe has neither prune nor quantize: there is nothing to do")
-        if isinstance(small, Mapping):
-            small = CompressedWeights(small)
-        small.report_ = merged_report(reports)
+        ranged = self._in_ranges(small, X)
+        small = ranged.transform(small)
+        small.report_ = merged_report([*reports, ranged.report_])
         return small
 
     def prepare(self, model: Any) -> Any:
@@ -228,10 +227,9 @@ class Recipe:
             return model
         return network_of(model, **self.network)
 
-    def _fitted_quantizer(self, model: Any, X: ArrayLike | None) -> Quantizer:
+    def _in_ranges(self, model: Any, X: ArrayLike | None) -> Quantizer:
+        """Return a fitted quantizer whose activations have the ranges of the recipe."""
         params = dict(self.quantize or {})
-        if not self.ranges:
-            return Quantizer(**params).fit(model, X)
         if not isinstance(model, Sequential):
             raise ValueError("ranges are those of a network's layers; the model is no network")
         quantizer = Quantizer(**(params | {"activations": "dynamic"})).fit(model, X)

@@ -12,6 +12,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+import ablation
 import adaptive
 import aware
 import calibration
@@ -22,7 +23,8 @@ from common import NAMES, Bench
 
 ROWS = {
     "posttraining": posttraining.rows,
-    "ablation": posttraining.ablation,
+    "ablation": ablation.rows,
+    "hqq": ablation.norms,
     "layers": posttraining.layers,
     "aware": aware.rows,
     "mixed": mixed.rows,

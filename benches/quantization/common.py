@@ -64,6 +64,12 @@ def logit_error(logits, exact):
     return float(np.mean((logits - exact) ** 2) / exact.var())
 
 
+def cosine(a, b):
+    """Return the cosine of the angle between two arrays."""
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
 def spread(values):
     """Return mean and standard deviation as text."""
     return f"{np.mean(values):7.3f} ± {np.std(values):5.3f}"

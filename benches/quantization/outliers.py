@@ -1,7 +1,7 @@
 """Groups of 32 on weights with outlier rows, against rounding in ONNX Runtime and torch."""
 
 import numpy as np
-from common import table
+from common import cosine, table
 
 import qcore as qc
 
@@ -29,7 +29,7 @@ def rows(bench):
             ).dequantize(),
         }  # fmt: skip
         exact = x[1000:] @ weight.T
-        lines.append([seed, *(f"{_cosine(x[1000:] @ w.T, exact):.6f}" for w in tensors.values())])
+        lines.append([seed, *(f"{cosine(x[1000:] @ w.T, exact):.6f}" for w in tensors.values())])
     table("Cosine of the output of 256x512 weights with outlier rows and columns, int4, groups of "
           "32 with float16 scales",
           ["seed", "ORT's rule", "torch's rule", "qcore, rounded", "qcore, fitted"],
@@ -44,8 +44,3 @@ def _block_rounding(weight, divisor):
     scale = top / -8.0 if divisor == 8.0 else np.abs(top) / divisor
     scale = scale.astype(np.float16).astype(np.float32)
     return (np.clip(np.rint(blocks / scale), -8, 7) * scale).reshape(weight.shape)
-
-
-def _cosine(a, b):
-    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    return float(a @ b / np.sqrt((a @ a) * (b @ b)))

@@ -55,41 +55,13 @@ def _row(bench, name, bits):
     ]  # fmt: skip
 
 
-#: From rounding to the whole of it, one part at a time.
-PARTS = {
-    "round to nearest": {"algorithm": (), "observer": "minmax"},
-    "range by mse": {"algorithm": (), "observer": "mse"},
-    "gptq": {"algorithm": "gptq"},
-    "+ bias_correction": {"algorithm": ("gptq", "bias_correction")},
-    "+ clip_search, narrow": {
-        "algorithm": ("gptq", "bias_correction", "clip_search"), "narrow_range": True,
-    },
-    "+ the free code": {"algorithm": ("gptq", "bias_correction", "clip_search")},
-    "+ coordinate_descent": {},
-    "all but gptq": {"algorithm": ("bias_correction", "clip_search", "coordinate_descent")},
-    "all but bias_correction": {"algorithm": ("gptq", "clip_search", "coordinate_descent")},
-}  # fmt: skip
-
-
-def ablation(bench):
-    """Each part of the algorithm, by accuracy and by logit error."""
-    lines = []
-    for name in bench.names:
-        for bits in (4, 3, 2):
-            for part, options in PARTS.items():
-                drops, errors = [], []
-                for seed, net in bench.networks(name):
-                    exact = net.predict_logits(bench.test)
-                    quantizer = qc.Quantizer(bits, **options)
-                    found, error = bench.judge(
-                        quantizer.fit_transform(net, bench.calibration(seed)), exact
-                    )
-                    drops.append(accuracy(exact, bench.labels) - found)
-                    errors.append(error)
-                lines.append([
-                    TITLES[name], f"W{bits}A8", part, spread(drops), f"{np.mean(errors):.5f}",
-                ])  # fmt: skip
-    table("What each part brings", ["network", "bits", "", "drop, points", "logit error"], lines)
+#: What rounding is compared with.
+LAYER_ALGORITHMS = {
+    "gptq": "gptq",
+    "gptq, adaround": ("gptq", "adaround"),
+    "all": ("gptq", "clip_search", "coordinate_descent"),
+    "all, adaround": ("gptq", "clip_search", "coordinate_descent", "adaround"),
+}
 
 
 def layers(bench):
@@ -102,15 +74,14 @@ def layers(bench):
                 seen, held = bench.calibration(seed), bench.test
                 for layer in net.layers:
                     stats = qc.InputStats().update(seen)
-                    for algorithm in ("gptq", ("gptq", "clip_search", "coordinate_descent")):
+                    for what, algorithm in LAYER_ALGORITHMS.items():
                         errors = [
                             _layer_error(
                                 layer, held, qc.quantize(layer.weight, bits=bits, axis=0, **o)
                             )
                             for o in ({}, {"algorithm": algorithm, "stats": stats})
                         ]
-                        key = (layer.name, "gptq" if algorithm == "gptq" else "all")
-                        ratios.setdefault(key, []).append(errors[0] / errors[1])
+                        ratios.setdefault((layer.name, what), []).append(errors[0] / errors[1])
                     seen, held = layer.forward(seen), layer.forward(held)
             for (layer, what), found in ratios.items():
                 lines.append([

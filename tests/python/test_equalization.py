@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore.quantization.equalization import EQUALIZERS, equalizing_scales, scaled
+from qcore.quantization.algorithms import EQUALIZERS
+from qcore.quantization.equalization import equalizing_scales, scaled
 from test_layerwise import inputs, network
+
+
+def options_of(name):
+    return {"bits": 4, "group_size": 8}
 
 
 def outlier_network():
@@ -21,7 +26,7 @@ def outlier_network():
 @pytest.mark.parametrize("method", EQUALIZERS)
 def test_the_network_computes_the_same(method):
     net, x = outlier_network(), inputs(300)
-    scales = equalizing_scales(net, method, x)
+    scales = equalizing_scales(net, method, x, options_of)
     assert set(scales) == {"fc1", "fc2"}
     assert all((np.log2(scale) % 1 == 0).all() for scale in scales.values())
     moved = scaled(net, scales)
@@ -44,7 +49,7 @@ def test_what_cannot_be_scaled_is_left_or_refused():
     net, x = network(), inputs(100)
     layers = [qc.nn.Dense.from_weights(layer.weight, layer.bias, layout="out_in",
               activation="tanh") for layer in net.layers]  # fmt: skip
-    assert equalizing_scales(qc.nn.Sequential(layers), "smoothquant", x) == {}
+    assert equalizing_scales(qc.nn.Sequential(layers), "smoothquant", x, options_of) == {}
     with pytest.raises(ValueError, match="smoothquant needs samples"):
         qc.Quantizer(8, algorithm="smoothquant").fit(net)
     with pytest.raises(ValueError, match="which is for networks"):

@@ -7,7 +7,8 @@ import pytest
 
 import qcore as qc
 from qcore import _core
-from qcore.quantization.layerwise import ALGORITHMS, DAMPING, corrected_bias
+from qcore.quantization.bias_correction import corrected_bias
+from qcore.quantization.layerwise import ALGORITHMS, DAMPING
 
 STEPS = [("gptq",), ("clip_search",), ("coordinate_descent",), ALGORITHMS]
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from qcore.pruning.criteria import CRITERIA
+from qcore.quantization.algorithms import ARRAY_ALGORITHMS, NETWORK_ALGORITHMS
 from qcore.quantization.choice import OBSERVER_CHOICES
-from qcore.quantization.layerwise import ALGORITHMS
 from qcore.quantization.schemes import CHOICES
 from qcore.recipes.recipe import Recipe
 
@@ -75,9 +75,10 @@ _OPTIONS = (
                  help="How ranges are found.  [default: auto]"),
     click.option("--percentile", type=click.FloatRange(50, 100),
                  help="Of the observer of that name.  [default: 99.99]"),
-    click.option("--algorithm", multiple=True, type=click.Choice([*ALGORITHMS, _NONE]),
-                 help="What improves on rounding, with --data; may be repeated.  [default: what "
-                 "the width asks for]"),
+    click.option("--algorithm", multiple=True,
+                 type=click.Choice([*ARRAY_ALGORITHMS, *NETWORK_ALGORITHMS, _NONE]),
+                 help="What improves on rounding, with --data (hqq: without); may be repeated.  "
+                 "[default: what the width asks for]"),
     click.option("--ignore", multiple=True, metavar="PATTERN",
                  help="Tensors to leave as they are; may be repeated.  [default: *bias]"),
     click.option(

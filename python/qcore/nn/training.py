@@ -166,6 +166,9 @@ class Training:
             raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows {known}")
         if quantize.scheme == "kmeans" and self.pruner is not None:
             raise ValueError("prune and shared weights exclude each other: prune first")
+        if quantize.algorithm not in ("auto", (), None):
+            found = f"quantize has algorithm {quantize.algorithm!r}"
+            raise ValueError(f"{found}; that is for after training, leave it out")
         return quantize
 
     def _fake_quantization(self, quantizer: Quantizer | None) -> FakeQuantization | None:

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from qcore.pruning.obs import Surgeon
 from qcore.pruning.patterns import Mask, Pattern, parse_pattern
 from qcore.pruning.sensitivity import Trial
+from qcore.quantization.bias_correction import corrected_bias
 from qcore.quantization.calibration import Walk, samples_of
 from qcore.quantization.input_stats import InputStats
-from qcore.quantization.layerwise import corrected_bias
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense

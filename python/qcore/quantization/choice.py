@@ -1,18 +1,18 @@
 """What `Quantizer` chooses where it is not told: in one place.
 
 The choices were made on networks trained without the validation images, by what the images showed;
-``python -m qcore.experiments.quantization`` prints the comparison.
+the row "ablation" of ``benches/quantization`` prints the comparison.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from qcore.quantization.equalization import EQUALIZERS
-from qcore.quantization.layerwise import ALGORITHMS, check_algorithm
+from qcore.quantization.algorithms import NETWORK_ALGORITHMS, check_algorithm
+from qcore.quantization.layerwise import ALGORITHMS
 from qcore.quantization.ranges import OBSERVERS
 
-__all__ = ["OBSERVER_CHOICES", "OPTIONS", "algorithm", "equalizers", "observer"]
+__all__ = ["OBSERVER_CHOICES", "OPTIONS", "algorithm", "network_algorithms", "observer"]
 
 OBSERVER_CHOICES = ("auto", *OBSERVERS)
 
@@ -29,16 +29,16 @@ def algorithm(
     """Return the algorithms for a tensor: all of them below 8 bits, where they can be used."""
     if asked != "auto":
         names = (asked,) if isinstance(asked, str) else tuple(asked or ())
-        return check_algorithm(tuple(name for name in names if name not in EQUALIZERS))
+        return check_algorithm(tuple(name for name in names if name not in NETWORK_ALGORITHMS))
     names = ALGORITHMS if bits < 8 else ("gptq", "bias_correction")
     usable = scheme == "affine" and 2 <= bits <= 8 and symmetric is not False and per_output
     return names if samples and usable else ()
 
 
-def equalizers(asked: Any) -> tuple[str, ...]:
-    """Return what is to be done to the whole network first, in the order given."""
+def network_algorithms(asked: Any) -> tuple[str, ...]:
+    """Return what is to be done to a network first, in the order given."""
     names = (asked,) if isinstance(asked, str) else asked
-    return tuple(name for name in names or () if name in EQUALIZERS)
+    return tuple(name for name in names or () if name in NETWORK_ALGORITHMS)
 
 
 def observer(option: dict[str, Any], bits: int, fitted: bool) -> str:

@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of, check_out, float_array, nan_error
+from qcore.quantization import hqq
+from qcore.quantization.algorithms import check_algorithm
 from qcore.quantization.input_stats import InputStats
-from qcore.quantization.layerwise import check_algorithm, fit_codes
+from qcore.quantization.layerwise import fit_codes
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
     QParams,
@@ -109,10 +111,11 @@ def quantize(
         numbers stay float32.
     algorithm : str or tuple of str
         What improves on rounding a matrix (out, in), in affine codes of one scale for each output
-        or group: any of "clip_search", "gptq", "coordinate_descent" and "bias_correction"; see
-        `qcore.quantization.layerwise`.
+        or group: any of "clip_search", "gptq", "coordinate_descent", "adaround" and
+        "bias_correction", see `qcore.quantization.layerwise`; or "hqq", which fits steps and zero
+        points to the values alone, of any shape, see `qcore.quantization.hqq`.
     stats : InputStats, optional
-        The inputs that the matrix will see; an `algorithm` needs it.
+        The inputs that the matrix will see; an `algorithm` other than "hqq" needs it.
     importance : array_like, optional
         How much the squared error of each value counts in k-means; broadcasts with `x`.
     random_state : int, Generator or None
@@ -197,6 +200,8 @@ def quantize(
     if steps:
         if scheme != "affine" or rounding != "half_even":
             raise ValueError(f"algorithm is {algorithm!r}; it is for affine codes, half to even")
+        if "hqq" in steps:
+            return hqq.quantize(array, options)
         return fit_codes(array, stats, steps, options)
     if stats is not None:
         raise ValueError("stats is given; without an algorithm it must be None")

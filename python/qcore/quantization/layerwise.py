@@ -1,30 +1,25 @@
 """Codes of a matrix that keep its products with the inputs it will see, not its values.
 
 All minimise, for each row w, (w - ŵ)ᵀ H (w - ŵ), where H is the second moment of the inputs, made a
-little rounder: `DAMPING` times its mean diagonal is added.
+little rounder: `DAMPING` times its mean diagonal is added. Of these each has a file of its own:
 
 clip_search
-    Tries steps smaller than the greatest value needs, row by row. Below 8 bits, where neither
-    `symmetric` nor `narrow_range` is given, it also tries to leave the code that a symmetric range
-    has too many above zero or below it (zero point -1 or 0); at 2 bits that doubles the levels of
-    one side.
+    Tries smaller steps and the free code, row by row.
 gptq
-    Rounds column by column and makes up for each error with the columns that are left (Frantar et
-    al., "GPTQ", ICLR 2023).
+    Rounds column by column and makes up for each error with the columns that are left.
 coordinate_descent
-    Changes one code at a time, and the step to where it is best for the codes, while that helps
-    (Nair and Suggala, "CDQuant", 2024).
-
+    Changes one code at a time, and the step, while that helps.
+adaround
+    Learns for each weight whether it is rounded up or down; last, and where it helps.
 bias_correction
     Leaves the error of the mean to the bias: H is then the covariance of the inputs, and the bias
-    is to be what `corrected_bias` returns (Nagel et al., "Data-Free Quantization Through Weight
-    Equalization and Bias Correction", ICCV 2019).
+    is to be what `corrected_bias` returns.
 
 A weight that is exactly 0 keeps the code of 0: what was pruned stays pruned.
 
 With statistics that have the exact inputs beside those of the quantized network, the rows to be
 met are those that make the best of the latter, so that a layer makes up for the errors of those
-before it (Frantar et al., section 4; Lin et al., "GPTAQ", 2025).
+before it (Frantar et al., "GPTQ", ICLR 2023, section 4; Lin et al., "GPTAQ", 2025).
 """
 
 from __future__ import annotations
@@ -35,8 +30,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore import _core
 from qcore._validation import check_finite
+from qcore.quantization.adaround import learned_rounding
+from qcore.quantization.clip_search import Form, forms, fractions
+from qcore.quantization.coordinate_descent import ROUNDS, descend
+from qcore.quantization.gptq import Factor, factored, gptq_levels
 from qcore.quantization.input_stats import InputStats
 from qcore.quantization.options import Options
 from qcore.quantization.qparams import (
@@ -50,74 +48,24 @@ from qcore.quantization.tensor import QTensor
 __all__ = [
     "ALGORITHMS",
     "DAMPING",
-    "check_algorithm",
-    "corrected_bias",
+    "LAYERWISE",
+    "Problem",
     "fit_codes",
     "layer_objective",
     "row_errors",
 ]
 
-#: What ``algorithm=`` may name for an array.
+#: What is best together, and not slow.
 ALGORITHMS = ("clip_search", "gptq", "coordinate_descent", "bias_correction")
 
+#: All that this module does.
+LAYERWISE = (*ALGORITHMS, "adaround")
+
 #: The share of H's mean diagonal that is added to it. Chosen on held-out images of networks trained
-#: without them, as `FRACTIONS` and `ROUNDS` are: see docs/quantization.md.
+#: without them.
 DAMPING = 0.1
 
-#: Steps that clip_search tries, as shares of the one that the greatest value needs.
-FRACTIONS = (1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.44, 0.36)
-
-#: Rounds of coordinate descent.
-ROUNDS = 4
-
-#: Products of floats from which on clip_search tries fewer steps.
-COSTLY = 10**11
-
 Matrix = NDArray[np.float64]
-
-
-def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """Return the names of the algorithms that were asked for."""
-    if algorithm is None or algorithm == "":
-        return ()
-    names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
-    for name in names:
-        if name not in ALGORITHMS:
-            known = ", ".join(repr(known) for known in ALGORITHMS)
-            raise ValueError(f"algorithm is {name!r}; it must be of {known}")
-    return names
-
-
-def corrected_bias(
-    weight: NDArray[Any], new: QTensor | NDArray[Any], bias: NDArray[Any] | None, stats: InputStats
-) -> NDArray[np.float32]:
-    """Return the bias with which a changed layer's mean output is the exact layer's.
-
-    Parameters
-    ----------
-    weight : ndarray of float, (out, in)
-    new : QTensor or ndarray of float, (out, in)
-        The weight, quantized or pruned.
-    bias : ndarray of float, (out,), or None
-    stats : InputStats
-        Of the changed layer's input, with the exact inputs where they differ.
-
-    Returns
-    -------
-    ndarray of float32, (out,)
-    """
-    off = weight.astype(np.float64) @ stats.exact_mean
-    real = new.dequantize(dtype=np.float64) if isinstance(new, QTensor) else new.astype(np.float64)
-    off -= real @ stats.mean
-    return (off if bias is None else bias.astype(np.float64) + off).astype(np.float32)
-
-
-class Form(NamedTuple):
-    """Which levels each row may use: codes less their zero point, (rows,) each."""
-
-    low: NDArray[np.int32]
-    high: NDArray[np.int32]
-    zero: NDArray[np.int32]
 
 
 class Fit(NamedTuple):
@@ -156,7 +104,7 @@ def fit_codes(
     else:
         widths = row_bits
         width, narrow, free = int(widths.max(initial=2)), False, True
-    fit = problem.best(_forms(widths, narrow, free), steps)
+    fit = problem.best(forms(widths, narrow, free), steps)
     # Of a free code, the range is full, but int8 leaves the least one out.
     narrow = narrow and (not free or width == 8)
     return _tensor(problem, fit, widths, width, narrow, row_bits, steps, o)
@@ -169,7 +117,7 @@ def row_errors(
     problem = Problem(np.asarray(weight, np.float64), stats, None, "bias_correction" in steps)
     free = "clip_search" in steps
     columns = [
-        problem.best(_forms(np.full(len(weight), bits, np.uint8), bits == 8, free), steps).error
+        problem.best(forms(np.full(len(weight), bits, np.uint8), bits == 8, free), steps).error
         for bits in widths
     ]
     return np.stack(columns, axis=1)
@@ -206,25 +154,20 @@ class Problem:
         self.group = weights.shape[1] if group_size is None else group_size
         starts = np.arange(0, weights.shape[1], self.group)
         self.absmax = np.maximum.reduceat(np.abs(self.target), starts, axis=1)
-        self._order: NDArray[np.int64] | None = None
-        self._factor: Matrix | None = None
+        self._factor: Factor | None = None
         self._product: Matrix | None = None
 
-    def best(self, forms: list[Form], steps: tuple[str, ...]) -> Fit:
+    def best(self, tried: list[Form], steps: tuple[str, ...]) -> Fit:
         """Return, row by row, the best of what the algorithms make of some forms and steps."""
         best: Fit | None = None
-        for form in forms:
-            for fraction in _fractions(steps, self, len(forms)):
+        products = self.target.size * self.target.shape[1] * len(tried)
+        for form in tried:
+            for fraction in fractions("clip_search" in steps, products):
                 fit = self.fit(form, fraction, steps)
-                if best is None:
-                    best = fit
-                    continue
-                better = fit.error < best.error
-                for old, new in ((best.scale, fit.scale), (best.levels, fit.levels)):
-                    np.copyto(old, new, where=better[:, None])
-                for old, new in ((best.zero, fit.zero), (best.error, fit.error)):
-                    np.copyto(old, new, where=better)
+                best = fit if best is None else _better(best, fit)
         assert best is not None
+        if "adaround" in steps:
+            best = _better(best, self._rounded_anew(best, tried[0], steps))
         return best
 
     def fit(self, form: Form, fraction: float, steps: tuple[str, ...]) -> Fit:
@@ -248,26 +191,8 @@ class Problem:
     def gptq(self, scale: Matrix, low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int32]:
         """Return levels that make up for each other's errors."""
         if self._factor is None:
-            order = np.argsort(-np.diag(self.hessian), kind="stable").astype(np.int64)
-            # H = R Rᵀ with R upper, by Cholesky from the other end; so H⁻¹ = (R⁻¹)ᵀ R⁻¹.
-            backwards = order[::-1]
-            root = np.linalg.cholesky(self.hessian[np.ix_(backwards, backwards)])[::-1, ::-1]
-            self._factor = np.ascontiguousarray(np.triu(np.linalg.inv(root)))
-            self._order = order
-        assert self._order is not None
-        levels = np.empty(self.target.shape, np.int32)
-        _core.gptq(
-            self.target,
-            self._factor,
-            self._order,
-            scale,
-            low,
-            high,
-            self.pruned,
-            self.group,
-            levels,
-        )
-        return levels
+            self._factor = factored(self.hessian)
+        return gptq_levels(self.target, self._factor, scale, low, high, self.pruned, self.group)
 
     def descend(
         self, scale: Matrix, low: NDArray[Any], high: NDArray[Any], levels: NDArray[np.int32],
@@ -276,12 +201,22 @@ class Problem:
         """Improve levels in place; returns the steps that go with them."""
         if self._product is None:
             self._product = np.ascontiguousarray(self.target @ self.hessian)
-        found = np.empty_like(scale)
-        _core.descend(
-            self._product, np.ascontiguousarray(self.hessian), scale, low, high, self.pruned,
-            self.group, rounds, refit, found, levels,
+        return descend(
+            self._product, self.hessian, scale, low, high, self.pruned, self.group, levels, rounds,
+            refit=refit,
         )  # fmt: skip
-        return found
+
+    def _rounded_anew(self, fit: Fit, form: Form, steps: tuple[str, ...]) -> Fit:
+        """Return what learned rounding makes of the steps of a fit."""
+        shift = (form.zero - fit.zero)[:, None]
+        low, high = form.low[:, None] + shift, form.high[:, None] + shift
+        levels = learned_rounding(self.target, self.hessian, self.wide(fit.scale), low, high)
+        levels = np.where(self.pruned, 0, levels).astype(np.int32)
+        scale = fit.scale
+        if "coordinate_descent" in steps:
+            low, high = (np.repeat(part, scale.shape[1], axis=1) for part in (low, high))
+            scale = self.descend(scale, low, high, levels, ROUNDS, refit=True)
+        return Fit(scale, levels, fit.zero, self.error(scale, levels))
 
     def wide(self, scale: Matrix) -> Matrix:
         """Return a step for each element."""
@@ -314,22 +249,14 @@ def _check(
     check_finite(x, "x")
 
 
-def _forms(widths: NDArray[np.uint8], narrow: bool, free: bool) -> list[Form]:
-    """Return the forms to try: the one asked for, or all with zero near the middle."""
-    half = 1 << (widths.astype(np.int32) - 1)
-    zero = np.zeros_like(half)
-    if not free:
-        return [Form(narrow - half, half - 1, zero)]
-    # int8 has no room for a code above 127: there both forms leave the least code out.
-    wide = (widths == 8).astype(np.int32)
-    return [Form(wide - half, half - 1, zero), Form(1 - half, half - wide, wide - 1)]
-
-
-def _fractions(steps: tuple[str, ...], problem: Problem, forms: int) -> tuple[float, ...]:
-    if "clip_search" not in steps:
-        return (1.0,)
-    cost = problem.target.size * problem.target.shape[1] * len(FRACTIONS) * forms
-    return FRACTIONS[:: 1 + 2 * (cost > COSTLY)]
+def _better(one: Fit, other: Fit) -> Fit:
+    """Return the first, with the rows of the other that lose less, in place."""
+    better = other.error < one.error
+    for old, new in ((one.scale, other.scale), (one.levels, other.levels)):
+        np.copyto(old, new, where=better[:, None])
+    for old, new in ((one.zero, other.zero), (one.error, other.error)):
+        np.copyto(old, new, where=better)
+    return one
 
 
 def _tensor(

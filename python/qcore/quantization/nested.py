@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.quantization.coordinate_descent import ROUNDS
 from qcore.quantization.input_stats import InputStats
-from qcore.quantization.layerwise import ROUNDS, Problem, fit_codes
+from qcore.quantization.layerwise import Problem, fit_codes
 from qcore.quantization.options import Options
 from qcore.quantization.tensor import QTensor
 

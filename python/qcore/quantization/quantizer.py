@@ -13,15 +13,17 @@ from qcore._models import named_weights
 from qcore._names import matches, matches_any
 from qcore._validation import check_one_of
 from qcore.quantization import choice
+from qcore.quantization.algorithms import DATA_FREE
+from qcore.quantization.bias_correction import corrected_bias
 from qcore.quantization.calibration import Walk, layer_inputs, samples_of
-from qcore.quantization.equalization import equalizing_scales, scaled
 from qcore.quantization.functions import quantize
 from qcore.quantization.input_stats import InputStats
-from qcore.quantization.layerwise import ALGORITHMS, corrected_bias, fit_codes
+from qcore.quantization.layerwise import ALGORITHMS, fit_codes
 from qcore.quantization.mixed import Choices, check_choices, measure
 from qcore.quantization.nested import nested_codes, upper_half
 from qcore.quantization.observer import Observer
 from qcore.quantization.options import Options
+from qcore.quantization.preparation import Preparation
 from qcore.quantization.qparams import QParams, check_bits, check_scale_dtype
 from qcore.quantization.report import tensor_rows, totals_of
 from qcore.quantization.schemes import CHOICES
@@ -71,10 +73,12 @@ class Quantizer(Estimator):
         Of the observer of that name.
     algorithm : "auto", str or tuple of str
         What improves on rounding the weights of a network to the nearest code: any of
-        "clip_search", "gptq", "coordinate_descent" and "bias_correction"; see
-        `qcore.quantization.layerwise`. Before them, "smoothquant" or "cross_layer_equalization"
-        move scales between layers; see `qcore.quantization.equalization`. Most need samples, or
-        `stats`. "auto": where there are samples, all of layerwise for affine codes of 2 to 7 bits,
+        "clip_search", "gptq", "coordinate_descent", "adaround" and "bias_correction", see
+        `qcore.quantization.layerwise`; or, without samples, "hqq". Before them, "smoothquant",
+        "awq" or "cross_layer_equalization" move scales between layers, see
+        `qcore.quantization.equalization`, and "hadamard" rotates the inputs of layers, which adds
+        a layer for each, see `qcore.quantization.hadamard`. Most need samples, or `stats`. "auto":
+        where there are samples, all of layerwise for affine codes of 2 to 7 bits,
         and "gptq" and "bias_correction" for 8; else none.
     activations : {"auto", "static", "dynamic"} or None, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
@@ -211,7 +215,7 @@ class Quantizer(Estimator):
             Itself.
         """
         self._begin(model)
-        model = self._equalize(model, X)
+        model = self._prepare(model, X)
         self._pruner = self._begin_pruning(prune, model, X, y)
         if isinstance(self.bits, tuple):
             self._mix(model, X, y)
@@ -229,7 +233,7 @@ class Quantizer(Estimator):
             self.input_qparams_[layer.name] = mode if mode != "static" else None
         if X is not None:
             self._walk(model, samples_of(X), modes)
-        elif any(self._algorithm(name, False) for name in self.bits_):
+        elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         return self
 
@@ -261,17 +265,16 @@ class Quantizer(Estimator):
     def transform(self, model: Model) -> Model:
         """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
         self._check_fitted("bits_")
+        given = model
+        model = self._preparation.apply(given)
         weights = named_weights(model)
-        if self._scales:
-            model = scaled(model, self._scales)  # type: ignore[assignment, arg-type]
-            weights = named_weights(model)
         new: dict[str, Any] = dict(weights)
         for name, value in weights.items():
             if name in self.bits_ and not isinstance(value, QTensor):
                 new[name], bias = self._fitted(name, value, weights)
                 if bias is not None:
                     new[_bias_of(name)] = bias
-        rows = tensor_rows(weights, new)
+        rows = tensor_rows(weights, new, self._preparation.added(given, model))
         self.report_: Report = Report("quantized", rows, totals_of(rows))
         if isinstance(model, Mapping):
             return new  # type: ignore[return-value]
@@ -450,7 +453,7 @@ class Quantizer(Estimator):
             check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
         self.input_qparams_: dict[str, QParams | str | None] = {}
         self.stats_: dict[str, InputStats] = {}
-        self._scales: dict[str, NDArray[np.float32]] = {}
+        self._preparation = Preparation()
         self._upper_stats: dict[str, InputStats] = {}
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
         vars(self).pop("_observers", None)
@@ -471,20 +474,19 @@ class Quantizer(Estimator):
                 raise ValueError(f"prune takes {name}, which is not quantized: prune it before")
         return prune
 
-    def _equalize(self, model: Any, X: ArrayLike | None) -> Any:
-        """Return the model with its hidden units scaled, if that was asked for."""
-        asked = () if isinstance(self.algorithm, Mapping) else choice.equalizers(self.algorithm)
-        if not asked:
+    def _prepare(self, model: Any, X: ArrayLike | None) -> Any:
+        """Return the model after what is done to all of it first."""
+        asked = {
+            name: choice.network_algorithms(self._option("algorithm", name)) for name in self.bits_
+        }
+        first = next((step for steps in asked.values() for step in steps), None)
+        if first is None:
             return model
         if isinstance(model, Mapping):
-            raise ValueError(f"algorithm has {asked[0]!r}, which is for networks, not for a dict")
-        net, samples = model, None if X is None else samples_of(X)
-        for method in asked:
-            scales = equalizing_scales(net, method, samples)
-            net = scaled(net, scales)
-            for name, scale in scales.items():
-                self._scales[name] = self._scales.get(name, np.float32(1)) * scale
-        return net
+            raise ValueError(f"algorithm has {first!r}, which is for networks, not for a dict")
+        samples = None if X is None else samples_of(X)
+        options_of = self.tensor_options
+        return self._preparation.fit(model, samples, list(self.bits_), asked, options_of)
 
     def _layers(self, net: Sequential) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
@@ -573,8 +575,10 @@ class Quantizer(Estimator):
         assert self._pruner is not None
         stats, centred = self.stats_[name], "bias_correction" in steps
         pruned, keep = self._pruner.prune_layer(name, value, stats, centred=centred)
-        if not steps or options.pop("scheme") != "affine":
-            return quantize(pruned, **self.tensor_options(name))
+        if not steps or "hqq" in steps or options.pop("scheme") != "affine":
+            return quantize(
+                pruned, algorithm="hqq" if "hqq" in steps else (), **self.tensor_options(name)
+            )
         options["observer"] = "minmax"
         options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
         return fit_codes(value, stats, steps, Options(**options), keep=keep)

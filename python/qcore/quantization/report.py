@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,15 @@ __all__ = ["tensor_row", "tensor_rows", "totals_of"]
 Row = dict[str, Any]
 
 
-def tensor_rows(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each tensor of a model."""
-    return [tensor_row(name, before.get(name, value), value) for name, value in after.items()]
+def tensor_rows(
+    before: Mapping[str, Any], after: Mapping[str, Any], added: Collection[str] = ()
+) -> list[Row]:
+    """Return a row for each tensor of a model; those that were `added` had no bytes before."""
+    rows = [tensor_row(name, before.get(name, value), value) for name, value in after.items()]
+    for row in rows:
+        if row["tensor"] in added:
+            row["float bytes"] = 0
+    return rows
 
 
 def tensor_row(name: str, before: Any, after: Any) -> Row:

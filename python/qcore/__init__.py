@@ -1,7 +1,8 @@
 """Makes trained networks small and fast on CPUs, from NumPy, and proves what it cost."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # not that of typing, for whose import the command line would wait
 
 if TYPE_CHECKING:
     from qcore import nn, sklearn

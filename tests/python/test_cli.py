@@ -88,9 +88,10 @@ def test_doctor_names_the_kernels() -> None:
 
 def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    result = call("bench", "--seconds", "0.01", "--threads", "1", "--json", path)
+    result = call("bench", "--seconds", "0.01", "--threads", "1", "--json", "--save", path)
     assert result.exit_code == 0, result.output
-    report = json.loads(path.read_text())
+    report = json.loads(result.stdout)
+    assert json.loads(path.read_text()) == report
     assert report["environment"]["isa"] == _core.active_isa()
     names = {row["name"] for row in report["results"]}
     assert {"matmul_integer, packed", "linear, int8", "quantize", "dequantize"} <= names
@@ -116,7 +117,11 @@ def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
         (["demo", "--epochs", "0"], "--epochs"),
         (["demo", "--split", "train"], "--split"),
         (["demo", "--data", "no/such/folder"], "no/such/folder"),
-        (["demo", "--json", "."], "--json"),
+        (["demo", "--save", "."], "--save"),
+        (["demo", "--save", "no/such/folder/report.json"], "folder that is not there"),
+        (["demo", "--out", "no/such/folder"], "folder that is not there"),
+        (["bench", "--save", "report.txt"], ".json"),
+        (["bench", "--seconds", "0"], "--seconds"),
     ],
 )
 def test_wrong_calls(arguments: list[str], word: str) -> None:
@@ -128,7 +133,7 @@ def test_missing_data(tmp_path: Path) -> None:
     out.mkdir()
     empty = tmp_path / "empty"
     empty.mkdir()
-    result = call("demo", "--data", empty, "--out", out, "--json", out / "report.json")
+    result = call("demo", "--data", empty, "--out", out, "--save", out / "report.json")
     check_one_line(result, 1, "train-images-idx3-ubyte", str(empty))
     assert no_files_in(out)
 
@@ -140,7 +145,7 @@ def test_truncated_data(mnist: Path, tmp_path: Path, name: str, keep: int) -> No
     out.mkdir()
     path = mnist / name
     path.write_bytes(path.read_bytes()[:keep])
-    result = call("demo", "--data", mnist, "--out", out, "--json", out / "report.json")
+    result = call("demo", "--data", mnist, "--out", out, "--save", out / "report.json")
     check_one_line(result, 1, name)
     assert no_files_in(out)
 
@@ -165,7 +170,7 @@ def test_validation_leaves_the_test_images_alone(mnist: Path, tmp_path: Path) ->
     for path in mnist.glob("t10k-*"):
         path.unlink()
     report = tmp_path / "report.json"
-    arguments = ["--data", mnist, "--split", "validation", "--epochs", "1", "--json", report]
+    arguments = ["--data", mnist, "--split", "validation", "--epochs", "1", "--save", report]
     result = call("demo", *arguments)
     assert result.exit_code == 0, result.output
     data = json.loads(report.read_text())["data"]
@@ -175,10 +180,10 @@ def test_validation_leaves_the_test_images_alone(mnist: Path, tmp_path: Path) ->
 def test_output_that_cannot_be_written(mnist: Path, tmp_path: Path) -> None:
     occupied = tmp_path / "file"
     occupied.touch()
-    check_one_line(call("demo", "--data", mnist, "--out", occupied), 1, str(occupied))
+    check_one_line(call("demo", "--data", mnist, "--out", occupied), 2, str(occupied))
     nowhere = tmp_path / "nowhere"
-    result = call("demo", "--data", mnist, "--json", nowhere / "report.json")
-    check_one_line(result, 1, str(nowhere))
+    result = call("demo", "--data", mnist, "--save", nowhere / "report.json")
+    check_one_line(result, 2, str(nowhere))
     assert not nowhere.exists()
 
 
@@ -193,7 +198,7 @@ def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seeds(text: str, seeds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Options] = []
     monkeypatch.setattr("qcore.demo.run.run", asked.append)
-    assert call("demo", "--seeds", text).exit_code == 0
+    assert call("demo", "--seeds", text, "--json").stdout == "null\n"
     assert asked[0].seeds == seeds
 
 

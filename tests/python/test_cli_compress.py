@@ -425,6 +425,24 @@ def test_version_loads_nothing_heavy() -> None:
 # Ctrl-C ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("module", ["qcore.cli", "click", "qcore.cli.doctor", "qcore._core"])
+def test_ctrl_c_while_it_starts(module: str) -> None:
+    """Ctrl-C comes while a module is looked for."""
+    script = (
+        "import os, signal, sys\n"
+        "from qcore.__main__ import main\n"
+        "class Finder:\n"
+        "    def find_spec(name, *_):\n"
+        f"        if name == '{module}': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "doctor"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", "Aborted!")
+
+
 @pytest.fixture
 def slow(folder: Path) -> list[str]:
     """A command that is in one kernel for a long time."""

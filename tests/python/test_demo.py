@@ -134,7 +134,7 @@ def test_digits_are_split_without_overlap() -> None:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[reports.Report, Path]:
     folder = tmp_path_factory.mktemp("demo")
     options = Options(
-        out=folder / "new" / "models", json=folder / "report.json", seeds=SEEDS, epochs=3
+        out=folder / "new" / "models", save=folder / "report.json", seeds=SEEDS, epochs=3
     )
     return run(options), folder
 

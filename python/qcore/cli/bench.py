@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore.cli.params import example
+from qcore.cli.params import example, json_option, save_option
+
+if TYPE_CHECKING:
+    from qcore.bench.measure import Result
 
 __all__ = ["bench"]
 
 
-@click.command(epilog=example("qcore bench", "qcore bench --threads 1 --json bench.json"))
+@click.command(epilog=example("qcore bench", "qcore bench --threads 1 --save bench.json"))
 @click.option(
     "--seconds", type=click.FloatRange(0.01, 60), default=0.3, show_default=True,
     help="How long each case is measured.",
@@ -19,36 +24,49 @@ __all__ = ["bench"]
 @click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads.  [default: as qcore doctor shows]"
 )
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path),
-    help="File for every figure and what it was measured on.",
-)  # fmt: skip
-def bench(seconds: float, threads: int | None, json_path: Path | None) -> None:
+@save_option
+@json_option
+def bench(seconds: float, threads: int | None, save: Path | None, as_json: bool) -> None:
     """Time the kernels beside NumPy's float32, and beside what the machine can do at most.
 
     Needs no peer but NumPy. Best times of many calls, taken in turns; the share is of the rate of
     the dot instruction on registers alone, or of a plain copy of as many bytes, in the same run.
     """
-    import json
     from dataclasses import asdict
-
-    from rich.console import Console
-    from rich.progress import track
-    from rich.table import Table
 
     from qcore import _core
     from qcore._environment import environment
     from qcore.bench.cases import cases
-    from qcore.bench.measure import Result, measure
+    from qcore.bench.measure import measure
+    from qcore.cli.tables import json_text
+    from qcore.files.drafts import write_text
+    from qcore.nn.progress import EpochProgress
 
     if threads is not None:
         _core.set_num_threads(threads)
     facts = environment()
     found = list(cases())
-    errors = Console(stderr=True)
-    results: list[Result] = [
-        measure(case, seconds) for case in track(found, "measuring", console=errors, transient=True)
-    ]
+    results: list[Result] = []
+    with EpochProgress("auto", len(found), "measuring") as shown:
+        for done, case in enumerate(found):
+            shown.update(done, f"{case.name}, {case.size}")
+            results.append(measure(case, seconds))
+    report = {
+        "format": 1, "environment": facts, "results": [asdict(result) for result in results],
+    }  # fmt: skip
+    if save is not None:
+        write_text(save, json_text(report) + "\n")
+    if as_json:
+        click.echo(json_text(report))
+    else:
+        _show(results, facts)
+
+
+def _show(results: Sequence[Result], facts: Mapping[str, Any]) -> None:
+    """Print the table, and what it was measured on."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("operation")
     headers = ("size", "µs", "rate", "of peak", "CPU µs", "bytes", "J", "float32 µs", "speed")
@@ -63,15 +81,9 @@ def bench(seconds: float, threads: int | None, json_path: Path | None) -> None:
     )
     if results[0].joules is None:
         click.echo("joules cannot be read on this machine")
-    if json_path is not None:
-        report = {"environment": facts, "results": [asdict(result) for result in results]}
-        json_path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-def _cells(result: object) -> list[str]:
-    from qcore.bench.measure import Result
-
-    assert isinstance(result, Result)
+def _cells(result: Result) -> list[str]:
     moves = result.rate * result.seconds == result.nbytes
     unit = "GB/s" if moves else "GOPS"
     return [

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from qcore.cli.params import OutputFile, command_line, example
+from qcore.cli.params import (
+    OutputFile,
+    OutputFolder,
+    command_line,
+    example,
+    json_option,
+    save_option,
+)
 
 __all__ = ["demo"]
 
@@ -40,20 +47,12 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
     help="Folder with MNIST's four idx files, gzipped or not. "
     "Without it: scikit-learn's load_digits, which needs no download.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the models, as .safetensors."
-)
+@click.option("--out", type=OutputFolder(), help="Folder for the models, as .safetensors.")
 @click.option(
     "--report",
     type=OutputFile(".html"),
     help="Write a page: accuracy against size and speed, histograms, the confusion matrix.",
 )
-@click.option(
-    "--json", "json_path", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-    is_flag=False, flag_value="-", metavar="[FILE]",
-    help="Write every figure and what it was measured on to FILE; without one, print them in place "
-    "of the table.",
-)  # fmt: skip
 @click.option(
     "--seeds", callback=_seeds, metavar="N|LIST", default="1", show_default=True,
     help="How many seeds, counted from 0, or which: 0,3,7. Several give mean ± spread.",
@@ -68,28 +67,37 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int
     help="What is scored. validation: the last 10 % of the training images, which are then not "
     "trained on; the test labels stay unread. Recipes are chosen this way.",
 )  # fmt: skip
+@save_option
+@json_option
 def demo(
     data: Path | None,
     out: Path | None,
     report: Path | None,
-    json_path: Path | None,
     seeds: tuple[int, ...],
     epochs: int | None,
     split: str,
+    save: Path | None,
+    as_json: bool,
 ) -> None:
     """Train a digit network, compress it in every way, and show what each way costs.
 
     Every row is saved, loaded back and then scored and timed on the kernels that it is made for.
     """
+    from qcore.cli.tables import print_json
     from qcore.demo.run import Options, run
+    from qcore.demo.table import print_report
 
     if report is not None:
         from qcore.report.renderer import prepare_script
 
         prepare_script()
-    run(
+    found = run(
         Options(
-            data=data, out=out, json=json_path, page=report, command=command_line(), seeds=seeds,
+            data=data, out=out, save=save, page=report, command=command_line(), seeds=seeds,
             epochs=epochs, split=split,
         )
     )  # fmt: skip
+    if as_json:
+        print_json(found)
+    else:
+        print_report(found)

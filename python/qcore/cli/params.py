@@ -14,7 +14,7 @@ import click
 
 __all__ = [
     "InputFile", "ModelFile", "OutputFile", "OutputFolder", "bytes_of", "command_line", "example",
-    "files_of", "json_option", "refuse_same_file", "report_options",
+    "files_of", "json_option", "refuse_same_file", "report_options", "save_option",
 ]  # fmt: skip
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -147,6 +147,15 @@ def bytes_of(path: Path) -> int:
 def json_option(command: Command) -> Command:
     """Add ``--json``."""
     option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+    return option(command)
+
+
+def save_option(command: Command) -> Command:
+    """Add ``--save``."""
+    option = click.option(
+        "--save", type=OutputFile(".json"),
+        help="Write every figure, and what it was measured on, to this file as JSON, too.",
+    )  # fmt: skip
     return option(command)
 
 

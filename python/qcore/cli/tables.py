@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
-__all__ = ["Column", "bytes_text", "print_json", "print_table", "ratio_text", "share_text"]
+__all__ = [
+    "Column", "bytes_text", "json_text", "print_json", "print_table", "ratio_text", "share_text",
+]  # fmt: skip
 
 # Wide enough for every column where there is no terminal to ask.
 _WIDTH = 160
@@ -20,8 +22,19 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
 
 def print_json(value: Any) -> None:
-    """Print JSON to standard output; numbers that are not finite become null."""
-    click.echo(json.dumps(_plain(value), indent=1, allow_nan=False, ensure_ascii=False))
+    """Print JSON to standard output; see `json_text`."""
+    click.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON; numbers that are not finite become null.
+
+    Examples
+    --------
+    >>> json_text([1.5, float("inf")]).split()
+    ['[', '1.5,', 'null', ']']
+    """
+    return json.dumps(_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def print_table(

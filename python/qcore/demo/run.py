@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,13 +28,11 @@ from qcore.demo.experiment import (
 from qcore.demo.measure import Clock, Latency, measure_latency
 from qcore.demo.pareto import pareto_front
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
-from qcore.demo.table import print_report
+from qcore.nn.progress import EpochProgress
 
-__all__ = ["STDOUT", "Options", "run"]
+__all__ = ["Options", "run"]
 
 NUMPY = "numpy"
-#: In place of a file: standard output, for the report as JSON and nothing else.
-STDOUT = "-"
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ class Options:
 
     data: Path | None = None
     out: Path | None = None
-    json: Path | None = None
+    save: Path | None = None
     page: Path | None = None
     command: str = ""
     seeds: tuple[int, ...] = (0,)
@@ -70,7 +66,7 @@ class _Found:
 
 
 def run(options: Options) -> Report:
-    """Run the experiment, print its table, write what was asked for.
+    """Run the experiment and write what was asked for.
 
     Parameters
     ----------
@@ -96,8 +92,8 @@ def run(options: Options) -> Report:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             check_writable(folder)
-        for path in (options.json, options.page):
-            if path is not None and str(path) != STDOUT:
+        for path in (options.save, options.page):
+            if path is not None:
                 check_writable(path.resolve().parent)
         with clock.phase("load"):
             digits = load_digits(options.data, options.split)
@@ -132,12 +128,8 @@ def run(options: Options) -> Report:
         from qcore.demo.page import write_page
 
         write_page(options.page, report, stored, options.command)
-    if options.json is not None and str(options.json) != STDOUT:
-        write_json(options.json, report)
-    if str(options.json) == STDOUT:
-        print(json.dumps(report, indent=1, allow_nan=False, ensure_ascii=False))
-    else:
-        print_report(report)
+    if options.save is not None:
+        write_json(options.save, report)
     return report
 
 
@@ -268,22 +260,14 @@ def _baseline(found: dict[str, _Found]) -> Baseline:
 @contextmanager
 def _progress(steps: int) -> Iterator[Callable[[str], Tick]]:
     """Yield what starts the next step; a bar on standard error, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _text: lambda _share: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=steps)
+    with EpochProgress("auto", steps, "") as shown:
         started = 0
 
         def advance(text: str) -> Tick:
             nonlocal started
             done = started
             started += 1
-            bar.update(task, description=text, completed=done)
-            return lambda share: bar.update(task, completed=done + share)
+            shown.update(done, text)
+            return lambda share: shown.update(done + share, text)
 
         yield advance

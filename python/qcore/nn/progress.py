@@ -43,14 +43,20 @@ class EpochProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: int, text: str) -> None:
-        """Say how many steps are done, and what there is to say."""
+    def update(self, done: float, text: str) -> None:
+        """Say how many steps are done, parts of one too, and what there is to say."""
         if self._bar is not None:
-            speed = self._bar.tasks[self._task].speed
-            rate = f"{speed:.3g}/s" if speed else ""
+            rate = _rate_text(self._bar.tasks[self._task].speed)
             self._bar.update(self._task, completed=done, description=text, rate=rate)
         elif self._call is not None:
-            self._call(done, self._total, text)
+            self._call(int(done), self._total, text)
+
+
+def _rate_text(speed: float | None) -> str:
+    """Return steps a second; of slow ones, how long each takes."""
+    if not speed:
+        return ""
+    return f"{speed:.3g}/s" if speed >= 1 else f"{1 / speed:.3g} s each"
 
 
 def _bar(unit: str) -> Any:

@@ -250,6 +250,40 @@ def test_compare(folder: Path, data: Any, trained: qc.nn.Sequential) -> None:
     assert found["outputs"]["before"] == pytest.approx(trained.score(*data))
 
 
+def test_speed_of_networks(folder: Path, data: Any, trained: qc.nn.Sequential) -> None:
+    words = ("--data", "X.npy", "--labels", "y.npy")
+    found = run(folder, "compress", "net.safetensors", "-o", "small.safetensors", *words)
+    before, after = found["variants"]
+    assert [before["name"], after["name"]] == ["net.safetensors", "small.safetensors"]
+    assert after["nbytes"] == found["output_bytes"]
+    assert (before["score"], after["score"]) == (
+        found["outputs"]["before"], found["outputs"]["after"]
+    )  # fmt: skip
+    assert before["batch1_us"] > 0 < after["batch1024_us"]
+    assert after["pareto_bytes"] is True
+    plain = run(folder, "compress", "net.safetensors", "-o", "four.safetensors", "--bits", "4")
+    assert plain["variants"][0]["score"] is None
+    assert plain["variants"][0]["batch1_us"] > 0
+    assert run(folder, "compress", "model.safetensors", "-o", "m.safetensors")["variants"] == []
+    files = ("net.safetensors", "small.safetensors", "--also", "four.safetensors")
+    found = run(folder, "compare", *files, *words)
+    assert [row["nbytes"] for row in found["variants"]] == [
+        (folder / name).stat().st_size for name in (files[0], files[1], files[3])
+    ]
+    shown = call(*in_folder(folder, ("compare", *files, *words))).stdout
+    assert "time of a prediction: 1 sample" in shown
+    assert "four.safetensors" in shown.partition("unbeaten in")[2]
+
+
+def test_networks_on_the_way_to_a_target(folder: Path) -> None:
+    words = ("--data", "X.npy", "--labels", "y.npy", "--target-bytes", "1300", "--epochs", "2")
+    found = run(folder, "compress", "net.safetensors", "-o", "one.safetensors", *words)
+    tried = [row for row in found["variants"] if row["batch1_us"] is None]
+    assert tried
+    assert any(row["pareto_bytes"] for row in tried)
+    assert all("values" in row["name"] for row in tried)
+
+
 def test_compare_other_tensors(folder: Path) -> None:
     qc.save(folder / "other.safetensors", {"a.weight": np.ones((2, 2)), "new": np.ones(3)})
     found = run(folder, "compare", "model.safetensors", "other.safetensors", "--worst", "0")
@@ -299,6 +333,10 @@ WRONG = [
     (["inspect", "model.safetensors", "--tensor", "zzz"], 1, ["zzz"]),
     (["compare", "model.safetensors", "missing.npz"], 2, ["missing.npz"]),
     (["compare", "model.safetensors", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
+    (["compare", "model.safetensors", "model.safetensors", "--also", "net.safetensors"], 1,
+     ["--also is for networks"]),
+    (["compare", "net.safetensors", "net.safetensors", "--also", "model.safetensors"], 1,
+     ["model.safetensors", "no network"]),
     (["calibrate", "model.safetensors", "--data", "X.npy"], 1, ["no network"]),
     (["calibrate", "net.safetensors", "--data", "X.npy", "--observer", "x"], 2, ["x"]),
     (["calibrate", "net.safetensors", "--data", "X.npy", "-o", "net.safetensors"], 2, [".json"]),

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 
 import qcore as qc
 from qcore._environment import Environment
+from qcore.bench.latency import BATCH, measure_latency
 from qcore.demo import report as reports
 from qcore.demo.baseline import NumpyNetwork
 from qcore.demo.data import load_digits
 from qcore.demo.experiment import RECIPES
-from qcore.demo.measure import BATCH, Clock, measure_latency
-from qcore.demo.pareto import pareto_front
+from qcore.demo.measure import Clock
 from qcore.demo.run import Options, run
 from qcore.demo.table import markdown
+from qcore.report.pareto import pareto_front
 
 SEEDS = (0, 3)
 

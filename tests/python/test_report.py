@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import qcore as qc
 from browser import Browser, find_chromium
 from commands import call
+from qcore.bench.latency import BATCH, measure_latency
 from qcore.report import figures
 from qcore.report.comparison import Comparison
 from qcore.report.details import histogram, zeros_map
@@ -23,6 +25,7 @@ from qcore.report.gallery import tensor_figures
 from qcore.report.labels import place_labels
 from qcore.report.precision import WIDTHS, mixed_curve, precision_of, uniform_points
 from qcore.report.tensors import compare_outputs, compare_tensors
+from qcore.report.variants import measure_variants, speed_rows
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {
@@ -164,6 +167,42 @@ def test_labels_do_not_lie_on_each_other() -> None:
             assert abs(y - other_y) >= 12 or abs(x - other_x) >= 38
 
 
+def test_variants_are_scored_and_timed(net: qc.nn.Sequential) -> None:
+    X, y = samples()
+    small = qc.compress(net, X)
+    found = measure_variants({"float": net, "small": small}, (900, 300), X, y, seconds=0.05)
+    assert [(v.name, v.nbytes, v.score) for v in found] == [
+        ("float", 900, net.score(X, y)), ("small", 300, small.score(X, y))
+    ]  # fmt: skip
+    for row, name in zip(speed_rows(found), ("batch1_us", "batch1024_us"), strict=True):
+        before, after = getattr(found[0], name), getattr(found[1], name)
+        assert (row["before_us"], row["after_us"]) == (before, after)
+        assert row["speedup"] == before / after > 0
+    other = qc.nn.Sequential.from_arrays([np.eye(4)], [np.zeros(4)], layout="in_out")
+    with pytest.raises(ValueError, match="other takes 4 inputs; float takes 10"):
+        measure_variants({"float": net, "other": other}, (1, 1))
+
+
+def test_networks_are_timed_without_samples(net: qc.nn.Sequential) -> None:
+    found = qc.compare(net, qc.compress(net))
+    assert [(v.score, v.batch1024_us is not None) for v in found.variants] == [(None, True)] * 2
+    assert "size" not in [figure.name for figure in found.figures]
+    assert "a sample" in found._repr_html_()
+    assert not qc.compare(WEIGHTS, qc.compress(WEIGHTS)).variants
+
+
+def test_little_time_is_little_effort() -> None:
+    calls = dict.fromkeys((1, BATCH), 0)
+
+    def predict(x: np.ndarray) -> None:
+        calls[len(x)] += 1
+        time.sleep(0.002)
+
+    found = measure_latency({"slow": predict}, np.zeros((3, 2), np.float32), seconds=0.01)
+    assert 1 <= len(found["slow"].single) <= calls[1] < 50
+    assert 1 <= len(found["slow"].batch) <= calls[BATCH] < 10
+
+
 # pages ----------------------------------------------------------------------------------------
 
 
@@ -181,7 +220,7 @@ def test_page_has_everything(comparison: Comparison, tmp_path: Path) -> None:
     comparison.save(path)
     data = page_data(path)
     names = [figure["id"] for figure in data["figures"]]
-    assert names == ["bytes", "sqnr", "layers", "curve", "sensitivity"]
+    assert names == ["bytes", "sqnr", "layers", "curve", "sensitivity", "size", "speed"]
     tensors = {tensor["name"]: tensor for tensor in data["tensors"]}
     assert set(tensors) == {row["tensor"] for row in comparison.report.rows}
     assert sum(tensors["fc1.weight"]["hist"][0]) == pytest.approx(1, abs=0.05)
@@ -257,11 +296,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     qc.save(folder / "many.safetensors", many)
     few = folder / "few.safetensors"
     qc.save(few, WEIGHTS)
+    write_network(folder)
+    files = [folder / f"{name}.safetensors" for name in ("net", "int8", "int4")]
+    data = ("--data", folder / "X.npy", "--labels", folder / "y.npy")
     words = ("-o", folder / "small.safetensors", "--report")
     results = [
         call("compress", folder / "many.safetensors", *words, folder / "many.html", "--bits", "4"),
         call("compress", few, *words, folder / "few.html", "--sparsity", "0.6"),
         call("compare", few, folder / "small.safetensors", "--report", folder / "compare.html"),
+        call("compress", files[0], "-o", files[1]),
+        call("compress", files[0], "-o", files[2], "--bits", "4", *data),
+        call("compare", *files[:2], "--also", files[2], *data, "--report", folder / "net.html"),
         call("demo", "--epochs", "1", "--seeds", "2", "--report", folder / "demo.html"),
     ]
     for result in results:
@@ -269,9 +314,18 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.stem: path for path in folder.glob("*.html")}
 
 
+def write_network(folder: Path) -> None:
+    X, y = samples()
+    layers = [qc.nn.Dense(10, 24, "relu"), qc.nn.Dense(24, 3, "softmax")]
+    qc.nn.Sequential(layers).fit(X, y, epochs=5, random_state=0).save(folder / "net.safetensors")
+    np.save(folder / "X.npy", X)
+    np.save(folder / "y.npy", y)
+
+
 @needs_browser
-@pytest.mark.parametrize("name", ["many", "few", "compare", "demo"])
-@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
+@pytest.mark.parametrize("name", ["many", "few", "compare", "net", "demo"])
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1440, 390])
 def test_page_in_a_browser(pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
     drawn = len(page_data(pages[name])["figures"])
     with Browser(width, dark=dark) as browser:

@@ -1,1 +1,1 @@
-"""What ``qcore bench`` measures: the kernels on this machine, beside NumPy's float32."""
+"""How fast the kernels are on this machine, beside NumPy's float32, and what predictions take."""

@@ -27,7 +27,8 @@ __all__ = ["compare"]
     epilog=example(
         "qcore compare model.safetensors small.safetensors",
         "qcore compare net.safetensors small.safetensors --data X.npy --labels y.npy --worst 5",
-        "qcore compare model.safetensors small.safetensors --report report.html",
+        "qcore compare net.safetensors int8.safetensors --also int4.safetensors \\",
+        "    --data X.npy --labels y.npy --report report.html",
     )
 )
 @click.argument("a", type=ModelFile())
@@ -39,6 +40,11 @@ __all__ = ["compare"]
     show_default=True,
     help="How many tensors to show, those first that lost most; 0: all.",
 )
+@click.option(
+    "--also", type=ModelFile(), multiple=True, metavar="FILE",
+    help="Another network, to be scored and timed beside A and B: which of them are beaten in "
+    "size or speed. May be repeated.",
+)  # fmt: skip
 @data_options
 @report_options
 @json_option
@@ -46,21 +52,25 @@ def compare(
     a: Path,
     b: Path,
     worst: int,
+    also: tuple[Path, ...],
     data: Path | None,
     labels: Path | None,
     report: Path | None,
     figures: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what B lost of A: tensor by tensor and, with --data, in what a network answers."""
+    """Show what B lost of A: tensor by tensor and, with --data, in what a network answers.
+
+    Networks are timed beside each other, too.
+    """
     from qcore.cli.comparing import compare_models, save_report
 
-    refuse_same_file(report, "--report", a, b, data, labels)
+    refuse_same_file(report, "--report", a, b, data, labels, *also)
     if report or figures:
         from qcore.report.renderer import prepare_script
 
         prepare_script()
-    found = compare_models(a, b, data, labels)
+    found = compare_models(a, b, data, labels, also)
     if report or figures:
         save_report(found.comparison(command_line()), report, figures)
     _show(found, worst, report, as_json=as_json)
@@ -68,7 +78,15 @@ def compare(
 
 def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) -> None:
     """Print the tensors that lost most, and what was lost in all."""
-    from qcore.cli.outcome import COLUMNS, SPARE, decibel_text, outputs_text, worst_first
+    from qcore.cli.outcome import (
+        COLUMNS,
+        SPARE,
+        decibel_text,
+        outputs_text,
+        show_speed,
+        show_variants,
+        worst_first,
+    )
     from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
 
     rows = worst_first(found.report.rows)
@@ -87,3 +105,8 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
     )
     if found.outputs is not None:
         click.echo(outputs_text(found.outputs))
+    show_speed(found.variants)
+    if len(found.variants) > 2:
+        show_variants(found.variants)
+    if report is not None:
+        click.echo(f"{report}: what it cost, to look at in a browser")

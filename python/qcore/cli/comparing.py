@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qcore.cli.models import Samples, like_network, load_model, load_samples, open_model
+from qcore.cli.models import (
+    Samples,
+    like_network,
+    load_model,
+    load_samples,
+    open_model,
+    short_names,
+)
 from qcore.cli.params import bytes_of
 from qcore.files.checkpoint import load
 from qcore.report.comparison import Comparison, compare
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
+from qcore.report.variants import Variant, measure_variants, variant_rows
 
 __all__ = ["Compared", "compare_files", "compare_models", "save_report"]
 
@@ -25,6 +34,7 @@ def compare_files(
     recipe: Any = None,
     samples: Any = None,
     outputs: Outputs | None = None,
+    variants: Sequence[Variant] = (),
     seconds: float | None = None,
     before: Any = None,
 ) -> Comparison:
@@ -41,6 +51,7 @@ def compare_files(
     samples : (X, y), optional
         Where given and both are networks, layers are tried one by one.
     outputs : Outputs, optional
+    variants : sequence of Variant
     seconds : float, optional
         How long it took.
     before : Sequential or mapping, optional
@@ -57,7 +68,7 @@ def compare_files(
         old, new = (old if hasattr(old, "layers") else load(source)), load(output)
     facts = {} if seconds is None else {"compressed in": f"{seconds:.1f} s"}
     return compare(
-        old, new, X, report=report, outputs=outputs,
+        old, new, X, report=report, outputs=outputs, variants=variants,
         sizes=(bytes_of(source), bytes_of(output)),
         title=output.name, subtitle=f"made from {source.name}", command=command, recipe=text,
         facts=facts,
@@ -76,6 +87,8 @@ class Compared:
     report : Report
     samples : Samples
     outputs : Outputs or None
+    variants : list of Variant
+        Where they are networks: both, and those beside them.
     """
 
     paths: tuple[Path, Path]
@@ -83,6 +96,7 @@ class Compared:
     report: Report
     samples: Samples
     outputs: Outputs | None
+    variants: Sequence[Variant] = ()
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -98,6 +112,7 @@ class Compared:
             "a_bytes": self.sizes[0],
             "b_bytes": self.sizes[1],
             "outputs": None if self.outputs is None else self.outputs._asdict(),
+            "variants": variant_rows(self.variants),
             "totals": self.report.totals,
         }
 
@@ -105,24 +120,47 @@ class Compared:
         """Return what a page shows."""
         return compare_files(
             *self.paths, self.report, command, samples=self.samples, outputs=self.outputs,
-            before=self.model,
+            before=self.model, variants=self.variants,
         )  # fmt: skip
 
 
-def compare_models(a: Path, b: Path, data: Path | None, labels: Path | None) -> Compared:
-    """Compare two files tensor by tensor and, on samples, by their answers."""
+def compare_models(
+    a: Path, b: Path, data: Path | None, labels: Path | None, also: Sequence[Path] = ()
+) -> Compared:
+    """Compare two files tensor by tensor and, where they are networks, by what they do.
+
+    Those of `also` are only timed and, with labels, scored.
+    """
     samples = load_samples(data, labels)
     model: Any = open_model(a)
     after = open_model(b)
-    becomes_network = (
-        getattr(after, "kind", "") == "network" and getattr(model, "kind", "") != "network"
-    )
+    becomes_network = getattr(after, "kind", "") == "network"
     outputs = None
+    variants: list[Variant] = []
     if samples.X is not None or becomes_network:
         model = like_network(load_model(a), b)
-    if samples.X is not None:
-        outputs = compare_outputs(model, load_model(b), samples.X, samples.y)
-    return Compared((a, b), model, compare_tensors(model, after, progress="auto"), samples, outputs)
+        small = load_model(b)
+        if samples.X is not None:
+            outputs = compare_outputs(model, small, samples.X, samples.y)
+        if hasattr(model, "layers") and hasattr(small, "layers"):
+            networks = [model, small, *map(_load_network, also)]
+            variants = _measured((a, b, *also), networks, samples)
+    if also and not variants:
+        raise ValueError("--also is for networks")
+    report = compare_tensors(model, after, progress="auto")
+    return Compared((a, b), model, report, samples, outputs, variants)
+
+
+def _load_network(path: Path) -> Any:
+    net = load_model(path)
+    if not hasattr(net, "layers"):
+        raise ValueError(f"--also: '{path}' is no network")
+    return net
+
+
+def _measured(paths: Sequence[Path], networks: Sequence[Any], samples: Samples) -> list[Variant]:
+    named = dict(zip(short_names(paths), networks, strict=True))
+    return measure_variants(named, [bytes_of(path) for path in paths], *samples)
 
 
 def save_report(comparison: Comparison, report: Path | None, figures: Path | None) -> None:

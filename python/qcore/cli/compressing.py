@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore.cli.models import Samples, load_model, load_samples, open_model
+from qcore.cli.models import Samples, load_model, load_samples, open_model, short_names
 from qcore.cli.params import bytes_of
 from qcore.cli.recipe_flags import given_flags, recipe_from_flags
 from qcore.errors import FormatError
@@ -24,9 +24,10 @@ from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
+from qcore.report.variants import Variant, measure_variants, variant_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from qcore.cli.planning import Plan
     from qcore.files.source import TensorSource
@@ -137,6 +138,8 @@ class Outcome:
     seconds : float
     outputs : Outputs or None
         What the network answers, where there were samples.
+    variants : list of Variant
+        Where it is a network: before and after and, of a training to a target, those on the way.
     """
 
     job: Job
@@ -145,6 +148,7 @@ class Outcome:
     after: int
     seconds: float
     outputs: Outputs | None
+    variants: Sequence[Variant] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome for ``--json``."""
@@ -157,6 +161,7 @@ class Outcome:
             "ratio": self.before / self.after,
             "seconds": self.seconds,
             "outputs": None if self.outputs is None else self.outputs._asdict(),
+            "variants": variant_rows(self.variants),
             "recipe": self.job.recipe.to_toml(),
             **self.report.to_dict(),
         }
@@ -168,7 +173,7 @@ class Outcome:
         assert self.job.output is not None
         return compare_files(
             self.job.source, self.job.output, self.report, command,
-            recipe=self.job.recipe, outputs=self.outputs,
+            recipe=self.job.recipe, outputs=self.outputs, variants=self.variants,
             samples=None if self.outputs is None else self.job.samples,
             seconds=self.seconds,
         )  # fmt: skip
@@ -178,10 +183,12 @@ def run_job(job: Job, start: float) -> Outcome:
     """Compress, write, and look at what was written."""
     assert job.output is not None
     outputs = None
+    variants: list[Variant] = []
     text = job.recipe.to_toml()
     with job.blamed_on_recipe():
         if job.streams:
             report = _stream(job, text)
+            seconds = perf_counter() - start
         else:
             model = load_model(job.source)
             before = job.recipe.prepare(model)
@@ -190,12 +197,44 @@ def run_job(job: Job, start: float) -> Outcome:
             )
             save(job.output, small, recipe=text)
             report = compare_tensors(before, open_model(job.output))
-            if job.samples.X is not None and job.recipe.compress is None:
-                outputs = compare_outputs(
-                    before, load_model(job.output), job.samples.X, job.samples.y
-                )
+            seconds = perf_counter() - start
+            if hasattr(small, "layers"):
+                after = load_model(job.output)
+                outputs = _outputs(job, before, after)
+                variants = _variants(job, before, after, outputs) + _on_the_way(job, small)
     sizes = bytes_of(job.source), bytes_of(job.output)
-    return Outcome(job, report, *sizes, perf_counter() - start, outputs)
+    return Outcome(job, report, *sizes, seconds, outputs, variants)
+
+
+def _outputs(job: Job, before: Any, after: Any) -> Outputs | None:
+    """Compare answers; not on samples that the network was trained on to a target."""
+    if job.samples.X is None or job.recipe.compress is not None:
+        return None
+    return compare_outputs(before, after, job.samples.X, job.samples.y)
+
+
+def _variants(job: Job, before: Any, after: Any, outputs: Outputs | None) -> list[Variant]:
+    """Time both networks; their scores are known."""
+    assert job.output is not None
+    sizes = bytes_of(job.source), bytes_of(job.output)
+    names = short_names((job.source, job.output))
+    networks = dict(zip(names, (before, after), strict=True))
+    scores = (None, None) if outputs is None else (outputs.before, outputs.after)
+    timed = measure_variants(networks, sizes, job.samples.X)
+    return [v._replace(score=score) for v, score in zip(timed, scores, strict=True)]
+
+
+def _on_the_way(job: Job, small: Any) -> list[Variant]:
+    """Return the networks that a training to a target scored, on samples that it held out."""
+    if job.recipe.compress is None:
+        return []
+    return [
+        Variant(
+            f"{100 * row['sparsity']:.1f} % zeros, {row['levels']} values", row["bytes"],
+            row["score"],
+        )
+        for row in small.report_.rows
+    ]  # fmt: skip
 
 
 def plan_job(job: Job) -> Plan:

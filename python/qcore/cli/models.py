@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,10 @@ from qcore.files.formats import Loaded, open_tensors
 from qcore.files.source import TensorSource
 from qcore.recipes.recipe import Recipe
 
-__all__ = ["Samples", "data_options", "like_network", "load_model", "load_samples", "open_model"]
+__all__ = [
+    "Samples", "data_options", "like_network", "load_model", "load_samples", "open_model",
+    "short_names",
+]  # fmt: skip
 
 
 class Samples(NamedTuple):
@@ -77,6 +81,20 @@ def load_model(path: Path) -> Any:
     """Load a network, or a dict of tensors."""
     model = load(path)
     return model if isinstance(model, dict) or hasattr(model, "layers") else load_tensors(path)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the names of files, or the whole paths where two have the same name.
+
+    Examples
+    --------
+    >>> short_names([Path("a/net.npz"), Path("b/small.npz")])
+    ['net.npz', 'small.npz']
+    >>> short_names([Path("a/net.npz"), Path("b/net.npz")])
+    ['a/net.npz', 'b/net.npz']
+    """
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def like_network(model: Any, path: Path) -> Any:

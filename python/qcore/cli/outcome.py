@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qcore.cli.compressing import Outcome
     from qcore.cli.planning import Plan
     from qcore.report.tensors import Outputs
+    from qcore.report.variants import Variant
 
 __all__ = [
     "COLUMNS",
@@ -30,6 +31,8 @@ __all__ = [
     "outputs_text",
     "show_outcome",
     "show_plan",
+    "show_speed",
+    "show_variants",
     "worst_first",
 ]
 
@@ -88,6 +91,7 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
     )
     if outcome.outputs is not None:
         click.echo(outputs_text(outcome.outputs))
+    show_speed(outcome.variants)
     if report is not None:
         click.echo(f"{report}: what it cost, to look at in a browser")
 
@@ -106,6 +110,44 @@ def outputs_text(outputs: Outputs) -> str:
         before, after = scale * outputs.before, scale * outputs.after
         parts.append(f"{outputs.score_name} {before:.2f}{unit} → {after:.2f}{unit}")
     return ", ".join(parts)
+
+
+def show_speed(variants: Sequence[Variant]) -> None:
+    """Print what a prediction takes, before and after."""
+    from qcore.report.headline import faster_text, micros_text
+    from qcore.report.variants import speed_rows
+
+    timed = [variant for variant in variants if variant.batch1_us is not None]
+    if len(timed) < 2:
+        return
+    texts = [
+        f"{row['batch']:,} sample{'' if row['batch'] == 1 else 's'} "
+        f"{micros_text(row['before_us'])} → {micros_text(row['after_us'])}, "
+        f"{faster_text(row['speedup'])}"
+        for row in speed_rows(timed)
+    ]
+    click.echo(f"time of a prediction: {'; '.join(texts)}")
+
+
+def show_variants(variants: Sequence[Variant]) -> None:
+    """Print networks side by side, with a mark for those that no other beats."""
+    from qcore.report.headline import micros_text
+    from qcore.report.variants import variant_rows
+
+    def mark(row: Mapping[str, Any]) -> str:
+        places = (("pareto_bytes", "size"), ("pareto_time", "speed"))
+        return " ".join(word for key, word in places if row[key])
+
+    columns: tuple[Column, ...] = (
+        ("network", lambda row: row["name"]),
+        ("bytes", lambda row: f"{row['nbytes']:,}"),
+        ("score", lambda row: "" if row["score"] is None else f"{row['score']:.4f}"),
+        ("1 sample", lambda row: micros_text(row["batch1_us"])),
+        ("1,024 samples", lambda row: micros_text(row["batch1024_us"])),
+        ("unbeaten in", mark),
+    )
+    click.echo()
+    print_table(columns, variant_rows(variants))
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:

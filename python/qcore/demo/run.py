@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import qcore as qc
 from qcore._environment import environment
+from qcore.bench.latency import Latency, measure_latency
 from qcore.demo.baseline import NumpyNetwork
 from qcore.demo.data import CLASSES, Digits, load_digits
 from qcore.demo.experiment import (
@@ -25,10 +26,10 @@ from qcore.demo.experiment import (
     Tick,
     Trial,
 )
-from qcore.demo.measure import Clock, Latency, measure_latency
-from qcore.demo.pareto import pareto_front
+from qcore.demo.measure import Clock
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
 from qcore.nn.progress import EpochProgress
+from qcore.report.pareto import pareto_front
 
 __all__ = ["Options", "run"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -20,6 +20,7 @@ from qcore.report.layers import layer_losses
 from qcore.report.precision import Precision, precision_of
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
+from qcore.report.variants import Variant, measure_variants
 
 if TYPE_CHECKING:
     from qcore.report.figure import Figure
@@ -59,6 +60,8 @@ class Comparison:
     layers : list of dict
         What the outputs lose when one layer alone is compressed: ``tensor``, ``sqnr``, ``changed``.
     outputs : Outputs or None
+    variants : list of Variant
+        The networks before and after, and others beside them: what each scores, weighs and takes.
     command, recipe : str
         What made it; empty where nothing is known.
     facts : dict of str to str
@@ -74,6 +77,7 @@ class Comparison:
     precision: list[Precision] = field(default_factory=list)
     layers: list[dict[str, Any]] = field(default_factory=list)
     outputs: Outputs | None = None
+    variants: Sequence[Variant] = ()
     command: str = ""
     recipe: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -116,6 +120,7 @@ def compare(
     *,
     report: Report | None = None,
     outputs: Outputs | None = None,
+    variants: Sequence[Variant] | None = None,
     sizes: tuple[int, int] | None = None,
     title: str = "compressed",
     subtitle: str = "",
@@ -131,9 +136,9 @@ def compare(
         The model, and what became of it. A mapping is asked for one tensor at a time.
     X, y : array_like, optional
         Samples, on which two networks are run, and labels, by which they are scored.
-    report, outputs, sizes
+    report, outputs, variants, sizes
         What is known already and need not be found out again: the rows of `compare_tensors`, the
-        result of `compare_outputs`, the bytes of the files.
+        results of `compare_outputs` and of `measure_variants`, the bytes of the files.
     title, subtitle, command, recipe, facts
         Words for the page; see `Comparison`.
 
@@ -159,10 +164,14 @@ def compare(
     networks = hasattr(before, "predict_logits") and hasattr(after, "named_weights")
     layers = layer_losses(before, after, X) if networks and X is not None else []
     size, left = sizes or (found.totals["before bytes"], found.totals["bytes"])
+    if variants is None:
+        runs = hasattr(before, "predict_proba") and hasattr(after, "predict_proba")
+        both = {"before": before, "after": after}
+        variants = measure_variants(both, (size, left), X, y) if runs else ()
     shown = dict(facts or {}) | _machine()
     return Comparison(
-        title, subtitle, size, left, found, details, precision, layers, outputs, command, recipe,
-        shown,
+        title, subtitle, size, left, found, details, precision, layers, outputs, variants, command,
+        recipe, shown,
     )  # fmt: skip
 
 

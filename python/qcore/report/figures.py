@@ -208,7 +208,7 @@ def zeros(shares: Sequence[Sequence[float]]) -> Spec:
     )  # fmt: skip
 
 
-def trade_off(variants: Rows, cost: str, title: str) -> Spec:
+def trade_off(variants: Rows, cost: str, title: str, score: str = "accuracy, %") -> Spec:
     """Draw accuracy against what it takes, every variant a point; the Pareto front a line."""
     front = f"front_{cost}"
     ordered = sorted(variants, key=lambda v: not v[front])
@@ -233,8 +233,8 @@ def trade_off(variants: Rows, cost: str, title: str) -> Spec:
          "axis": {"title": title, "format": "~s", "grid": True, "tickCount": 4}}  # fmt: skip
     y = {"field": "accuracy", "type": "quantitative",
          "scale": {"domain": y_domain, "nice": False},
-         "axis": {"title": "accuracy, %", "tickCount": 6}}  # fmt: skip
-    tooltip = [_field("name", "network"), _field("accuracy", "accuracy %", format=".2f"),
+         "axis": {"title": score, "tickCount": 6}}  # fmt: skip
+    tooltip = [_field("name", "network"), _field("accuracy", score, format=".4~r"),
                _field("cost", title, format=",.4~r")]  # fmt: skip
     chosen: Spec = {"type": "text"}
     for key in ("align", "dx", "dy"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.report import figures
 from qcore.report.figure import Figure
 from qcore.report.precision import WIDTHS, mixed_curve, uniform_points
+from qcore.report.variants import variant_rows
 
 if TYPE_CHECKING:
     from qcore.report.comparison import Comparison
@@ -40,6 +41,29 @@ def figures_of(comparison: Comparison) -> list[Figure]:
         )  # fmt: skip
     if comparison.precision:
         found += _precision_figures(comparison)
+    return found + _trade_offs(comparison)
+
+
+def _trade_offs(comparison: Comparison) -> list[Figure]:
+    """Return score against size, and against time, of the variants that have both."""
+    outputs = comparison.outputs
+    is_share = outputs is None or outputs.score_name == "accuracy"
+    scale, score = (100.0, "accuracy, %") if is_share else (1.0, "R²")
+    found = []
+    for name, key, cost, axis, title, caption in (
+        ("size", "pareto_bytes", "nbytes", "bytes", "Accuracy against size",
+         "Bytes of the stored file. Blue: no other network is both smaller and better."),
+        ("speed", "pareto_time", "batch1_us", "microseconds", "Accuracy against time",
+         "Microseconds for one sample, median. Blue: no other is both faster and better."),
+    ):  # fmt: skip
+        points = [
+            {"title": row["name"], "accuracy": scale * row["score"], axis: row[cost],
+             f"front_{axis}": row[key]}
+            for row in variant_rows(comparison.variants)
+            if row[key] is not None
+        ]  # fmt: skip
+        if len(points) > 1:
+            found.append(Figure(name, title, caption, figures.trade_off(points, axis, axis, score)))
     return found
 
 

@@ -7,10 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qcore.report.variants import speed_rows
+
 if TYPE_CHECKING:
     from qcore.report.comparison import Comparison
 
-__all__ = ["Fact", "headline"]
+__all__ = ["Fact", "faster_text", "headline", "micros_text"]
 
 # Decibel of the worst tensor below which a page warns, and below which it warns loudly.
 _WARN, _BAD = 20.0, 10.0
@@ -57,6 +59,7 @@ def headline(comparison: Comparison) -> list[Fact]:
             "good" if ratio > 1 else "bad", share,
         )
     ]  # fmt: skip
+    facts += _speed(comparison)
     outputs = comparison.outputs
     if outputs is not None and outputs.before is not None and outputs.after is not None:
         scale, unit = (100.0, " %") if outputs.score_name == "accuracy" else (1.0, "")
@@ -90,6 +93,43 @@ def headline(comparison: Comparison) -> list[Fact]:
     if zeros and max(zeros) > 0.2:
         facts.append(Fact("zeros", f"{100 * max(zeros):.0f} %", "in the sparsest tensor"))
     return facts
+
+
+def _speed(comparison: Comparison) -> list[Fact]:
+    """Return how much faster one sample is, and the large batch in the note."""
+    timed = [v for v in comparison.variants if v.batch1_us is not None]
+    if len(timed) < 2:
+        return []
+    one, *more = speed_rows(timed)
+    note = f"{micros_text(one['before_us'])} → {micros_text(one['after_us'])} a sample"
+    note += "".join(f"; {faster_text(row['speedup'])} for {row['batch']:,}" for row in more)
+    return [Fact("speed", faster_text(one["speedup"]), note, _tone(one["speedup"], 1.0, 0.5))]
+
+
+def micros_text(micros: float) -> str:
+    """Return a time with three figures.
+
+    Examples
+    --------
+    >>> micros_text(3.14159), micros_text(1234.5), micros_text(2.5e6)
+    ('3.14 µs', '1.23 ms', '2.5 s')
+    """
+    for unit in ("µs", "ms"):
+        if micros < 999.5:
+            return f"{micros:.3g} {unit}"
+        micros /= 1000
+    return f"{micros:.3g} s"
+
+
+def faster_text(speedup: float) -> str:
+    """Return a ratio of times in words.
+
+    Examples
+    --------
+    >>> faster_text(4.58), faster_text(0.25)
+    ('4.6× faster', '4.0× slower')
+    """
+    return f"{speedup:.1f}× faster" if speedup >= 1 else f"{1 / speedup:.1f}× slower"
 
 
 def _total(comparison: Comparison) -> float | None:

@@ -1,0 +1,117 @@
+"""What one prediction takes: networks that take turns, sample by sample and batch by batch."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BATCH", "Latency", "measure_latency"]
+
+#: Rows of the large batch.
+BATCH = 1024
+_WARM_UP = 20
+# Below this share of the usual calls, one round must do.
+_LITTLE = 0.05
+
+Predict = Callable[[NDArray[np.float32]], Any]
+
+
+class _Effort(NamedTuple):
+    """How often predictors take turns, and how often each is called in its turn."""
+
+    rounds: int = 5
+    singles: int = 300
+    batches: int = 8
+
+    def within(self, nanoseconds: float, single: float, batch: float) -> _Effort:
+        """Return as much of this as a time allows, where one of each call takes so long."""
+        share = nanoseconds / (self.rounds * (self.singles * single + self.batches * batch))
+        if share >= 1:
+            return self
+        rounds = self.rounds if share > _LITTLE else 1
+        share *= self.rounds / rounds
+        return _Effort(rounds, *(max(1, int(share * n)) for n in self[1:]))
+
+
+@dataclass
+class Latency:
+    """Microseconds of each call that was timed.
+
+    Attributes
+    ----------
+    single : list of float
+        Calls with one sample.
+    batch : list of float
+        Calls with `BATCH` samples.
+    """
+
+    single: list[float] = field(default_factory=list)
+    batch: list[float] = field(default_factory=list)
+
+    def extend(self, other: Latency) -> None:
+        """Add the calls of another measurement."""
+        self.single += other.single
+        self.batch += other.batch
+
+
+def measure_latency(
+    predictors: Mapping[str, Predict], X: NDArray[np.float32], *, seconds: float | None = None
+) -> dict[str, Latency]:
+    """Time every predictor on single samples and on batches.
+
+    The predictors take turns, so that a disturbance of the machine meets all of them, and a ratio
+    between two compares like with like. The garbage collector is off meanwhile.
+
+    Parameters
+    ----------
+    predictors : mapping of str to callable
+        Each takes samples (n, inputs).
+    X : ndarray of float32, (m, inputs)
+        Samples, repeated where there are too few.
+    seconds : float, optional
+        About how long it may take; calls are fewer then, but one of each at least. Default: until
+        the 99th percentile of single samples says something.
+
+    Returns
+    -------
+    dict of str to Latency
+    """
+    effort = _Effort()
+    singles = [np.ascontiguousarray(X[i % len(X)][None]) for i in range(effort.singles)]
+    batch = np.resize(X, (BATCH, X.shape[1]))
+    if seconds is not None:
+        single, whole = (
+            sum(_time_calls(predict, inputs)[-1] for predict in predictors.values()) * 1000
+            for inputs in (singles[:2], [batch])
+        )
+        effort = effort.within(1e9 * seconds, single, whole)
+    found = {name: Latency() for name in predictors}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(effort.rounds):
+            for name, predict in predictors.items():
+                _time_calls(predict, singles[: min(_WARM_UP, effort.singles)])
+                found[name].single += _time_calls(predict, singles[: effort.singles])
+            for name, predict in predictors.items():
+                _time_calls(predict, [batch] * (effort.batches > 1))
+                found[name].batch += _time_calls(predict, [batch] * effort.batches)
+    finally:
+        if collecting:
+            gc.enable()
+    return found
+
+
+def _time_calls(predict: Predict, inputs: list[NDArray[np.float32]]) -> list[float]:
+    times = []
+    for x in inputs:
+        start = perf_counter_ns()
+        predict(x)
+        times.append((perf_counter_ns() - start) / 1000)
+    return times

@@ -8,6 +8,16 @@ use super::model::{Bit, PROBABILITY_BITS};
 /// The range is brought above this after each decision.
 const LEAST_RANGE: u32 = 1 << 24;
 
+/// What goes through the decisions of a model: the encoder with what they are to be, the decoder to
+/// find out.
+pub(super) trait Coder {
+    /// Codes a decision that mostly goes one way; its model learns from it. A decoder ignores `value`.
+    fn flag(&mut self, bit: &mut Bit, value: bool) -> bool;
+
+    /// The same for one that may go either way.
+    fn choice(&mut self, bit: &mut Bit, value: bool) -> bool;
+}
+
 /// Turns decisions into bytes.
 pub(super) struct Encoder {
     low: u64,
@@ -73,6 +83,7 @@ impl Encoder {
 }
 
 /// Turns bytes into decisions again.
+#[derive(Clone, Copy)]
 pub(super) struct Decoder<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -96,9 +107,38 @@ impl<'a> Decoder<'a> {
         u32::from(byte)
     }
 
-    /// The next decision; its model learns from it.
+    /// Reads on until the range is large enough.
+    #[inline(always)]
+    fn refill(&mut self) {
+        while self.range < LEAST_RANGE {
+            self.range <<= 8;
+            self.code = self.code << 8 | self.next_byte();
+        }
+    }
+
+    /// Whether bytes are left that no decision came from.
+    pub(super) fn has_more(&self) -> bool {
+        self.at < self.bytes.len()
+    }
+}
+
+impl Coder for Encoder {
     #[inline]
-    pub(super) fn decode(&mut self, bit: &mut Bit) -> bool {
+    fn flag(&mut self, bit: &mut Bit, value: bool) -> bool {
+        self.encode(bit, value);
+        value
+    }
+
+    #[inline]
+    fn choice(&mut self, bit: &mut Bit, value: bool) -> bool {
+        self.flag(bit, value)
+    }
+}
+
+impl Coder for Decoder<'_> {
+    /// The processor guesses the outcome, and goes on before the comparison is done.
+    #[inline(always)]
+    fn flag(&mut self, bit: &mut Bit, _value: bool) -> bool {
         let bound = (self.range >> PROBABILITY_BITS) * bit.probability();
         let value = self.code < bound;
         if value {
@@ -108,16 +148,21 @@ impl<'a> Decoder<'a> {
             self.range -= bound;
         }
         bit.learn(value);
-        while self.range < LEAST_RANGE {
-            self.range <<= 8;
-            self.code = self.code << 8 | self.next_byte();
-        }
+        self.refill();
         value
     }
 
-    /// Whether bytes are left that no decision came from.
-    pub(super) fn has_more(&self) -> bool {
-        self.at < self.bytes.len()
+    /// Nothing to guess: what a wrong guess costs is more than the comparison.
+    #[inline(always)]
+    fn choice(&mut self, bit: &mut Bit, _value: bool) -> bool {
+        let bound = (self.range >> PROBABILITY_BITS) * bit.probability();
+        let value = self.code < bound;
+        let no = u32::from(value).wrapping_sub(1);
+        self.code -= bound & no;
+        self.range = (bound & !no) | ((self.range - bound) & no);
+        bit.learn(value);
+        self.refill();
+        value
     }
 }
 
@@ -151,7 +196,7 @@ mod tests {
                 let values = decisions(count, chance);
                 let bytes = coded(&values);
                 let (mut decoder, mut bit) = (Decoder::new(&bytes), Bit::even());
-                assert!(values.iter().all(|&value| decoder.decode(&mut bit) == value));
+                assert!(values.iter().all(|&value| decoder.flag(&mut bit, false) == value));
                 assert!(!decoder.has_more());
                 let share = values.iter().filter(|&&v| v).count() as f64 / (count.max(1)) as f64;
                 let bits = -share * share.max(1e-9).log2()
@@ -168,6 +213,6 @@ mod tests {
         let values: Vec<bool> = (0..5000).map(|i| i % 97 != 96).collect();
         let bytes = coded(&values);
         let (mut decoder, mut bit) = (Decoder::new(&bytes), Bit::even());
-        assert!(values.iter().all(|&value| decoder.decode(&mut bit) == value));
+        assert!(values.iter().all(|&value| decoder.flag(&mut bit, false) == value));
     }
 }

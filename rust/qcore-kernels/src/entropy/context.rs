@@ -9,8 +9,10 @@
 const FULLNESS: usize = 28;
 /// Most that the neighbours in the row count.
 const BESIDE: usize = 5;
-/// How many contexts there are.
-pub(super) const CONTEXTS: usize = FULLNESS * (BESIDE + 1);
+/// How many contexts there are: as many as a byte has values, of which the last are not used, so that
+/// no look-up needs a check.
+pub(super) const CONTEXTS: usize = 256;
+const _: () = assert!(FULLNESS * (BESIDE + 1) <= CONTEXTS);
 /// How a share of full positions is scaled before its level is looked up.
 const SHARE_BITS: u32 = 11;
 
@@ -19,22 +21,38 @@ pub(super) struct Contexts {
     rows: usize,
     /// How often each column was full; a column's place is its index and `pad`.
     counts: Vec<u32>,
-    levels: Vec<u8>,
-    /// The row that is being coded: 1 where a position is full.
+    /// The first of the contexts of each column, for this row.
+    bases: Vec<u8>,
+    /// The row that is being coded, 1 where a position is full: what lies above is looked up in it.
     full: Vec<u8>,
     pad: usize,
     table: Vec<u8>,
 }
 
+/// How full the last two positions of a row are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Before {
+    last: u8,
+    last_but_one: u8,
+}
+
+impl Before {
+    /// What the next position has before it.
+    #[inline(always)]
+    pub(super) fn then(self, full: bool) -> Self {
+        Self { last: u8::from(full), last_but_one: self.last }
+    }
+}
+
 impl Contexts {
     pub(super) fn new(columns: usize, stride: usize) -> Self {
         let pad = stride + 2;
-        let table = (0..=1_u32 << SHARE_BITS).map(level_of).collect();
+        let table = (0..=1_u32 << SHARE_BITS).map(|s| level_of(s) * (BESIDE as u8 + 1)).collect();
         Self {
             stride,
             rows: 0,
             counts: vec![0; columns + 2 * pad],
-            levels: vec![0; columns],
+            bases: vec![0; columns],
             full: vec![0; columns + 2 * pad],
             pad,
             table,
@@ -46,38 +64,41 @@ impl Contexts {
         let (weights, lines) = if self.stride == 0 { (4, 0) } else { (6, self.stride) };
         let most = weights * self.rows.max(1) as u64;
         let scale = (1_u64 << (SHARE_BITS + 32)) / most;
-        let none = (self.rows + 1).ilog2().min(7) as u8;
+        let none = (self.rows + 1).ilog2().min(7) as u8 * (BESIDE as u8 + 1);
         let pad = self.pad;
-        for (column, level) in self.levels.iter_mut().enumerate() {
-            let at = column + pad;
-            let mut sum = 2 * self.counts[at] + self.counts[at - 1] + self.counts[at + 1];
+        // A column, those beside it, and those a line away: slices, so that nothing is checked.
+        let from = |shift: usize| &self.counts[shift..][..self.bases.len()];
+        let (middle, left, right) = (from(pad), from(pad - 1), from(pad + 1));
+        let (above, below) = (from(pad - lines), from(pad + lines));
+        for (column, base) in self.bases.iter_mut().enumerate() {
+            let mut sum = 2 * middle[column] + left[column] + right[column];
             if lines > 0 {
-                sum += self.counts[at - lines] + self.counts[at + lines];
+                sum += above[column] + below[column];
             }
-            *level = if sum == 0 {
-                none
-            } else {
-                // Lines count 4 neighbours and twice the middle, but weigh no more than their sum.
-                self.table[((u64::from(sum) * scale) >> 32).min(1 << SHARE_BITS) as usize]
-            };
+            // Lines count 4 neighbours and twice the middle, but weigh no more than their sum.
+            let share = ((u64::from(sum) * scale) >> 32).min(1 << SHARE_BITS);
+            *base = if sum == 0 { none } else { self.table[share as usize] };
         }
-        self.full.fill(0);
+        if lines > 0 {
+            self.full.fill(0);
+        }
     }
 
     /// The context of a column in this row.
-    #[inline]
-    pub(super) fn at(&self, column: usize) -> usize {
-        let at = column + self.pad;
-        let mut beside = 2 * self.full[at - 1] + self.full[at - 2];
-        if self.stride > 0 {
-            let above = at - self.stride;
-            beside += 2 * self.full[above] + self.full[above - 1] + self.full[above + 1];
+    #[inline(always)]
+    pub(super) fn at<const LINES: bool>(&self, column: usize, before: Before) -> u8 {
+        let mut beside = 2 * before.last + before.last_but_one;
+        if LINES {
+            let above = column + self.pad - self.stride;
+            let (left, middle, right) =
+                (self.full[above - 1], self.full[above], self.full[above + 1]);
+            beside += 2 * middle + left + right;
         }
-        self.levels[column] as usize * (BESIDE + 1) + (beside as usize).min(BESIDE)
+        self.bases[column] + beside.min(BESIDE as u8)
     }
 
     /// Notes that a position of this row is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill(&mut self, column: usize) {
         self.full[column + self.pad] = 1;
         self.counts[column + self.pad] += 1;

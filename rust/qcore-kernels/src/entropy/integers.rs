@@ -1,6 +1,6 @@
 //! A few integers, each by its length in bits, its sign and its lower bits.
 
-use super::coder::{Decoder, Encoder};
+use super::coder::{Coder, Decoder, Encoder};
 use super::model::{Bit, Tree};
 use crate::error::{KernelError, Result};
 
@@ -22,24 +22,24 @@ impl Models {
         Self { length: Tree::new(LENGTHS), negative: Bit::even(), below }
     }
 
-    /// Codes a number, asking `decide` for each decision.
-    fn number(&mut self, value: i32, mut decide: impl FnMut(&mut Bit, bool) -> bool) -> i32 {
+    /// Takes a coder through the decisions of a number, which an encoder is given.
+    fn number(&mut self, value: i32, coder: &mut impl Coder) -> i32 {
         let magnitude = value.unsigned_abs();
-        let length =
-            self.length.walk((32 - magnitude.leading_zeros()) as usize, &mut decide) as u32;
+        let length = self.length.walk((32 - magnitude.leading_zeros()) as usize, coder) as u32;
         if length == 0 {
             return 0;
         }
-        let negative = decide(&mut self.negative, value < 0);
+        let negative = coder.choice(&mut self.negative, value < 0);
         let mut found = 1_u32;
         let learned = LEARNED.min(length - 1);
         if learned == LEARNED {
             let next = (magnitude >> (length - 1 - LEARNED)) as usize & ((1 << LEARNED) - 1);
-            found = found << LEARNED | self.below[length as usize].walk(next, &mut decide) as u32;
+            found = found << LEARNED | self.below[length as usize].walk(next, coder) as u32;
         }
         let rest = if learned == LEARNED { length - 1 - LEARNED } else { length - 1 };
         for level in (0..rest).rev() {
-            found = found << 1 | u32::from(decide(&mut Bit::even(), magnitude >> level & 1 == 1));
+            let one = magnitude >> level & 1 == 1;
+            found = found << 1 | u32::from(coder.choice(&mut Bit::even(), one));
         }
         if negative { -(found as i32) } else { found as i32 }
     }
@@ -52,10 +52,7 @@ pub fn encode_integers(values: &[i32]) -> Result<Vec<u8>> {
     }
     let (mut models, mut encoder) = (Models::new(), Encoder::new());
     for &value in values {
-        models.number(value, |bit, value| {
-            encoder.encode(bit, value);
-            value
-        });
+        models.number(value, &mut encoder);
     }
     Ok(encoder.finish())
 }
@@ -64,7 +61,7 @@ pub fn encode_integers(values: &[i32]) -> Result<Vec<u8>> {
 pub fn decode_integers(bytes: &[u8], out: &mut [i32]) -> Result<()> {
     let (mut models, mut decoder) = (Models::new(), Decoder::new(bytes));
     for value in out {
-        *value = models.number(0, |bit, _| decoder.decode(bit));
+        *value = models.number(0, &mut decoder);
     }
     if decoder.has_more() {
         return Err(KernelError::Value("the coded integers have bytes left over".into()));

@@ -1,8 +1,8 @@
 //! A matrix of codes: for each position whether it holds the usual code, where not, on which side of
 //! it, and how far.
 
-use super::coder::{Decoder, Encoder};
-use super::context::{CONTEXTS, Contexts};
+use super::coder::{Coder, Decoder, Encoder};
+use super::context::{Before, CONTEXTS, Contexts};
 use super::model::{Bit, Tree};
 use crate::error::{KernelError, Result};
 
@@ -58,7 +58,7 @@ const SIDES: usize = 9;
 struct Models {
     shape: MatrixShape,
     contexts: Contexts,
-    full: Vec<Bit>,
+    full: [Bit; CONTEXTS],
     above: [Bit; SIDES],
     /// How far below and above the usual code.
     far: [Tree; 2],
@@ -73,62 +73,94 @@ impl Models {
         Self {
             shape,
             contexts: Contexts::new(shape.columns, shape.stride),
-            full: vec![Bit::rare(5); CONTEXTS],
+            full: [Bit::rare(5); CONTEXTS],
             above: [Bit::even(); SIDES],
             far: [Tree::new(below), Tree::new(shape.levels - below - 1)],
             sides: vec![0; shape.columns + pad],
         }
     }
 
-    /// Goes through a row, asking `decide` for each decision: (model, what the row would say).
-    /// Writes what was decided into the row.
-    #[inline]
-    fn row(
-        &mut self,
-        row: &mut [u8],
-        mut decide: impl FnMut(&mut Bit, bool) -> bool,
-    ) -> Result<()> {
-        let zero = self.shape.zero;
+    /// Takes a coder through the decisions of a row, and writes what they were into the row.
+    #[inline(always)]
+    fn row(&mut self, row: &mut [u8], coder: &mut impl Coder) -> Result<()> {
         if self.shape.levels == 1 {
-            row.fill(zero);
+            row.fill(self.shape.zero);
             return Ok(());
         }
         self.contexts.start_row();
-        self.sides.fill(0);
-        let pad = self.shape.stride + 1;
-        for (column, code) in row.iter_mut().enumerate() {
-            let context = self.contexts.at(column);
-            if !decide(&mut self.full[context], *code != zero) {
-                *code = zero;
-                continue;
-            }
-            self.contexts.fill(column);
-            let beside = self.sides[column + pad - 1] as usize;
-            let line = if self.shape.stride > 0 { self.sides[column + 1] as usize } else { 0 };
-            *code = self.other(*code, beside * 3 + line, &mut decide)?;
-            self.sides[column + pad] = 1 + u8::from(*code > zero);
+        if self.shape.stride > 0 {
+            self.positions::<true>(row, coder)?;
+        } else {
+            self.positions::<false>(row, coder)?;
         }
         self.contexts.end_row();
         Ok(())
     }
 
-    /// Codes which one a code is that is not the usual one.
-    #[inline]
-    fn other(
+    #[inline(always)]
+    fn positions<const LINES: bool>(
         &mut self,
-        code: u8,
-        sides: usize,
-        decide: &mut impl FnMut(&mut Bit, bool) -> bool,
-    ) -> Result<u8> {
+        row: &mut [u8],
+        coder: &mut impl Coder,
+    ) -> Result<()> {
+        let zero = self.shape.zero;
+        let pad = self.shape.stride + 1;
+        if LINES {
+            self.sides.fill(0);
+        }
+        let (mut before, mut side) = (Before::default(), 0);
+        for (column, code) in row.iter_mut().enumerate() {
+            let context = self.contexts.at::<LINES>(column, before);
+            let full = coder.flag(&mut self.full[context as usize], *code != zero);
+            before = before.then(full);
+            if !full {
+                *code = zero;
+                side = 0;
+                continue;
+            }
+            self.contexts.fill(column);
+            let line = if LINES { self.sides[column + 1] as usize } else { 0 };
+            *code = self.other(*code, side * 3 + line, coder)?;
+            side = 1 + usize::from(*code > zero);
+            if LINES {
+                self.sides[column + pad] = side as u8;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through a row of codes, and writes what each position's flag costs.
+    fn costs(&mut self, codes: &[u8], zero_bits: &mut [f32], full_bits: &mut [f32]) {
+        let zero = self.shape.zero;
+        let lines = self.shape.stride > 0;
+        self.contexts.start_row();
+        let mut before = Before::default();
+        for (column, &code) in codes.iter().enumerate() {
+            let context = if lines {
+                self.contexts.at::<true>(column, before)
+            } else {
+                self.contexts.at::<false>(column, before)
+            };
+            let bit = &mut self.full[context as usize];
+            (zero_bits[column], full_bits[column]) = bit.costs();
+            let full = code != zero;
+            bit.learn(full);
+            before = before.then(full);
+            if full {
+                self.contexts.fill(column);
+            }
+        }
+        self.contexts.end_row();
+    }
+
+    /// Codes which one a code is that is not the usual one.
+    #[inline(always)]
+    fn other(&mut self, code: u8, sides: usize, coder: &mut impl Coder) -> Result<u8> {
         let zero = self.shape.zero as usize;
         let (code, above) = (code as usize, self.shape.levels - zero - 1);
-        let up = above > 0 && (zero == 0 || decide(&mut self.above[sides], code > zero));
-        let (count, number) = if up {
-            (above, code.wrapping_sub(zero + 1))
-        } else {
-            (zero, zero.wrapping_sub(code + 1))
-        };
-        let number = self.far[usize::from(up)].walk(number, decide);
+        let up = above > 0 && (zero == 0 || coder.choice(&mut self.above[sides], code > zero));
+        let count = if up { above } else { zero };
+        let number = self.far[usize::from(up)].walk(code.abs_diff(zero).wrapping_sub(1), coder);
         if number >= count {
             return Err(KernelError::Value(
                 "the coded matrix holds a code beyond its levels".into(),
@@ -159,10 +191,7 @@ pub fn encode_matrix(codes: &[u8], shape: MatrixShape) -> Result<Vec<u8>> {
     let mut row = vec![0; shape.columns];
     for codes in codes.chunks_exact(shape.columns.max(1)) {
         row.copy_from_slice(codes);
-        models.row(&mut row, |bit, value| {
-            encoder.encode(bit, value);
-            value
-        })?;
+        models.row(&mut row, &mut encoder)?;
     }
     Ok(encoder.finish())
 }
@@ -188,9 +217,11 @@ impl<'a> MatrixDecoder<'a> {
             return Err(KernelError::Shape(format!("there is no row of {} codes", row.len())));
         }
         self.rows_left -= 1;
-        let decoder = &mut self.decoder;
-        row.fill(0);
-        self.models.row(row, |bit, _| decoder.decode(bit))
+        // A copy of its own stays in registers.
+        let mut decoder = self.decoder;
+        self.models.row(row, &mut decoder)?;
+        self.decoder = decoder;
+        Ok(())
     }
 
     /// Checks that the rows took all bytes.
@@ -270,17 +301,7 @@ pub fn matrix_costs(
     let width = shape.columns.max(1);
     let bits = zero_bits.chunks_exact_mut(width).zip(full_bits.chunks_exact_mut(width));
     for (codes, (zero_bits, full_bits)) in codes.chunks_exact(width).zip(bits) {
-        models.contexts.start_row();
-        for (column, &code) in codes.iter().enumerate() {
-            let bit = &mut models.full[models.contexts.at(column)];
-            (zero_bits[column], full_bits[column]) = bit.costs();
-            let full = code != shape.zero;
-            bit.learn(full);
-            if full {
-                models.contexts.fill(column);
-            }
-        }
-        models.contexts.end_row();
+        models.costs(codes, zero_bits, full_bits);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The probability of a binary decision, learned from those before it.
 
+use super::coder::Coder;
+
 /// Probabilities are fractions of `1 << PROBABILITY_BITS`.
 pub(super) const PROBABILITY_BITS: u32 = 15;
 /// The finer scale that they are learned on.
@@ -7,7 +9,7 @@ const SCALE_BITS: u32 = 22;
 /// No probability is nearer to 0 or 1: a decision costs at least a 1,400th bit.
 const LEAST: u32 = 16;
 /// After so many decisions the estimate no longer is the mean of all, but favours the recent ones.
-const MEMORY: usize = 255;
+const MEMORY: usize = u8::MAX as usize;
 
 /// `65536 / (n + 1.5)`: how far the n-th decision moves the estimate.
 const RATES: [u32; MEMORY + 1] = {
@@ -24,7 +26,8 @@ const RATES: [u32; MEMORY + 1] = {
 #[derive(Clone, Copy)]
 pub(super) struct Bit {
     estimate: u32,
-    seen: u32,
+    /// How many decisions it has learned from, at most `MEMORY`.
+    seen: u8,
 }
 
 impl Bit {
@@ -39,7 +42,7 @@ impl Bit {
     }
 
     /// The probability of yes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn probability(self) -> u32 {
         let share = self.estimate >> (SCALE_BITS - PROBABILITY_BITS);
         share.clamp(LEAST, (1 << PROBABILITY_BITS) - LEAST)
@@ -52,12 +55,12 @@ impl Bit {
     }
 
     /// Moves the estimate towards a decision.
-    #[inline]
+    #[inline(always)]
     pub(super) fn learn(&mut self, value: bool) {
-        let target = if value { (1 << SCALE_BITS) - 1 } else { 0_i64 };
+        let target = -i64::from(value) & ((1 << SCALE_BITS) - 1);
         let step = (target - i64::from(self.estimate)) * i64::from(RATES[self.seen as usize]);
         self.estimate = (i64::from(self.estimate) + (step >> 16)) as u32;
-        self.seen += u32::from(self.seen < MEMORY as u32);
+        self.seen = self.seen.saturating_add(1);
     }
 }
 
@@ -75,16 +78,12 @@ impl Tree {
         Self { bits, nodes: vec![Bit::even(); 1 << bits] }
     }
 
-    /// Walks down, asking `decide` for each decision: (model, what the number would say).
-    #[inline]
-    pub(super) fn walk(
-        &mut self,
-        number: usize,
-        mut decide: impl FnMut(&mut Bit, bool) -> bool,
-    ) -> usize {
+    /// Walks down by a coder's choices to the number, which an encoder is given.
+    #[inline(always)]
+    pub(super) fn walk(&mut self, number: usize, coder: &mut impl Coder) -> usize {
         let mut node = 1;
         for level in (0..self.bits).rev() {
-            let bit = decide(&mut self.nodes[node], number >> level & 1 == 1);
+            let bit = coder.choice(&mut self.nodes[node], number >> level & 1 == 1);
             node = node << 1 | usize::from(bit);
         }
         node - (1 << self.bits)

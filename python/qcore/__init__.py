@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from qcore.pruning.functions import prune
     from qcore.pruning.low_rank import LowRank, factorize
     from qcore.pruning.pruner import Pruner
-    from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay
+    from qcore.pruning.schedules import (
+        ConstantSparsity,
+        PolynomialDecay,
+        Regrowth,
+        Rewinding,
+    )
     from qcore.quantization.drift import DriftMonitor
     from qcore.quantization.functions import dequantize, fake_quantize, quantize
     from qcore.quantization.input_stats import InputStats
@@ -48,7 +53,9 @@ __all__ = [
     "QTensor",
     "Quantizer",
     "Recipe",
+    "Regrowth",
     "Report",
+    "Rewinding",
     "__version__",
     "choose_qparams",
     "compact",
@@ -90,7 +97,9 @@ _HOMES = {
     "QTensor": "qcore.quantization.tensor",
     "Quantizer": "qcore.quantization.quantizer",
     "Recipe": "qcore.recipes.recipe",
+    "Regrowth": "qcore.pruning.schedules",
     "Report": "qcore.report",
+    "Rewinding": "qcore.pruning.schedules",
     "__version__": "qcore._core",
     "choose_qparams": "qcore.quantization.qparams",
     "compact": "qcore.pruning.compact",

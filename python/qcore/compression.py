@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from qcore.deep_compression.search import compress_deeply
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.nn.sequential import Sequential
+from qcore.pruning.choice import untrained_options
 from qcore.pruning.criteria import find_criterion
 from qcore.pruning.pruner import Pruner
 from qcore.quantization.quantizer import Quantizer
@@ -41,7 +42,7 @@ def compress(
     dask: Any = None,
     bits: int | Mapping[str, int] | None = 8,
     group_size: int | None = None,
-    sparsity: float | None = None,
+    sparsity: float | Mapping[str, float] | None = None,
     pattern: str = "unstructured",
     activations: str | None = "auto",
     scheme: str = "affine",
@@ -80,12 +81,12 @@ def compress(
         Width of a weight's code, as in `Quantizer`; None: the weights stay floats.
     group_size : int, optional
         One scale for each so many inputs of an output. Default: one for each output.
-    sparsity : float, optional
-        The share of all weights, in [0, 1), that becomes zero. Of a network with samples, each
-        layer loses what it can spare, and what stays makes up for what goes and for rounding, in
-        one pass (SparseGPT and GPTQ, see `Quantizer.fit`); else those least in magnitude go, over
-        the whole model. No labels, no training: 0.5 costs little, 0.9 some with samples, much
-        without.
+    sparsity : float or dict, optional
+        The share of all weights, in [0, 1), or of those that a pattern names, that becomes zero. Of
+        a network with samples, each layer loses what it can spare, and what stays makes up for what
+        goes and for rounding, in one pass (SparseGPT and GPTQ, see `Quantizer.fit`); else those
+        least in magnitude go, over the whole model. No labels, no training: 0.5 costs little, 0.9
+        some with samples, much without.
     pattern : str, default "unstructured"
         The shape of what goes, as in `Pruner`; "2:4" implies its sparsity.
     activations, scheme, levels, ignore
@@ -160,7 +161,9 @@ def compress(
     pruner: Pruner | None = None
     quantizer: Quantizer | None = None
     if sparsity is not None or ":" in pattern:
-        pruner = _pruner(model, X, sparsity, pattern, patterns)
+        samples = X is not None and not isinstance(model, Mapping)
+        chosen = untrained_options(pattern, samples=samples, by_name=isinstance(sparsity, Mapping))
+        pruner = Pruner(sparsity, pattern=pattern, ignore=patterns, **chosen)
     if bits is not None:
         quantizer = Quantizer(
             bits,
@@ -181,18 +184,6 @@ def compress(
     options |= {"activations": activations, "scheme": scheme, "levels": levels}
     options |= {"group_size": group_size, "ignore": patterns}
     return compressed_estimator(estimator, small, options)
-
-
-def _pruner(
-    model: Any, X: ArrayLike | None, sparsity: float | None, pattern: str, ignore: tuple[str, ...]
-) -> Pruner:
-    """Return the pruner that does least harm without training."""
-    grouped = ":" in pattern
-    if X is None or isinstance(model, Mapping) or not (grouped or pattern == "unstructured"):
-        scope = "layer" if grouped else "global"
-        return Pruner(sparsity, pattern=pattern, scope=scope, ignore=ignore)
-    scope = "layer" if grouped else "sensitivity"
-    return Pruner(sparsity, pattern=pattern, criterion="sparsegpt", scope=scope, ignore=ignore)
 
 
 def prune_and_quantize(

@@ -311,3 +311,20 @@ def test_sparsegpt_keeps_what_it_found(pattern):
 def test_what_needs_samples_does_not_go_with_training(options):
     with pytest.raises(ValueError, match="do not go with training"):
         qc.Pruner(0.5, **options).for_training(100)
+
+
+def test_the_report_has_the_score_of_each_layer_where_there_are_labels():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 8)).astype(np.float32)
+    y = (X[:, 0] > 0).astype(int)
+    net = qc.nn.Sequential([qc.nn.Dense(8, 16, "relu"), qc.nn.Dense(16, 2, "softmax")])
+    net.fit(X, y, epochs=20, random_state=0, progress=False)
+    pruner = qc.Pruner({"fc1": 0.95, "fc2": 0.1})
+    small = pruner.fit(net, X, y).transform(net)
+    rows = {row["tensor"]: row for row in pruner.report_.rows}
+    alone = net.with_weights({"fc1.weight": small.layers[0].weight})
+    assert rows["fc1.weight"]["score"] == alone.score(X, y)
+    assert rows["fc1.weight"]["score"] < rows["fc2.weight"]["score"]
+    assert pruner.report_.totals["score"] == small.score(X, y) == pruner.scores_["all"]
+    assert "score" not in rows["fc1.bias"]
+    qc.Pruner(0.5).fit_transform(net, X)  # without labels there are none

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -76,3 +77,49 @@ def test_schedules_are_values():
     assert hash(schedule) == hash(qc.PolynomialDecay(0.0, 0.9, 0, 100))
     with pytest.raises(dataclasses.FrozenInstanceError):
         schedule.end_step = 7
+
+
+def test_regrowth_moves_fewer_and_fewer_weights_until_its_end():
+    inner = qc.PolynomialDecay(0.0, 0.9, begin_step=100, end_step=900)
+    schedule = qc.Regrowth(inner, 0.4).for_training(5000)
+    assert schedule.end_step == 900
+    assert [schedule.regrowth(step) for step in (100, 500, 900, 2000)] == pytest.approx(
+        [0.4, 0.2, 0.0, 0.0]
+    )
+    assert schedule.sparsity(500) == inner.sparsity(500)
+    assert [schedule.should_prune(step) for step in (200, 250)] == [True, False]
+    endless = qc.Regrowth(qc.ConstantSparsity(0.9, 0)).for_training(4000)
+    assert (endless.end_step, endless.final_sparsity) == (3000, 0.9)
+
+
+@given(
+    rounds=st.integers(1, 6), rewind=st.integers(0, 50), final=st.floats(0.1, 0.99),
+    total=st.integers(400, 3000),
+)  # fmt: skip
+def test_rewinding_prunes_so_often_and_every_cycle_is_as_long(rounds, rewind, final, total):
+    schedule = qc.Rewinding(final, rounds, rewind).for_training(total)
+    turns = [step for step in range(total) if schedule.should_prune(step)]
+    assert len(turns) == rounds
+    kept = [1.0] + [1.0 - schedule.sparsity(step) for step in turns]
+    ratios = [after / before for before, after in pairwise(kept)]
+    assert ratios == pytest.approx([(1 - final) ** (1 / rounds)] * rounds)
+    assert all(schedule.position(step) == (rewind, schedule.cycle_steps) for step in turns)
+    assert all(schedule.position(step - 1)[0] == schedule.cycle_steps - 1 for step in turns)
+    last = schedule.position(total - 1)[0]
+    assert schedule.cycle_steps - 1 <= last <= schedule.cycle_steps + rounds
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: qc.Regrowth(qc.ConstantSparsity(0.5, 0), 1.5), "drop_fraction"),
+        (lambda: qc.Regrowth(qc.ConstantSparsity(0.5, 0), grow="best"), "grow"),
+        (lambda: qc.Rewinding(1.0), "final_sparsity"),
+        (lambda: qc.Rewinding(0.5, rounds=0), "rounds"),
+        (lambda: qc.Rewinding(0.5, 3, 500).for_training(400), "too few"),
+        (lambda: qc.Rewinding(0.5).sparsity(3), "for_training"),
+    ],
+)
+def test_schedules_that_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

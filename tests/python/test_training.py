@@ -387,6 +387,9 @@ def test_dropout_does_not_change_prediction_and_regularizes() -> None:
         {"optimizer": "sgd", "learning_rate_schedule": "cosine", "dropout": 0.2},
         {"quantize": "int8", "prune": qc.Pruner(0.5)},
         {"quantize": qc.Quantizer(3)},
+        {"prune": qc.Pruner(schedule=qc.Rewinding(0.6, 2, 5))},
+        {"prune": qc.Pruner(schedule=qc.Regrowth(qc.ConstantSparsity(0.5, 0, frequency=7)))},
+        {"regularize": qc.nn.GroupLasso(0.01)},
         {"teacher": lambda x: x[:, :2], "hints": {"fc1": lambda x: x[:, :3]}},
     ],
 )
@@ -428,3 +431,89 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Any) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(qc.FormatError):
         network(6, 8, 2).fit(X, y, epochs=1, random_state=0, checkpoint=path)
+
+
+def test_regrowth_keeps_the_sparsity_and_moves_the_weights() -> None:
+    X, y = blobs()
+    inner = qc.ConstantSparsity(0.75, 0, frequency=10)
+    nets = [
+        network(6, 16, 2).fit(X, y, epochs=8, random_state=0, batch_size=20, prune=pruner)
+        for pruner in (
+            qc.Pruner(schedule=inner),
+            qc.Pruner(schedule=qc.Regrowth(inner)),
+            qc.Pruner(schedule=qc.Regrowth(inner, grow="random")),
+        )
+    ]
+    masks = [net.layers[0].dense_weight() != 0 for net in nets]
+    assert [np.count_nonzero(mask) for mask in masks] == [24, 24, 24]
+    assert (masks[0] != masks[1]).any()
+    assert (masks[1] != masks[2]).any()
+    again = network(6, 16, 2).fit(
+        X, y, epochs=8, random_state=0, batch_size=20,
+        prune=qc.Pruner(schedule=qc.Regrowth(inner, grow="random")),
+    )  # fmt: skip
+    assert again.layers[0].dense_weight().tobytes() == nets[2].layers[0].dense_weight().tobytes()
+
+
+def test_what_regrows_has_the_greatest_gradients() -> None:
+    rng = np.random.default_rng(0)
+    w, gradient = rng.standard_normal((2, 8, 10))
+    schedule = qc.Regrowth(qc.ConstantSparsity(0.5, 0), 0.5, end_step=100)
+    pruner = qc.Pruner(schedule=schedule)
+    mask = pruner.masks_at({"fc1.weight": w}, 0, {"fc1.weight": gradient})["fc1.weight"]
+    strong = np.abs(w) >= np.sort(np.abs(w).reshape(-1))[-20]
+    assert mask.sum() == 40
+    assert mask[strong].all()
+    others = np.sort(np.abs(gradient[~strong]))[::-1]
+    assert set(np.abs(gradient[mask & ~strong])) == set(others[:20])
+    with pytest.raises(ValueError, match="the schedule regrows"):
+        qc.Pruner(pattern="2:4", schedule=schedule).masks_at({"fc1.weight": w}, 0)
+
+
+def test_rewinding_takes_the_weights_back() -> None:
+    X, y = blobs()
+    schedule = qc.Rewinding(0.5, rounds=1, rewind_step=15)
+    common: dict[str, Any] = {"epochs": 4, "batch_size": 20, "random_state": 0, "progress": False}
+    training = Training(network(6, 8, 2), X, y, prune=qc.Pruner(schedule=schedule), **common)
+    seen = {}
+    optimizer = training.optimizer
+
+    class Watched:
+        def start(self, size: int) -> Any:
+            return optimizer.start(size)
+
+        def step(self, number: int, params: Any, *rest: Any) -> None:
+            seen[len(seen)] = (number, params.copy(), rest[2])
+            optimizer.step(number, params, *rest)
+
+    training.optimizer = Watched()
+    training.run()
+    cycle = training.rewinds.cycle_steps  # type: ignore[union-attr]
+    number, params, rate = seen[cycle]
+    np.testing.assert_array_equal(params, seen[15][1])
+    assert (number, rate) == (1, seen[15][2])
+    assert [seen[cycle + k][0] for k in range(3)] == [1, 2, 3]
+    assert np.count_nonzero(training.net.layers[0].dense_weight()) == 24
+
+
+def test_regularizers_leave_exact_zeros_and_learn() -> None:
+    X, y, X_test, y_test = digits()
+    common: dict[str, Any] = {"epochs": 12, "random_state": 0, "learning_rate": 3e-3}
+    net = network(64, 32, 10).fit(X, y, **common, regularize=qc.nn.L1(0.3))
+    assert np.mean(net.layers[0].dense_weight() == 0) > 0.3
+    assert net.score(X_test, y_test) > 0.9
+    grouped = network(64, 32, 10).fit(X, y, **common, regularize=qc.nn.GroupLasso(0.2))
+    weight = grouped.layers[0].dense_weight()
+    dead = ~weight.any(axis=1)
+    assert 3 < dead.sum() < 29
+    assert (weight[~dead] != 0).all()
+    assert grouped.score(X_test, y_test) > 0.9
+    assert len(qc.compact(grouped).layers[0].dense_weight()) == 32 - dead.sum()
+
+
+@pytest.mark.parametrize("strength", [-1.0, float("nan"), "much"])
+def test_a_strength_is_a_number_that_is_not_negative(strength: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="strength"):
+        qc.nn.L1(strength)
+    with pytest.raises(TypeError, match="regularize is 'l1'"):
+        network(6, 8, 2).fit(*blobs(), regularize="l1")  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qcore.pruning.choice import untrained_options
 from qcore.pruning.criteria import CRITERIA
 from qcore.quantization.algorithms import ARRAY_ALGORITHMS, NETWORK_ALGORITHMS
 from qcore.quantization.choice import OBSERVER_CHOICES
@@ -145,7 +146,7 @@ def recipe_from_flags(
     if target or flags["epochs"] is not None:
         return Recipe(_network(flags), compress=_training(flags, target), needs_samples=True)
     ignore = list(flags["ignore"]) or ["*bias"]
-    prune = _pruning(flags, ignore)
+    prune = _pruning(flags, ignore, samples=is_network and has_samples)
     quantize = _quantization(flags, ignore)
     if quantize is not None and not is_network:
         quantize["activations"] = None  # arrays have none
@@ -179,7 +180,9 @@ def _network(flags: Mapping[str, Any]) -> dict[str, Any] | None:
     return {key: flags[flag] for key, flag in names.items() if flags[flag] is not None}
 
 
-def _pruning(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | None:
+def _pruning(
+    flags: Mapping[str, Any], ignore: list[str], *, samples: bool
+) -> dict[str, Any] | None:
     names = ("pattern", "criterion", "scope")
     params: dict[str, Any] = {name: flags[name] for name in names if flags[name] is not None}
     if not flags["sparsity"] and ":" not in params.get("pattern", ""):
@@ -188,10 +191,14 @@ def _pruning(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | No
         return None
     if flags["sparsity"]:
         params["sparsity"] = _by_pattern(flags["sparsity"], "--sparsity")
-    whole = params.get("pattern", "unstructured") == "unstructured"
-    if whole and not isinstance(params.get("sparsity"), dict):
-        params.setdefault("scope", "global")
-    return params | {"ignore": ignore, "random_state": 0}
+    pattern, by_name = (
+        params.get("pattern", "unstructured"),
+        isinstance(params.get("sparsity"), dict),
+    )
+    chosen = untrained_options(pattern, samples=samples, by_name=by_name)
+    if params.get("criterion", chosen["criterion"]) != chosen["criterion"]:
+        chosen = untrained_options(pattern, samples=False, by_name=by_name)
+    return chosen | params | {"ignore": ignore, "random_state": 0}
 
 
 def _quantization(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | None:

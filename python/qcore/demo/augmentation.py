@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Distortions"]
+__all__ = ["Distortions", "with_shifts"]
 
 Floats = NDArray[np.float32]
+
+# By how many rows and columns with_shifts moves an image.
+_STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 @dataclass
@@ -134,3 +137,29 @@ class Distortions:
         noise = rng.standard_normal((2, side, side))
         field: NDArray[np.float64] = self.elastic * (smoother @ noise @ smoother.T)
         return field
+
+
+def with_shifts(X: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the images, and each moved by one pixel to the four sides: (5 n, pixels).
+
+    Parameters
+    ----------
+    X : ndarray of float32, (n, pixels)
+        Images as rows; what moves in at an edge is 0.
+    shape : tuple of int
+        Rows and columns of an image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with_shifts(np.array([[1, 2, 3, 4]], np.float32), (2, 2)).astype(int).tolist()
+    [[1, 2, 3, 4], [0, 1, 0, 3], [2, 0, 4, 0], [0, 0, 1, 2], [3, 4, 0, 0]]
+    """
+    images = X.reshape(len(X), *shape)
+    framed = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    height, width = shape
+    moved = [
+        framed[:, 1 - down : 1 - down + height, 1 - right : 1 - right + width]
+        for down, right in ((0, 0), *_STEPS)
+    ]
+    return np.concatenate(moved).reshape(5 * len(X), -1)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qcore as qc
+from qcore.demo.augmentation import with_shifts
 from qcore.demo.data import CLASSES, Digits
 from qcore.demo.measure import Clock
-from qcore.demo.shifts import with_shifts
 
 __all__ = [
     "BATCH_SIZE",

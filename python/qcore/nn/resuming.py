@@ -46,6 +46,8 @@ class Checkpoint:
         tensors |= {f"state{index}": part for index, part in enumerate(training.state)}
         if training.mask is not None:
             tensors["mask"] = training.mask.astype(np.bool_)
+        if training.early is not None:
+            tensors["early"] = training.early
         if training.best is not None:
             tensors["best"] = training.best[2]
         if training.hints is not None:
@@ -56,6 +58,7 @@ class Checkpoint:
         about = {
             "training": self._which,
             "epoch": epoch,
+            "restart": training.restart,
             "history": training.history,
             "rng": training.rng.bit_generator.state,
             "ranges": _ranges(training),
@@ -98,6 +101,9 @@ class Checkpoint:
             part[...] = tensors[f"state{index}"]
         if "mask" in tensors:
             training.mask = tensors["mask"].astype(np.float32)
+        if "early" in tensors:
+            training.early = np.array(tensors["early"], np.float32)
+        training.restart = int(about["restart"])
         if training.hints is not None:
             training.hints.params[...] = tensors["hints"]
             for index, part in enumerate(training.hints.state):
@@ -123,7 +129,8 @@ def _fingerprint(training: Training) -> str:
     settings = [
         training.batch_size, training.epochs, training.learning_rate, training.schedule,
         training.temperature, training.alpha, training.loss, training.optimizer, training.pruner,
-        training.patience, training.steps, training.dropout, training.rng.bit_generator.state,
+        training.patience, training.steps, training.dropout, training.regularizer,
+        training.rng.bit_generator.state,
     ]  # fmt: skip
     arrays: list[NDArray[Any]] = [training.params, training.X]
     if training.target is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qcore.nn.distillation import Ask
     from qcore.nn.inference import Executable
     from qcore.nn.optimizers import Optimizer
+    from qcore.nn.regularizers import Regularizer
     from qcore.pruning.pruner import Pruner
     from qcore.quantization.quantizer import Quantizer
 
@@ -187,6 +188,7 @@ class Sequential:
         patience: int | None = None,
         quantize: str | Quantizer | None = None,
         prune: Pruner | None = None,
+        regularize: Regularizer | None = None,
         teacher: Teacher | Sequence[Teacher] | None = None,
         temperature: float = 4.0,
         alpha: float = 0.9,
@@ -228,6 +230,8 @@ class Sequential:
             codes that are there stay, others are found first; zeros stay 0.
         prune : Pruner, optional
             Prune while training, by its schedule.
+        regularize : L1, GroupLasso or the like, optional
+            What draws weights to 0 while training, and leaves some there.
         teacher : Sequential, callable, or sequence of these, optional
             Distillation: ``alpha * T**2 * KL(teacher || network) + (1 - alpha) * loss(y)``, both
             softened by `temperature`. A callable takes samples and gives logits, from whatever

@@ -26,6 +26,7 @@ from qcore.nn.resuming import Checkpoint
 from qcore.nn.sequential import Sequential, check_samples
 from qcore.nn.shared_weights import SharedWeights
 from qcore.nn.targets import encode_targets
+from qcore.pruning.schedules import Rewinding
 from qcore.quantization.quantizer import Quantizer
 
 if TYPE_CHECKING:
@@ -96,11 +97,20 @@ class Training:
             weight = _positive(settings["hint_weight"], "hint_weight")
             self.hints = Hints(net, settings["hints"], weight, self.X, self.optimizer, self.rng)
         self.steps = -(-len(self.X) // self.batch_size) * self.epochs
+        self.rewinds: Rewinding | None = None
         if self.pruner is not None:
             self.pruner = self.pruner.for_training(self.steps)
+            if isinstance(self.pruner.schedule, Rewinding):
+                self.rewinds = self.pruner.schedule
+        self.regularizer = settings["regularize"]
+        if self.regularizer is not None and not hasattr(self.regularizer, "shrink"):
+            raise TypeError(f"regularize is {self.regularizer!r}; it needs a method shrink")
         self.buffers: dict[int, Buffers] = {}
         self.state = self.optimizer.start(self.params.size)
         self.mask: Floats | None = None
+        #: The weights to go back to, and the step at which the optimizer was last started anew.
+        self.early: Floats | None = None
+        self.restart = 0
         self.best: tuple[float, int, Floats, Any] | None = None
         self.history: dict[str, list[float]] = {"loss": [], "seconds": []}
         self.checkpoint = None
@@ -213,7 +223,10 @@ class Training:
             total += self._step(rows, buffers, soft, step) * len(rows)
             self._prune(step)
             rate = self._rate(step)
-            self.optimizer.step(step + 1, self.params, self.grads, self.state, rate, self.mask)
+            number = step + 1 - self.restart
+            self.optimizer.step(number, self.params, self.grads, self.state, rate, self.mask)
+            if self.regularizer is not None:
+                self.regularizer.shrink(self._weights(), rate)
             if self.hints is not None:
                 self.hints.step(step + 1, rate)
             step += 1
@@ -308,6 +321,9 @@ class Training:
 
     def _rate(self, step: int) -> float:
         done = step / self.steps
+        if self.rewinds is not None:
+            place, length = self.rewinds.position(step)
+            done = min(1.0, place / length)
         if self.schedule == "linear":
             return self.learning_rate * (1.0 - done)
         if self.schedule == "cosine":
@@ -318,17 +334,33 @@ class Training:
         """Renew the masks where the schedule says so."""
         if self.pruner is None:
             return
-        weights = {
-            name: self.params[place].reshape(self.gradients[name].shape)
-            for name, place in self.places.items()
-        }
-        masks = self.pruner.masks_at(weights, step)
+        if self.rewinds is not None and step == self.rewinds.rewind_step:
+            self.early = self.params.copy()
+        masks = self.pruner.masks_at(self._weights(), step, self.gradients, self.rng)
         if masks is None:
             return
         if self.mask is None:
             self.mask = np.ones_like(self.params)
         for name, mask in masks.items():
             self.mask[self.places[name]] = np.asarray(mask, np.float32).reshape(-1)
+        if self.early is not None:
+            self._rewind(step)
+
+    def _rewind(self, step: int) -> None:
+        """Go back to the early weights; the step that is being taken does not move them."""
+        assert self.early is not None
+        self.params[...] = self.early
+        self.grads.fill(0.0)
+        for part in self.state:
+            part.fill(0.0)
+        self.restart = step
+
+    def _weights(self) -> dict[str, Floats]:
+        """Return the parameters by name: views."""
+        return {
+            name: self.params[place].reshape(self.gradients[name].shape)
+            for name, place in self.places.items()
+        }
 
     # evaluation --------------------------------------------------------------------------------
     def _snapshot(self) -> Sequential:

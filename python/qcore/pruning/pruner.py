@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from qcore.pruning.functions import apply_mask, check_evidence, keep_in_array, p
 from qcore.pruning.layerwise import lone_surgery, prune_layers
 from qcore.pruning.obs import Surgeon
 from qcore.pruning.patterns import Mask, Pattern, parse_pattern
+from qcore.pruning.regrowth import regrown
 from qcore.pruning.report import pruning_report
 from qcore.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
 from qcore.pruning.sensitivity import Trial, sensitive_targets
@@ -56,9 +57,10 @@ class Pruner(Estimator):
         Rank the weights of each tensor alone; or those of all tensors together: one threshold,
         under which layers with room to spare lose more; or each tensor alone, with a sparsity of
         its own that follows from how much the network's output suffers (needs samples).
-    schedule : PolynomialDecay, ConstantSparsity or the like, optional
-        How sparsity rises while a network trains with ``fit(..., prune=pruner)``. Default: from 0
-        to `sparsity` between a tenth and six tenths of the training.
+    schedule : PolynomialDecay, ConstantSparsity, Regrowth, Rewinding or the like, optional
+        How sparsity rises while a network trains with ``fit(..., prune=pruner)``, and whether
+        weights come back. Default: from 0 to `sparsity` between a tenth and six tenths of the
+        training.
     random_state : int, Generator or None
         Of the criterion "random".
     ignore : sequence of str, default ("*bias",)
@@ -76,8 +78,11 @@ class Pruner(Estimator):
         The sparsity that each tensor was to have.
     sparsity_ : float
         The share of zeros in the pruned tensors together; after `transform`, as it came out.
+    scores_ : dict of str to float
+        What a network scores on the samples and labels that `fit` got if only this tensor is
+        pruned; "all": if all are.
     report_ : Report
-        Zeros and bytes, tensor by tensor; after `transform`.
+        Density and bytes, tensor by tensor, and the scores; after `transform`.
 
     References
     ----------
@@ -167,6 +172,7 @@ class Pruner(Estimator):
             if X is None:
                 raise ValueError("X is None; this criterion needs samples")
             self.updated_, self.masks_ = prune_layers(model, X, shares, self.progress)
+        self.scores_ = self._scores(model, X, y)
         size = sum(mask.size for mask in self.masks_.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
         self.sparsity_ = 1.0 - kept / size if size else 0.0
@@ -198,7 +204,7 @@ class Pruner(Estimator):
         if not find_criterion(self.criterion).updates:
             return self.fit(model, X, y)
         self.allocate(model, X, y)
-        self.masks_, self.updated_ = {}, {}
+        self.masks_, self.updated_, self.scores_ = {}, {}, {}
         return self
 
     def prune_layer(
@@ -226,7 +232,7 @@ class Pruner(Estimator):
 
     def describe(self, model: Any) -> None:
         """Report on a model that this pruned."""
-        self.report_ = pruning_report(named_weights(model), self.masks_)
+        self.report_ = pruning_report(named_weights(model), self.masks_, self.scores_)
         self.sparsity_ = 1.0 - float(self.report_.totals["density"])
 
     def transform(self, model: Model) -> Model:
@@ -245,7 +251,7 @@ class Pruner(Estimator):
             if weights[name].shape != mask.shape:
                 shape = weights[name].shape
                 raise ValueError(f"{name} has shape {shape}; fit has seen {mask.shape}")
-            new[name] = apply_mask(np.asarray(weights[name]), mask)
+            new[name] = self._pruned_tensor(name, weights[name])
         new |= self.updated_
         small: Model = rebuilt(model, new)
         self.describe(small)
@@ -271,8 +277,10 @@ class Pruner(Estimator):
         shares = self._shares()
         final = max(shares.values()) if isinstance(shares, Mapping) else shares
         pattern, final = parse_pattern(self.pattern, final)
-        new = type(self)(**self.get_params())
+        new = type(self)(**self.get_params() | {"progress": False})
         if self.schedule is not None:
+            fitting = getattr(self.schedule, "for_training", None)
+            new.schedule = self.schedule if fitting is None else fitting(total_steps)
             return new
         begin = total_steps // 10
         room = max(1, total_steps * 6 // 10 - begin)
@@ -284,7 +292,13 @@ class Pruner(Estimator):
             new.schedule = PolynomialDecay(0.0, final, begin, end, frequency=frequency)
         return new
 
-    def masks_at(self, weights: Mapping[str, Any], step: int) -> Masks | None:
+    def masks_at(
+        self,
+        weights: Mapping[str, Any],
+        step: int,
+        gradients: Mapping[str, NDArray[Any]] | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Masks | None:
         """Return new masks where the schedule prunes at a step, else None.
 
         They follow from the weights as they are, those that were pruned among them: a trainer
@@ -298,6 +312,10 @@ class Pruner(Estimator):
             The weights now.
         step : int
             The step that is about to be taken, from 0 on.
+        gradients : mapping of str to ndarray, optional
+            Of the loss, for all weights, where the schedule regrows by them.
+        rng : Generator, optional
+            Where it regrows by chance.
 
         Returns
         -------
@@ -317,9 +335,43 @@ class Pruner(Estimator):
             targets = {name: share * target / greatest for name, target in targets.items()}
         elif parse_pattern(self.pattern, greatest)[0].implied is None:
             targets = dict.fromkeys(targets, share)
-        rng = np.random.default_rng(self.random_state)
-        evidence = dict.fromkeys(chosen, Evidence(rng=rng))
-        return self._masks(weights, chosen, criterion, evidence, targets)
+        evidence = dict.fromkeys(chosen, Evidence(rng=np.random.default_rng(self.random_state)))
+
+        def masks(share_of: Callable[[float], float]) -> Masks:
+            shares = {name: share_of(target) for name, target in targets.items()}
+            return self._masks(weights, chosen, criterion, evidence, shares)
+
+        moved = getattr(self.schedule, "regrowth", lambda step: 0.0)(step)
+        if not moved:
+            return masks(lambda target: target)
+        if self.pattern != "unstructured":
+            raise ValueError(f"the schedule regrows; pattern {self.pattern!r} does not")
+        kept = masks(lambda target: 1.0 - (1.0 - target) * (1.0 - moved))
+        if self.schedule.grow == "random" or gradients is None:  # type: ignore[attr-defined]
+            rng = np.random.default_rng(self.random_state) if rng is None else rng
+            scores = {name: rng.random(w.shape) for name, w in chosen.items()}
+        else:
+            scores = {name: np.abs(gradients[name]) for name in chosen}
+        return regrown(kept, scores, targets, together=self.scope == "global")
+
+    def _scores(self, model: Any, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, float]:
+        """Return what a network scores with each tensor pruned alone, and with all."""
+        if isinstance(model, Mapping) or X is None or y is None:
+            return {}
+        weights = model.named_weights()
+        new = {name: self._pruned_tensor(name, weights[name]) for name in self.masks_}
+        scores = {
+            name: float(model.with_weights({name: value}).score(X, y))
+            for name, value in new.items()
+        }
+        scores["all"] = float(model.with_weights(new | self.updated_).score(X, y))
+        return scores
+
+    def _pruned_tensor(self, name: str, value: Any) -> NDArray[Any]:
+        """Return a tensor as `fit` found that it is to be."""
+        if name in self.updated_:
+            return self.updated_[name]
+        return apply_mask(np.asarray(value), self.masks_[name])
 
     # the parts ---------------------------------------------------------------------------------
     def _shares(self) -> Share:

@@ -13,13 +13,20 @@ from qcore.report import Report
 __all__ = ["pruning_report"]
 
 
-def pruning_report(weights: Mapping[str, Any], pruned: Collection[str]) -> Report:
-    """Return the size, the density and the bytes of each tensor; those in `pruned` were."""
+def pruning_report(
+    weights: Mapping[str, Any], pruned: Collection[str], scores: Mapping[str, float]
+) -> Report:
+    """Return the size, density, bytes and score of each tensor; those in `pruned` were."""
     rows = [_row(name, value, name in pruned) for name, value in weights.items()]
+    for row in rows:
+        if row["tensor"] in scores:
+            row["score"] = scores[row["tensor"]]
     totals: dict[str, Any] = {"tensor": "all"}
     for column in ("bytes", "sparse bytes", "size", "nnz"):
         totals[column] = sum(row.get(column, 0) for row in rows)
     totals["density"] = totals["nnz"] / totals["size"] if totals["size"] else 1.0
+    if "all" in scores:
+        totals["score"] = scores["all"]
     return Report("pruned", rows, totals)
 
 

@@ -291,6 +291,13 @@ class PackedWeights:
     def codebook(
         codes: NDArray[np.uint8], levels: NDArray[np.float32], count: int, axis: int | None
     ) -> PackedWeights: ...
+    @staticmethod
+    def scaled_codebook(
+        codes: NDArray[np.uint8],
+        levels: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        group: int,
+    ) -> PackedWeights: ...
     def linear(
         self,
         x: NDArray[np.float32],

@@ -142,11 +142,37 @@ fn codebooks_one_or_one_for_each() {
 }
 
 #[test]
+fn a_codebook_with_scales_by_group() {
+    let mut random = Random::new(4);
+    for isa in Isa::available() {
+        for (m, k, n) in SHAPES {
+            for (count, group) in [(256, 1), (16, 5), (16, 32), (4, k.max(1))] {
+                let groups = k.div_ceil(group);
+                let levels = floats(&mut random, count);
+                let scale = floats(&mut random, n * groups);
+                let codes: Vec<u8> = (0..n * k).map(|_| random.below(count) as u8).collect();
+                let at = |index: usize| index / k.max(1) * groups + index % k.max(1) / group;
+                let real: Vec<f32> = (0..n * k)
+                    .map(|index| levels[usize::from(codes[index])] * scale[at(index)])
+                    .collect();
+                let view = MatRef::from_slice(&codes, n, k).unwrap();
+                let weights =
+                    FloatWeights::from_scaled_codebook(view, &levels, group, &scale).unwrap();
+                check(isa, &mut random, m, &weights, &real);
+            }
+        }
+    }
+}
+
+#[test]
 fn misfits_are_refused() {
     let codes = [1_u8, 2, 3, 4, 5, 6];
     let view = MatRef::from_slice(&codes, 2, 3).unwrap();
     assert!(FloatWeights::from_codebook(view, &[0.0; 6], 6, Codebook::One).is_err());
     assert!(FloatWeights::from_codebook(view, &[0.0; 7], 7, Codebook::Outputs).is_err());
+    assert!(FloatWeights::from_scaled_codebook(view, &[0.0; 6], 2, &[1.0; 4]).is_err());
+    assert!(FloatWeights::from_scaled_codebook(view, &[0.0; 7], 2, &[1.0; 3]).is_err());
+    assert!(FloatWeights::from_scaled_codebook(view, &[0.0; 7], 0, &[1.0; 4]).is_err());
     let steps = |group| CodeSteps::Outputs { group, scale: &[1.0; 2], zero: &[] };
     assert!(FloatWeights::from_u8(view, steps(0)).is_err());
     assert!(FloatWeights::from_u8(view, steps(2)).is_err());

@@ -1,5 +1,7 @@
 """Algorithms that keep a layer's outputs: against brute force, and against rounding."""
 
+import csv
+import io
 import itertools
 
 import numpy as np
@@ -9,6 +11,7 @@ import qcore as qc
 from qcore import _core
 from qcore.quantization.bias_correction import corrected_bias
 from qcore.quantization.layerwise import ALGORITHMS, DAMPING
+from qcore.report import Report
 
 STEPS = [("gptq",), ("clip_search",), ("coordinate_descent",), ALGORITHMS]
 
@@ -262,3 +265,37 @@ def test_progress_is_told():
     qc.Quantizer(4, progress=lambda *step: told.append(step)).fit(network(), inputs(100))
     assert [done for done, _, _ in told] == [0, 1, 2]
     assert told[0][1] == 3
+
+
+def test_the_report_says_what_each_layer_costs_the_output():
+    net, x = network(), inputs(600)
+    y = net.predict(x)
+    quantizer = qc.Quantizer({"fc2": 2, "*": 8})
+    small = quantizer.fit_transform(net, x, y)
+    rows = {row["tensor"]: row for row in quantizer.report_.rows}
+    errors = {name: row["output error"] for name, row in rows.items() if "output error" in row}
+    assert list(errors) == ["fc1.weight", "fc2.weight", "fc3.weight"]
+    assert max(errors, key=errors.get) == "fc2.weight"
+    alone = net.copy()
+    alone.layers[1].weight = small.layers[1].weight
+    alone.layers[1].bias = small.layers[1].bias
+    alone.layers[1].input_qparams = small.layers[1].input_qparams
+    exact = net.predict_logits(x)
+    wanted = np.mean((alone.predict_logits(x) - exact) ** 2) / exact.var()
+    assert errors["fc2.weight"] == pytest.approx(wanted, rel=1e-3)
+    totals = quantizer.report_.totals
+    assert totals["float score"] == 1.0
+    assert totals["score"] == totals["agreement"] == small.score(x, y)
+    lines = list(csv.DictReader(io.StringIO(quantizer.report_.to_csv())))
+    assert [line["tensor"] for line in lines] == [*rows, "all"]
+    assert float(lines[2]["output error"]) == errors["fc2.weight"]
+    assert lines[1]["output error"] == ""
+
+
+def test_the_report_of_a_mixture_has_its_curve():
+    quantizer = qc.Quantizer((2, 4, 8), target_bits=4)
+    quantizer.fit_transform(network(), inputs(300))
+    report = quantizer.report_
+    assert list(report.curve) == quantizer.curve_
+    assert report.to_dict()["curve"][0]["bits"] == 2
+    assert "curve" not in Report("quantized", []).to_dict()

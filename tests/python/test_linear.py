@@ -13,6 +13,7 @@ import pytest
 
 import qcore as qc
 from qcore import _core
+from qcore.compute.weights import packed_weights
 
 ACTIVATIONS = {
     "linear": lambda z: z,
@@ -217,3 +218,18 @@ def test_every_isa_agrees() -> None:
         for isa in _core.available_isas()
     }  # fmt: skip
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("scheme", ["kmeans", "nf4", "fp8_e4m3", "log"])
+@pytest.mark.parametrize("group_size", [8, 10, 64])
+def test_grouped_codebooks_stay_codes(scheme, group_size):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((19, 40)).astype(np.float32)
+    q = qc.quantize(w, scheme=scheme, group_size=group_size)
+    packed = packed_weights(q, None)
+    assert packed.kernel == "dense codebook to float32"
+    assert packed.nbytes < 32 * 40 * 4  # what the panels would take as floats
+    for rows in (1, 7):
+        x = rng.standard_normal((rows, 40)).astype(np.float32)
+        found = qc.linear(x, q)
+        np.testing.assert_allclose(found, x @ q.dequantize().T, rtol=1e-5, atol=1e-5)

@@ -1,5 +1,6 @@
 """Mixtures of widths: the solver against brute force, rows of their own width, networks."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcore as qc
-from qcore.quantization.allocation import LayerChoice, allocate
+from qcore.quantization.allocation import LayerChoice, allocate, allocate_each
+from qcore.quantization.calibration import quantized_input
+from qcore.quantization.float_rows import fit_rows
 from qcore.quantization.layerwise import ALGORITHMS, fit_codes
 from qcore.quantization.options import Options
 from qcore.quantization.sensitivity import output_weights
@@ -23,17 +26,11 @@ def test_the_allocation_is_the_best_of_all(data):
     for _ in range(data.draw(st.integers(1, 2))):
         rows = data.draw(st.integers(1, 3))
         table = np.array(data.draw(st.lists(errors, min_size=2 * rows, max_size=2 * rows)))
-        floats = (
-            {"float32": (data.draw(st.integers(4, 20)), 0.0)} if data.draw(st.booleans()) else {}
-        )
         costs = sorted(data.draw(st.lists(st.integers(1, 6), min_size=2, max_size=2)))
-        base = data.draw(st.integers(0, 3)), data.draw(errors)
-        layers.append(LayerChoice(costs, table.reshape(rows, 2), *base, floats))
+        layers.append(LayerChoice(costs, table.reshape(rows, 2)))
     budget = data.draw(st.integers(0, 30))
     best = np.inf
-    options = [
-        [*itertools.product(range(2), repeat=len(layer.errors)), *layer.floats] for layer in layers
-    ]
+    options = [list(itertools.product(range(2), repeat=len(layer.errors))) for layer in layers]
     for pick in itertools.product(*options):
         cost, error = measured(layers, pick)
         if cost <= budget:
@@ -42,7 +39,7 @@ def test_the_allocation_is_the_best_of_all(data):
         with pytest.raises(ValueError, match="too low"):
             allocate(layers, budget)
         return
-    found = allocate(layers, budget)
+    found = allocate_each(layers, [budget, 2 * budget])[0]
     cost, error = measured(layers, found)
     assert cost <= budget
     assert error == pytest.approx(best)
@@ -51,11 +48,8 @@ def test_the_allocation_is_the_best_of_all(data):
 def measured(layers, pick):
     cost = error = 0
     for layer, choice in zip(layers, pick, strict=True):
-        if isinstance(choice, str):
-            cost, error = cost + layer.floats[choice][0], error + layer.floats[choice][1]
-            continue
-        cost += layer.base_cost + sum(layer.costs[c] for c in choice)
-        error += layer.base_error + sum(layer.errors[r, c] for r, c in enumerate(choice))
+        cost += sum(layer.costs[c] for c in choice)
+        error += sum(layer.errors[r, c] for r, c in enumerate(choice))
     return cost, error
 
 
@@ -77,6 +71,70 @@ def test_rows_of_their_own_width_pack_save_and_come_back(tmp_path):
         _ = q.T
     with pytest.raises(ValueError, match="does not hold"):
         qc.QTensor.from_parts(q.values, q.scale, q.zero_point, axis=0, row_bits=np.full(6, 2))
+
+
+def test_rows_that_stay_floats_are_stored_counted_and_come_back(tmp_path):
+    w, stats = weights(), qc.InputStats().update(inputs())
+    widths = np.array([2, 16, 8, 32, 16, 5], np.uint8)
+    q = fit_rows(w, stats, ALGORITHMS, Options(8, axis=0), widths)
+    real = q.dequantize()
+    np.testing.assert_array_equal(real[3], w[3])
+    np.testing.assert_array_equal(real[[1, 4]], w[[1, 4]].astype(np.float16))
+    assert q.packed.size == sum(-(-24 * int(b) // 8) for b in widths)
+    assert q.nbytes == q.packed.size + 6 + 6 * 4 + 6 * q.zero_point.any()
+    qc.save(tmp_path / "q", q)
+    back = qc.load(tmp_path / "q")
+    assert back == q
+    assert copy.deepcopy(q) == q
+    np.testing.assert_array_equal(back.dequantize(), real)
+    x = inputs(9)
+    for activations in ("dynamic", None):
+        np.testing.assert_allclose(
+            qc.linear(x, q, activations=activations), x @ real.T, rtol=1e-4, atol=1e-4
+        )
+    parts = {"axis": 0, "row_bits": widths}
+    with pytest.raises(ValueError, match=r"float_rows has shape \(2, 24\)"):
+        qc.QTensor.from_parts(q.values, q.scale, **parts, float_rows=w[:2])
+    with pytest.raises(ValueError, match="does not hold exactly"):
+        qc.QTensor.from_parts(q.values, q.scale, **parts, float_rows=w[:3])
+    with pytest.raises(ValueError, match="not 1 to 8, 16 or 32"):
+        qc.QTensor.from_parts(q.values, q.scale, axis=0, row_bits=np.full(6, 9))
+    with pytest.raises(ValueError, match="no row has a width"):
+        qc.QTensor.from_parts(q.values, q.scale, axis=0, row_bits=np.full(6, 8), float_rows=w)
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic", None])
+def test_a_network_runs_codes_and_floats_of_one_layer(activations, tmp_path):
+    net, x = network(), inputs(1000)
+    exact = net.predict_logits(x)
+    options = {"target_bits": 14, "activations": activations}
+    quantizer = qc.Quantizer((4, 8, "float16", "float32"), **options)
+    small = quantizer.fit_transform(net, x)
+    split = [layer.float_rows for layer in small.layers if layer.float_rows is not None]
+    assert any(rows.any() and not rows.all() for rows in split)
+    logits = small.predict_logits(x)
+    assert np.mean((logits - exact) ** 2) < 1e-3 * exact.var()
+    value = x
+    for layer in small.layers:
+        value = layer.forward(quantized_input(value, layer.input_qparams), value)
+    # The float reference rounds sums elsewhere, and a code of the next input with them.
+    assert np.mean((value - small.predict_proba(x)) ** 2) < 1e-5
+    small.save(tmp_path / "net")
+    back = qc.load(tmp_path / "net")
+    assert back.kernels == small.kernels
+    np.testing.assert_array_equal(back.predict_logits(x), logits)
+    bits = sum(
+        layer.in_features * int(layer.weight.row_bits.astype(int).sum())
+        if isinstance(layer.weight, qc.QTensor) and layer.weight.row_bits is not None
+        else (16 if isinstance(layer.weight, qc.QTensor) else 32) * layer.weight.size
+        for layer in small.layers
+    )
+    assert bits <= 14 * sum(layer.weight.size for layer in small.layers)
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    session = runtime.InferenceSession(small.to_onnx().SerializeToString())
+    found = session.run(["output"], {"input": x})[0]
+    assert np.mean((found - small.predict_proba(x)) ** 2) < 1e-5
 
 
 def test_weights_of_outputs_are_squared_derivatives():

@@ -55,6 +55,8 @@ def _is_int4(w: QTensor) -> bool:
     """Whether the 4-bit kernel can read such weights: groups are whole lines of 8 inputs."""
     if w.scheme != "affine" or w.bits > 4 or not w.signed or w.zero_point.any():
         return False
+    if w.float_rows is not None:
+        return False
     if w.group_size is not None:
         return w.group_size % 8 == 0 or w.group_size >= w.shape[1]
     return w.bits == 4 and w.axis in (0, None) and w.shape[1] <= LONGEST
@@ -75,7 +77,7 @@ def integer_codes(w: QTensor) -> NDArray[np.int8] | None:
 
 
 def _integer_codes(w: QTensor) -> NDArray[np.int8] | None:
-    if w.scheme not in ("affine", "binary") or w.bits > 8:
+    if w.scheme not in ("affine", "binary") or w.bits > 8 or w.float_rows is not None:
         return None
     if w.group_size is not None or w.axis not in (0, None) or w.shape[1] > LONGEST:
         return None
@@ -103,7 +105,7 @@ def _integer(w: QTensor) -> PackedWeights:
 
 def _float(w: QTensor) -> PackedWeights:
     codes = np.ascontiguousarray(w.values)
-    if w.bits > 8:
+    if w.bits > 8 or w.float_rows is not None:
         return PackedWeights.float(w.dequantize())
     if w.scheme == "binary":
         codes = signs(w)
@@ -121,7 +123,7 @@ def _float(w: QTensor) -> PackedWeights:
 
 def _codebook(w: QTensor, codes: NDArray[np.uint8]) -> PackedWeights:
     if w.levels is not None and w.group_size is not None:
-        return PackedWeights.float(w.dequantize())  # no kernel reads levels with a scale a group
+        return PackedWeights.scaled_codebook(codes, w.levels, w.scale, w.group_size)
     if w.levels is not None:
         levels, axis = w.levels, w.axis
         if levels.ndim == 1:

@@ -206,7 +206,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     levels = parts.get("levels")
     if scheme in FIXED_LEVELS:
         levels = levels_of(scheme, bits)
-    row_bits = parts.get("bits")
+    row_bits, float_rows = parts.get("bits"), None
     if description.get("order") != (_BIT_ORDER if bits < 8 or row_bits is not None else None):
         order = description.get("order")
         raise ValueError(f"the order {order!r} of its {bits}-bit codes is not known")
@@ -216,7 +216,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     elif row_bits is not None:
         if row_bits.dtype != np.uint8 or row_bits.shape != shape[:1] or len(shape) != 2:
             raise ValueError("its widths do not fit its shape")
-        codes = unpack_rows(codes, row_bits, shape[1])
+        codes, float_rows = unpack_rows(codes, row_bits, shape[1])
     elif bits < 8:
         row = shape[-1] if shape else 1
         codes = _unpack(codes, math.prod(shape), row, bits, signed).reshape(shape)
@@ -235,6 +235,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         reconstruct=field(description, "reconstruct", str, "centre"),
         clipped=field(description, "clipped", int, 0),
         row_bits=row_bits,
+        float_rows=float_rows,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore.compute.weights import is_sparse, packed_weights
 from qcore.nn.activations import activate
+from qcore.quantization.float_rows import coded_rows
 from qcore.quantization.qparams import QParams
 from qcore.quantization.tensor import QTensor
 
@@ -55,11 +58,11 @@ class BlasExecutable(Executable):
 
 
 class KernelExecutable(Executable):
-    """A network on qcore's own kernels, in one call for all layers."""
+    """Layers on qcore's own kernels, in one call for all."""
 
-    def __init__(self, net: Sequential) -> None:
+    def __init__(self, layers: Iterable[Dense]) -> None:
         builder = _core.ProgramBuilder()
-        for layer in net.layers:
+        for layer in layers:
             _add(builder, layer)
         self.program = builder.build()
         self.kernels = self.program.kernels
@@ -71,11 +74,67 @@ class KernelExecutable(Executable):
         return out
 
 
+class SplitLayer(Executable):
+    """A layer of which some rows are codes and take integers, and some are floats and take floats.
+
+    Each part runs on its own kernel; the activation follows when both are there.
+    """
+
+    def __init__(self, layer: Dense) -> None:
+        floats, weight = layer.float_rows, layer.weight
+        assert floats is not None
+        assert isinstance(weight, QTensor)
+        self.activation = layer.activation
+        self.outputs = layer.out_features
+        bias = np.zeros(self.outputs, np.float32) if layer.bias is None else layer.bias
+        self.parts: list[tuple[NDArray[np.bool_], KernelExecutable]] = []
+        for rows, matrix in ((~floats, coded_rows(weight)), (floats, weight.float_rows)):
+            part = type(layer)(layer.in_features, max(1, int(np.count_nonzero(rows))))
+            part.weight, part.bias = matrix, np.ascontiguousarray(bias[rows])
+            part.input_qparams = layer.input_qparams if matrix is not weight.float_rows else None
+            if rows.any():
+                self.parts.append((rows, KernelExecutable([part])))
+        self.kernels = [" and ".join(name for _, part in self.parts for name in part.kernels)]
+
+    def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
+        """Return the output for samples; see `Executable.run`."""
+        out = np.empty((len(x), self.outputs), np.float32)
+        for rows, part in self.parts:
+            out[:, rows] = part.run(x)
+        activate(out, None, "linear" if logits else self.activation)
+        return out
+
+
+class ChainExecutable(Executable):
+    """Several one after the other: a network in which layers are split."""
+
+    def __init__(self, net: Sequential) -> None:
+        self.links: list[Executable] = []
+        for split, layers in groupby(net.layers, _is_split):
+            if split:
+                self.links += [SplitLayer(layer) for layer in layers]
+            else:
+                self.links.append(KernelExecutable(layers))
+        self.kernels = [name for link in self.links for name in link.kernels]
+
+    def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
+        """Return the output for samples; see `Executable.run`."""
+        for link in self.links[:-1]:
+            x = link.run(x)
+        return self.links[-1].run(x, logits=logits)
+
+
 def compile_network(net: Sequential) -> Executable:
     """Return the form in which `net` runs: BLAS if all is dense float, else our own kernels."""
     if all(_is_dense_float(layer) for layer in net.layers):
         return BlasExecutable(net)
-    return KernelExecutable(net)
+    if any(_is_split(layer) for layer in net.layers):
+        return ChainExecutable(net)
+    return KernelExecutable(net.layers)
+
+
+def _is_split(layer: Dense) -> bool:
+    return layer.input_qparams is not None and layer.float_rows is not None
 
 
 def _is_dense_float(layer: Dense) -> bool:

@@ -152,11 +152,30 @@ class Dense:
             raise ValueError(f"layer {self.name} has no weights yet: fit the network")
         return weight.dequantize() if isinstance(weight, QTensor) else weight
 
-    def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the layer's float output: the reference for what kernels compute."""
-        z: NDArray[np.float32] = x @ self.dense_weight().T
+    def forward(
+        self, x: NDArray[np.float32], exact: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the layer's float output: the reference for what kernels compute.
+
+        `exact` is what rows that stay floats take, where `x` is what integers decode to.
+        """
+        weight = self.dense_weight()
+        z: NDArray[np.float32] = x @ weight.T
+        floats = self.float_rows
+        if exact is not None and floats is not None:
+            z[:, floats] = exact @ weight[floats].T
         activate(z, self.bias, self.activation)
         return z
+
+    @property
+    def float_rows(self) -> NDArray[np.bool_] | None:
+        """Which outputs' weights stay floats in a quantized layer, (out,); None if none do."""
+        weight = self.weight
+        if not isinstance(weight, QTensor) or weight.float_rows is None:
+            return None
+        assert weight.row_bits is not None
+        floats: NDArray[np.bool_] = weight.row_bits > 8
+        return floats
 
     def copy(self) -> Dense:
         """Return a layer with the same settings and weights; arrays are copied."""

@@ -128,6 +128,9 @@ def decode(q: QTensor, out: NDArray[Any]) -> None:
     """Write ``(code - zero_point) * scale``."""
     layout = layout_of(q.shape, q.axis, q.group_size)
     _core.dequantize(_plain(q.values), q.scale, q.zero_point, out, **layout)
+    if q.float_rows is not None:
+        assert q.row_bits is not None
+        out[q.row_bits > 8] = q.float_rows
 
 
 def _plain(codes: NDArray[Any]) -> NDArray[Any]:

@@ -106,7 +106,7 @@ class Walk:
 def _through(layer: Dense, value: Floats, source: QParams | str | None) -> Floats:
     out = np.empty((len(value), layer.out_features), np.float32)
     for block in _blocks(len(value)):
-        out[block] = layer.forward(quantized_input(value[block], source))
+        out[block] = layer.forward(quantized_input(value[block], source), value[block])
     if not np.isfinite(out).all():
         raise ValueError(f"the output of {layer.name} has values that are not finite")
     return out

@@ -1,8 +1,8 @@
 """Mixed precision: the width of each output of each layer, under one target for the network.
 
 What a width costs an output is measured on samples (the error that the layer's algorithm leaves at
-that width), weighed by how much the output moves the logits; an integer layer pays for its integer
-input too. Which widths are best under the target is then solved exactly.
+that width, and that of the integer input, which only rows of codes take), weighed by how much the
+output moves the logits. Which widths are best under the target is then solved exactly.
 
 Dong et al., "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks", NeurIPS 2020
 (by layer, with second derivatives); here by output, with measured errors.
@@ -11,7 +11,7 @@ Dong et al., "HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Netwo
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +19,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_int
-from qcore.quantization.allocation import LayerChoice, allocate
+from qcore.quantization.allocation import LayerChoice, allocate, allocate_each
 from qcore.quantization.calibration import layer_inputs, quantized_input
 from qcore.quantization.input_stats import InputStats
 from qcore.quantization.layerwise import row_errors
 from qcore.quantization.qparams import QParams
-from qcore.quantization.sensitivity import input_errors, output_weights
+from qcore.quantization.sensitivity import output_weights
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense
     from qcore.nn.sequential import Sequential
 
-__all__ = ["FLOAT_BITS", "Choices", "check_choices", "measure"]
+__all__ = ["FLOAT_BITS", "Choices", "Mixture", "check_choices", "measure"]
 
-#: Types that a layer may stay in, and their bits.
+#: Types that rows may stay in, and their bits.
 FLOAT_BITS = {"float16": 16, "float32": 32}
+
+#: From the name of a weight to the width of each row, or to the type that all of it stays in.
+Mixture = Mapping[str, "NDArray[np.uint8] | str"]
 
 Floats = NDArray[np.float32]
 
+#: Cells of the table for the curve, which is for people to see.
+CURVE_CELLS = 3 * 10**7
 
-def check_choices(bits: tuple[Any, ...]) -> tuple[list[int], list[str]]:
-    """Return the integer widths, ascending, and the float types of a mixture."""
-    floats = [one for one in bits if isinstance(one, str)]
-    for one in floats:
-        if one not in FLOAT_BITS:
+
+def check_choices(bits: tuple[Any, ...]) -> list[int]:
+    """Return the widths of a mixture, ascending: 2 to 8, and those of float types."""
+    for one in bits:
+        if isinstance(one, str) and one not in FLOAT_BITS:
             raise ValueError(f"bits has {one!r}; it must be 2 to 8, 'float16' or 'float32'")
-    widths = sorted({check_int(one, "bits", 2, 8) for one in bits if not isinstance(one, str)})
+    widths = {check_int(one, "bits", 2, 8) for one in bits if not isinstance(one, str)}
     if not widths:
         raise ValueError(f"bits is {bits!r}; a mixture has at least one integer width")
-    return widths, floats
+    return sorted(widths | {FLOAT_BITS[one] for one in bits if isinstance(one, str)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,113 +61,116 @@ class Choices:
 
     Attributes
     ----------
+    widths : list of int
+        Ascending; 16 and 32 are floats.
     layers : list of Dense
         Those that take part.
     errors : list of ndarray, (rows, widths)
         What each output loses at each width, as squared error of the logits.
-    base_errors : list of float
-        What each layer's integer input loses.
-    half_errors : list of float
-        What each layer loses in float16.
+    sources : list of (QParams, "dynamic" or None)
+        How each layer would take its input with integer weights.
     """
 
     widths: list[int]
-    floats: list[str]
     by_layer: bool
     layers: list[Dense]
     errors: list[NDArray[np.float64]]
-    base_errors: list[float]
-    half_errors: list[float]
+    sources: list[QParams | str | None]
 
-    def by_bits(self, target: float) -> Mapping[str, NDArray[np.uint8] | str]:
+    def by_bits(self, target: float) -> Mixture:
         """Return the best widths of so many bits a weight on average."""
-        total = sum(layer.in_features * layer.out_features for layer in self.layers)
-        return self._solve(int(target * total + 1e-9), self._bit_costs(0, 0, 1))
+        return self._solve([self._budget(target)], self._bit_costs(0, 1))[0]
 
-    def by_bytes(self, target: int, fixed: int) -> Mapping[str, NDArray[np.uint8] | str]:
+    def by_bytes(self, target: int, fixed: int) -> Mixture:
         """Return the best widths within so many bytes, of which `fixed` are not these weights'.
 
-        A row has a scale, a width and a zero point besides its codes.
+        A row has a scale, a width and a zero point besides.
         """
-        return self._solve(8 * (target - fixed), self._bit_costs(32 + 8 + 8, 32, 8))
+        return self._solve([8 * (target - fixed)], self._bit_costs(32 + 8 + 8, 8))[0]
 
-    def by_time(self, target_us: float, samples: Floats) -> Mapping[str, NDArray[np.uint8] | str]:
+    def by_time(self, target_us: float) -> Mixture:
         """Return the best widths with which one sample takes so long, by measured kernels.
 
-        All integer widths run on one kernel; what time decides is which layers stay floats.
+        Each layer is timed at each width, with the kernel that it then runs on. A kernel takes the
+        whole layer, so here all its rows have one width.
         """
         costs = []
-        for layer in self.layers:
-            integer, real = _kernel_nanoseconds(layer)
-            costs.append(([0] * len(self.widths), integer, dict.fromkeys(self.floats, real)))
-        return self._solve(int(target_us * 1000), costs)
+        for layer, source in zip(self.layers, self.sources, strict=True):
+            known: dict[str, int] = {}
+            costs.append([_nanoseconds(layer, bits, source, known) for bits in self.widths])
+        return self._solve([int(target_us * 1000)], costs, by_layer=True)[0]
 
     def curve(self, points: int = 17) -> list[dict[str, float]]:
         """Return the least predicted error for mean bits from the fewest to 8 or the most."""
         low, high = self.range
-        found = []
-        for target in np.linspace(low, min(high, 8.0), points):
-            mixture = self.by_bits(float(target))
-            found.append({"bits": float(target), "predicted error": self.error_of(mixture)})
-        return found
+        targets = np.linspace(low, min(high, 8.0), points)
+        budgets = [self._budget(float(target)) for target in targets]
+        mixtures = self._solve(budgets, self._bit_costs(0, 1), cells=CURVE_CELLS)
+        return [
+            {"bits": float(target), "predicted error": self.error_of(mixture)}
+            for target, mixture in zip(targets, mixtures, strict=True)
+        ]
 
-    def error_of(self, mixture: Mapping[str, NDArray[np.uint8] | str]) -> float:
+    def error_of(self, mixture: Mixture) -> float:
         """Return the squared error of the logits that a mixture is predicted to leave."""
-        total = 0.0
         places = {bits: index for index, bits in enumerate(self.widths)}
-        for index, layer in enumerate(self.layers):
+        total = 0.0
+        for layer, errors in zip(self.layers, self.errors, strict=True):
             rows = mixture[f"{layer.name}.weight"]
             if isinstance(rows, str):
-                total += self.half_errors[index] if rows == "float16" else 0.0
-                continue
+                rows = np.full(len(errors), FLOAT_BITS[rows], np.uint8)
             at = [places[int(bits)] for bits in rows]
-            total += self.base_errors[index]
-            total += float(self.errors[index][np.arange(len(at)), at].sum())
+            total += float(errors[np.arange(len(at)), at].sum())
         return total
 
     @property
     def range(self) -> tuple[float, float]:
         """The fewest and the most bits a weight that a mixture can have."""
-        most = [FLOAT_BITS[name] for name in self.floats]
-        return float(self.widths[0]), float(max([self.widths[-1], *most]))
+        return float(self.widths[0]), float(self.widths[-1])
 
-    def _bit_costs(
-        self, row: int, half: int, pad: int
-    ) -> list[tuple[list[int], int, dict[str, int]]]:
-        costs = []
-        for layer in self.layers:
-            inputs, outputs = layer.in_features, layer.out_features
-            rows = [pad * -(-inputs * bits // pad) + row for bits in self.widths]
-            floats = {
-                name: FLOAT_BITS[name] * inputs * outputs + (half if name == "float16" else 0)
-                for name in self.floats
-            }
-            costs.append((rows, 0, floats))
-        return costs
+    def _budget(self, target: float) -> int:
+        total = sum(layer.in_features * layer.out_features for layer in self.layers)
+        return int(target * total + 1e-9)
+
+    def _bit_costs(self, row: int, pad: int) -> list[list[int]]:
+        """Return what a row of each layer costs at each width, and `row` besides."""
+        return [
+            [pad * -(-layer.in_features * bits // pad) + row for bits in self.widths]
+            for layer in self.layers
+        ]
 
     def _solve(
-        self, budget: int, costs: list[tuple[list[int], int, dict[str, int]]]
-    ) -> Mapping[str, NDArray[np.uint8] | str]:
+        self,
+        budgets: list[int],
+        costs: list[list[int]],
+        *,
+        by_layer: bool | None = None,
+        cells: int | None = None,
+    ) -> list[Mixture]:
+        """Return the best mixture for each budget; costs are of rows, by layer of layers."""
+        whole = self.by_layer if by_layer is None else by_layer
         choices = []
-        for index, (rows, base, floats) in enumerate(costs):
-            errors = self.errors[index]
-            if self.by_layer:
-                rows = [cost * len(errors) for cost in rows]
-                errors = errors.sum(axis=0, keepdims=True)
-            lost = {"float16": self.half_errors[index], "float32": 0.0}
-            kinds = {name: (cost, lost[name]) for name, cost in floats.items()}
-            base_error = self.base_errors[index]
-            choices.append(LayerChoice(rows, errors, base, base_error, kinds))
-        if budget < 0:
-            raise ValueError("the target is too low: not even the fewest bits fit it")
-        found: dict[str, NDArray[np.uint8] | str] = {}
-        widths = np.array(self.widths, np.uint8)
-        for layer, choice in zip(self.layers, allocate(choices, budget), strict=True):
-            if isinstance(choice, str):
-                found[f"{layer.name}.weight"] = choice
+        for errors, cost in zip(self.errors, costs, strict=True):
+            if whole:
+                of_layer = cost if by_layer else [one * len(errors) for one in cost]
+                choices.append(LayerChoice(of_layer, errors.sum(axis=0, keepdims=True)))
             else:
-                rows_of = np.broadcast_to(widths[choice], (layer.out_features,))
-                found[f"{layer.name}.weight"] = np.array(rows_of)
+                choices.append(LayerChoice(cost, errors))
+        if cells is None:
+            found = [allocate(choices, budget) for budget in budgets]
+        else:
+            found = allocate_each(choices, budgets, cells)
+        return [self._named(places) for places in found]
+
+    def _named(self, places: Sequence[NDArray[np.intp]]) -> Mixture:
+        widths = np.array(self.widths, np.uint8)
+        types = {bits: name for name, bits in FLOAT_BITS.items()}
+        found: dict[str, NDArray[np.uint8] | str] = {}
+        for layer, chosen in zip(self.layers, places, strict=True):
+            rows = np.array(np.broadcast_to(widths[chosen], (layer.out_features,)))
+            kinds = np.unique(rows)
+            one = types.get(int(kinds[0])) if len(kinds) == 1 else None
+            found[f"{layer.name}.weight"] = rows if one is None else one
         return found
 
 
@@ -171,49 +179,78 @@ def measure(
     samples: Floats,
     names: list[str],
     sources: Mapping[str, QParams | str | None],
-    choices: tuple[list[int], list[str]],
+    widths: list[int],
     *,
     steps: tuple[str, ...],
     by_layer: bool,
 ) -> Choices:
-    """Measure what each width costs each output, and an integer input each layer."""
-    widths, floats = choices
-    weights = output_weights(net, samples)
-    inputs = input_errors(net, samples, [sources.get(layer.name) for layer in net.layers])
-    layers, errors, bases, halves = [], [], [], []
-    for (layer, value), importance, base in zip(
-        layer_inputs(net, samples), weights, inputs, strict=True
+    """Measure what each width costs each output, the integer input of the layer included."""
+    layers, errors, taken = [], [], []
+    for (layer, value), importance in zip(
+        layer_inputs(net, samples), output_weights(net, samples), strict=True
     ):
         if f"{layer.name}.weight" not in names:
             continue
-        stats = InputStats().update(quantized_input(value, sources[layer.name]))
-        matrix = layer.dense_weight()
-        found = row_errors(matrix, stats, widths, steps) * importance[:, None]
-        off = (matrix - matrix.astype(np.float16)).astype(np.float64)
-        half = np.einsum("ij,ij->i", off @ (stats.gram / stats.count), off)
+        source = sources[layer.name]
+        found = _layer_errors(layer.dense_weight(), value, source, widths, steps)
         layers.append(layer)
-        errors.append(found)
-        bases.append(base)
-        halves.append(float(half @ importance))
-    return Choices(widths, floats, by_layer, layers, errors, bases, halves)
+        errors.append(found * importance[:, None])
+        taken.append(source)
+    return Choices(widths, by_layer, layers, errors, taken)
 
 
-def _kernel_nanoseconds(layer: Dense) -> tuple[int, int]:
-    """Return how long one sample takes in a layer with integer and with float weights."""
+def _layer_errors(
+    weight: Floats,
+    value: Floats,
+    source: QParams | str | None,
+    widths: list[int],
+    steps: tuple[str, ...],
+) -> NDArray[np.float64]:
+    """Return what each row of a layer loses at each width, (rows, widths)."""
+    integer = quantized_input(value, source)
+    stats = InputStats().update(integer)
+    codes = [bits for bits in widths if bits <= 8]
+    lost = row_errors(weight, stats, codes, steps)
+    # What the input is off by goes through the exact weights: the codes cannot know it.
+    off = (integer - value) @ weight.T
+    lost = lost + np.mean(off.astype(np.float64) ** 2, axis=0)[:, None]
+    columns = [*lost.T]
+    exact = InputStats().update(value)
+    for bits in widths[len(codes) :]:
+        kept = weight.astype(np.float16 if bits == 16 else np.float32)
+        missed = (weight - kept).astype(np.float64)
+        columns.append(np.einsum("ij,ij->i", missed @ (exact.gram / exact.count), missed))
+    return np.stack(columns, axis=1)
+
+
+def _nanoseconds(
+    layer: Dense, bits: int, source: QParams | str | None, known: dict[str, int]
+) -> int:
+    """Return how long one sample takes in a layer at a width: `known` already, if it is.
+
+    Widths that run on one kernel take the same time: it is measured once.
+    """
     from qcore.nn.sequential import Sequential  # networks are above this room
-    from qcore.quantization.quantizer import Quantizer
+    from qcore.quantization.functions import quantize
 
-    x = np.ones((1, layer.in_features), np.float32)
     single = layer.copy()
+    weight = layer.dense_weight()
+    if bits <= 8:
+        # With the zero points that fitted codes have, or another kernel would run.
+        zeros = np.full(len(weight), -1 if bits < 8 else 0)
+        single.weight = quantize(weight, bits=bits, axis=0, zero_point=zeros)
+        single.input_qparams = source
+    elif bits == 16:
+        single.weight = quantize(weight, scheme="float16")
     net = Sequential([single])
-    integer = Quantizer(8, activations="dynamic", progress=False).fit_transform(net)
-    return _fastest(integer, x), _fastest(net, x)
-
-
-def _fastest(net: Sequential, x: Floats) -> int:
+    kernel = net.kernels[0]
+    if kernel in known:
+        return known[kernel]
+    x = np.ones((1, layer.in_features), np.float32)
     times = []
     for _ in range(30):
         started = time.perf_counter_ns()
         net.predict_logits(x)
         times.append(time.perf_counter_ns() - started)
-    return min(times)
+    known[kernel] = min(times)
+    return known[kernel]

@@ -53,7 +53,8 @@ def upper_half(q: QTensor) -> QTensor:
     The scale is 16 times as large. Codes that were not made for it are rounded so too, which is
     the nearest 4-bit code of the same range.
     """
-    if q.scheme != "affine" or q.bits != 8 or not q.signed or q.zero_point.any():
+    plain = q.scheme == "affine" and q.signed and not q.zero_point.any()
+    if not plain or q.bits != 8 or q.row_bits is not None:
         raise ValueError(f"{q!r} has no upper half; signed 8-bit codes with zero point 0 have")
     codes = np.minimum((q.values.astype(np.int16) + STEPS // 2) >> 4, 7).astype(np.int8)
     scale = (q.scale * np.float32(STEPS)).astype(np.float32)

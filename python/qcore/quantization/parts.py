@@ -47,6 +47,7 @@ def check_parts(
     reconstruct: str,
     scale_dtype: DTypeLike | None,
     row_bits: ArrayLike | None = None,
+    float_rows: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
     if bits == 1 and scheme == "affine":
@@ -78,10 +79,12 @@ def check_parts(
     low, high = code_range(bits, codes.dtype.kind == "i", False)
     if zeros.size and (zeros.min() < low or zeros.max() > high):
         raise ValueError(f"zero_point is outside {low} to {high}")
-    widths = None
+    widths = real = None
     if row_bits is not None:
-        widths = check_row_bits(np.asarray(row_bits), codes, scheme, axis)
-    for part in (codes, scales, zeros, book, widths):
+        widths, real = check_row_bits(np.asarray(row_bits), codes, scheme, axis, float_rows)
+    elif float_rows is not None:
+        raise ValueError("float_rows is given; it needs row_bits")
+    for part in (codes, scales, zeros, book, widths, real):
         if part is not None:
             part.setflags(write=False)
     return {
@@ -89,6 +92,7 @@ def check_parts(
         "group_size": group_size, "bits": int(bits), "signed": codes.dtype.kind == "i",
         "narrow_range": bool(narrow_range), "scheme": scheme, "offset": offset, "levels": book,
         "reconstruct": reconstruct, "scale_dtype": kind, "row_bits": widths,
+        "float_rows": real,
     }  # fmt: skip
 
 

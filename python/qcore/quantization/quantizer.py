@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from qcore._estimator import Estimator
 from qcore._models import named_weights
-from qcore._names import matches, matches_any
 from qcore._validation import check_one_of
 from qcore.quantization import choice
 from qcore.quantization.algorithms import DATA_FREE
 from qcore.quantization.bias_correction import corrected_bias
 from qcore.quantization.calibration import Walk, layer_inputs, samples_of
+from qcore.quantization.float_rows import fit_rows
 from qcore.quantization.functions import quantize
 from qcore.quantization.input_stats import InputStats
 from qcore.quantization.layerwise import ALGORITHMS, fit_codes
-from qcore.quantization.mixed import Choices, check_choices, measure
+from qcore.quantization.mixed import Mixture, check_choices, measure
+from qcore.quantization.mixture_target import TARGETS, mixture_for, the_target
 from qcore.quantization.nested import nested_codes, upper_half
 from qcore.quantization.observer import Observer
 from qcore.quantization.options import Options
 from qcore.quantization.preparation import Preparation
 from qcore.quantization.qparams import QParams, check_bits, check_scale_dtype
-from qcore.quantization.report import tensor_rows, totals_of
+from qcore.quantization.quantizer_options import QuantizerOptions
+from qcore.quantization.report import output_columns, tensor_rows, totals_of
 from qcore.quantization.schemes import CHOICES
 from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense
-    from qcore.nn.progress import Progress
     from qcore.nn.sequential import Sequential
     from qcore.pruning.pruner import Pruner
 
 __all__ = ["Quantizer"]
 
+#: Samples that `fit` keeps, on which the report judges the network.
+JUDGES = 1000
+
 Model = TypeVar("Model", "Sequential", dict[str, Any])
 
 
-class Quantizer(Estimator):
+class Quantizer(QuantizerOptions):
     """Quantizes the weights of a trained model, and calibrates its activations.
 
     Every option but `ignore` and `progress` may be a dict that gives it by layer: patterns to
@@ -50,9 +53,10 @@ class Quantizer(Estimator):
     Parameters
     ----------
     bits : int, tuple or dict, default 8
-        Width of a weight's code, 1 to 8, or 16. A tuple is a mixture: integer widths of which each
-        output of each layer gets one, and "float16" and "float32", in which whole layers may stay,
-        as in ``(2, 4, 8, "float32")``; it needs one of the targets, and a network with samples.
+        Width of a weight's code, 1 to 8, or 16. A tuple is a mixture, of which each output of each
+        layer gets one: integer widths, and "float16" and "float32", which take the layer's input as
+        a float, as in ``(2, 4, 8, "float32")``; it needs one of the targets, and a network with
+        samples.
     scheme : str, default "affine"
         What codes stand for, as in `qcore.quantize`.
     levels : int, optional
@@ -90,7 +94,8 @@ class Quantizer(Estimator):
     target_bytes : int, optional
         Of a mixture: bytes of all tensors, scales, widths, zero points and biases included.
     target_us : float, optional
-        Of a mixture: microseconds that one sample takes, by the measured time of each layer alone.
+        Of a mixture: microseconds that one sample takes, by the measured time of each layer alone
+        at each width. Kernels take whole layers, so the rows of a layer then share a width.
     min_score : float, optional
         Of a mixture: the fewest bits with which the network scores so much on the samples and
         labels that `fit` gets; without labels, agrees with the float network.
@@ -117,7 +122,8 @@ class Quantizer(Estimator):
     stats_ : dict of str to InputStats
         What was seen of each weight's inputs, where an algorithm needs it.
     report_ : Report
-        What was lost, tensor by tensor; after `transform`.
+        What was lost, tensor by tensor; after `transform`. Where `fit` got samples, also the error
+        of the network's output that each layer alone causes, and scores; of a mixture, ``curve``.
 
     References
     ----------
@@ -135,52 +141,9 @@ class Quantizer(Estimator):
 
     mixture_: dict[str, NDArray[np.uint8] | str]
     curve_: list[dict[str, float]]
+    report_: Report
+    _judges: tuple[NDArray[np.float32], Any] | None = None
     _pruner: Pruner | None = None
-
-    def __init__(
-        self,
-        bits: int | tuple[int | str, ...] | Mapping[str, int] = 8,
-        *,
-        scheme: str | Mapping[str, str] = "affine",
-        levels: int | Mapping[str, int] | None = None,
-        axis: int | Mapping[str, int | None] | None = 0,
-        group_size: int | Mapping[str, int | None] | None = None,
-        scale_dtype: DTypeLike | None = None,
-        symmetric: bool | Mapping[str, bool | None] | None = None,
-        narrow_range: bool | Mapping[str, bool | None] | None = None,
-        observer: str | Mapping[str, str] = "auto",
-        percentile: float | Mapping[str, float] = 99.99,
-        algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
-        activations: str | None = "auto",
-        target_bits: float | None = None,
-        target_bytes: int | None = None,
-        target_us: float | None = None,
-        min_score: float | None = None,
-        granularity: str = "channel",
-        nested: int | None = None,
-        ignore: Iterable[str] = ("*bias",),
-        progress: Progress = "auto",
-    ) -> None:
-        self.bits = bits
-        self.scheme = scheme
-        self.levels = levels
-        self.axis = axis
-        self.group_size = group_size
-        self.scale_dtype = scale_dtype
-        self.symmetric = symmetric
-        self.narrow_range = narrow_range
-        self.observer = observer
-        self.percentile = percentile
-        self.algorithm = algorithm
-        self.activations = activations
-        self.target_bits = target_bits
-        self.target_bytes = target_bytes
-        self.target_us = target_us
-        self.min_score = min_score
-        self.granularity = granularity
-        self.nested = nested
-        self.ignore = ignore
-        self.progress = progress
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -201,7 +164,8 @@ class Quantizer(Estimator):
         X : array_like, optional
             Samples, (n, inputs), for the ranges of static activations and for algorithms. No
             labels are needed; a thousand are plenty.
-        y : ignored
+        y : array_like, optional
+            Labels, (n,): the report then has scores, and `min_score` is held to them.
         stats : dict of str to InputStats, optional
             For a dict of weights: the inputs of those that an algorithm is to fit, by the weight's
             name.
@@ -232,7 +196,9 @@ class Quantizer(Estimator):
             mode = modes[f"{layer.name}.weight"]
             self.input_qparams_[layer.name] = mode if mode != "static" else None
         if X is not None:
-            self._walk(model, samples_of(X), modes)
+            samples = samples_of(X)
+            self._judges = samples[:JUDGES].copy(), None if y is None else np.asarray(y)[:JUDGES]
+            self._walk(model, samples, modes)
         elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         return self
@@ -275,8 +241,8 @@ class Quantizer(Estimator):
                 if bias is not None:
                     new[_bias_of(name)] = bias
         rows = tensor_rows(weights, new, self._preparation.added(given, model))
-        self.report_: Report = Report("quantized", rows, totals_of(rows))
         if isinstance(model, Mapping):
+            self.report_ = Report("quantized", rows, totals_of(rows))
             return new  # type: ignore[return-value]
         # A layer that had no bias may have got one.
         small = model.with_weights({name: new[name] for name in weights})
@@ -287,7 +253,17 @@ class Quantizer(Estimator):
                 layer.input_qparams = self.input_qparams_.get(layer.name)
         if self._pruner is not None:
             self._pruner.describe(small)
+        self.report_ = self._report(model, small, rows)
         return small
+
+    def _report(self, net: Sequential, small: Sequential, rows: list[dict[str, Any]]) -> Report:
+        """Return what was lost, on the samples too, where `fit` got some."""
+        totals = totals_of(rows)
+        if self._judges is not None:
+            layers, whole = output_columns(net, small, *self._judges)
+            rows = [row | layers.get(row["tensor"], {}) for row in rows]
+            totals |= whole
+        return Report("quantized", rows, totals, self.curve_)
 
     def fit_transform(
         self,
@@ -302,79 +278,10 @@ class Quantizer(Estimator):
         self.fit(model, X, y, stats=stats, prune=prune)
         return self.transform(model)
 
-    # options -----------------------------------------------------------------------------------
-    def _option(self, option: str, name: str) -> Any:
-        """Return an option for a tensor."""
-        value = getattr(self, option)
-        if not isinstance(value, Mapping):
-            return value
-        for pattern, found in value.items():
-            if matches(name, pattern):
-                return found
-        raise ValueError(f"{option} names no value for {name!r}; add a pattern '*'")
-
-    def narrow_range_of(self, name: str) -> bool:
-        """Whether a tensor's least code was asked to be left out: 2 bits are ternary then."""
-        return bool(self._option("narrow_range", name))
-
-    def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
-        if isinstance(self.mixture_.get(name), str):
-            return ()
-        if samples and name in self.mixture_:
-            return ALGORITHMS
-        if samples and self.nested is not None:
-            return ALGORITHMS[:3]  # one bias serves both precisions
-        return choice.algorithm(
-            self._option("algorithm", name), self._option("scheme", name), self.bits_[name],
-            samples, self._option("symmetric", name), self._per_output(name),
-        )  # fmt: skip
-
-    def _per_output(self, name: str) -> bool:
-        grouped = self._option("group_size", name) is not None
-        return grouped or self._option("axis", name) == 0
-
-    def _mode(self, name: str, samples: bool) -> str | None:
-        """Return how a layer's activations become integers."""
-        mode = self.activations
-        odd = None
-        if isinstance(self.mixture_.get(name), str):
-            return None
-        if self._option("scheme", name) != "affine":
-            odd = f"scheme {self._option('scheme', name)!r} has"
-        elif self._option("group_size", name) is not None:
-            odd = "weights with a group_size have"
-        elif self.bits_[name] == 16:
-            odd = "weights of 16 bits have"
-        if odd is not None:
-            if mode in ("static", "dynamic"):
-                raise ValueError(f"activations is {mode!r}; {odd} none")
-            return None
-        if mode == "auto":
-            return "static" if samples else "dynamic"
-        if mode == "static" and not samples:
-            raise ValueError("activations='static' needs samples: give X, or use 'dynamic'")
-        return mode
-
-    def _takes(self, name: str, value: Any) -> bool:
-        if isinstance(value, QTensor) or getattr(value, "ndim", 0) < 2:
-            return False
-        floating = np.issubdtype(value.dtype, np.floating)
-        return bool(floating and not matches_any(name, self.ignore))
-
     # mixtures ----------------------------------------------------------------------------------
-    def _targets(self) -> dict[str, Any]:
-        names = ("target_bits", "target_bytes", "target_us", "min_score")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    def _refuse_targets(self) -> None:
-        for name, value in self._targets().items():
-            raise ValueError(f"{name} is {value!r}; it is for a tuple of bits, a mixture")
-
     def _mix(self, net: Any, X: ArrayLike | None, y: Any) -> None:
         """Choose the widths of a mixture."""
-        targets = self._targets()
-        if len(targets) != 1:
-            raise ValueError(f"a mixture needs one target, found {sorted(targets) or 'none'}")
+        target = the_target({name: getattr(self, name) for name in TARGETS})
         if isinstance(net, Mapping) or X is None:
             raise ValueError("a mixture needs a network and samples X, to see what widths cost")
         check_one_of(self.granularity, "granularity", ("channel", "layer"))
@@ -390,20 +297,19 @@ class Quantizer(Estimator):
             net, samples, list(self.bits_), sources, check_choices(self.bits), steps=ALGORITHMS,
             by_layer=self.granularity == "layer",
         )  # fmt: skip
-        ((target, value),) = targets.items()
-        if target == "min_score":
-            self._reach(net, samples, y, choices, value)
-        elif target == "target_bits":
-            self._take(choices.by_bits(value))
-        elif target == "target_bytes":
-            weights = net.named_weights()
-            fixed = sum(w.nbytes for name, w in weights.items() if name not in self.bits_)
-            self._take(choices.by_bytes(value, fixed))
-        else:
-            self._take(choices.by_time(value, samples))
+
+        def quantized(mixture: Mixture) -> Sequential:
+            other = Quantizer(8, activations=self.activations, progress=False)
+            other._begin(net)
+            other._take(mixture)
+            other._walk(net, samples, {name: other._mode(name, True) for name in other.bits_})
+            small: Sequential = other.transform(net)
+            return small
+
+        self._take(mixture_for(target, choices, net, samples, y, quantized))
         self.curve_ = choices.curve()
 
-    def _take(self, mixture: Mapping[str, NDArray[np.uint8] | str]) -> None:
+    def _take(self, mixture: Mixture) -> None:
         """Let the widths of a mixture hold."""
         self.mixture_ = {
             name: rows
@@ -411,27 +317,9 @@ class Quantizer(Estimator):
             if not isinstance(rows, str) or rows != "float32"
         }
         self.bits_ = {
-            name: 16 if isinstance(rows, str) else int(rows.max())
+            name: 16 if isinstance(rows, str) else int(rows[rows <= 8].max(initial=2))
             for name, rows in self.mixture_.items()
         }
-
-    def _reach(
-        self, net: Sequential, samples: Any, y: Any, choices: Choices, wanted: float
-    ) -> None:
-        """Take the fewest bits that score enough, in steps of half a bit."""
-        labels = net.predict(samples) if y is None else y
-        low, high = choices.range
-        for target in np.arange(low, high + 0.5, 0.5):
-            mixture = choices.by_bits(float(target))
-            other = Quantizer(8, activations=self.activations, progress=False)
-            other._begin(net)
-            other._take(mixture)
-            modes = {name: other._mode(name, True) for name in other.bits_}
-            other._walk(net, samples, modes)
-            if other.transform(net).score(samples, labels) >= wanted:
-                self._take(mixture)
-                return
-        raise ValueError(f"min_score is {wanted}; no mixture of {self.bits} reaches it")
 
     # the parts ---------------------------------------------------------------------------------
     def _begin(self, model: Any) -> None:
@@ -440,10 +328,13 @@ class Quantizer(Estimator):
         self.mixture_ = {}
         self.curve_ = []
         if isinstance(self.bits, tuple):
-            widest = check_choices(self.bits)[0][-1]
-            self.bits_ = dict.fromkeys(names, widest)
+            check_choices(self.bits)
+            self.bits_ = dict.fromkeys(names, 8)
         else:
-            self._refuse_targets()
+            for name in TARGETS:
+                if getattr(self, name) is not None:
+                    found = f"{name} is {getattr(self, name)!r}"
+                    raise ValueError(f"{found}; it is for a tuple of bits, a mixture")
             self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
         check_one_of(self.nested, "nested", (None, 4))
         if self.nested is not None and set(self.bits_.values()) - {8}:
@@ -454,6 +345,7 @@ class Quantizer(Estimator):
         self.input_qparams_: dict[str, QParams | str | None] = {}
         self.stats_: dict[str, InputStats] = {}
         self._preparation = Preparation()
+        self._judges = None
         self._upper_stats: dict[str, InputStats] = {}
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
         vars(self).pop("_observers", None)
@@ -490,11 +382,6 @@ class Quantizer(Estimator):
 
     def _layers(self, net: Sequential) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
-
-    def _observer(self, layer: str) -> Observer:
-        method = self._option("observer", f"{layer}.weight")
-        percentile = self._option("percentile", f"{layer}.weight")
-        return Observer("minmax" if method == "auto" else method, percentile=percentile)
 
     def _walk(
         self, net: Sequential, samples: NDArray[np.float32], modes: Mapping[str, str | None]
@@ -550,7 +437,13 @@ class Quantizer(Estimator):
         corrects = "bias_correction" in self._algorithm(name, stats is not None)
         if stats is None or not corrects or not name.endswith("weight"):
             return q, None
-        return q, corrected_bias(value, q, weights.get(_bias_of(name)), stats)
+        bias = weights.get(_bias_of(name))
+        corrected = corrected_bias(value, q, bias, stats)
+        if q.float_rows is not None:
+            # Rows that stay floats take the input as it is, not as integers of these statistics.
+            assert q.row_bits is not None
+            corrected = np.where(q.row_bits > 8, np.float32(0) if bias is None else bias, corrected)
+        return q, corrected
 
     def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
         stats = self.stats_.get(name)
@@ -560,7 +453,8 @@ class Quantizer(Estimator):
             return quantize(value, scheme=rows)
         if rows is not None:
             kind = check_scale_dtype(self._option("scale_dtype", name))
-            return fit_codes(value, stats, steps, Options(8, axis=0, scale_dtype=kind), rows)
+            assert stats is not None
+            return fit_rows(value, stats, steps, Options(8, axis=0, scale_dtype=kind), rows)
         if self.nested is not None and stats is not None:
             return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
         options = self.tensor_options(name, fitted=bool(steps))
@@ -582,17 +476,6 @@ class Quantizer(Estimator):
         options["observer"] = "minmax"
         options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
         return fit_codes(value, stats, steps, Options(**options), keep=keep)
-
-    def tensor_options(self, name: str, *, fitted: bool = False) -> dict[str, Any]:
-        """Return the arguments with which `qcore.quantize` makes the codes of a tensor.
-
-        `fitted`: by an algorithm, which finds the range itself.
-        """
-        option = {key: self._option(key, name) for key in choice.OPTIONS}
-        if option["group_size"] is not None or option["scheme"] in ("kmeans", "quantile"):
-            option["axis"] = None
-        option["observer"] = choice.observer(option, self.bits_[name], fitted)
-        return {"bits": self.bits_[name], **option}
 
 
 def _bias_of(name: str) -> str:

@@ -1,66 +1,117 @@
-"""Codes whose width differs from row to row, packed: each row padded to a byte."""
+"""Rows whose width differs, packed: codes of 1 to 8 bits, or floats, each row padded to a byte."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 
-__all__ = ["check_row_bits", "pack_rows", "packed_nbytes", "unpack_rows"]
+__all__ = ["FLOAT_WIDTHS", "check_row_bits", "pack_rows", "packed_nbytes", "unpack_rows"]
+
+#: The types of rows that stay floats, by their width, little-endian.
+FLOAT_WIDTHS: dict[int, np.dtype[Any]] = {16: np.dtype("<f2"), 32: np.dtype("<f4")}
+
+Floats = NDArray[np.float32]
 
 
 def check_row_bits(
-    row_bits: NDArray[Any], codes: NDArray[Any], scheme: str, axis: int | None
-) -> NDArray[np.uint8]:
-    """Return checked widths of the rows of int8 codes (rows, n)."""
+    row_bits: NDArray[Any],
+    codes: NDArray[Any],
+    scheme: str,
+    axis: int | None,
+    float_rows: ArrayLike | None,
+) -> tuple[NDArray[np.uint8], Floats | None]:
+    """Return checked widths of the rows of int8 codes (rows, n), and the rows that are floats."""
     widths = np.array(row_bits, np.uint8)
     if scheme != "affine" or axis != 0 or codes.ndim != 2 or codes.dtype != np.int8:
         raise ValueError("row_bits is for affine int8 codes of two dimensions, with axis=0")
     if widths.shape != codes.shape[:1]:
         raise ValueError(f"row_bits has shape {widths.shape}; it must be {codes.shape[:1]}")
-    if widths.size and (widths.min() < 1 or widths.max() > 8):
-        raise ValueError("row_bits has a width outside 1 to 8")
+    _check_widths(widths)
+    floats = widths > 8
     wide = codes.astype(np.int16)
-    half = 1 << (widths.astype(np.int16) - 1)
-    if codes.size and ((wide < -half[:, None]) | (wide >= half[:, None])).any():
+    half = np.where(floats, 0, 1 << (np.minimum(widths, 8).astype(np.int16) - 1))
+    above = np.where(floats, 1, half)  # a row of floats has codes of 0
+    if codes.size and ((wide < -half[:, None]) | (wide >= above[:, None])).any():
         raise ValueError("values has a code that the width of its row does not hold")
-    return widths
+    return widths, _check_floats(float_rows, widths[floats], codes.shape[1])
 
 
 def packed_nbytes(row_bits: NDArray[np.uint8], columns: int) -> int:
-    """Return how many bytes the codes take."""
+    """Return how many bytes the rows take."""
     return int(_starts(row_bits, columns)[-1])
 
 
-def pack_rows(codes: NDArray[np.int8], row_bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def pack_rows(
+    codes: NDArray[np.int8], row_bits: NDArray[np.uint8], float_rows: Floats | None
+) -> NDArray[np.uint8]:
     """Return a bit stream for each row, one after the other."""
     columns = codes.shape[1]
     starts = _starts(row_bits, columns)
     packed = np.empty(starts[-1], np.uint8)
+    order = np.cumsum(row_bits > 8) - 1
     for bits, rows, places in _widths(row_bits, starts, columns):
-        part = np.ascontiguousarray(codes[rows]).reshape(-1).view(np.uint8)
-        packed[places] = _core.pack_bits(part, columns, bits).reshape(len(rows), -1)
+        if bits in FLOAT_WIDTHS:
+            assert float_rows is not None
+            part = np.ascontiguousarray(float_rows[order[rows]], FLOAT_WIDTHS[bits])
+            packed[places] = part.view(np.uint8).reshape(len(rows), -1)
+        else:
+            flat = np.ascontiguousarray(codes[rows]).reshape(-1).view(np.uint8)
+            packed[places] = _core.pack_bits(flat, columns, bits).reshape(len(rows), -1)
     return packed
 
 
 def unpack_rows(
     packed: NDArray[np.uint8], row_bits: NDArray[np.uint8], columns: int
-) -> NDArray[np.int8]:
-    """Return the codes, (rows, columns) int8."""
-    if row_bits.size and not 1 <= row_bits.min() <= row_bits.max() <= 8:
-        raise ValueError("row_bits has a width outside 1 to 8")
+) -> tuple[NDArray[np.int8], Floats | None]:
+    """Return the codes, (rows, columns) int8, and the rows that are floats."""
+    _check_widths(row_bits)
     starts = _starts(row_bits, columns)
     if packed.dtype != np.uint8 or packed.shape != (starts[-1],):
         raise ValueError(f"packed has {packed.size} bytes; these rows take {starts[-1]}")
-    codes = np.empty((len(row_bits), columns), np.int8)
+    codes = np.zeros((len(row_bits), columns), np.int8)
+    floats = row_bits > 8
+    real = np.empty((np.count_nonzero(floats), columns), np.float32)
+    order = np.cumsum(floats) - 1
     for bits, rows, places in _widths(row_bits, starts, columns):
-        part = np.ascontiguousarray(packed[places]).reshape(-1)
-        found = _core.unpack_bits(part, len(rows) * columns, columns, bits, True)
-        codes[rows] = found.view(np.int8).reshape(len(rows), columns)
-    return codes
+        part = np.ascontiguousarray(packed[places])
+        if bits in FLOAT_WIDTHS:
+            real[order[rows]] = part.view(FLOAT_WIDTHS[bits])
+        else:
+            found = _core.unpack_bits(
+                part.reshape(-1), part.shape[0] * columns, columns, bits, True
+            )
+            codes[rows] = found.view(np.int8).reshape(len(rows), columns)
+    return codes, real if len(real) else None
+
+
+def _check_widths(widths: NDArray[np.uint8]) -> None:
+    allowed = ((widths >= 1) & (widths <= 8)) | np.isin(widths, list(FLOAT_WIDTHS))
+    if not allowed.all():
+        raise ValueError("row_bits has a width that is not 1 to 8, 16 or 32")
+
+
+def _check_floats(
+    float_rows: ArrayLike | None, widths: NDArray[np.uint8], columns: int
+) -> Floats | None:
+    """Return the rows that are floats, (float rows, columns), as their widths hold them."""
+    if not len(widths):
+        if float_rows is not None and np.asarray(float_rows).size:
+            raise ValueError("float_rows is given; no row has a width of 16 or 32")
+        return None
+    rows = np.array(float_rows, np.float32, order="C")
+    if rows.shape != (len(widths), columns):
+        raise ValueError(f"float_rows has shape {rows.shape}; it must be {(len(widths), columns)}")
+    if not np.isfinite(rows).all():
+        raise ValueError("float_rows has a value that is not finite")
+    halves = rows[widths == 16]
+    if (halves.astype(np.float16).astype(np.float32) != halves).any():
+        raise ValueError("float_rows has a value that float16 does not hold exactly")
+    return rows
 
 
 def _starts(row_bits: NDArray[np.uint8], columns: int) -> NDArray[np.int64]:
@@ -70,11 +121,9 @@ def _starts(row_bits: NDArray[np.uint8], columns: int) -> NDArray[np.int64]:
 
 def _widths(
     row_bits: NDArray[np.uint8], starts: NDArray[np.int64], columns: int
-) -> list[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
-    """Return each width, the rows that have it, and where their bytes lie."""
-    found = []
+) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.int64]]]:
+    """Yield each width, the rows that have it, and where their bytes lie."""
     for bits in np.unique(row_bits) if columns else ():
         rows = np.flatnonzero(row_bits == bits)
         length = -(-int(bits) * columns // 8)
-        found.append((int(bits), rows, starts[rows][:, None] + np.arange(length)))
-    return found
+        yield int(bits), rows, starts[rows][:, None] + np.arange(length)

@@ -1,4 +1,4 @@
-"""How much a network's logits move when a layer's output does: by its rows, and measured."""
+"""How much a network's logits move when an output of a layer does."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.quantization.calibration import layer_inputs, quantized_input
-from qcore.quantization.qparams import QParams
+from qcore.quantization.calibration import layer_inputs
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense
     from qcore.nn.sequential import Sequential
 
-__all__ = ["input_errors", "output_weights"]
+__all__ = ["output_weights"]
 
 Floats = NDArray[np.float32]
 
@@ -47,23 +46,6 @@ def output_weights(net: Sequential, samples: Floats) -> list[NDArray[np.float64]
                 slope = _slope(sums[index - 1], net.layers[index - 1].activation)
                 delta = (delta @ net.layers[index].dense_weight()) * slope
     return totals
-
-
-def input_errors(
-    net: Sequential, samples: Floats, sources: list[QParams | str | None]
-) -> list[float]:
-    """Return the squared error of the logits that each layer's integer input causes alone."""
-    samples = samples[:SAMPLES]
-    inputs = list(layer_inputs(net, samples))
-    exact = _sums(*inputs[-1])
-    found = []
-    for index, source in enumerate(sources):
-        value = quantized_input(inputs[index][1], source)
-        for layer in net.layers[index:-1]:
-            value = layer.forward(value)
-        off = (_sums(net.layers[-1], value) - exact).astype(np.float64)
-        found.append(float(np.sum(off**2)) / len(samples))
-    return found
 
 
 def _sums(layer: Dense, value: Floats) -> Floats:

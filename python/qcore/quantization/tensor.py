@@ -106,6 +106,7 @@ class QTensor:
         "_bits",
         "_cache",
         "_clipped",
+        "_float_rows",
         "_group_size",
         "_levels",
         "_narrow_range",
@@ -135,6 +136,7 @@ class QTensor:
     _clipped: int
     _scale_dtype: np.dtype[Any]
     _row_bits: NDArray[np.uint8] | None
+    _float_rows: NDArray[np.float32] | None
     _cache: dict[str, Any] | None
 
     def __init__(self) -> None:
@@ -157,6 +159,7 @@ class QTensor:
         clipped: int = 0,
         scale_dtype: np.dtype[Any] = FLOAT32,
         row_bits: NDArray[np.uint8] | None = None,
+        float_rows: NDArray[np.float32] | None = None,
     ) -> QTensor:
         """Build one from parts that are known to fit, and that nobody else will write to.
 
@@ -178,6 +181,7 @@ class QTensor:
         self._clipped = clipped
         self._scale_dtype = scale_dtype
         self._row_bits = row_bits
+        self._float_rows = float_rows
         self._cache = None
         return self
 
@@ -229,8 +233,13 @@ class QTensor:
 
     @property
     def row_bits(self) -> NDArray[np.uint8] | None:
-        """The width of each row's codes, where they differ; `bits` is the greatest."""
+        """The width of each row, where they differ: of its codes, or 16 or 32 for floats."""
         return self._row_bits
+
+    @property
+    def float_rows(self) -> NDArray[np.float32] | None:
+        """The rows that stay floats, one after the other; their codes are 0."""
+        return self._float_rows
 
     @property
     def signed(self) -> bool:
@@ -276,6 +285,7 @@ class QTensor:
         clipped: int = 0,
         scale_dtype: DTypeLike | None = None,
         row_bits: ArrayLike | None = None,
+        float_rows: ArrayLike | None = None,
     ) -> QTensor:
         """Build a tensor from its codes and their meaning, which are checked and copied.
 
@@ -292,6 +302,7 @@ class QTensor:
             values, scale, zero_point, axis=axis, group_size=group_size, bits=bits, signed=signed,
             narrow_range=narrow_range, scheme=scheme, offset=offset, levels=levels,
             reconstruct=reconstruct, scale_dtype=scale_dtype, row_bits=row_bits,
+            float_rows=float_rows,
         )  # fmt: skip
         return cls._make(**parts, clipped=int(clipped))
 
@@ -339,7 +350,7 @@ class QTensor:
     def _pack(self) -> NDArray[np.uint8]:
         codes = np.ascontiguousarray(self.values)
         if self.row_bits is not None:
-            packed = pack_rows(codes, self.row_bits)
+            packed = pack_rows(codes, self.row_bits, self.float_rows)
         elif self.bits >= 8 or not codes.size:
             packed = codes.reshape(-1).view(np.uint8)
         else:
@@ -444,13 +455,11 @@ class QTensor:
             np.array_equal(getattr(self, name), getattr(other, name))
             for name in ("values", "scale", "zero_point")
         )
-        books = all(
-            _same(getattr(self, name), getattr(other, name)) for name in ("levels", "row_bits")
-        )
+        books = all(_same(getattr(self, name), getattr(other, name)) for name in _ARRAYS)
         rest = all(
             getattr(self, name) == getattr(other, name)
             for name in _REST
-            if name not in ("levels", "row_bits", "clipped")
+            if name not in (*_ARRAYS, "clipped")
         )
         return arrays and books and rest and self.values.dtype == other.values.dtype
 
@@ -468,7 +477,9 @@ class QTensor:
             if self.axis is not None
             else "per tensor"
         )
-        width = f"{self.bits}" if self.row_bits is None else f"{self.row_bits.min()}-{self.bits}"
+        width = f"{self.bits}"
+        if self.row_bits is not None:
+            width = f"{self.row_bits.min()}-{self.row_bits.max()}"
         kind = f"{width}-bit {self.scheme}, {per}, {self.values.dtype}"
         return f"QTensor({self.shape}, {kind}, {self.nbytes} bytes)"
 
@@ -502,7 +513,12 @@ _REST = (
     "clipped",
     "scale_dtype",
     "row_bits",
+    "float_rows",
 )
+
+
+#: Those of them that are arrays, or None.
+_ARRAYS = ("levels", "row_bits", "float_rows")
 
 
 def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
@@ -512,7 +528,7 @@ def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
 def _rebuild(
     values: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any], rest: dict[str, Any]
 ) -> QTensor:
-    for part in (values, scale, zero_point, rest["levels"], rest["row_bits"]):
+    for part in (values, scale, zero_point, *(rest[name] for name in _ARRAYS)):
         if part is not None:
             part.setflags(write=False)
     return QTensor._make(values, scale, zero_point, **rest)

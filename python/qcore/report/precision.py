@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.quantization.allocation import LayerChoice, allocate_each
 from qcore.quantization.functions import quantize
 
 __all__ = ["WIDTHS", "Precision", "mixed_curve", "precision_of", "uniform_points"]
@@ -17,6 +17,8 @@ __all__ = ["WIDTHS", "Precision", "mixed_curve", "precision_of", "uniform_points
 WIDTHS = (2, 3, 4, 5, 6, 8)
 # Elements of a tensor that are tried: some rows from all over it.
 _SAMPLE = 1 << 14
+# Units in which the bits of all tensors are counted, at most.
+_UNITS = 20_000
 
 
 class Precision(NamedTuple):
@@ -75,56 +77,37 @@ def uniform_points(tensors: Sequence[Precision]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def mixed_curve(tensors: Sequence[Precision], most: int = 60) -> list[dict[str, Any]]:
+def mixed_curve(tensors: Sequence[Precision], points: int = 49) -> list[dict[str, Any]]:
     """Return the least noise for each number of bits, when every tensor has a width of its own.
 
-    From the fewest bits on, the step that takes away most noise for its bits comes next; steps are
-    those of each tensor's lower convex hull, so every point is an optimum for its number of bits
-    (Shoham and Gersho, "Efficient bit allocation for an arbitrary set of quantizers", IEEE ASSP
-    1988).
+    Each point is solved as the quantizer solves a mixture by layer, see
+    `qcore.quantization.allocation`.
 
     Parameters
     ----------
     tensors
-    most : int
-        Points, about, that are returned.
+    points : int
+        Numbers of bits, from the fewest to the most, that are solved for.
     """
-    steps = sorted(_steps(tensors), reverse=True)
     size = sum(t.size for t in tensors)
+    if not size:
+        return []
     signal = sum(t.signal for t in tensors)
-    noise = sum(t.noise[0] for t in tensors)
-    bits = float(WIDTHS[0] * size)
-    widths = {t.name: WIDTHS[0] for t in tensors}
-    points = [_point(bits / size, signal, noise, widths.values())] if size else []
-    every = max(1, len(steps) // most)
-    for number, (_, less, more, name, width) in enumerate(steps, 1):
-        noise, bits, widths[name] = noise - less, bits + more, width
-        if number % every == 0 or number == len(steps):
-            points.append(_point(bits / size, signal, noise, widths.values()))
-    return points
-
-
-def _steps(
-    tensors: Iterable[Precision],
-) -> Iterable[tuple[float, float, int, str, int]]:
-    for tensor in tensors:
-        for left, right in pairwise(_lower_hull(tensor.noise)):
-            less = tensor.noise[left] - tensor.noise[right]
-            more = (WIDTHS[right] - WIDTHS[left]) * tensor.size
-            yield less / max(more, 1), less, more, tensor.name, WIDTHS[right]
-
-
-def _lower_hull(noise: Sequence[float]) -> list[int]:
-    hull: list[int] = []
-    for place in range(len(WIDTHS)):
-        while len(hull) > 1 and _slope(noise, hull[-2], hull[-1]) >= _slope(noise, hull[-1], place):
-            hull.pop()
-        hull.append(place)
-    return hull
-
-
-def _slope(noise: Sequence[float], left: int, right: int) -> float:
-    return (noise[right] - noise[left]) / (WIDTHS[right] - WIDTHS[left])
+    # Of large models bits are counted by the lot; the points are at what they really take.
+    unit = max(1, WIDTHS[-1] * size // _UNITS)
+    choices = [
+        LayerChoice([bits * t.size // unit for bits in WIDTHS], np.array([t.noise]))
+        for t in tensors
+    ]
+    targets = np.linspace(WIDTHS[0], WIDTHS[-1], points)
+    solved = allocate_each(choices, [int(target * size) // unit for target in targets])
+    found: dict[float, dict[str, Any]] = {}
+    for places in solved:
+        widths = [WIDTHS[int(rows[0])] for rows in places]
+        noise = sum(t.noise[int(rows[0])] for t, rows in zip(tensors, places, strict=True))
+        bits = sum(w * t.size for w, t in zip(widths, tensors, strict=True)) / size
+        found[bits] = _point(bits, signal, noise, widths)
+    return [found[bits] for bits in sorted(found)]
 
 
 def _point(bits: float, signal: float, noise: float, widths: Iterable[int]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,6 +24,8 @@ class Report:
         One mapping for every tensor, column name to a string, number or None.
     totals
         The last row: the same columns for the whole model.
+    curve
+        Of a mixture of widths: what it was chosen from, a mapping for each point.
 
     Examples
     --------
@@ -36,29 +40,51 @@ class Report:
     10
     """
 
-    __slots__ = ("rows", "title", "totals")
+    __slots__ = ("curve", "rows", "title", "totals")
 
     def __init__(
         self,
         title: str,
         rows: Iterable[Mapping[str, Any]],
         totals: Mapping[str, Any] | None = None,
+        curve: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         self.title = title
         self.rows = tuple(dict(row) for row in rows)
         self.totals = dict(totals or {})
+        self.curve = tuple(dict(point) for point in curve)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return title, rows and totals as plain Python objects."""
-        return {
+        """Return title, rows, totals and, where there is one, the curve as plain objects."""
+        found: dict[str, Any] = {
             "title": self.title,
             "rows": [dict(r) for r in self.rows],
             "totals": dict(self.totals),
         }
+        if self.curve:
+            found["curve"] = [dict(point) for point in self.curve]
+        return found
 
     def to_json(self) -> str:
         """Return the report as a JSON text; values that are not finite become null."""
         return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """Return the rows and the totals as CSV (RFC 4180): a header, then a line for each.
+
+        Numbers are written in full; what a row lacks is empty.
+        """
+        columns, body = self._columns()
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(body)
+        return text.getvalue()
+
+    def _columns(self) -> tuple[list[str], list[dict[str, Any]]]:
+        """Return the names of all columns, and the rows, the totals last."""
+        body = [*self.rows, *([self.totals] if self.totals else [])]
+        return list(dict.fromkeys(column for row in body for column in row)), body
 
     def _repr_html_(self) -> str:
         from qcore.report.notebook import table_html
@@ -70,8 +96,7 @@ class Report:
         return f"Report({self.title!r}, {len(self.rows)} rows)"
 
     def __str__(self) -> str:
-        body = [*self.rows, *([self.totals] if self.totals else [])]
-        columns = list(dict.fromkeys(column for row in body for column in row))
+        columns, body = self._columns()
         cells = [columns] + [[_text(row.get(column)) for column in columns] for row in body]
         widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
         numeric = [

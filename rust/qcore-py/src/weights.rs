@@ -118,6 +118,21 @@ impl PyPackedWeights {
         Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
     }
 
+    /// Uint8 indices into one book of levels, which `scale` (out, groups) multiplies for groups of
+    /// `group` inputs.
+    #[staticmethod]
+    fn scaled_codebook(
+        codes: PyReadonlyArray2<'_, u8>,
+        levels: Floats<'_>,
+        scale: Floats<'_>,
+        group: usize,
+    ) -> PyResult<Self> {
+        let levels = slice(&levels, "levels")?;
+        let scale = slice(&scale, "scale")?;
+        let weights = FloatWeights::from_scaled_codebook(matrix(&codes)?, levels, group, scale);
+        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+    }
+
     /// `activation(x · weightsᵀ + bias)` of float32 rows into `out`; integers take rows as int8, each
     /// with a scale of its own.
     fn linear(

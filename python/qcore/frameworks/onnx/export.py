@@ -20,6 +20,7 @@ from qcore._extras import require
 from qcore.compute.weights import integer_codes, output_scale
 from qcore.files.atomic import write_bytes
 from qcore.nn.layers import Dense
+from qcore.quantization.float_rows import without_float_rows
 from qcore.quantization.qparams import QParams
 from qcore.quantization.tensor import QTensor
 
@@ -139,12 +140,14 @@ def _add_layer(
     graph: _Graph, layer: Dense, value: str, after: QParams | str | None, output: str
 ) -> str:
     weight, source = layer.weight, layer.input_qparams
+    if layer.float_rows is not None and source is not None:
+        return _add_split(graph, layer, layer.float_rows, value, output)
     if isinstance(weight, QTensor) and isinstance(source, QParams):
         return _add_static(graph, layer, weight, source, value, after, output)
     if isinstance(weight, QTensor) and source == "dynamic":
         return _add_dynamic(graph, layer, weight, value, output)
     name = f"{layer.name}.weight"
-    if isinstance(weight, QTensor):
+    if isinstance(weight, QTensor) and layer.float_rows is None:
         decoded = _decoded(graph, name, weight)
     else:
         decoded = graph.constant(name, layer.dense_weight())
@@ -152,6 +155,20 @@ def _add_layer(
     if layer.bias is not None:
         inputs.append(graph.constant(f"{layer.name}.bias", layer.bias))
     return graph.add("Gemm", inputs, output, transB=1)
+
+
+def _add_split(
+    graph: _Graph, layer: Dense, floats: NDArray[np.bool_], value: str, output: str
+) -> str:
+    """Add a layer of which some rows are floats: the product of each part, zeros elsewhere."""
+    assert isinstance(layer.weight, QTensor)
+    name, coded = layer.name, layer.copy()
+    coded.weight = without_float_rows(layer.weight)
+    parts = [_add_layer(graph, coded, value, None, f"{name}.coded")]
+    real = np.where(floats[:, None], layer.dense_weight(), np.float32(0))
+    weight = graph.constant(f"{name}.float_weight", np.ascontiguousarray(real.T, np.float32))
+    parts.append(graph.add("MatMul", [value, weight], f"{name}.floats"))
+    return graph.add("Add", parts, output)
 
 
 def _add_static(

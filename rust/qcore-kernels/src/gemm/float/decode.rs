@@ -28,6 +28,10 @@ impl FloatWeights {
                 Values::I8(panels, steps) => codes(s, panels, steps, panel, inputs, room),
                 Values::U8(panels, steps) => codes(s, panels, steps, panel, inputs, room),
                 Values::Book(panels, book) => look_up(s, panels, book, panel, inputs, room),
+                Values::Scaled(panels, book, steps) => {
+                    look_up(s, panels, book, panel, inputs.clone(), room);
+                    scale_groups(s, steps, panel, inputs, room);
+                }
             }
         }
         room
@@ -87,6 +91,33 @@ unsafe fn codes<S: Simd, C: Code + Plain>(
                         s.store_f32(room.add((input - inputs.start) * PANEL + lane), value);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Levels times the scale of their group, in place.
+///
+/// # Safety
+/// As [`FloatWeights::panel`], and `room` holds the levels.
+#[inline(always)]
+unsafe fn scale_groups<S: Simd>(
+    s: S,
+    steps: &Steps,
+    panel: usize,
+    inputs: Range<usize>,
+    room: *mut f32,
+) {
+    let Steps::Outputs { group, groups, scale, .. } = steps else { return };
+    for input in inputs.clone() {
+        let at = (panel * groups + input / group) * PANEL;
+        for lane in (0..PANEL).step_by(S::LANES) {
+            // SAFETY: scales have PANEL elements for each group of each panel; the rest is the
+            // caller's promise.
+            unsafe {
+                let place = room.add((input - inputs.start) * PANEL + lane);
+                let scales = s.load_f32(scale.as_ptr().add(at + lane));
+                s.store_f32(place, s.mul(s.load_f32(place), scales));
             }
         }
     }

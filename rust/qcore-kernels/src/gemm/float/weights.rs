@@ -21,6 +21,8 @@ pub(super) enum Values {
     U8(Panels<u8>, Steps),
     /// Indices into a codebook.
     Book(Panels<u8>, Book),
+    /// Indices into a codebook whose levels each group scales.
+    Scaled(Panels<u8>, Book, Steps),
 }
 
 /// Steps and zeros of codes, as the caller has them.
@@ -127,13 +129,30 @@ impl FloatWeights {
         Ok(Self { values: Values::Book(Panels::new(codes), book) })
     }
 
+    /// Indices into one book, whose levels are multiplied by `scale[out, ceil(in / group)]`.
+    pub fn from_scaled_codebook(
+        codes: MatRef<'_, u8>,
+        levels: &[f32],
+        group: usize,
+        scale: &[f32],
+    ) -> Result<Self> {
+        let steps = CodeSteps::Outputs { group, scale, zero: &[] };
+        let steps = Steps::new(steps, codes.rows(), codes.cols())?;
+        match Self::from_codebook(codes, levels, levels.len(), Codebook::One)?.values {
+            Values::Book(panels, book) => Ok(Self { values: Values::Scaled(panels, book, steps) }),
+            values => Ok(Self { values }),
+        }
+    }
+
     /// How many values a row of the input has.
     #[must_use]
     pub fn inputs(&self) -> usize {
         match &self.values {
             Values::F32(panels) => panels.inputs(),
             Values::I8(panels, _) => panels.inputs(),
-            Values::U8(panels, _) | Values::Book(panels, _) => panels.inputs(),
+            Values::U8(panels, _) | Values::Book(panels, _) | Values::Scaled(panels, ..) => {
+                panels.inputs()
+            }
         }
     }
 
@@ -143,7 +162,9 @@ impl FloatWeights {
         match &self.values {
             Values::F32(panels) => panels.outputs(),
             Values::I8(panels, _) => panels.outputs(),
-            Values::U8(panels, _) | Values::Book(panels, _) => panels.outputs(),
+            Values::U8(panels, _) | Values::Book(panels, _) | Values::Scaled(panels, ..) => {
+                panels.outputs()
+            }
         }
     }
 
@@ -155,6 +176,9 @@ impl FloatWeights {
             Values::I8(panels, steps) => panels.nbytes() + steps.nbytes(),
             Values::U8(panels, steps) => panels.nbytes() + steps.nbytes(),
             Values::Book(panels, book) => panels.nbytes() + size_of_val(&book.levels[..]),
+            Values::Scaled(panels, book, steps) => {
+                panels.nbytes() + size_of_val(&book.levels[..]) + steps.nbytes()
+            }
         }
     }
 
@@ -164,7 +188,7 @@ impl FloatWeights {
         match &self.values {
             Values::F32(_) => "dense float32",
             Values::I8(..) | Values::U8(..) => "dense codes to float32",
-            Values::Book(..) => "dense codebook to float32",
+            Values::Book(..) | Values::Scaled(..) => "dense codebook to float32",
         }
     }
 }

@@ -62,7 +62,7 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
 
 
 def in_folder(folder: Path, words: tuple[str, ...]) -> list[str]:
-    ends = (".safetensors", ".npz", ".npy", ".toml", ".json", ".html")
+    ends = (".safetensors", ".npz", ".npy", ".toml", ".json", ".html", ".onnx", ".gguf")
     return [str(folder / word) if word.endswith(ends) else word for word in words]
 
 
@@ -139,6 +139,14 @@ RUNS = [
     ["arrays.npz", "--layout", "in_out", "--activation", "tanh", "--data", "X.npy"],
     ["net.safetensors", "--ranges", "ranges.json"],
 ]
+IN_OTHER_FILES = [
+    ("one.gguf", ["model.safetensors"]),
+    ("one.gguf", ["model.safetensors", "--bits", "4", "--ignore", "b*"]),
+    ("one.onnx", ["graph.onnx"]),
+    ("one.onnx", ["graph.onnx", "--bits", "4", "--group-size", "16", "--ignore", "conv*"]),
+    ("one.onnx", ["net.safetensors", "--data", "X.npy"]),
+    ("one.onnx", ["arrays.npz", "--layout", "in_out", "--scheme", "kmeans"]),
+]
 
 
 @pytest.mark.parametrize("words", RUNS, ids=" ".join)
@@ -154,6 +162,76 @@ def test_recipes_give_the_same_bytes(folder: Path, words: list[str]) -> None:
         ).read_bytes()
     text = json.loads(call("inspect", folder / "one.safetensors", "--json").stdout)["recipe"]
     assert text == (folder / "r.toml").read_text()
+
+
+@pytest.mark.parametrize(("output", "words"), IN_OTHER_FILES, ids=str)
+def test_recipes_in_other_files(folder: Path, output: str, words: list[str]) -> None:
+    write_graph(folder / "graph.onnx")
+    run(folder, "compress", *words, "-o", output, "--save-recipe", "r.toml")
+    samples = ["--data", "X.npy"] if "--data" in words else []
+    for recipe in ("r.toml", output):
+        two = f"two{Path(output).suffix}"
+        run(folder, "compress", words[0], "-o", two, "--recipe", recipe, *samples)
+        assert (folder / output).read_bytes() == (folder / two).read_bytes()
+    assert run(folder, "inspect", output)["recipe"] == (folder / "r.toml").read_text()
+    assert call(*in_folder(folder, ("inspect", output))).exit_code == 0
+
+
+def write_graph(path: Path) -> None:
+    """Write an ONNX graph that is no dense network."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = {
+        "conv.weight": RNG.standard_normal((16, 3, 3, 3)).astype(np.float32),
+        "fc.weight": RNG.standard_normal((64, 10)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "conv.weight"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("MatMul", ["f", "fc.weight"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(w, name) for name, w in weights.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 21)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+
+
+def test_graph_in_place(folder: Path) -> None:
+    """The weights of any ONNX graph; the runtime gives what the decoded weights give."""
+    import onnxruntime
+
+    write_graph(folder / "graph.onnx")
+    plan = run(folder, "compress", "graph.onnx", "--dry-run")
+    words = ("--bits", "conv*=8", "--bits", "8")
+    found = run(folder, "compress", "graph.onnx", "-o", "small.onnx", *words)
+    assert plan["output_bytes"] == pytest.approx(found["output_bytes"], rel=0.4)
+    assert {row["tensor"]: row["after"] for row in found["rows"]} == {
+        "conv.weight": "int8 affine", "fc.weight": "int8 affine"
+    }  # fmt: skip
+    shown = run(folder, "inspect", "small.onnx")
+    assert shown["kind"] == "graph"
+    assert [row["type"] for row in shown["rows"]] == ["int8 affine"] * 2
+    lost = {r["tensor"]: r["SQNR dB"] for r in run(folder, "compare", "graph.onnx", "small.onnx")
+            ["rows"]}  # fmt: skip
+    for row in found["rows"]:
+        assert lost[row["tensor"]] == pytest.approx(row["SQNR dB"])
+    x = RNG.standard_normal((5, 3, 4, 4)).astype(np.float32)
+    before, after = (
+        onnxruntime.InferenceSession(folder / name).run(None, {"x": x})[0]
+        for name in ("graph.onnx", "small.onnx")
+    )
+    np.testing.assert_allclose(after, before, atol=0.05 * np.abs(before).max())
+    run(folder, "compress", "graph.onnx", "-o", "blocks.onnx", "--bits", "4", "--group-size", "16",
+        "--ignore", "conv*")  # fmt: skip
+    found = run(folder, "compare", "graph.onnx", "blocks.onnx")
+    [row] = [row for row in found["rows"] if row["tensor"] == "fc.weight"]
+    assert 15 < row["SQNR dB"] < 30
+    assert row["bytes"] == 64 * 10 // 2 + 64 // 16 * 10 * 4
 
 
 def test_training_to_a_target(folder: Path, data: Any) -> None:
@@ -345,6 +423,18 @@ WRONG = [
     (["compress", "net.safetensors", "-o", "out.safetensors", "--target-ratio", "9", "--bits", "4"],
      2, ["--bits"]),
     (["compress", "net.safetensors", "-o", "out.safetensors", "--epochs", "9"], 2, ["--epochs"]),
+    (["compress", "net.safetensors", "-o", "out.gguf"], 2, ["GGUF holds arrays"]),
+    (["compress", "model.safetensors", "-o", "out.onnx"], 2, ["--layout"]),
+    (["compress", "graph.onnx", "-o", "out.safetensors"], 2, ["no dense network"]),
+    (["compress", "graph.onnx", "-o", "out.onnx", "--data", "X.npy"], 2, ["no dense network"]),
+    (["compress", "graph.onnx", "-o", "out.onnx", "--sparsity", "0.5"], 2, ["no dense network"]),
+    (["compress", "corrupt.onnx", "-o", "out.onnx"], 1, ["corrupt.onnx"]),
+    (["compress", "net.safetensors", "-o", "out.onnx", "--target-ratio", "9", "--data", "X.npy",
+      "--labels", "y.npy"], 2, [".safetensors"]),
+    (["inspect", "corrupt.onnx"], 1, ["corrupt.onnx"]),
+    (["inspect", "corrupt.gguf"], 1, ["corrupt.gguf"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "X.npy"], 2,
+     ["X.npy", "no recipe"]),
     (["completion", "tcsh"], 2, ["tcsh"]),
 ]  # fmt: skip
 
@@ -360,6 +450,9 @@ def broken(folder: Path) -> Path:
     (folder / "value.toml").write_text("# widths\n[quantize]\nbits = 77\n")
     (folder / "good.toml").write_text("[quantize]\nbits = 4\n")
     (folder / "bad.json").write_text('{"format": 1, "layers": 3}')
+    write_graph(folder / "graph.onnx")
+    (folder / "corrupt.onnx").write_bytes(b"nothing")
+    (folder / "corrupt.gguf").write_bytes(b"GGUF nothing")
     qc.save(folder / "nan.safetensors", {"w": np.full((4, 4), np.nan, np.float32)})
     return folder
 

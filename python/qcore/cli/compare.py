@@ -99,9 +99,12 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
     if len(shown) < len(rows):
         click.echo(f"… and {len(rows) - len(shown)} more, which lost less")
     before, after = found.sizes
+    together = "no tensor is in both"
+    if any("SQNR dB" in row for row in rows):
+        together = f"all tensors together: SQNR {decibel_text(found.report.totals['SQNR dB'])}"
     click.echo(
         f"\n{bytes_text(before)} → {bytes_text(after)}, {ratio_text(before, after)} smaller; "
-        f"all tensors together: SQNR {decibel_text(found.report.totals['SQNR dB'])} dB"
+        f"{together}"
     )
     if found.outputs is not None:
         click.echo(outputs_text(found.outputs))

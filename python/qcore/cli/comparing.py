@@ -16,7 +16,6 @@ from qcore.cli.models import (
     short_names,
 )
 from qcore.cli.params import bytes_of
-from qcore.files.checkpoint import load
 from qcore.report.comparison import Comparison, compare
 from qcore.report.table import Report
 from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
@@ -28,15 +27,15 @@ __all__ = ["Compared", "compare_files", "compare_models", "save_report"]
 def compare_files(
     source: Path,
     output: Path,
+    models: tuple[Any, Any],
     report: Report,
     command: str,
     *,
-    recipe: Any = None,
-    samples: Any = None,
+    recipe: str = "",
+    X: Any = None,
     outputs: Outputs | None = None,
     variants: Sequence[Variant] = (),
     seconds: float | None = None,
-    before: Any = None,
 ) -> Comparison:
     """Compare two files for a page.
 
@@ -44,33 +43,22 @@ def compare_files(
     ----------
     source, output : Path
         The model and what became of it.
+    models : tuple of (Sequential or mapping)
+        Both, with the tensors that the report names.
     report : Report
-    command : str
-    recipe : Recipe, optional
-        What made it; default: the one in `output`.
-    samples : (X, y), optional
-        Where given and both are networks, layers are tried one by one.
+    command, recipe : str
+    X : ndarray, optional
+        Samples. Where given and both are networks, layers are tried one by one.
     outputs : Outputs, optional
     variants : sequence of Variant
     seconds : float, optional
         How long it took.
-    before : Sequential or mapping, optional
-        The model, where it is not `source` as it stands.
     """
-    found = open_model(output)
-    text = recipe.to_toml() if recipe is not None else getattr(found, "about", {}).get("recipe", "")
-    old: Any = before if before is not None else open_model(source)
-    if recipe is not None and recipe.network is not None:
-        old = recipe.prepare(load(source))
-    new: Any = found
-    X = getattr(samples, "X", None)
-    if X is not None:
-        old, new = (old if hasattr(old, "layers") else load(source)), load(output)
     facts = {} if seconds is None else {"compressed in": f"{seconds:.1f} s"}
     return compare(
-        old, new, X, report=report, outputs=outputs, variants=variants,
+        *models, X, report=report, outputs=outputs, variants=variants,
         sizes=(bytes_of(source), bytes_of(output)),
-        title=output.name, subtitle=f"made from {source.name}", command=command, recipe=text,
+        title=output.name, subtitle=f"made from {source.name}", command=command, recipe=recipe,
         facts=facts,
     )  # fmt: skip
 
@@ -82,8 +70,8 @@ class Compared:
     Attributes
     ----------
     paths : (Path, Path)
-    model : Sequential or TensorSource
-        The first, in the form of the second.
+    models : tuple of (Sequential or TensorSource)
+        Both, the first in the form of the second.
     report : Report
     samples : Samples
     outputs : Outputs or None
@@ -92,7 +80,7 @@ class Compared:
     """
 
     paths: tuple[Path, Path]
-    model: Any
+    models: tuple[Any, Any]
     report: Report
     samples: Samples
     outputs: Outputs | None
@@ -118,9 +106,10 @@ class Compared:
 
     def comparison(self, command: str) -> Comparison:
         """Return what a page shows."""
+        recipe = getattr(open_model(self.paths[1]), "about", {}).get("recipe", "")
         return compare_files(
-            *self.paths, self.report, command, samples=self.samples, outputs=self.outputs,
-            before=self.model, variants=self.variants,
+            *self.paths, self.models, self.report, command, recipe=recipe, X=self.samples.X,
+            outputs=self.outputs, variants=self.variants,
         )  # fmt: skip
 
 
@@ -133,22 +122,23 @@ def compare_models(
     """
     samples = load_samples(data, labels)
     model: Any = open_model(a)
-    after = open_model(b)
+    after: Any = open_model(b)
     becomes_network = getattr(after, "kind", "") == "network"
     outputs = None
     variants: list[Variant] = []
     if samples.X is not None or becomes_network:
         model = like_network(load_model(a), b)
-        small = load_model(b)
+        small: Any = load_model(b)
         if samples.X is not None:
             outputs = compare_outputs(model, small, samples.X, samples.y)
         if hasattr(model, "layers") and hasattr(small, "layers"):
+            after = small
             networks = [model, small, *map(_load_network, also)]
             variants = _measured((a, b, *also), networks, samples)
     if also and not variants:
         raise ValueError("--also is for networks")
     report = compare_tensors(model, after, progress="auto")
-    return Compared((a, b), model, report, samples, outputs, variants)
+    return Compared((a, b), (model, after), report, samples, outputs, variants)
 
 
 def _load_network(path: Path) -> Any:

@@ -24,7 +24,7 @@ from qcore.cli.sections import SectionedCommand
 
 __all__ = ["compress"]
 
-_MODELS = (".safetensors", ".gguf")
+_MODELS = (".safetensors", ".onnx", ".gguf")
 
 
 @click.command(
@@ -36,10 +36,14 @@ _MODELS = (".safetensors", ".gguf")
         "qcore compress mlp.npz --layout in_out -o small.safetensors --data X.npy \\",
         "    --labels y.npy --report report.html",
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
+        "qcore compress model.onnx -o small.onnx",
     ),
 )
 @click.argument("model", type=ModelFile())
-@click.option("-o", "--output", type=OutputFile(*_MODELS), help="The file to write.")
+@click.option(
+    "-o", "--output", type=OutputFile(*_MODELS),
+    help="The file to write: .safetensors, .onnx or .gguf.",
+)  # fmt: skip
 @recipe_options
 @click.option(
     "--recipe", "recipe_path", type=InputFile(),
@@ -71,6 +75,7 @@ def compress(
     MODEL is a network or named arrays: .safetensors, .npz, .npy, .gguf, .onnx, or a folder.
     Floats of two or more dimensions are quantized, to 8 bits unless the flags say otherwise; the
     rest is copied. With --data a network is run before and after, with --labels it is scored.
+    From .onnx to .onnx, the weights of any graph are quantized in place.
     """
     from qcore.cli.compressing import Job, plan_job, run_job
     from qcore.cli.outcome import show_outcome, show_plan

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Outcome", "plan_job", "run_job"]
 
 _MOST_RANGES = 1 << 24
+# Flags that ask for more than an ONNX graph lets be done to it in place.
+_FOR_NETWORKS = (
+    "sparsity", "pattern", "activations", "layout", "target_bytes", "target_ratio", "min_score",
+    "epochs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Job:
     samples : Samples
     streams : bool
         Whether the file is compressed tensor by tensor, without being loaded.
+    in_place : bool
+        Whether the weights of an ONNX graph are, all else staying as it is.
     """
 
     source: Path
@@ -61,6 +68,7 @@ class Job:
     recipe_path: Path | None
     samples: Samples
     streams: bool
+    in_place: bool = False
 
     @classmethod
     def prepare(
@@ -80,18 +88,25 @@ class Job:
             if given:
                 raise click.UsageError(f"{given[0]} and --recipe exclude each other")
         samples = load_samples(data, labels)
-        is_network = getattr(open_model(source), "kind", "") == "network"
+        tensors = open_model(source)
+        kind = getattr(tensors, "kind", "")
+        suffix = "" if output is None else output.suffix
+        in_place = _is_in_place(source, suffix, samples, flags, recipe_path)
+        if kind == "graph" and not in_place:
+            raise click.UsageError(
+                f"'{source}' is no dense network, so that its weights can be quantized only, into "
+                "another .onnx file: without --data and --sparsity"
+            )
+        is_network = kind == "network" and not in_place
         if recipe_path is not None:
-            try:
-                recipe = Recipe.load(recipe_path)
-            except FormatError as error:
-                raise click.UsageError(f"Invalid value for '--recipe': {error}") from error
+            recipe = _read_recipe(recipe_path)
         else:
             recipe = recipe_from_flags(
                 flags,
                 is_network=is_network or flags["layout"] is not None,
                 has_samples=samples.X is not None,
                 ranges=found,
+                gguf=tensors if suffix == ".gguf" else None,
             )
         if recipe.compress is not None and samples.y is None:
             raise click.UsageError("a target needs --data and --labels, to train the network on")
@@ -100,9 +115,17 @@ class Job:
             raise click.UsageError(
                 f"--data: '{source}' is no network; --layout says how its arrays make one"
             )
-        gguf = output is not None and output.suffix == ".gguf"
-        streams = not gguf and not runs and recipe.prune is None and recipe.quantize is not None
-        return cls(source, output, recipe, recipe_path, samples, streams)
+        if suffix == ".onnx" and not runs and not in_place:
+            raise click.UsageError(
+                f"-o: an ONNX file holds a network, and '{source}' is none; --layout says how its "
+                "arrays make one"
+            )
+        if suffix == ".gguf" and runs:
+            raise click.UsageError("-o: GGUF holds arrays, no networks; name a .safetensors file")
+        if suffix not in ("", ".safetensors") and recipe.compress is not None:
+            raise click.UsageError("-o: a target is met by a .safetensors file only")
+        whole = runs or suffix == ".gguf" or recipe.prune is not None or recipe.quantize is None
+        return cls(source, output, recipe, recipe_path, samples, not whole, in_place)
 
     @contextmanager
     def blamed_on_recipe(self) -> Iterator[None]:
@@ -124,6 +147,25 @@ class Job:
             raise
 
 
+def _is_in_place(
+    source: Path, suffix: str, samples: Samples, flags: Mapping[str, Any], recipe: Path | None
+) -> bool:
+    """Tell whether only the weights of an ONNX graph are to be quantized."""
+    if source.suffix != ".onnx" or suffix not in ("", ".onnx") or samples.X is not None:
+        return False
+    if recipe is not None:
+        found = _read_recipe(recipe)
+        return found.quantize is not None and found.prune is None and not found.needs_samples
+    return not any(flags[name] not in (None, ()) for name in _FOR_NETWORKS)
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return Recipe.load(path)
+    except FormatError as error:
+        raise click.UsageError(f"Invalid value for '--recipe': {error}") from error
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What was written.
@@ -131,6 +173,8 @@ class Outcome:
     Attributes
     ----------
     job : Job
+    models : tuple of (Sequential or mapping)
+        Before and after, with the tensors that the report names.
     report : Report
         A row for each tensor.
     before, after : int
@@ -143,6 +187,7 @@ class Outcome:
     """
 
     job: Job
+    models: tuple[Any, Any]
     report: Report
     before: int
     after: int
@@ -172,10 +217,9 @@ class Outcome:
 
         assert self.job.output is not None
         return compare_files(
-            self.job.source, self.job.output, self.report, command,
-            recipe=self.job.recipe, outputs=self.outputs, variants=self.variants,
-            samples=None if self.outputs is None else self.job.samples,
-            seconds=self.seconds,
+            self.job.source, self.job.output, self.models, self.report, command,
+            recipe=self.job.recipe.to_toml(), outputs=self.outputs, variants=self.variants,
+            X=None if self.outputs is None else self.job.samples.X, seconds=self.seconds,
         )  # fmt: skip
 
 
@@ -189,6 +233,7 @@ def run_job(job: Job, start: float) -> Outcome:
         if job.streams:
             report = _stream(job, text)
             seconds = perf_counter() - start
+            models: tuple[Any, Any] = open_model(job.source), open_model(job.output)
         else:
             model = load_model(job.source)
             before = job.recipe.prepare(model)
@@ -196,14 +241,17 @@ def run_job(job: Job, start: float) -> Outcome:
                 before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
             )
             save(job.output, small, recipe=text)
-            report = compare_tensors(before, open_model(job.output))
             seconds = perf_counter() - start
-            if hasattr(small, "layers"):
-                after = load_model(job.output)
+            is_network, in_onnx = hasattr(small, "layers"), job.output.suffix == ".onnx"
+            written = small if in_onnx else open_model(job.output)
+            after: Any = load_model(job.output) if is_network and not in_onnx else written
+            models = before, after
+            report = compare_tensors(before, written)
+            if is_network:
                 outputs = _outputs(job, before, after)
                 variants = _variants(job, before, after, outputs) + _on_the_way(job, small)
     sizes = bytes_of(job.source), bytes_of(job.output)
-    return Outcome(job, report, *sizes, seconds, outputs, variants)
+    return Outcome(job, models, report, *sizes, seconds, outputs, variants)
 
 
 def _outputs(job: Job, before: Any, after: Any) -> Outputs | None:
@@ -263,7 +311,7 @@ def _stream(job: Job, recipe: str) -> Report:
     from qcore.streaming.compress import compress_file
 
     assert job.output is not None
-    quantizer = Quantizer(**(job.recipe.quantize or {}))
+    quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
     done = compress_file(job.source, job.output, quantizer, recipe=recipe, errors=True)
     return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
 

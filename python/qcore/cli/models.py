@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qcore.errors import FormatError
 from qcore.files.checkpoint import load, load_tensors
-from qcore.files.formats import Loaded, open_tensors
+from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
 from qcore.recipes.recipe import Recipe
 
@@ -64,21 +64,20 @@ def load_samples(data: Path | None, labels: Path | None) -> Samples:
     return Samples(X, None if y is None else np.asarray(y))
 
 
-class _Network(Loaded):
-    """The tensors of a network whose file is read as a whole."""
-
-    kind = "network"
-
-
 def open_model(path: Path) -> TensorSource:
-    """Open a model by its tensors: a checkpoint of any kind, or a network in ONNX."""
+    """Open a model by its tensors: a checkpoint of any kind, or an ONNX graph."""
     if path.suffix == ".onnx":
-        return _Network(load(path).named_weights())
+        from qcore.frameworks.onnx.tensors import GraphTensors
+
+        return GraphTensors(path)
     return open_tensors(path)
 
 
 def load_model(path: Path) -> Any:
     """Load a network, or a dict of tensors."""
+    if path.suffix == ".onnx":
+        found = open_model(path)
+        return load(path) if getattr(found, "kind", "") == "network" else dict(found)
     model = load(path)
     return model if isinstance(model, dict) or hasattr(model, "layers") else load_tensors(path)
 

@@ -43,7 +43,7 @@ def decibel_text(value: float | None) -> str:
     """Return an SQNR; "exact" where nothing was lost."""
     if value is None:
         return ""
-    return "exact" if value == math.inf else f"{value:.1f}"
+    return "exact" if value == math.inf else f"{value:.1f} dB"
 
 
 def _error_text(value: float | None) -> str:
@@ -58,7 +58,7 @@ COLUMNS: tuple[Column, ...] = (
     ("bytes before", lambda row: bytes_text(row["before bytes"])),
     ("bytes after", lambda row: bytes_text(row["bytes"])),
     ("smaller", lambda row: ratio_text(row["before bytes"], row["bytes"])),
-    ("SQNR dB", lambda row: decibel_text(row.get("SQNR dB"))),
+    ("SQNR", lambda row: decibel_text(row.get("SQNR dB"))),
     ("max error", lambda row: _error_text(row.get("max error"))),
     ("zeros", lambda row: share_text(row.get("zeros"))),
 )
@@ -102,7 +102,7 @@ def _seconds_text(seconds: float) -> str:
 
 def outputs_text(outputs: Outputs) -> str:
     """Return what a network's answers lost, in a line."""
-    parts = [f"outputs of {outputs.samples:,} samples: SQNR {decibel_text(outputs.sqnr_db)} dB"]
+    parts = [f"outputs of {outputs.samples:,} samples: SQNR {decibel_text(outputs.sqnr_db)}"]
     if outputs.agreement is not None:
         parts.append(f"same label for {100 * outputs.agreement:.2f} %")
     if outputs.before is not None and outputs.after is not None:

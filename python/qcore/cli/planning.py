@@ -96,6 +96,9 @@ def plan(job: Job) -> Plan:
     text = job.recipe.to_toml()
     nbytes = _header_length(plans, entries, text) + sum(part.nbytes for _, part in entries)
     before = bytes_of(job.source)
+    if job.in_place:  # all else stays as it is
+        nbytes = before + sum(row["bytes"] - row["before bytes"] for row in rows)
+        exact = False
     return Plan(
         job.output, rows, before, nbytes, exact,
         _seconds(plans, source), _memory(job, plans.values()), text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,11 +14,15 @@ from qcore.quantization.choice import OBSERVER_CHOICES
 from qcore.quantization.schemes import CHOICES
 from qcore.recipes.recipe import Recipe
 
+if TYPE_CHECKING:
+    from qcore.files.source import TensorSource
+
 __all__ = ["SECTIONS", "given_flags", "recipe_from_flags", "recipe_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NONE = "none"
+_GGUF_GROUP = 32
 _TARGETS = ("target_bytes", "target_ratio", "min_score")
 
 
@@ -66,7 +70,8 @@ _OPTIONS = (
                  help="What codes stand for.  [default: affine]"),
     click.option("--levels", type=click.IntRange(2), help="Size of a codebook (--scheme kmeans)."),
     click.option("--group-size", type=click.IntRange(1),
-                 help="One scale for so many weights in a row.  [default: one for each output]"),
+                 help="One scale for so many weights in a row.  [default: one for each output; 32 "
+                 "in GGUF]"),
     click.option("--axis", callback=_axis, metavar="N|none",
                  help="The axis of a weight that is its outputs; none: one scale a tensor.  "
                  "[default: 0]"),
@@ -139,13 +144,26 @@ def given_flags(flags: Mapping[str, Any]) -> list[str]:
 
 
 def recipe_from_flags(
-    flags: Mapping[str, Any], *, is_network: bool, has_samples: bool, ranges: Mapping[str, Any]
+    flags: Mapping[str, Any],
+    *,
+    is_network: bool,
+    has_samples: bool,
+    ranges: Mapping[str, Any],
+    gguf: TensorSource | None = None,
 ) -> Recipe:
-    """Return the recipe that flags ask for, with what "auto" means here written out."""
+    """Return the recipe that flags ask for, with what "auto" means here written out.
+
+    `gguf` are the tensors, where they are to become a GGUF file: affine codes of that are in groups
+    of 32, and rows of other lengths stay floats.
+    """
     target = {name: flags[name] for name in _TARGETS if flags[name] is not None}
     if target or flags["epochs"] is not None:
         return Recipe(_network(flags), compress=_training(flags, target), needs_samples=True)
     ignore = list(flags["ignore"]) or ["*bias"]
+    if gguf is not None and flags["group_size"] is None and flags["scheme"] in (None, "affine"):
+        flags = dict(flags) | {"group_size": _GGUF_GROUP}
+        shapes = {name: gguf.info(name).shape for name in gguf}
+        ignore += [name for name, s in shapes.items() if len(s) > 1 and s[-1] % _GGUF_GROUP]
     prune = _pruning(flags, ignore, samples=is_network and has_samples)
     quantize = _quantization(flags, ignore)
     if quantize is not None and not is_network:

@@ -41,8 +41,7 @@ def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
     recipe : str, optional
-        A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there. GGUF
-        has no place for one.
+        A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there.
 
     Raises
     ------
@@ -75,12 +74,14 @@ def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None
     if target.suffix == ".onnx":
         if not isinstance(obj, Sequential):
             raise TypeError(f"obj is {type(obj).__name__}; an ONNX file holds a network")
-        obj.to_onnx(target)
+        from qcore.frameworks.onnx.export import to_onnx
+
+        to_onnx(obj, target, recipe=recipe)
         return
     if target.suffix == ".gguf":
         if kind == "network":
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
-        write_gguf(target, tensors)
+        write_gguf(target, tensors, recipe=recipe)
         return
     container.write(target, kind, tensors, **about)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ __all__ = ["open_tensors"]
 class Loaded(TensorSource):
     """Tensors of a kind of file that is only read as a whole."""
 
-    def __init__(self, tensors: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[Any] | QTensor]) -> None:
         self._tensors = tensors
 
     def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
@@ -37,13 +37,17 @@ class Loaded(TensorSource):
     def info(self, name: str) -> TensorInfo:
         """Return what is known of a tensor; see `TensorSource.info`."""
         array = self._tensors[name]
+        if isinstance(array, QTensor):
+            return TensorInfo(array.shape, array.values.dtype, in_rows=False)
         return TensorInfo(array.shape, array.dtype, in_rows=array.ndim > 0)
 
     def read_rows(
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
     ) -> NDArray[Any]:
         """Return some rows of a tensor; see `TensorSource.read_rows`."""
-        return self._tensors[name][start:stop]
+        array = self._tensors[name]
+        assert isinstance(array, np.ndarray), "codes are not read in rows"
+        return array[start:stop]
 
 
 def open_tensors(path: Path) -> TensorSource:

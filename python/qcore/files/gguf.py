@@ -38,6 +38,8 @@ _NUMBERS = {name: number for number, name in _TYPES.items()}
 # Values of metadata, by number: struct's letter. 8 is a text, 9 an array.
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
+# The key of the recipe that made a file, a text of qcore's own.
+_RECIPE = "qcore.recipe"
 
 
 class _Place(NamedTuple):
@@ -55,7 +57,9 @@ class Gguf(TensorSource):
     metadata : bytes
         The metadata as it is stored, and
     metadata_count : int
-        how many pairs it has.
+        how many pairs it has, but for what qcore keeps there:
+    about : dict
+        ``recipe``, where the file has one.
 
     Raises
     ------
@@ -78,15 +82,21 @@ class Gguf(TensorSource):
     def _read_header(self, cursor: _Cursor) -> None:
         if cursor.take(4) != _MAGIC:
             raise ValueError("it does not start with GGUF")
-        version, count, self.metadata_count = cursor.number("I"), cursor.number("Q"), 0
-        self.metadata_count = cursor.number("Q")
+        version, count, pairs = cursor.number("I"), cursor.number("Q"), cursor.number("Q")
         if version not in (2, 3):
             raise ValueError(f"it is of version {version}; 2 and 3 are known")
         alignment = _ALIGNMENT
+        self.about: dict[str, Any] = {}
+        self.metadata_count = pairs
         cursor.kept = bytearray()
-        for _ in range(self.metadata_count):
+        for _ in range(pairs):
+            start = len(cursor.kept)
             key = cursor.text()
             value = cursor.value(cursor.number("I"))
+            if key == _RECIPE.encode() and isinstance(value, bytes):
+                self.about["recipe"] = value.decode()
+                self.metadata_count -= 1
+                del cursor.kept[start:]
             if key == b"general.alignment":
                 alignment = value if isinstance(value, int) else 0
         self.metadata = bytes(cursor.kept)
@@ -204,8 +214,16 @@ class _Cursor:
         return None
 
 
-def write_gguf(path: Path, tensors: Mapping[str, object], source: Gguf | None = None) -> None:
-    """Write tensors as a GGUF file, atomically; with the metadata of `source`, where it is given.
+def write_gguf(
+    path: Path,
+    tensors: Mapping[str, object],
+    source: Gguf | None = None,
+    *,
+    recipe: str | None = None,
+) -> None:
+    """Write tensors as a GGUF file, atomically.
+
+    It has the metadata of `source`, where that is given, and the text `recipe`.
 
     Raises
     ------
@@ -217,7 +235,7 @@ def write_gguf(path: Path, tensors: Mapping[str, object], source: Gguf | None = 
         (name, kind, tuple(np.shape(tensors[name])), data.nbytes)  # type: ignore[call-overload]
         for name, (kind, data) in encoded.items()
     ]
-    header, places, length = gguf_header(entries, source)
+    header, places, length = gguf_header(entries, source, recipe=recipe)
     file = _core.AtomicFile(path)
     try:
         file.set_len(length)
@@ -246,7 +264,10 @@ def encode_gguf(name: str, value: object) -> tuple[str, NDArray[np.uint8]]:
 
 
 def gguf_header(
-    entries: Sequence[tuple[str, str, tuple[int, ...], int]], source: Gguf | None = None
+    entries: Sequence[tuple[str, str, tuple[int, ...], int]],
+    source: Gguf | None = None,
+    *,
+    recipe: str | None = None,
 ) -> tuple[bytes, list[int], int]:
     """Return the header of a file with tensors of these names, types, shapes and bytes.
 
@@ -259,6 +280,8 @@ def gguf_header(
         Of the file.
     """
     metadata, count = _ORIGIN if source is None else (source.metadata, source.metadata_count)
+    if recipe is not None:
+        metadata, count = metadata + _pair(_RECIPE, recipe), count + 1
     header = bytearray(_MAGIC + struct.pack("<IQQ", _VERSION, len(entries), count) + metadata)
     starts, offset = [], 0
     for name, kind, shape, nbytes in entries:

@@ -101,9 +101,7 @@ class Recipe:
                 line = data[: error.start].count(b"\n") + 1
                 raise FormatError(f"'{path}', line {line}: it is not UTF-8") from error
         else:
-            from qcore.files.container import Container
-
-            text = Container(path).about.get("recipe", "")
+            text = _about(path).get("recipe", "")
             if not isinstance(text, str) or not text:
                 raise FormatError(f"'{path}' has no recipe in it")
         try:
@@ -241,6 +239,17 @@ class Recipe:
                 raise ValueError(f"ranges has no {name!r}; it has {list(self.ranges)}")
             quantizer.input_qparams_[name] = decode_input(self.ranges[name])
         return quantizer
+
+
+def _about(path: Path) -> Mapping[str, Any]:
+    """Return what a file says of itself."""
+    if path.suffix == ".onnx":
+        from qcore.frameworks.onnx.tensors import GraphTensors
+
+        return GraphTensors(path).about
+    from qcore.files.formats import open_tensors
+
+    return getattr(open_tensors(path), "about", {})
 
 
 def _defaults(table: str) -> dict[str, Any]:

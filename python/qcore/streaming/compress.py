@@ -112,7 +112,7 @@ def compress_file(
     if target.suffix == ".onnx":
         from qcore.frameworks.onnx.weights import quantize_graph
 
-        report = quantize_graph(source_path, target, quantizer)
+        report = quantize_graph(source_path, target, quantizer, recipe=recipe)
         return CompressedFile(target, target.stat().st_size, report)
     source = open_tensors(source_path)
     plans = plan_tensors(source, quantizer)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qcore._extras import require
 from qcore.compute.weights import integer_codes, output_scale
 from qcore.files.atomic import write_bytes
+from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
 from qcore.nn.layers import Dense
 from qcore.quantization.float_rows import without_float_rows
 from qcore.quantization.qparams import QParams
@@ -37,13 +38,17 @@ _GREATEST_PRODUCT = 255 * 128
 _TINY = np.finfo(np.float32).tiny
 
 
-def to_onnx(network: Sequential, path: str | PathLike[str] | None = None) -> Any:
+def to_onnx(
+    network: Sequential, path: str | PathLike[str] | None = None, *, recipe: str | None = None
+) -> Any:
     """Return a network as an ONNX model, and write it to `path`, if it is given, atomically.
 
     Parameters
     ----------
     network : Sequential
     path : path, optional
+    recipe : str, optional
+        A text to keep under ``metadata_props["qcore.recipe"]``.
 
     Returns
     -------
@@ -66,6 +71,8 @@ def to_onnx(network: Sequential, path: str | PathLike[str] | None = None) -> Any
         value = _add_layer(graph, layer, value, after, "logits" if last else f"{layer.name}.sum")
         value = _add_activation(graph, layer, value, last)
     model = graph.model(network)
+    if recipe is not None:
+        write_text(model, RECIPE, recipe)
     if path is not None:
         write_bytes(Path(path), model.SerializeToString())
     return model
@@ -116,8 +123,7 @@ class _Graph:
             opset_imports=[self.helper.make_opsetid("", OPSET)],
         )
         if network.classes_ is not None:
-            text = json.dumps(network.classes_.tolist())
-            self.helper.set_model_props(model, {"qcore.classes": text})
+            write_text(model, CLASSES, json.dumps(network.classes_.tolist()))
         return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from os import PathLike, fspath
 from typing import Any
 
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from qcore._extras import require
 from qcore.errors import FormatError
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.nn.sequential import Sequential
 from qcore.quantization.qparams import QParams
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["from_onnx"]
+__all__ = ["GraphReader", "from_onnx", "load_model"]
 
 _ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 # Nodes that change nothing that a dense network can see: what a batch of rows stays.
@@ -59,11 +61,12 @@ def from_onnx(model: Any) -> Sequential:
     Sequential([Dense(2, 3, activation='softmax')])
     """
     if isinstance(model, (str, PathLike)):
-        model = _loaded(model)
-    return _Reader(model).network()
+        model = load_model(model)
+    return GraphReader(model).network()
 
 
-def _loaded(path: str | PathLike[str]) -> Any:
+def load_model(path: str | PathLike[str]) -> Any:
+    """Return the onnx.ModelProto of a file; FormatError if it has none."""
     onnx = require("onnx", "reading ONNX")
     name = fspath(path)
     try:
@@ -75,8 +78,15 @@ def _loaded(path: str | PathLike[str]) -> Any:
         raise FormatError(f"'{name}' is no ONNX file that can be read: {error}") from error
 
 
-class _Reader:
-    """Follows the chain of nodes."""
+class GraphReader:
+    """Follows the chain of nodes.
+
+    Attributes
+    ----------
+    constants : dict of str to TensorProto
+    decoded : dict of str to QTensor or ndarray
+        What constants behind a DequantizeLinear are, by the name of its output.
+    """
 
     def __init__(self, model: Any) -> None:
         onnx = require("onnx", "reading ONNX")
@@ -96,6 +106,7 @@ class _Reader:
                 self.nodes.append(node)
 
     def network(self) -> Sequential:
+        """Return the graph as a network; ValueError if it is none."""
         inputs = [i.name for i in self.graph.input if i.name not in self.constants]
         if len(inputs) != 1:
             raise ValueError(f"the graph has {len(inputs)} inputs; a network has one")
@@ -114,11 +125,9 @@ class _Reader:
             self._take(found[0])
             self.value = found[0].output[0]
         network = self.chain.network()
-        for prop in self.model.metadata_props:
-            if prop.key == "qcore.classes":
-                import json
-
-                network.classes_ = np.array(json.loads(prop.value))
+        classes = read_text(self.model, CLASSES)
+        if classes is not None:
+            network.classes_ = np.array(json.loads(classes))
         return network
 
     # nodes -------------------------------------------------------------------------------------

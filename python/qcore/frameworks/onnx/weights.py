@@ -22,6 +22,7 @@ from qcore._extras import require
 from qcore.errors import FormatError
 from qcore.files.atomic import write_bytes
 from qcore.files.source import TensorInfo
+from qcore.frameworks.onnx.metadata import RECIPE, write_text
 from qcore.quantization.functions import quantize
 from qcore.quantization.quantizer import Quantizer
 from qcore.quantization.tensor import QTensor
@@ -56,6 +57,7 @@ def quantize_graph(
     quantizer: Quantizer,
     *,
     external_from: int = EXTERNAL_FROM,
+    recipe: str | None = None,
 ) -> Report:
     """Quantize the weights of an ONNX graph.
 
@@ -68,6 +70,8 @@ def quantize_graph(
     quantizer : Quantizer
         The recipe: bits 8, or 4; 4-bit groups of 16, 32, 64, 128 or 256 become MatMulNBits.
         ``axis=None`` gives one scale for a tensor, anything else one for each output.
+    recipe : str, optional
+        A text to keep under ``metadata_props["qcore.recipe"]``.
 
     Returns
     -------
@@ -90,6 +94,8 @@ def quantize_graph(
         raise
     except Exception as error:  # protobuf's own
         raise FormatError(f"'{source}' is no ONNX file that can be read: {error}") from error
+    if recipe is not None:
+        write_text(model, RECIPE, recipe)
     return _Quantization(model, source, target, quantizer, external_from).run()
 
 

@@ -17,6 +17,7 @@ import qcore as qc
 from qcore.experiments.common import LENET, MLP, Row, Split, cached, network
 from qcore.experiments.common import options as with_options
 from qcore.nn.regularizers import GroupLasso
+from qcore.pruning.low_rank import ALGORITHM
 
 __all__ = ["main"]
 
@@ -145,8 +146,11 @@ class _Bench:
     # while training ----------------------------------------------------------------------------
     def schedules(self) -> list[Row]:
         """Return accuracies of 784-128-10 by schedule, all of the same number of epochs."""
-        regimes = {f"{share:.0%}": share for share in (0.9, 0.95, 0.98, 0.99)}
-        return self._trainings(regimes, _schedules(self._steps))
+        regimes = {f"{share:.0%}": share for share in (0.9, 0.95, 0.98)}
+        rows = []
+        for group, methods in _schedules(self._steps).items():
+            rows += self._trainings(regimes, methods, what=f"accuracy %, {group}")
+        return rows
 
     def regularizers(self) -> list[Row]:
         """Return accuracies of LeNet-300-100 with few neurons, pruned as it trains."""
@@ -170,6 +174,7 @@ class _Bench:
         regimes: Mapping[str, float],
         methods: Mapping[str, Callable[[float], dict[str, Any]]],
         widths: Sequence[int] = MLP,
+        what: str = "accuracy %",
     ) -> list[Row]:
         found = {
             method: {
@@ -184,7 +189,7 @@ class _Bench:
             }
             for method, options in methods.items()
         }
-        return _rows("accuracy %", found, regimes)
+        return _rows(what, found, regimes)
 
     def distillation(self) -> list[Row]:
         """Return accuracies of small students by what they are taught."""
@@ -210,12 +215,23 @@ class _Bench:
     # low rank ----------------------------------------------------------------------------------
     def factorize(self) -> list[Row]:
         """Return the error of the logits where each layer but the last is stored another way."""
-        regimes = {"8 bits a weight": 8, "4 bits a weight": 4, "3 bits a weight": 3}
+        regimes = {f"{bits + 0.5} bits a weight": bits for bits in (2, 3, 4)}
+        fitted: dict[str, Any] = {"algorithm": ALGORITHM}
         methods: dict[str, Callable[[Any, Any, int], Any]] = {
-            "codes": lambda w, stats, bits: qc.quantize(w, bits=bits, axis=0, observer="mse"),
-            "low rank": lambda w, stats, bits: qc.factorize(w, rank=_rank(w, bits), stats=stats),
+            "codes, groups of 32": lambda w, stats, bits: qc.quantize(
+                w, bits=bits, group_size=32, observer="mse"
+            ),
+            "GPTQ, groups of 32": lambda w, stats, bits: qc.quantize(
+                w, bits=bits, group_size=32, stats=stats, **fitted
+            ),
+            "low rank": lambda w, stats, bits: qc.factorize(
+                w, rank=_rank(w, bits + 0.5), stats=stats
+            ),
             "low rank and codes": lambda w, stats, bits: qc.factorize(
-                w, rank=max(1, _rank(w, 1) // 2), residual_bits=bits - 1 or 1, stats=stats
+                w, rank=_rank(w, 0.5), residual_bits=bits
+            ),
+            "low rank and GPTQ": lambda w, stats, bits: qc.factorize(
+                w, rank=_rank(w, 0.5), residual_bits=bits, stats=stats
             ),
         }
         found: dict[str, dict[str, list[float]]] = {}
@@ -265,8 +281,8 @@ class _Bench:
 _LASSO = 0.01
 
 
-def _schedules(steps: int) -> dict[str, Callable[[float], dict[str, Any]]]:
-    """Return what each schedule is for a sparsity, over the same steps."""
+def _schedules(steps: int) -> dict[str, dict[str, Callable[[float], dict[str, Any]]]]:
+    """Return what each schedule is for a sparsity, over the same steps, group by group."""
     begin, end = steps // 10, steps // 10 + steps // 200 * 100
 
     def pruner(schedule: Any) -> dict[str, Any]:
@@ -276,18 +292,28 @@ def _schedules(steps: int) -> dict[str, Callable[[float], dict[str, Any]]]:
         return qc.PolynomialDecay(0.0, share, begin, end)
 
     return {
-        "one shot": lambda s: pruner(qc.ConstantSparsity(s, end // 2, frequency=steps)),
-        "constant": lambda s: pruner(qc.ConstantSparsity(s, begin)),
-        "polynomial": lambda s: pruner(gradual(s)),
-        "polynomial, regrowth by gradient": lambda s: pruner(qc.Regrowth(gradual(s))),
-        "polynomial, regrowth by chance": lambda s: pruner(qc.Regrowth(gradual(s), grow="random")),
-        "sparse from the start": lambda s: pruner(qc.ConstantSparsity(s, 0, frequency=steps)),
-        "RigL": lambda s: pruner(qc.Regrowth(qc.ConstantSparsity(s, 0))),
-        "rewinding": lambda s: pruner(qc.Rewinding(s, rounds=2, rewind_step=400)),
+        "dense at first": {
+            "one shot": lambda s: pruner(qc.ConstantSparsity(s, end // 2, frequency=steps)),
+            "polynomial": lambda s: pruner(gradual(s)),
+            "polynomial, regrowth by gradient": lambda s: pruner(qc.Regrowth(gradual(s))),
+            "polynomial, regrowth by chance": lambda s: pruner(
+                qc.Regrowth(gradual(s), grow="random")
+            ),
+            "rewinding": lambda s: pruner(qc.Rewinding(s, rounds=2, rewind_step=400)),
+        },
+        "sparse from the start": {
+            "constant": lambda s: pruner(qc.ConstantSparsity(s, 0, frequency=steps)),
+            "constant, regrowth by gradient": lambda s: pruner(
+                qc.Regrowth(qc.ConstantSparsity(s, 0))
+            ),
+            "constant, regrowth by chance": lambda s: pruner(
+                qc.Regrowth(qc.ConstantSparsity(s, 0), grow="random")
+            ),
+        },
     }
 
 
-def _rank(w: Any, bits: int) -> int:
+def _rank(w: Any, bits: float) -> int:
     """Return the rank whose float16 factors take as many bytes as codes of so many bits."""
     rows, columns = w.shape
     rank: int = max(1, round(rows * columns * bits / (16 * (rows + columns))))

@@ -15,6 +15,11 @@ from qcore.quantization.tensor import QTensor
 
 __all__ = ["LowRank", "factorize"]
 
+#: How often factors and residual are fitted to each other: their error hardly falls after it.
+TURNS = 3
+#: How the residual's codes are found where there are statistics.
+ALGORITHM = ("clip_search", "gptq", "coordinate_descent")
+
 
 @dataclass(frozen=True)
 class LowRank:
@@ -76,7 +81,7 @@ def factorize(
         The least rank whose product holds this share, 0 to 1, of the sum of squares.
     residual_bits : int, optional
         Quantize what is left over to so many bits, 2 to 8, symmetric, a scale for each row or
-        group: a few directions in floats leave a rest with a smaller range than the matrix.
+        group; factors and codes are fitted to each other in turns.
     group_size : int, optional
         Of the residual; default: a scale for each row.
     stats : InputStats, optional
@@ -97,7 +102,8 @@ def factorize(
     References
     ----------
     Eckart and Young, "The approximation of one matrix by another of lower rank", Psychometrika
-    1936. Yao et al., "ZeroQuant-V2", 2023 (low-rank compensation). With statistics: Wang et al.,
+    1936. Yao et al., "ZeroQuant-V2", 2023 (low-rank compensation). Li et al., "LoftQ", ICLR 2024
+    (turns). With statistics: Wang et al.,
     "SVD-LLM", ICLR 2025.
 
     Examples
@@ -112,25 +118,51 @@ def factorize(
     check_finite(array, "w")
     if array.ndim != 2 or not array.size:
         raise ValueError(f"w has shape {array.shape}; it must be a matrix")
-    root = None if stats is None else _root(stats, array.shape[1])
     wide = array.astype(np.float64)
-    left, values, right = np.linalg.svd(wide if root is None else wide @ root, full_matrices=False)
+    root = None if stats is None else _root(stats, array.shape[1])
+    values = np.linalg.svd(wide if root is None else wide @ root, compute_uv=False)
     squares = np.cumsum(values**2) / max(float(np.sum(values**2)), np.finfo(np.float64).tiny)
     count = _rank(rank, energy, squares)
-    root_values = np.sqrt(values[:count])
-    left = left[:, :count] * root_values
-    right = root_values[:, None] * right[:count]
+    held = float(squares[count - 1]) if count else 0.0
+    left, right = _factors(wide, root, count)
+    if residual_bits is None:
+        return LowRank(left, right, None, held)
+    bits = check_int(residual_bits, "residual_bits", 2, 8)
+    residual = _residual(wide, left, right, bits, group_size, stats)
+    for _ in range(TURNS if count else 0):
+        left, right = _factors(wide - residual.dequantize(dtype=np.float64), root, count)
+        residual = _residual(wide, left, right, bits, group_size, stats)
+    return LowRank(left, right, residual, held)
+
+
+def _factors(
+    w: NDArray[np.float64], root: NDArray[np.float64] | None, rank: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the factors of a rank that are nearest; with a root, in what they give."""
+    left, values, right = np.linalg.svd(w if root is None else w @ root, full_matrices=False)
+    root_values = np.sqrt(values[:rank])
+    left = left[:, :rank] * root_values
+    right = root_values[:, None] * right[:rank]
     if root is not None:
         right = np.linalg.solve(root.T, right.T).T
-    left, right = left.astype(np.float32), right.astype(np.float32)
-    residual = None
-    if residual_bits is not None:
-        rest = (wide - left.astype(np.float64) @ right).astype(np.float32)
-        bits = check_int(residual_bits, "residual_bits", 2, 8)
-        axis = 0 if group_size is None else None
-        residual = quantize(rest, bits=bits, axis=axis, group_size=group_size)
-    held = float(squares[count - 1]) if count else 0.0
-    return LowRank(left, right, residual, held)
+    return left.astype(np.float32), right.astype(np.float32)
+
+
+def _residual(
+    w: NDArray[np.float64],
+    left: NDArray[np.float32],
+    right: NDArray[np.float32],
+    bits: int,
+    group_size: int | None,
+    stats: InputStats | None,
+) -> QTensor:
+    """Return what the factors leave, in codes."""
+    rest = (w - left.astype(np.float64) @ right).astype(np.float32)
+    axis = 0 if group_size is None else None
+    fitted: dict[str, Any] = {"observer": "mse"}
+    if stats is not None:
+        fitted = {"algorithm": ALGORITHM, "stats": stats}
+    return quantize(rest, bits=bits, axis=axis, group_size=group_size, **fitted)
 
 
 def _rank(rank: int | None, energy: float | None, squares: NDArray[np.float64]) -> int:

@@ -88,3 +88,33 @@ def test_matrices_that_do_not_fit():
         qc.factorize(np.ones(3), rank=1)
     with pytest.raises(ValueError, match=r"w\[0, 1\] is nan"):
         qc.factorize(np.array([[1.0, np.nan]]), rank=1)
+
+
+def test_factors_and_codes_are_fitted_to_each_other():
+    rng = np.random.default_rng(2)
+    x = np.maximum(rng.standard_normal((600, 9)) @ rng.standard_normal((9, 40)), 0)
+    stats = qc.InputStats().update(x[:400].astype(np.float32))
+    w = matrix(24, 40)
+
+    def error(parts):
+        return np.sum((x[400:] @ (np.asarray(parts, np.float64) - w).T) ** 2)
+
+    parts = qc.factorize(w, rank=3, residual_bits=2, stats=stats)
+    factors = qc.factorize(w, rank=3, stats=stats)
+    rest = (w - factors.to_dense()).astype(np.float32)
+    at_once = factors.to_dense() + qc.quantize(rest, bits=2, axis=0, observer="mse").dequantize()
+    assert error(parts) < 0.5 * error(at_once)
+    assert error(parts) < error(factors)
+
+
+def test_factors_of_half_the_bytes():
+    w = matrix()
+    whole, half = (
+        qc.factorize(w, rank=5, residual_bits=4, dtype=dtype) for dtype in (np.float32, np.float16)
+    )
+    assert half.left.dtype == half.right.dtype == np.float16
+    assert whole.nbytes - half.nbytes == 2 * 5 * 32
+    assert np.asarray(half).dtype == np.float32
+    np.testing.assert_allclose(np.asarray(half), np.asarray(whole), atol=0.3)
+    with pytest.raises(TypeError, match="float32 or float16"):
+        qc.factorize(w, rank=5, dtype=np.int8)

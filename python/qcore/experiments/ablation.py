@@ -16,7 +16,7 @@ import numpy as np
 import qcore as qc
 from qcore.experiments.common import LENET, MLP, Row, Split, cached, network
 from qcore.experiments.common import options as with_options
-from qcore.nn.regularizers import GroupLasso
+from qcore.nn.regularizers import L1, GroupLasso
 from qcore.pruning.low_rank import ALGORITHM
 
 __all__ = ["main"]
@@ -153,7 +153,7 @@ class _Bench:
         return rows
 
     def regularizers(self) -> list[Row]:
-        """Return accuracies of LeNet-300-100 with few neurons, pruned as it trains."""
+        """Return accuracies of networks with few neurons, or few weights, pruned as they train."""
         regimes = {f"{share:.0%} of the neurons": share for share in (0.5, 0.8, 0.9)}
         gradual: dict[str, Any] = {"pattern": "neurons", "scope": "global"}
         methods: dict[str, Callable[[float], dict[str, Any]]] = {
@@ -163,7 +163,20 @@ class _Bench:
                 "regularize": GroupLasso(_LASSO),
             },
         }
-        return self._trainings(regimes, methods, LENET)
+        rows = self._trainings(regimes, methods, LENET, "accuracy %, 784-300-100-10")
+        weights: dict[str, Callable[[float], dict[str, Any]]] = {
+            "gradual": lambda share: {"prune": qc.Pruner(share, scope="global")},
+            "gradual, L1": lambda share: {
+                "prune": qc.Pruner(share, scope="global"),
+                "regularize": L1(_L1),
+            },
+        }
+        shares = {f"{share:.0%} of the weights": share for share in (0.95, 0.98, 0.99)}
+        few = self._trainings(shares, weights, MLP, "accuracy %, 784-128-10")
+        return [
+            Row(dict.fromkeys(["method", "measured", *regimes, *shares], "") | row.cells)
+            for row in [*rows, *few]
+        ]
 
     @property
     def _steps(self) -> int:
@@ -225,13 +238,13 @@ class _Bench:
                 w, bits=bits, group_size=32, stats=stats, **fitted
             ),
             "low rank": lambda w, stats, bits: qc.factorize(
-                w, rank=_rank(w, bits + 0.5), stats=stats
+                w, rank=_rank(w, bits + 0.5), stats=stats, dtype=np.float16
             ),
             "low rank and codes": lambda w, stats, bits: qc.factorize(
-                w, rank=_rank(w, 0.5), residual_bits=bits
+                w, rank=_rank(w, 0.5), residual_bits=bits, dtype=np.float16
             ),
             "low rank and GPTQ": lambda w, stats, bits: qc.factorize(
-                w, rank=_rank(w, 0.5), residual_bits=bits, stats=stats
+                w, rank=_rank(w, 0.5), residual_bits=bits, stats=stats, dtype=np.float16
             ),
         }
         found: dict[str, dict[str, list[float]]] = {}
@@ -277,8 +290,9 @@ class _Bench:
         )
 
 
-#: Of the group lasso. Chosen on validation images.
+#: Strength of the regularizers. Chosen on validation images.
 _LASSO = 0.01
+_L1 = 0.03
 
 
 def _schedules(steps: int) -> dict[str, dict[str, Callable[[float], dict[str, Any]]]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore._validation import check_finite, check_fraction, check_int, float_array
 from qcore.quantization.functions import quantize
@@ -27,16 +27,16 @@ class LowRank:
 
     Attributes
     ----------
-    left : ndarray of float32, (outputs, rank)
-    right : ndarray of float32, (rank, inputs)
+    left : ndarray of float32 or float16, (outputs, rank)
+    right : ndarray of the same, (rank, inputs)
     residual : QTensor or None
         (outputs, inputs).
     energy : float
         The share of the sum of squares that ``left @ right`` holds.
     """
 
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
+    left: NDArray[np.floating]
+    right: NDArray[np.floating]
     residual: QTensor | None
     energy: float
 
@@ -53,7 +53,7 @@ class LowRank:
 
     def to_dense(self) -> NDArray[np.float32]:
         """Return the matrix that this stands for, (outputs, inputs) float32."""
-        product: NDArray[np.float32] = self.left @ self.right
+        product = self.left.astype(np.float32) @ self.right.astype(np.float32)
         return product if self.residual is None else product + self.residual.dequantize()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -68,6 +68,7 @@ def factorize(
     residual_bits: int | None = None,
     group_size: int | None = None,
     stats: InputStats | None = None,
+    dtype: DTypeLike = np.float32,
 ) -> LowRank:
     """Approximate a matrix by two thin ones, and the rest, if asked for, by integers.
 
@@ -87,6 +88,8 @@ def factorize(
     stats : InputStats, optional
         Of the layer's inputs: the least error of the layer's output is sought, not that of the
         weights.
+    dtype : float32 or float16, default float32
+        Of the factors; what float16 loses, a residual makes up for.
 
     Returns
     -------
@@ -123,21 +126,24 @@ def factorize(
     values = np.linalg.svd(wide if root is None else wide @ root, compute_uv=False)
     squares = np.cumsum(values**2) / max(float(np.sum(values**2)), np.finfo(np.float64).tiny)
     count = _rank(rank, energy, squares)
+    kind = np.dtype(dtype)
+    if kind not in (np.float32, np.float16):
+        raise TypeError(f"dtype is {kind}; factors are float32 or float16")
     held = float(squares[count - 1]) if count else 0.0
-    left, right = _factors(wide, root, count)
+    left, right = _factors(wide, root, count, kind)
     if residual_bits is None:
         return LowRank(left, right, None, held)
     bits = check_int(residual_bits, "residual_bits", 2, 8)
     residual = _residual(wide, left, right, bits, group_size, stats)
     for _ in range(TURNS if count else 0):
-        left, right = _factors(wide - residual.dequantize(dtype=np.float64), root, count)
+        left, right = _factors(wide - residual.dequantize(dtype=np.float64), root, count, kind)
         residual = _residual(wide, left, right, bits, group_size, stats)
     return LowRank(left, right, residual, held)
 
 
 def _factors(
-    w: NDArray[np.float64], root: NDArray[np.float64] | None, rank: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    w: NDArray[np.float64], root: NDArray[np.float64] | None, rank: int, dtype: np.dtype[Any]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the factors of a rank that are nearest; with a root, in what they give."""
     left, values, right = np.linalg.svd(w if root is None else w @ root, full_matrices=False)
     root_values = np.sqrt(values[:rank])
@@ -145,19 +151,19 @@ def _factors(
     right = root_values[:, None] * right[:rank]
     if root is not None:
         right = np.linalg.solve(root.T, right.T).T
-    return left.astype(np.float32), right.astype(np.float32)
+    return left.astype(dtype), right.astype(dtype)
 
 
 def _residual(
     w: NDArray[np.float64],
-    left: NDArray[np.float32],
-    right: NDArray[np.float32],
+    left: NDArray[np.floating],
+    right: NDArray[np.floating],
     bits: int,
     group_size: int | None,
     stats: InputStats | None,
 ) -> QTensor:
     """Return what the factors leave, in codes."""
-    rest = (w - left.astype(np.float64) @ right).astype(np.float32)
+    rest = (w - left.astype(np.float64) @ right.astype(np.float64)).astype(np.float32)
     axis = 0 if group_size is None else None
     fitted: dict[str, Any] = {"observer": "mse"}
     if stats is not None:

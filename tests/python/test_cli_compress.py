@@ -244,7 +244,10 @@ def test_training_to_a_target(folder: Path, data: Any) -> None:
     call(*in_folder(folder, ("compress", "net.safetensors", "-o", "two.safetensors", *words[:4],
                              "--recipe", "one.safetensors")))  # fmt: skip
     assert (folder / "one.safetensors").read_bytes() == (folder / "two.safetensors").read_bytes()
-    assert call("inspect", folder / "one.safetensors").exit_code == 0
+    shown = run(folder, "inspect", "one.safetensors")
+    assert [row["tensor"] for row in shown["rows"]] == list(small.named_weights())
+    assert "kmeans" in shown["rows"][0]["type"]
+    assert all(row["after"] != "missing" for row in found["rows"])
     found = run(folder, "compare", "net.safetensors", "one.safetensors", *words[:4])
     assert found["outputs"]["after"] == small.score(*data)
 
@@ -291,6 +294,33 @@ def test_dry_run_is_about_right(folder: Path, words: list[str]) -> None:
     run(folder, "compress", *words, "-o", "small.safetensors")
     size = (folder / "small.safetensors").stat().st_size
     assert plan["output_bytes"] == pytest.approx(size, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--target-bytes", "1300"), ("--target-ratio", "2"), ("--min-score", "0.5")]
+)
+def test_dry_run_of_a_target(folder: Path, flag: str, value: str) -> None:
+    words = ("--data", "X.npy", "--labels", "y.npy", flag, value, "--epochs", "2")
+    before = sorted(path.name for path in folder.iterdir())
+    plan = run(folder, "compress", "net.safetensors", "--dry-run", *words)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    least, most = plan["output_bytes_bounds"]
+    if flag == "--target-bytes":
+        assert most == 1300
+    assert 0 < plan["seconds_bounds"][0] <= plan["seconds_bounds"][1]
+    assert plan["memory_bytes"] > 0
+    assert [step["epochs"] > 0 for step in plan["steps"]]
+    made = run(folder, "compress", "net.safetensors", "-o", "one.safetensors", *words)
+    assert least <= made["output_bytes"] <= most
+    assert plan["recipe"] == made["recipe"]
+    shown = call(*in_folder(folder, ("compress", "net.safetensors", "--dry-run", *words)))
+    assert "Nothing was written" in shown.stdout
+    assert f"{least:,} and {most:,} bytes" in shown.stdout
+
+
+def test_dry_run_of_a_target_that_cannot_be_met(folder: Path) -> None:
+    words = ("--data", "X.npy", "--labels", "y.npy", "--target-bytes", "20", "--dry-run")
+    check_one_line(call(*in_folder(folder, ("compress", "net.safetensors", *words))), 1, "not even")
 
 
 def test_inspect(folder: Path) -> None:

@@ -183,6 +183,18 @@ def test_variants_are_scored_and_timed(net: qc.nn.Sequential) -> None:
         measure_variants({"float": net, "other": other}, (1, 1))
 
 
+def test_networks_that_lost_neurons(net: qc.nn.Sequential, tmp_path: Path) -> None:
+    X, y = samples()
+    pruned = qc.compact(qc.Pruner(sparsity=0.5, pattern="neurons").fit_transform(net))
+    assert pruned.layers[0].out_features < 24
+    small = qc.compress(pruned, X, bits=8)
+    found = qc.compare(net, small, X, y)
+    assert "fc1.weight" not in found.details
+    assert found.report.rows[0]["before"] == "float32 of shape 24x10"
+    found.save(tmp_path / "report.html")
+    assert "smaller" in found._repr_html_()
+
+
 def test_networks_are_timed_without_samples(net: qc.nn.Sequential) -> None:
     found = qc.compare(net, qc.compress(net))
     assert [(v.score, v.batch1024_us is not None) for v in found.variants] == [(None, True)] * 2

@@ -110,6 +110,7 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
         click.echo(outputs_text(found.outputs))
     show_speed(found.variants)
     if len(found.variants) > 2:
+        click.echo()
         show_variants(found.variants)
     if report is not None:
         click.echo(f"{report}: what it cost, to look at in a browser")

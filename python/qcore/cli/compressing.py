@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from qcore.cli.planning import Plan
+    from qcore.cli.target_planning import TargetPlan
     from qcore.files.source import TensorSource
     from qcore.report.comparison import Comparison
 
@@ -285,12 +286,13 @@ def _on_the_way(job: Job, small: Any) -> list[Variant]:
     ]  # fmt: skip
 
 
-def plan_job(job: Job) -> Plan:
+def plan_job(job: Job) -> Plan | TargetPlan:
     """Say what `run_job` would do."""
     from qcore.cli.planning import plan
+    from qcore.cli.target_planning import plan_target
 
     with job.blamed_on_recipe():
-        return plan(job)
+        return plan(job) if job.recipe.compress is None else plan_target(job)
 
 
 def read_ranges(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from qcore.errors import FormatError
 from qcore.files.checkpoint import load, load_tensors
-from qcore.files.formats import open_tensors
+from qcore.files.formats import Loaded, open_tensors
+from qcore.files.packed import PACKED
 from qcore.files.source import TensorSource
 from qcore.recipes.recipe import Recipe
 
@@ -64,13 +65,26 @@ def load_samples(data: Path | None, labels: Path | None) -> Samples:
     return Samples(X, None if y is None else np.asarray(y))
 
 
+class _Unpacked(Loaded):
+    """The tensors of an entropy-coded network, which its file has as one."""
+
+    kind = "network"
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        super().__init__(load_tensors(path))
+        self.about = about
+
+
 def open_model(path: Path) -> TensorSource:
     """Open a model by its tensors: a checkpoint of any kind, or an ONNX graph."""
     if path.suffix == ".onnx":
         from qcore.frameworks.onnx.tensors import GraphTensors
 
         return GraphTensors(path)
-    return open_tensors(path)
+    source = open_tensors(path)
+    if getattr(source, "kind", "") == "network" and PACKED in source:
+        return _Unpacked(path, getattr(source, "about", {}))
+    return source
 
 
 def load_model(path: Path) -> Any:

@@ -21,6 +21,7 @@ from qcore.cli.tables import (
 if TYPE_CHECKING:
     from qcore.cli.compressing import Outcome
     from qcore.cli.planning import Plan
+    from qcore.cli.target_planning import TargetPlan
     from qcore.report.tensors import Outputs
     from qcore.report.variants import Variant
 
@@ -92,12 +93,21 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
     if outcome.outputs is not None:
         click.echo(outputs_text(outcome.outputs))
     show_speed(outcome.variants)
+    if len(outcome.variants) > 2:
+        click.echo("\ntried on the way, and scored on samples that were held out:")
+        show_variants(outcome.variants[2:])
     if report is not None:
         click.echo(f"{report}: what it cost, to look at in a browser")
 
 
 def _seconds_text(seconds: float) -> str:
-    return f"about {seconds:.1f} s" if seconds >= 0.1 else "less than 0.1 s"
+    """Return a duration in the unit that people would use."""
+    if seconds < 0.1:
+        return "less than 0.1 s"
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"about {seconds / length:.1f} {unit}"
+    return f"about {seconds:.1f} s"
 
 
 def outputs_text(outputs: Outputs) -> str:
@@ -138,23 +148,59 @@ def show_variants(variants: Sequence[Variant]) -> None:
         places = (("pareto_bytes", "size"), ("pareto_time", "speed"))
         return " ".join(word for key, word in places if row[key])
 
+    def time_of(row: Mapping[str, Any], key: str) -> str:
+        return "" if row[key] is None else micros_text(row[key])
+
     columns: tuple[Column, ...] = (
         ("network", lambda row: row["name"]),
         ("bytes", lambda row: f"{row['nbytes']:,}"),
         ("score", lambda row: "" if row["score"] is None else f"{row['score']:.4f}"),
-        ("1 sample", lambda row: micros_text(row["batch1_us"])),
-        ("1,024 samples", lambda row: micros_text(row["batch1024_us"])),
+        ("1 sample", lambda row: time_of(row, "batch1_us")),
+        ("1,024 samples", lambda row: time_of(row, "batch1024_us")),
         ("unbeaten in", mark),
     )
-    click.echo()
     print_table(columns, variant_rows(variants))
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
+def show_plan(plan: Plan | TargetPlan, *, as_json: bool) -> None:
     """Print what would be written."""
     if as_json:
         print_json(plan.to_dict())
         return
+    from qcore.cli.target_planning import TargetPlan
+
+    if isinstance(plan, TargetPlan):
+        _show_target(plan)
+    else:
+        _show_tensors(plan)
+
+
+def _show_target(plan: TargetPlan) -> None:
+    """Print what would be tried, and between which bounds it would come out."""
+    found = plan.forecast
+    columns: tuple[Column, ...] = (
+        ("step", lambda row: str(row["step"])),
+        ("zeros", lambda row: share_text(row["sparsity"])),
+        ("about bytes", lambda row: f"{row['nbytes']:,}"),
+        ("epochs", lambda row: str(row["epochs"])),
+    )
+    rows = [{"step": number} | step._asdict() for number, step in enumerate(found.steps, 1)]
+    print_table(columns, rows)
+    stop = (
+        "the last that keeps the score is written" if found.for_score
+        else "the first that meets the target is written"
+    )  # fmt: skip
+    click.echo(
+        "\nEach step prunes on, lets weights share values in several ways, and trains each; "
+        f"{stop}.\n{plan.output or 'output'} would have between {found.least:,} and "
+        f"{found.most:,} bytes (now {plan.before:,}). It takes "
+        f"{_seconds_text(found.seconds[0])} for the first step, "
+        f"{_seconds_text(found.seconds[1])} for all, and {bytes_text(found.memory)} of memory. "
+        "Nothing was written."
+    )
+
+
+def _show_tensors(plan: Plan) -> None:
     columns = (*COLUMNS[:7],)
     print_table(columns, plan.rows[:_MOST_ROWS], left=4, spare=SPARE)
     if len(plan.rows) > _MOST_ROWS:

@@ -76,8 +76,6 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Say what a job would do, from the header of its file and a sample of its tensors."""
-    if job.recipe.compress is not None:
-        raise ValueError("--dry-run cannot tell what a training to a target will come to")
     source = open_model(job.source)
     options = job.recipe.quantize
     quantizer = None if options is None else Quantizer(**(dict(options) | {"activations": None}))

@@ -19,7 +19,7 @@ from qcore.report import Report
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential
 
-__all__ = ["compress_deeply"]
+__all__ = ["compress_deeply", "sparsity_for"]
 
 #: Epochs of pruning from dense, where the caller does not say.
 EPOCHS = 30
@@ -108,7 +108,7 @@ def _held_out(
     return X[rest], y[rest], (X[rows], y[rows])
 
 
-def _sparsity_for(net: Sequential, target: int) -> float:
+def sparsity_for(net: Sequential, target: int) -> float:
     """Return the sparsity at which the file is predicted to weigh just less than a target."""
     low, high = 0.0, 1.0 - LAST
     if predicted_nbytes(net, high, USUAL) > target:
@@ -136,7 +136,7 @@ class _Search:
     # to a size ---------------------------------------------------------------------------------
     def to_size(self, target: int) -> Sequential:
         """Return the network of the best score among those that weigh no more than `target`."""
-        sparsity = _sparsity_for(self.net, target)
+        sparsity = sparsity_for(self.net, target)
         pruned = self.trainer.pruned(self.net, sparsity)
         for _ in range(CORRECTIONS):
             fitting = self._share(pruned, sparsity, target)
@@ -144,7 +144,7 @@ class _Search:
                 best = max(fitting, key=lambda point: (point.score, -point.nbytes))
                 return self._chosen(best, f"the best score within {target:,} bytes")
             least = min(self._untrained(pruned, sharing)[1] for sharing in SHARINGS)
-            before, sparsity = sparsity, _sparsity_for(pruned, round(CORRECTION * target))
+            before, sparsity = sparsity, sparsity_for(pruned, round(CORRECTION * target))
             pruned = self.trainer.pruned(pruned, sparsity, start=before, share=0.3)
         raise ValueError(
             f"the target is {target} bytes; the smallest network that came out has {least}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.compute.sparse import CsrMatrix
 from qcore.files import arrays
 from qcore.files.container import Container
 from qcore.files.gguf import Gguf
@@ -22,10 +23,10 @@ __all__ = ["open_tensors"]
 class Loaded(TensorSource):
     """Tensors of a kind of file that is only read as a whole."""
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any] | QTensor]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix]) -> None:
         self._tensors = tensors
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
         return self._tensors[name]
 
     def __iter__(self) -> Any:
@@ -37,9 +38,10 @@ class Loaded(TensorSource):
     def info(self, name: str) -> TensorInfo:
         """Return what is known of a tensor; see `TensorSource.info`."""
         array = self._tensors[name]
-        if isinstance(array, QTensor):
-            return TensorInfo(array.shape, array.values.dtype, in_rows=False)
-        return TensorInfo(array.shape, array.dtype, in_rows=array.ndim > 0)
+        if isinstance(array, np.ndarray):
+            return TensorInfo(array.shape, array.dtype, in_rows=array.ndim > 0)
+        dtype = array.values.dtype if isinstance(array, QTensor) else array.dtype
+        return TensorInfo(array.shape, dtype, in_rows=False)
 
     def read_rows(
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None

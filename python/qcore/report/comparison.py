@@ -185,6 +185,8 @@ def _look_at(before: Any, after: Any, report: Report) -> tuple[dict[str, Detail]
         if name not in old or name not in new:
             continue
         one, other = old[name], new[name]
+        if one.shape != other.shape:  # neurons went
+            continue
         if math.isfinite(row.get("SQNR dB", math.inf)) or isinstance(other, QTensor):
             details[name] = Detail(histogram(one, other), zeros_map(other))
         if isinstance(other, QTensor) and isinstance(one, np.ndarray) and one.ndim > 1:

@@ -37,8 +37,10 @@ def layer_losses(before: Any, after: Any, X: ArrayLike) -> list[dict[str, Any]]:
     signal = float(np.sum(exact**2))
     rows = []
     for name, weight in after.named_weights().items():
-        decoded = np.asarray(weight, np.float32)
-        if np.array_equal(decoded, before.named_weights()[name]):
+        decoded, exact_weight = np.asarray(weight, np.float32), before.named_weights().get(name)
+        if exact_weight is None or decoded.shape != exact_weight.shape:
+            continue  # neurons went: a layer of that shape does not fit between the others
+        if np.array_equal(decoded, exact_weight):
             continue
         tried = before.with_weights({name: decoded})
         noise = float(np.sum((tried.predict_logits(samples) - exact) ** 2))

@@ -40,8 +40,7 @@ impl AtomicFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            let temporary = create_beside(folder_of(&target))?;
-            let listed = Listed::new(temporary.path());
+            let (temporary, listed) = Listed::make(|| create_beside(folder_of(&target)))?;
             Ok(Self { path: path.to_owned(), target, temporary, old, listed })
         };
         attempt().map_err(FileError::io(path))

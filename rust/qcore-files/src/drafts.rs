@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,11 +13,16 @@ static DRAFTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 pub(crate) struct Listed(PathBuf);
 
 impl Listed {
-    pub(crate) fn new(path: &Path) -> Self {
+    /// Makes a file and lists it; nobody finds it made and not listed.
+    pub(crate) fn make<T: AsRef<Path>>(
+        make: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<(T, Self)> {
+        let mut drafts = DRAFTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = make()?;
         // A process that changes its folder must still find the file.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        DRAFTS.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-        Self(path)
+        let path = std::path::absolute(file.as_ref()).unwrap_or_else(|_| file.as_ref().to_owned());
+        drafts.insert(path.clone());
+        Ok((file, Self(path)))
     }
 }
 

@@ -392,6 +392,17 @@ def test_networks_on_the_way_to_a_target(folder: Path) -> None:
     assert all("values" in row["name"] for row in tried)
 
 
+def test_biases_that_make_up_for_others_are_not_the_worst(folder: Path) -> None:
+    words = ("arrays.npz", "-o", "small.safetensors", "--layout", "in_out", "--bits", "3")
+    found = run(folder, "compress", *words, "--data", "X.npy")
+    assert "float32, changed" in [row["after"] for row in found["rows"]]
+    shown = call(*in_folder(folder, ("compress", *words, "--data", "X.npy"))).stdout
+    assert shown.splitlines()[1].split()[0].endswith("weight")
+    assert "taken as a network: 12 → 32 → 3, --activation relu" in shown
+    worst = run(folder, "compare", "arrays.npz", "small.safetensors", "--worst", "1")["rows"]
+    assert worst[0]["tensor"].endswith("weight")
+
+
 def test_compare_other_tensors(folder: Path) -> None:
     qc.save(folder / "other.safetensors", {"a.weight": np.ones((2, 2)), "new": np.ones(3)})
     found = run(folder, "compare", "model.safetensors", "other.safetensors", "--worst", "0")
@@ -417,11 +428,13 @@ WRONG = [
     (["compress", "model.safetensors", "-o", "out.safetensors", "--scheme", "int7"], 2,
      ["int7", "affine"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "many"], 2, ["many"]),
-    (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "99"], 1, ["99"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "99"], 2,
+     ["--bits", "99"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--bits", "none"], 2, ["nothing"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--scope", "layer"], 2,
      ["--scope needs --sparsity"]),
-    (["compress", "model.safetensors", "-o", "out.safetensors", "--sparsity", "2"], 1, ["2"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--sparsity", "2"], 2,
+     ["--sparsity", "2"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--criterion", "x"], 2, ["x"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "bad.toml"], 2,
      ["bad.toml", "line 2"]),
@@ -465,6 +478,12 @@ WRONG = [
     (["inspect", "corrupt.gguf"], 1, ["corrupt.gguf"]),
     (["compress", "model.safetensors", "-o", "out.safetensors", "--recipe", "X.npy"], 2,
      ["X.npy", "no recipe"]),
+    (["compress", "arrays.npz", "-o", "out.safetensors", "--layout", "out_in"], 2,
+     ["--layout", "the arrays fit 'in_out'"]),
+    (["compress", "arrays.npz", "-o", "out.safetensors", "--layout", "in_out", "--activation", "x"],
+     2, ["--activation", "x", "relu"]),
+    (["compress", "model.safetensors", "-o", "out.safetensors", "--sparsity", "0.5", "--pattern",
+      "zigzag"], 2, ["--pattern", "zigzag", "2:4"]),
     (["completion", "tcsh"], 2, ["tcsh"]),
 ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from qcore.report.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.variants import Variant, measure_variants, variant_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from qcore.cli.planning import Plan
     from qcore.cli.target_planning import TargetPlan
@@ -61,6 +61,8 @@ class Job:
         Whether the file is compressed tensor by tensor, without being loaded.
     in_place : bool
         Whether the weights of an ONNX graph are, all else staying as it is.
+    flags : sequence of str
+        Those that were given, as they are typed.
     """
 
     source: Path
@@ -70,6 +72,7 @@ class Job:
     samples: Samples
     streams: bool
     in_place: bool = False
+    flags: Sequence[str] = ()
 
     @classmethod
     def prepare(
@@ -126,7 +129,9 @@ class Job:
         if suffix not in ("", ".safetensors") and recipe.compress is not None:
             raise click.UsageError("-o: a target is met by a .safetensors file only")
         whole = runs or suffix == ".gguf" or recipe.prune is not None or recipe.quantize is None
-        return cls(source, output, recipe, recipe_path, samples, not whole, in_place)
+        return cls(
+            source, output, recipe, recipe_path, samples, not whole, in_place, given_flags(flags)
+        )
 
     @contextmanager
     def blamed_on_recipe(self) -> Iterator[None]:
@@ -134,6 +139,7 @@ class Job:
         try:
             yield
         except (ValueError, TypeError) as error:
+            self._blame_on_flag(error)
             if self.recipe_path is None or self.recipe_path.suffix != ".toml":
                 raise
             words = str(error).replace("[", " ").split()
@@ -146,6 +152,13 @@ class Job:
                         f"Invalid value for '--recipe': {where}: {error}"
                     ) from error
             raise
+
+    def _blame_on_flag(self, error: Exception) -> None:
+        """Raise a usage error if what is wrong is the value of a flag."""
+        name, is_, *_ = [*str(error).split(), "", ""]
+        flag = f"--{name.replace('_', '-')}"
+        if is_ == "is" and flag in self.flags:
+            raise click.UsageError(f"Invalid value for '{flag}': {error}") from error
 
 
 def _is_in_place(

@@ -70,8 +70,17 @@ SPARE = ("max error", "before", "bytes before", "zeros", "shape")
 
 
 def worst_first(rows: Any) -> list[Mapping[str, Any]]:
-    """Return the rows that lost most first; those that cannot be compared before them."""
-    return sorted(rows, key=lambda row: row.get("SQNR dB", -math.inf))
+    """Return the rows that lost most first.
+
+    Those that cannot be compared come before them, biases that make up for others' loss after them.
+    """
+    from qcore.report.tensors import is_adjusted
+
+    def rank(row: Mapping[str, Any]) -> tuple[bool, float]:
+        lost = row.get("SQNR dB", -math.inf)
+        return lost == math.inf or is_adjusted(row), lost
+
+    return sorted(rows, key=rank)
 
 
 def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> None:
@@ -86,6 +95,8 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
             click.echo(f"… and {len(rows) - _MOST_ROWS} more, which lost less")
         click.echo()
     job = outcome.job
+    if job.recipe.network is not None:
+        click.echo(f"taken as a network: {_network_text(outcome.models[0])}")
     click.echo(
         f"{job.output}: {bytes_text(outcome.before)} → {bytes_text(outcome.after)}, "
         f"{ratio_text(outcome.before, outcome.after)} smaller, in {outcome.seconds:.1f} s"
@@ -108,6 +119,18 @@ def _seconds_text(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"about {seconds / length:.1f} {unit}"
     return f"about {seconds:.1f} s"
+
+
+def _network_text(net: Any) -> str:
+    """Return widths and activations: what was made of arrays that do not say it."""
+    widths = [net.layers[0].in_features, *(layer.out_features for layer in net.layers)]
+    hidden = net.layers[0].activation if len(net.layers) > 1 else ""
+    last = net.layers[-1].activation
+    return " → ".join(map(str, widths)) + "".join(
+        f", {flag} {name}"
+        for flag, name in (("--activation", hidden), ("--output-activation", last))
+        if name
+    )
 
 
 def outputs_text(outputs: Outputs) -> str:

@@ -6,7 +6,7 @@ import os
 import shlex
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,10 @@ def _kind(path: Path) -> str | None:
     """Return what a path is, where it is there and no file."""
     mode = path.stat().st_mode
     return next((name for test, name in _KINDS if test(mode)), None)
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 class InputFile(click.ParamType):  # type: ignore[type-arg]
@@ -76,7 +80,7 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
         """Return the path, checked."""
         path = Path(value)
         if self.suffixes and path.suffix not in self.suffixes:
-            self.fail(f"'{value}' must end in {' or '.join(self.suffixes)}", param, ctx)
+            self.fail(f"'{value}' must end in {_or(self.suffixes)}", param, ctx)
         try:
             kind = _kind(path) if os.path.lexists(path) and path.exists() else None
             folder_is_there = path.resolve().parent.is_dir()

@@ -56,6 +56,15 @@ def network_of(
     if biases and len(biases) != len(weights):
         raise ValueError(f"there are {len(weights)} weights and {len(biases)} biases")
     given = biases or [None] * len(weights)
-    return Sequential.from_arrays(
-        weights, given, layout=layout, activation=activation, output=output
-    )
+    options = {"activation": activation, "output": output}
+    try:
+        return Sequential.from_arrays(weights, given, layout=layout, **options)
+    except ValueError as error:
+        other = {"out_in": "in_out", "in_out": "out_in"}.get(layout, layout)
+        try:
+            Sequential.from_arrays(weights, given, layout=other, **options)
+        except ValueError:
+            raise error from None
+        raise ValueError(
+            f"layout is {layout!r}, with which {error}; the arrays fit {other!r}"
+        ) from error

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qcore.report.tensors import is_adjusted
 from qcore.report.variants import speed_rows
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def headline(comparison: Comparison) -> list[Fact]:
     if total is None and lossy:
         total = _total(comparison)
     if total is not None and lossy:
-        worst = min(lossy, key=lambda row: row["SQNR dB"])
+        worst = min(lossy, key=lambda row: (is_adjusted(row), row["SQNR dB"]))
         facts.append(
             Fact("error of the weights", _error(total),
                  f"SQNR {_decibel(total)}; worst: {worst['tensor']}, {_decibel(worst['SQNR dB'])}",

@@ -20,6 +20,7 @@ from qcore.report.details import Histogram
 from qcore.report.figure import Figure
 from qcore.report.headline import Fact, headline
 from qcore.report.renderer import vega_script
+from qcore.report.tensors import is_adjusted
 from qcore.report.theme import PALETTES, vega_config
 
 __all__ = ["render", "render_comparison", "tensor_rows"]
@@ -106,6 +107,7 @@ def tensor_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "to": row["after"],
             "bytes": [row["before bytes"], row["bytes"]],
             "sqnr": row.get("SQNR dB"),
+            "adjusted": is_adjusted(row),
             "exact": row.get("SQNR dB") == math.inf,
             "cosine": row.get("cosine"),
             "worst": row.get("max error"),

@@ -16,10 +16,11 @@ from qcore.quantization.tensor import QTensor
 from qcore.report.details import values_in_one_row
 from qcore.report.table import Report
 
-__all__ = ["Outputs", "compare_outputs", "compare_tensors", "kind_of"]
+__all__ = ["Outputs", "compare_outputs", "compare_tensors", "is_adjusted", "kind_of"]
 
 # Elements at a time: what is compared is decoded in blocks, in float64.
 _BLOCK = 1 << 20
+_CHANGED = ", changed"
 
 
 class Outputs(NamedTuple):
@@ -123,6 +124,17 @@ def compare_outputs(before: Any, after: Any, X: ArrayLike, y: ArrayLike | None =
     )
 
 
+def is_adjusted(row: Mapping[str, Any]) -> bool:
+    """Tell whether a row is a bias that was changed to make up for its layer: no loss of its own.
+
+    Examples
+    --------
+    >>> is_adjusted({"shape": "10", "after": "float32, changed"})
+    True
+    """
+    return row["after"].endswith(_CHANGED) and "x" not in row["shape"]
+
+
 def kind_of(value: Any) -> str:
     """Return what a tensor is, in a few words.
 
@@ -162,7 +174,7 @@ def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
         return row
     row |= _errors(before, after)
     if row["before"] == row["after"] and math.isfinite(row["SQNR dB"]):
-        row["after"] += ", changed"  # a pruned float, a corrected bias
+        row["after"] += _CHANGED  # a pruned float, a corrected bias
     return row
 
 

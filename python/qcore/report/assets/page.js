@@ -29,7 +29,7 @@
   };
   const percent = (x) => (x == null ? "" : `${(100 * x).toFixed(1)} %`);
   const decibel = (t) => (t.exact ? "exact" : t.sqnr == null ? "" : t.sqnr.toFixed(1));
-  const tone = (t) => (t.exact ? "exact" : t.sqnr >= 20 ? "" : t.sqnr >= 10 ? "warn" : "bad");
+  const tone = (t) => (t.exact ? "exact" : t.adjusted || t.sqnr >= 20 ? "" : t.sqnr >= 10 ? "warn" : "bad");
   const element = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -110,7 +110,7 @@
       t.row.addEventListener("click", () => choose(t));
       t.row.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(t); });
     }
-    const worth = { name: (t) => t.name, to: (t) => t.to, bytes: (t) => -t.bytes[1], sqnr: (t) => (t.exact ? 1e9 : t.sqnr ?? -1e9), zeros: (t) => -(t.zeros ?? 0) };
+    const worth = { name: (t) => t.name, to: (t) => t.to, bytes: (t) => -t.bytes[1], sqnr: (t) => (t.exact ? 1e9 : t.adjusted ? 1e6 + (t.sqnr ?? 0) : t.sqnr ?? -1e9), zeros: (t) => -(t.zeros ?? 0) };
     const heads = document.querySelectorAll("#tensors th[data-key]");
     const sort = (key, down) => {
       const compare = (a, b) => { const x = worth[key](a), y = worth[key](b); return x < y ? -1 : x > y ? 1 : 0; };

@@ -10,6 +10,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from qcore.deep_compression.search import compress_deeply
+from qcore.files.formats import format_of
+from qcore.files.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.nn.sequential import Sequential
 from qcore.pruning.choice import untrained_options
@@ -39,6 +41,7 @@ def compress(
     y: ArrayLike | None = None,
     *,
     output: str | PathLike[str] | None = None,
+    file_format: str | None = None,
     dask: Any = None,
     bits: int | Mapping[str, int] | None = 8,
     group_size: int | None = None,
@@ -74,13 +77,16 @@ def compress(
         Labels, (n,); with a target only.
     output : path, optional
         The file to write where `model` is a path; an old one is replaced when it is complete.
+    file_format : {"qcore", "compressed-tensors", "gguf"}, optional
+        Of `output`, as in `save`.
     dask : str or dask.distributed.Client, optional
         Where `model` is a path: do the work on a cluster, at this address, or "local"; as in
         `qcore.streaming.compress.compress_file`.
     bits : int, dict or None, default 8
         Width of a weight's code, as in `Quantizer`; None: the weights stay floats.
     group_size : int, optional
-        One scale for each so many inputs of an output. Default: one for each output.
+        One scale for each so many inputs of an output. Default: one for each output; in GGUF
+        files 32, as their types are.
     sparsity : float or dict, optional
         The share of all weights, in [0, 1), or of those that a pattern names, that becomes zero. Of
         a network with samples, each layer loses what it can spare, and what stays makes up for what
@@ -147,12 +153,14 @@ def compress(
             raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
         if output is None:
             raise ValueError("output is missing; it names the file to write")
+        if group_size is None and format_of(Path(output), file_format) == "gguf":
+            group_size = GGUF_BLOCK
         coder = Quantizer(
             bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
         )
-        return compress_file(model, output, coder, dask=dask)
-    if output is not None or dask is not None:
-        name = "dask" if output is None else "output"
+        return compress_file(model, output, coder, file_format=file_format, dask=dask)
+    if output is not None or file_format is not None or dask is not None:
+        name = "output" if output is not None else "dask" if file_format is None else "file_format"
         raise ValueError(f"{name} is given; it is for a model that is a path, use save")
     estimator = None
     if is_estimator(model):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import qcore as qc
 from qcore.files.gguf import Gguf, write_gguf
 from qcore.files.gguf_blocks import quantize_blocks
+from qcore.streaming.compress import compress_file
 
 KINDS = ["Q8_0", "Q4_0", "Q4_1"]
 
@@ -173,3 +174,48 @@ def test_a_version_to_come_is_refused(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 4, 0, 0))
     with pytest.raises(qc.FormatError, match="version 4; 2 and 3 are known"):
         qc.load(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tile_bytes", [1, 5000])
+def test_a_stream_writes_the_bytes_of_memory(tmp_path, bits, tile_bytes):
+    rng = np.random.default_rng(1)
+    tensors = {
+        "w": rng.standard_normal((17, 64)).astype(np.float32),
+        "stack": rng.standard_normal((3, 4, 32)).astype(np.float16),
+        "bias": rng.standard_normal(5).astype(np.float32),
+        "ids": np.arange(6, dtype=np.int32).reshape(2, 3),
+    }
+    qc.save(tmp_path / "source", tensors)
+    quantizer = qc.Quantizer(bits, group_size=32)
+    compress_file(tmp_path / "source", tmp_path / "a.gguf", quantizer, tile_bytes=tile_bytes)
+    exact = qc.Quantizer(bits, group_size=32, scale_dtype="float16")
+    qc.save(tmp_path / "b.gguf", exact.fit_transform(qc.load_tensors(tmp_path / "source")))
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+    types = {t.name: t.tensor_type.name for t in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    kind = {4: "Q4_0", 8: "Q8_0"}[bits]
+    assert types == {"w": kind, "stack": kind, "bias": "F32", "ids": "I32"}
+
+
+def test_compress_to_gguf_with_no_other_option(tmp_path):
+    qc.save(tmp_path / "a", {"w": np.ones((4, 64), np.float32)})
+    done = qc.compress(tmp_path / "a", output=tmp_path / "b.gguf")
+    assert qc.load(done.path)["w"].group_size == 32
+    with pytest.raises(ValueError, match=r"tensor 'w': .*affine, of 4 or 8 bits"):
+        qc.compress(tmp_path / "a", output=tmp_path / "b.gguf", bits=5)
+    assert qc.load(done.path)["w"].bits == 8  # the old file
+    qc.save(tmp_path / "a", {"w": np.array([True])})
+    with pytest.raises(TypeError, match="tensor 'w' is BOOL"):
+        qc.compress(tmp_path / "a", output=tmp_path / "b.gguf")
+
+
+def test_quantized_tensors_pass_from_format_to_format(tmp_path):
+    w = np.random.default_rng(2).standard_normal((6, 64)).astype(np.float32)
+    q = qc.quantize(w, bits=4, group_size=32, scale_dtype="float16")
+    qc.save(tmp_path / "a.safetensors", {"fc.weight": q})
+    qc.compress(tmp_path / "a.safetensors", output=tmp_path / "b.gguf")
+    packed = tmp_path / "c" / "model.safetensors"
+    packed.parent.mkdir()
+    qc.compress(tmp_path / "b.gguf", output=packed, file_format="compressed-tensors")
+    qc.compress(packed, output=tmp_path / "d.safetensors")
+    assert np.array_equal(np.asarray(qc.load(tmp_path / "d.safetensors")["fc.weight"]), q)

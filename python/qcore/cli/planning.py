@@ -20,6 +20,7 @@ from qcore.pruning.pruner import Pruner
 from qcore.quantization.functions import quantize
 from qcore.quantization.quantizer import Quantizer
 from qcore.streaming.compress import TILE_BYTES
+from qcore.streaming.forms import form_of
 from qcore.streaming.plan import TensorPlan, plan_tensors
 
 if TYPE_CHECKING:
@@ -79,11 +80,13 @@ def plan(job: Job) -> Plan:
     source = open_model(job.source)
     options = job.recipe.quantize
     quantizer = None if options is None else Quantizer(**(dict(options) | {"activations": None}))
-    plans = (
-        {name: TensorPlan(name, source.info(name), None) for name in source}
-        if quantizer is None
-        else plan_tensors(source, quantizer)
-    )
+    if quantizer is None:
+        plans = {name: TensorPlan(name, source.info(name), None) for name in source}
+    else:
+        infos = {name: source.info(name) for name in source}
+        quantizer.fit(infos)
+        form = form_of(job.output or Path("none.safetensors"), None, quantizer, infos)
+        plans = plan_tensors(source, infos, quantizer, form)
     kept = _kept_shares(job, source)
     rows, entries, exact = [], [], not kept and job.streams
     for name, tensor in plans.items():

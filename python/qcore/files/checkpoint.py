@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from qcore.compute.sparse import CsrMatrix
 from qcore.files import container
-from qcore.files.formats import open_tensors
+from qcore.files.compressed_tensors import write_compressed_tensors
+from qcore.files.formats import format_of, open_tensors
 from qcore.files.gguf import write_gguf
 from qcore.files.network import decode_network, encode_network
 from qcore.files.packed import PACKED
@@ -24,7 +25,13 @@ __all__ = ["load", "load_tensors", "save", "stored_nbytes"]
 _SINGLE = "tensor"
 
 
-def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None) -> None:
+def save(
+    path: str | os.PathLike[str],
+    obj: object,
+    *,
+    file_format: str | None = None,
+    recipe: str | None = None,
+) -> None:
     """Save a network, a dict of tensors or one tensor as a safetensors or GGUF file.
 
     Tensors with many zeros are stored sparsely where that is smaller; every one comes back from
@@ -40,6 +47,11 @@ def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None
     obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
+    file_format : {"qcore", "compressed-tensors", "gguf"}, optional
+        Default: "gguf" where the name ends in ``.gguf``, else "qcore". "compressed-tensors" is
+        for tensors by name, in the layouts that vLLM and others load: matrices named
+        ``*.weight``, affine, of 1 to 8 bits, with scales for the tensor, rows or groups; it writes
+        ``config.json`` beside the file too, or the part of it that is about quantization.
     recipe : str, optional
         A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there.
 
@@ -78,7 +90,13 @@ def save(path: str | os.PathLike[str], obj: object, *, recipe: str | None = None
 
         to_onnx(obj, target, recipe=recipe)
         return
-    if target.suffix == ".gguf":
+    form = format_of(target, file_format)
+    if form == "compressed-tensors":
+        if kind != "checkpoint":
+            raise TypeError("obj is one tensor or a network; compressed-tensors holds a dict")
+        write_compressed_tensors(target, tensors)
+        return
+    if form == "gguf":
         if kind == "network":
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
         write_gguf(target, tensors, recipe=recipe)
@@ -161,7 +179,8 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     Parameters
     ----------
     path : str or path-like
-        A safetensors file of any maker; several as one checkpoint: their index
+        A safetensors file of any maker, weights that compressed-tensors packed among them;
+        several as one checkpoint: their index
         (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
         GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
         or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).

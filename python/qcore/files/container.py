@@ -124,7 +124,8 @@ class Container(TensorSource):
             return TensorInfo(shape, loaded_dtype(dtype), in_rows)
         with self.checked():
             shape = tuple(field(description, "shape", list, list(shape)))
-        return TensorInfo(shape, loaded_dtype(dtype), in_rows=False)
+            bits = field(description, "bits", int)
+        return TensorInfo(shape, loaded_dtype(dtype), in_rows=False, bits=bits)
 
     def read_rows(
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None

@@ -10,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.compute.sparse import CsrMatrix
+from qcore._validation import check_one_of
 from qcore.files import arrays
+from qcore.files.compressed_tensors import CompressedTensors, find_weights
 from qcore.files.container import Container
 from qcore.files.gguf import Gguf
 from qcore.files.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["open_tensors"]
+__all__ = ["WRITTEN", "format_of", "open_tensors"]
+
+#: The formats in which tensors are written.
+WRITTEN = ("qcore", "compressed-tensors", "gguf")
 
 
 class Loaded(TensorSource):
@@ -65,8 +70,26 @@ def open_tensors(path: Path) -> TensorSource:
     paths = shard_paths(path)
     if paths is not None:
         return _many(path, paths)
-    opener = _BY_SUFFIX.get(path.suffix)
-    return Container(path) if opener is None else opener(path)
+    return _BY_SUFFIX.get(path.suffix, _open_safetensors)(path)
+
+
+def format_of(path: Path, given: str | None = None) -> str:
+    """Return the format in which a file is written.
+
+    Raises
+    ------
+    ValueError
+        If `given` is none, or is another than the file's name says.
+    """
+    named = "gguf" if path.suffix == ".gguf" else None
+    if given is None:
+        return named or "qcore"
+    check_one_of(given, "file_format", WRITTEN)
+    if (named or given) != given or (given == "gguf" and named is None):
+        raise ValueError(
+            f"file_format is {given!r} and the file is {path.name!r}; only GGUF files end in .gguf"
+        )
+    return given
 
 
 def _many(path: Path, paths: list[Path]) -> TensorSource:
@@ -75,7 +98,17 @@ def _many(path: Path, paths: list[Path]) -> TensorSource:
         return arrays.NpyFolder(path)
     if not paths:
         raise IsADirectoryError(21, "Is a folder without .safetensors or .npy files", str(path))
-    return Shards(paths)
+    return _understood(Shards(paths), path)
+
+
+def _open_safetensors(path: Path) -> TensorSource:
+    file = Container(path)
+    return file if file.about else _understood(file, path)
+
+
+def _understood(source: TensorSource, path: Path) -> TensorSource:
+    """Return a checkpoint of others as what it stands for."""
+    return CompressedTensors(source, path) if find_weights(source) else source
 
 
 def _open_npy(path: Path) -> TensorSource:

@@ -23,7 +23,7 @@ from qcore.files.paths import open_regular
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["Gguf", "encode_gguf", "gguf_header", "write_gguf"]
+__all__ = ["Gguf", "check_entry", "encode_gguf", "gguf_header", "write_gguf"]
 
 _MAGIC = b"GGUF"
 _VERSION = 3
@@ -142,8 +142,8 @@ class Gguf(TensorSource):
         """Return what is known of a tensor; see `TensorSource.info`."""
         place = self._places[name]
         if place.kind in ("Q8_0", "Q4_0"):
-            dtype = np.dtype(np.int8 if place.kind == "Q8_0" else np.uint8)
-            return TensorInfo(place.shape, dtype, in_rows=False)
+            bits, dtype = (8, np.int8) if place.kind == "Q8_0" else (4, np.uint8)
+            return TensorInfo(place.shape, np.dtype(dtype), in_rows=False, bits=bits)
         return TensorInfo(place.shape, loaded_dtype(place.kind), in_rows=bool(place.shape))
 
     def read_rows(
@@ -285,10 +285,7 @@ def gguf_header(
     header = bytearray(_MAGIC + struct.pack("<IQQ", _VERSION, len(entries), count) + metadata)
     starts, offset = [], 0
     for name, kind, shape, nbytes in entries:
-        if kind not in _NUMBERS or len(shape) > _MAX_DIMS:
-            raise TypeError(
-                f"tensor {name!r} is {kind} of {len(shape)} axes; GGUF has no such type"
-            )
+        check_entry(name, kind, shape)
         raw = name.encode()
         header += struct.pack("<Q", len(raw)) + raw + struct.pack("<I", len(shape))
         header += struct.pack(f"<{len(shape)}Q", *shape[::-1])
@@ -297,6 +294,12 @@ def gguf_header(
         offset = -(-(offset + nbytes) // _ALIGNMENT) * _ALIGNMENT
     header += bytes(-len(header) % _ALIGNMENT)
     return bytes(header), [len(header) + start for start in starts], len(header) + offset
+
+
+def check_entry(name: str, kind: str, shape: tuple[int, ...]) -> None:
+    """Raise TypeError where GGUF has no tensor of this type and these axes."""
+    if kind not in _NUMBERS or len(shape) > _MAX_DIMS:
+        raise TypeError(f"tensor {name!r} is {kind} of {len(shape)} axes; GGUF has no such type")
 
 
 def _pair(key: str, value: str) -> bytes:

@@ -28,11 +28,14 @@ class TensorInfo:
         That it loads as; of a quantized tensor, that of its codes.
     in_rows : bool
         Whether some rows can be read without the rest.
+    bits : int or None
+        Of a quantized tensor, the width of its codes.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     in_rows: bool = True
+    bits: int | None = None
 
     @property
     def ndim(self) -> int:

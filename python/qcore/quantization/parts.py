@@ -73,7 +73,9 @@ def check_parts(
     if kind is None:
         kind = FLOAT16 if np.asarray(scale).dtype == FLOAT16 else FLOAT32
     scales = _check_scales(scale, shape, kind, may_be_zero=scheme == "binary")
-    zeros = np.zeros(shape, np.int32) if zero_point is None else np.array(zero_point, np.int32)
+    zeros = np.zeros(shape, np.int32)
+    if zero_point is not None:
+        zeros = np.array(zero_point, np.int32, order="C")
     if zeros.shape != shape:
         raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
     low, high = code_range(bits, codes.dtype.kind == "i", False)

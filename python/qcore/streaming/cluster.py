@@ -21,6 +21,7 @@ from qcore import _core
 from qcore._extras import require
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
+from qcore.streaming.forms import Form
 from qcore.streaming.plan import Job, TensorPlan
 from qcore.streaming.work import Done, Worker
 
@@ -41,6 +42,7 @@ class _Shard(NamedTuple):
     target: str
     jobs: tuple[Job, ...]
     plans: Mapping[str, TensorPlan]
+    form: Form
     places: Mapping[tuple[str, str], int]
     regions: Mapping[str, int]
     errors: bool
@@ -79,7 +81,7 @@ def run_on_cluster(
             names = {job.name for job in mine}
             shard = _Shard(
                 str(source.absolute()), version, str(out.temporary_path.absolute()), mine,
-                {name: plans[name] for name in names},
+                {name: plans[name] for name in names}, out.form,
                 {key: place for key, place in out.places.items() if key[0] in names},
                 {name: out.regions[name] for name in names if name in out.regions},
                 errors,
@@ -126,7 +128,13 @@ def _work(shard: _Shard) -> list[Done]:
     source = _opened(shard.source, shard.version)
     with _SharedFile(shard.target) as target:
         worker = Worker(
-            source, shard.plans, shard.places, target, shard.regions, errors=shard.errors
+            source,
+            shard.plans,
+            shard.form,
+            shard.places,
+            target,
+            shard.regions,
+            errors=shard.errors,
         )
         return [worker.run(job) for job in shard.jobs]
 

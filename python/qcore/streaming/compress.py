@@ -13,6 +13,7 @@ from qcore.nn.progress import EpochProgress, Progress
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.cluster import run_on_cluster
+from qcore.streaming.forms import form_of
 from qcore.streaming.output import Output
 from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
@@ -49,6 +50,7 @@ def compress_file(
     output: str | os.PathLike[str],
     quantizer: Quantizer,
     *,
+    file_format: str | None = None,
     recipe: str | None = None,
     errors: bool = False,
     dask: Any = None,
@@ -77,6 +79,9 @@ def compress_file(
         weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`.
     quantizer : Quantizer
         What is done; it is fitted to the checkpoint.
+    file_format : {"qcore", "compressed-tensors", "gguf"}, optional
+        Of `output`; default: "gguf" where its name ends in ``.gguf``, else "qcore". See
+        `qcore.save`.
     recipe : str, optional
         A text to keep in the file, as `Recipe.to_toml` gives it.
     errors : bool, default False
@@ -115,13 +120,16 @@ def compress_file(
         report = quantize_graph(source_path, target, quantizer, recipe=recipe)
         return CompressedFile(target, target.stat().st_size, report)
     source = open_tensors(source_path)
-    plans = plan_tensors(source, quantizer)
+    infos = {name: source.info(name) for name in source}
+    quantizer.fit(infos)
+    form = form_of(target, file_format, quantizer, infos, recipe)
+    plans = plan_tensors(source, infos, quantizer, form)
     jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]
     done: dict[int, Done] = {}
     read = 0
-    with Output(target, plans, recipe) as out, _progress(progress, jobs, target) as shown:
+    with Output(target, plans, form) as out, _progress(progress, jobs, target) as shown:
         if dask is None:
-            worker = Worker(source, plans, out.places, out, out.regions, errors=errors)
+            worker = Worker(source, plans, form, out.places, out, out.regions, errors=errors)
             results = run_jobs(worker.run, jobs, _thread_count())
         else:
             results = run_on_cluster(dask, source_path, out, plans, jobs, errors=errors)

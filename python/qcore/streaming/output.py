@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.files.container import part_bytes, part_dtype, separator_for, texts_of
 from qcore.files.dtypes import decode
-from qcore.files.parts import Description, decode_tensor, encode_tensor, may_be_sparse
-from qcore.files.source import StoredPart
+from qcore.files.parts import decode_tensor, may_be_sparse
+from qcore.streaming.forms import Form, StoredTensor
 from qcore.streaming.plan import TensorPlan
 from qcore.streaming.tally import Tally
 from qcore.streaming.work import Done
@@ -28,15 +26,8 @@ _MOST_BYTES = 24
 _MOST_HEAD = 1 << 20
 
 
-class _Stored(NamedTuple):
-    """A tensor as it lies in the temporary file."""
-
-    parts: list[tuple[StoredPart, int]]
-    description: Description
-
-
 class Output:
-    """A safetensors file in the making, whose tensors come in tiles and in any order.
+    """A file in the making, whose tensors come in tiles and in any order.
 
     Every planned part has its place from the start, so that its tiles are written once, straight
     to where they belong. What could not be planned goes behind the end. If anything is not as
@@ -47,8 +38,8 @@ class Output:
     ----------
     path : Path
     plans : mapping of str to TensorPlan
-    recipe : str, optional
-        A text to keep in the file.
+    form : Form
+        Its kind.
 
     Attributes
     ----------
@@ -61,28 +52,30 @@ class Output:
         What was learned of each tensor; after `finish`.
     """
 
-    def __init__(
-        self, path: Path, plans: Mapping[str, TensorPlan], recipe: str | None = None
-    ) -> None:
+    def __init__(self, path: Path, plans: Mapping[str, TensorPlan], form: Form) -> None:
         self.path = path
-        self._about = {} if recipe is None else {"recipe": recipe}
+        self.form = form
         self.plans = plans
         self.tallies = {name: Tally() for name in plans}
-        self._separator = separator_for(plans)
         planned = {
-            name: _Stored([(part, 0) for part in plan.parts], plan.description)
+            name: StoredTensor([(part, 0) for part in plan.parts], plan.description)
             for name, plan in plans.items()
             if plan.parts is not None
         }
-        self._header, self.places, self._end = self._layout(planned)
+        self._header, self.places, self._end = form.lay_out(planned)
         self.regions: dict[str, int] = {}
         for name, plan in plans.items():
             if plan.parts is None:
                 self.regions[name] = self._end
                 self._end += _MOST_BYTES * plan.info.size + _MOST_HEAD
-        self._spooled: dict[str, _Stored] = {}
+        self._spooled: dict[str, StoredTensor] = {}
         self._file = _core.AtomicFile(path)
         self._file.set_len(self._end)
+        for name, plan in plans.items():
+            for part, data in (
+                form.fixed(plan.info) if plan.parts and plan.options else {}
+            ).items():
+                self.write_at(self.places[name, part], data)
 
     def __enter__(self) -> Output:
         return self
@@ -109,7 +102,7 @@ class Output:
         """Take in what a job had to tell."""
         self.tallies[name].add(done.tally)
         if done.spooled is not None:
-            self._spooled[name] = _Stored(*done.spooled)
+            self._spooled[name] = done.spooled
 
     # when they are done ------------------------------------------------------------------------
     def finish(self) -> dict[str, int]:
@@ -124,48 +117,48 @@ class Output:
             self._file.commit()
         else:
             self._put_together(stored)
+        self.form.finish(self.path, stored)
         return {
             name: sum(part.nbytes for part, _ in tensor.parts) for name, tensor in stored.items()
         }
 
-    def _changed(self, item: tuple[str, _Stored]) -> bool:
+    def _changed(self, item: tuple[str, StoredTensor]) -> bool:
         name, tensor = item
         return len(tensor.parts) != len(self.plans[name].parts or ())
 
-    def _as_it_is(self, name: str) -> _Stored:
+    def _as_it_is(self, name: str) -> StoredTensor:
         """Return where a tensor lies, in its smallest form; a sparse one is spooled for that."""
         if name in self._spooled:
             return self._spooled[name]
         plan, tally = self.plans[name], self.tallies[name]
         assert plan.parts is not None
         description = dict(plan.description)
-        if tally.clipped:
-            description["clipped"] = tally.clipped
+        if plan.options is not None:
+            description = self.form.described(description, tally)
         parts = [
             (part, self.places[name, part.part])
             for part in plan.parts
-            if plan.options is None or part.part != "zero" or tally.zero_points
+            if plan.options is None or part.part != self.form.zero_part or tally.zero_points
         ]
-        tensor = _Stored(parts, description)
-        bits = _bits(plan)
+        tensor = StoredTensor(parts, description)
+        bits = _bits(plan) if self.form.sparse else 0
         if bits and may_be_sparse(plan.info.size, tally.stored, bits):
             return self._smaller(name, tensor)
         return tensor
 
-    def _smaller(self, name: str, tensor: _Stored) -> _Stored:
+    def _smaller(self, name: str, tensor: StoredTensor) -> StoredTensor:
         """Return the tensor stored sparsely, if that is smaller."""
-        value = self._load(tensor)
-        parts, description = encode_tensor(name, value)
+        parts, description = self.form.encode(name, self._load(tensor))
         if "at" not in description:
             return tensor
         stored = []
-        for part, array in parts.items():
-            place, self._end = self._end, self._end + array.nbytes
-            self.write_at(place, part_bytes(array))
-            stored.append((StoredPart(part, part_dtype(array), array.shape, array.nbytes), place))
-        return _Stored(stored, description)
+        for part, data in parts:
+            place, self._end = self._end, self._end + part.nbytes
+            self.write_at(place, data)
+            stored.append((part, place))
+        return StoredTensor(stored, description)
 
-    def _load(self, tensor: _Stored) -> object:
+    def _load(self, tensor: StoredTensor) -> object:
         reader = _core.RegularFile(self._file.temporary_path)
         arrays = {}
         for part, place in tensor.parts:
@@ -174,8 +167,8 @@ class Output:
             arrays[part.part] = decode(part.stored, data, list(part.shape))
         return decode_tensor(tensor.description, arrays) if tensor.description else arrays[""]
 
-    def _put_together(self, stored: Mapping[str, _Stored]) -> None:
-        header, places, end = self._layout(stored)
+    def _put_together(self, stored: Mapping[str, StoredTensor]) -> None:
+        header, places, end = self.form.lay_out(stored)
         reader = _core.RegularFile(self._file.temporary_path)
         final = _core.AtomicFile(self.path)
         try:
@@ -190,21 +183,6 @@ class Output:
             final.commit()
         finally:
             final.discard()
-
-    def _layout(
-        self, stored: Mapping[str, _Stored]
-    ) -> tuple[bytes, dict[tuple[str, str], int], int]:
-        """Return the header of a file with these tensors, where parts start, and its length."""
-        keys = [(name, part) for name, tensor in stored.items() for part, _ in tensor.parts]
-        described = {n: tensor.description for n, tensor in stored.items() if tensor.description}
-        entries = [
-            (f"{name}{self._separator}{part.part}" if part.part else name, part.stored, part.shape)
-            for name, part in keys
-        ]
-        texts = texts_of("checkpoint", self._separator, described, self._about)
-        header, starts = _core.plan_tensor_file(entries, texts)
-        places = {(n, part.part): start for (n, part), start in zip(keys, starts, strict=True)}
-        return header, places, len(header) + sum(part.nbytes for _, part in keys)
 
 
 def _pieces(nbytes: int, buffer: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:

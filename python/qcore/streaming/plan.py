@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qcore.files.container import part_dtype
-from qcore.files.parts import Description, Parts, dense_parts, describe
+from qcore.files.parts import Description
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.quantization.functions import quantize
 from qcore.quantization.qparams import FLOAT16, FLOAT32
 from qcore.quantization.quantizer import Quantizer
-from qcore.quantization.tensor import QTensor
+from qcore.streaming.forms import Form
 
-__all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors", "tile_parts"]
+__all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors"]
 
 
 #: Bytes of a tensor that are looked at in one go before it is planned.
@@ -60,19 +58,19 @@ class Job:
     nbytes: int
 
 
-def plan_tensors(source: TensorSource, quantizer: Quantizer) -> dict[str, TensorPlan]:
-    """Return what `quantizer` will make of each tensor."""
-    infos = {name: source.info(name) for name in source}
-    quantizer.fit(infos)
+def plan_tensors(
+    source: TensorSource, infos: Mapping[str, TensorInfo], quantizer: Quantizer, form: Form
+) -> dict[str, TensorPlan]:
+    """Return what `quantizer`, which is fitted, will make of each tensor in a file of this form."""
     plans = {}
     for name, info in infos.items():
         if name in quantizer.bits_:
-            options = quantizer.tensor_options(name)
+            options = form.options(quantizer.tensor_options(name))
             if info.in_rows and info.size and _row_by_row(options):
                 options["scale_dtype"] = _scale_dtype(source, name, info, options)
-            plans[name] = _quantized(name, info, options)
+            plans[name] = _quantized(name, info, options, form)
         else:
-            plans[name] = _copied(source, name, info)
+            plans[name] = _copied(source, name, info, form)
     return plans
 
 
@@ -96,39 +94,18 @@ def jobs_of(plan: TensorPlan, tile_bytes: int) -> Iterator[Job]:
         yield Job(plan.name, None, start, stop, (stop - start) * row_bytes)
 
 
-def tile_parts(plan: TensorPlan, q: QTensor) -> Parts:
-    """Return the parts of a tile: those that are planned and no others."""
-    assert plan.parts is not None
-    found = dense_parts(q) | {"zero": _zero_part(q)}
-    return {part.part: found[part.part] for part in plan.parts}
-
-
-def _zero_part(q: QTensor) -> NDArray[Any]:
-    """Return the zero points as they are stored, where any of the tensor's is not 0."""
-    zeros: NDArray[Any] = q.zero_point.astype(q.values.dtype)
-    return zeros
-
-
-def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any]) -> TensorPlan:
+def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any], form: Form) -> TensorPlan:
     if not (info.in_rows and info.size and _row_by_row(options)):
         return TensorPlan(name, info, options)
     # What one row becomes tells what every row does.
     rows = info.shape[0]
     row = np.linspace(-1, 1, info.size // rows).astype(info.dtype)
     probe = quantize(row.reshape(1, *info.shape[1:]), **options)
-    parts = []
-    found = dense_parts(probe)
-    if not (probe.signed and options.get("symmetric") in (None, True)):
-        found["zero"] = _zero_part(probe)
-    for part, array in found.items():
-        packed = part == "" and probe.bits < 8
-        shape = (rows * array.size,) if packed else (rows, *array.shape[1:])
-        parts.append(StoredPart(part, part_dtype(array), shape, rows * array.nbytes))
-    description = describe(probe)
-    description.pop("clipped", None)
-    if "shape" in description:
-        description["shape"] = list(info.shape)
-    return TensorPlan(name, info, options, tuple(parts), description)
+    zero = not (probe.signed and options.get("symmetric") in (None, True))
+    found = form.plan_rows(name, info, probe, zero=zero)
+    if found is None:
+        return TensorPlan(name, info, options)
+    return TensorPlan(name, info, options, tuple(found[0]), found[1])
 
 
 def _scale_dtype(
@@ -163,8 +140,10 @@ def _row_by_row(options: Mapping[str, Any]) -> bool:
     return alone and plain
 
 
-def _copied(source: TensorSource, name: str, info: TensorInfo) -> TensorPlan:
+def _copied(source: TensorSource, name: str, info: TensorInfo, form: Form) -> TensorPlan:
     found = source.stored_parts(name)
-    if found is None:
+    # Parts that another format describes are decoded, for a form to encode.
+    if found is None or (found[1] and not form.sparse):
         return TensorPlan(name, info, None)
+    form.check_copied(name, found[0])
     return TensorPlan(name, info, None, tuple(found[0]), found[1])

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.compute.sparse import CsrMatrix
-from qcore.files.container import part_bytes, part_dtype
-from qcore.files.parts import Description, encode_tensor
 from qcore.files.source import StoredPart, TensorSource
 from qcore.quantization.functions import quantize
 from qcore.quantization.tensor import QTensor
-from qcore.streaming.plan import Job, TensorPlan, tile_parts
+from qcore.streaming.forms import Form, StoredTensor
+from qcore.streaming.plan import Job, TensorPlan
 from qcore.streaming.tally import Tally
 
 __all__ = ["Done", "Sink", "Worker"]
@@ -34,12 +33,11 @@ class Sink(Protocol):
 class Done(NamedTuple):
     """What a job has to tell.
 
-    `spooled` has, where no place was planned for them, the parts of a whole tensor with their
-    bytes' own offsets, and its description.
+    `spooled` is a whole tensor for which no place was planned.
     """
 
     tally: Tally
-    spooled: tuple[list[tuple[StoredPart, int]], Description] | None = None
+    spooled: StoredTensor | None = None
 
 
 class Worker:
@@ -49,6 +47,8 @@ class Worker:
     ----------
     source : TensorSource
     plans : mapping of str to TensorPlan
+    form : Form
+        Of the file.
     places : mapping of (name, part) to int
         Where a planned part starts in the file.
     sink : Sink
@@ -62,6 +62,7 @@ class Worker:
         self,
         source: TensorSource,
         plans: Mapping[str, TensorPlan],
+        form: Form,
         places: Mapping[tuple[str, str], int],
         sink: Sink,
         regions: Mapping[str, int],
@@ -70,6 +71,7 @@ class Worker:
     ) -> None:
         self.source = source
         self.plans = plans
+        self.form = form
         self.places = places
         self.sink = sink
         self.regions = regions
@@ -101,11 +103,11 @@ class Worker:
         x = self.source.read_rows(job.name, job.start, job.stop, buffer)
         q = _quantize(plan, x, job.start)
         rows = plan.info.shape[0]
-        parts = tile_parts(plan, q)
+        tile = self.form.encode_rows(job.name, q)
         for part in plan.parts or ():
-            row_bytes = part.nbytes // rows
-            place = self.places[job.name, part.part] + job.start * row_bytes
-            self.sink.write_at(place, part_bytes(parts[part.part]))
+            if part.part in tile:
+                place = self.places[job.name, part.part] + job.start * (part.nbytes // rows)
+                self.sink.write_at(place, tile[part.part])
         return Done(Tally.of_codes(x, q, errors=self.errors))
 
     def _whole(self, plan: TensorPlan) -> Done:
@@ -116,13 +118,14 @@ class Worker:
             dense = x.to_dense() if isinstance(x, CsrMatrix) else x
             value = _quantize(plan, dense, 0)
             tally = Tally.of_codes(dense, value, errors=self.errors)
-        parts, description = encode_tensor(plan.name, value)
-        stored, end = [], self.regions[plan.name]
-        for part, array in parts.items():
-            place, end = end, end + array.nbytes
-            self.sink.write_at(place, part_bytes(array))
-            stored.append((StoredPart(part, part_dtype(array), array.shape, array.nbytes), place))
-        return Done(tally, (stored, description))
+        parts, description = self.form.encode(plan.name, value)
+        stored: list[tuple[StoredPart, int]] = []
+        end = self.regions[plan.name]
+        for part, data in parts:
+            place, end = end, end + part.nbytes
+            self.sink.write_at(place, data)
+            stored.append((part, place))
+        return Done(tally, StoredTensor(stored, description))
 
     def _buffer(self, nbytes: int) -> NDArray[np.uint8]:
         """Return so many bytes that the calling thread uses again and again."""

@@ -14,6 +14,7 @@ from distributed import Client, LocalCluster
 
 import qcore as qc
 from qcore.streaming import cluster as streaming_cluster
+from qcore.streaming.calibrate import observe_layers
 from qcore.streaming.compress import compress_file
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what warns is the cluster's own
@@ -108,3 +109,42 @@ def test_without_dask_a_sentence_says_what_to_install(source, tmp_path):
     assert "pip install 'qcore[dask]'" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "b").exists()
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    rng = np.random.default_rng(1)
+    shapes = [(20, 12), (20,), (5, 20), (5,)]
+    w1, b1, w2, b2 = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    net = qc.nn.Sequential.from_arrays([w1, w2], [b1, b2], layout="out_in")
+    net.save(tmp_path / "net.safetensors")
+    X = rng.standard_normal((5 * 4096 + 77, 12)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    return net, X, tmp_path / "net.safetensors", tmp_path / "X.npy"
+
+
+@pytest.mark.parametrize("observer", ["minmax", "entropy"])
+def test_calibration_is_a_tree_of_merges(client, calibration, observer):
+    net, X, network, data = calibration
+    alone = observe_layers(network, data, observer=observer, shard_rows=4096)
+    together = observe_layers(network, data, observer=observer, shard_rows=4096, dask=client)
+    quantizer = qc.Quantizer(observer=observer, algorithm=(), activations="static")
+    quantizer.partial_fit(net, X)
+    for name, params in quantizer.input_qparams_.items():
+        assert together[name].qparams(signed=False, symmetric=False) == params
+        for one, other in zip(alone[name].histogram(), together[name].histogram(), strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_calibration_says_what_is_wrong(calibration, tmp_path):
+    _, X, network, data = calibration
+    with pytest.raises(ValueError, match="shard_rows is 100"):
+        observe_layers(network, data, shard_rows=100)
+    with pytest.raises(ValueError, match="no network"):
+        observe_layers(data, data)
+    np.save(tmp_path / "none.npy", X[:0])
+    with pytest.raises(ValueError, match=r"data has shape \(0, 12\)"):
+        observe_layers(network, tmp_path / "none.npy")
+    np.savez(tmp_path / "two.npz", a=X, b=X)
+    with pytest.raises(ValueError, match="has no array X; it has a, b"):
+        observe_layers(network, tmp_path / "two.npz")

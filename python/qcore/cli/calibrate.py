@@ -34,6 +34,7 @@ __all__ = ["calibrate"]
     type=click.FloatRange(50, 100),
     help="Of the observer of that name.  [default: 99.99]",
 )
+@click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @json_option
 def calibrate(
     network: Path,
@@ -41,6 +42,7 @@ def calibrate(
     output: Path | None,
     observer: str,
     percentile: float | None,
+    dask: str | None,
     as_json: bool,
 ) -> None:
     """Run NETWORK on samples and find the range of each layer's input."""
@@ -50,7 +52,7 @@ def calibrate(
     from qcore.files.drafts import write_text
 
     refuse_same_file(output, "-o", network, data)
-    found = _ranges(network, data, observer, percentile)
+    found = _ranges(network, data, observer, percentile, dask)
     if output is not None:
         write_text(output, json.dumps(found, indent=1, allow_nan=False) + "\n")
     if as_json:
@@ -66,24 +68,17 @@ def calibrate(
         click.echo(f"\n{output}: for qcore compress {network} --ranges {output}")
 
 
-def _ranges(network: Path, data: Path, observer: str, percentile: float | None) -> dict[str, Any]:
+def _ranges(
+    network: Path, data: Path, observer: str, percentile: float | None, dask: str | None
+) -> dict[str, Any]:
     """Return what the file holds: the integer input of each layer."""
-    from qcore.cli.models import load_model, load_samples
     from qcore.files.network import encode_input
-    from qcore.quantization.qparams import QParams
-    from qcore.quantization.quantizer import Quantizer
+    from qcore.streaming.calibrate import observe_layers, samples_in
 
-    samples = load_samples(data, None)
-    net = load_model(network)
-    if not hasattr(net, "layers"):
-        raise ValueError(f"'{network}' is no network; only networks have activations")
     options: dict[str, Any] = {} if percentile is None else {"percentile": percentile}
-    quantizer = Quantizer(observer=observer, algorithm=(), activations="static", **options)
-    assert samples.X is not None, "--data is required"
-    quantizer.partial_fit(net, samples.X)
+    seen = observe_layers(network, data, observer=observer, dask=dask, **options)
     layers = {
-        name: encode_input(params)
-        for name, params in quantizer.input_qparams_.items()
-        if isinstance(params, QParams)
+        name: encode_input(found.qparams(signed=False, symmetric=False))
+        for name, found in seen.items()
     }
-    return {"format": 1, "observer": observer, "samples": len(samples.X), "layers": layers}
+    return {"format": 1, "observer": observer, "samples": samples_in(data), "layers": layers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ from qcore.errors import FormatError
 from qcore.files.paths import open_regular
 from qcore.files.source import TensorInfo, TensorSource
 
-__all__ = ["NpyFolder", "load_npy", "load_npz"]
+__all__ = ["NpyFiles", "load_npy", "load_npz"]
 
 # What a byte of deflate can become at most; zip files store their own, unchecked, sizes.
 _MOST_INFLATED = 1032
@@ -55,11 +55,13 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-class NpyFolder(TensorSource):
-    """A folder of ``.npy`` files, each a tensor named as its file, read when it is asked for."""
+class NpyFiles(TensorSource):
+    """Some ``.npy`` files, each a tensor named as its file, read when it is asked for."""
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = {path.stem: path for path in sorted(paths)}
+        for name in self._paths:
+            self._header(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._paths)

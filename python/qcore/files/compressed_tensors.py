@@ -37,8 +37,8 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._arrays import as_array
 from qcore.errors import FormatError
-from qcore.files.atomic import write_bytes
 from qcore.files.container import part_bytes, part_dtype
+from qcore.files.drafts import write_bytes
 from qcore.files.dtypes import stored_name
 from qcore.files.paths import open_regular
 from qcore.files.source import StoredPart, TensorInfo, TensorSource

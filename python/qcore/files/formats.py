@@ -95,7 +95,7 @@ def format_of(path: Path, given: str | None = None) -> str:
 def _many(path: Path, paths: list[Path]) -> TensorSource:
     """Open a folder, or the files that a glob names."""
     if not paths and any(path.glob("*.npy")):
-        return arrays.NpyFolder(path)
+        return arrays.NpyFiles(path.glob("*.npy"))
     if not paths:
         raise IsADirectoryError(21, "Is a folder without .safetensors or .npy files", str(path))
     return _understood(Shards(paths), path)
@@ -112,7 +112,7 @@ def _understood(source: TensorSource, path: Path) -> TensorSource:
 
 
 def _open_npy(path: Path) -> TensorSource:
-    return Loaded({path.stem: arrays.load_npy(path)})
+    return arrays.NpyFiles([path])
 
 
 def _open_npz(path: Path) -> TensorSource:

@@ -152,7 +152,9 @@ class Observer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._seen = _core.Histogram.from_bins(*state["_seen"])
+        # Copies: buffers that came from another process may lie at any address.
+        bins, counts, *ends = state["_seen"]
+        self._seen = _core.Histogram.from_bins(np.array(bins), np.array(counts), *ends)
 
     def __repr__(self) -> str:
         low, high = self._ends()

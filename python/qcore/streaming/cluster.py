@@ -28,7 +28,7 @@ from qcore.streaming.work import Done, Worker
 if TYPE_CHECKING:
     from qcore.streaming.output import Output
 
-__all__ = ["SHARD_BYTES", "run_on_cluster"]
+__all__ = ["SHARD_BYTES", "connected", "run_on_cluster"]
 
 #: Bytes of a task as they are read: enough that sending it off does not count.
 SHARD_BYTES = 1 << 26
@@ -75,7 +75,7 @@ def run_on_cluster(
     status = source.stat()
     version = (status.st_mtime_ns, status.st_size)
     shards = {}
-    with _client(distributed, dask) as client:
+    with connected(distributed, dask) as client:
         for indices in _shards(jobs, shard_bytes):
             mine = tuple(jobs[index] for index in indices)
             names = {job.name for job in mine}
@@ -107,7 +107,7 @@ def _shards(jobs: Sequence[Job], shard_bytes: int) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _client(distributed: Any, dask: Any) -> Iterator[Any]:
+def connected(distributed: Any, dask: Any) -> Iterator[Any]:
     """Give a client: the caller's own, which stays open, or one for the time."""
     if isinstance(dask, distributed.Client):
         yield dask

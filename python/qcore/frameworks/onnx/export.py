@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qcore._extras import require
 from qcore.compute.weights import integer_codes, output_scale
-from qcore.files.atomic import write_bytes
+from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
 from qcore.nn.layers import Dense
 from qcore.quantization.float_rows import without_float_rows

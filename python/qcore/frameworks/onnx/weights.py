@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore.errors import FormatError
-from qcore.files.atomic import write_bytes
+from qcore.files.drafts import write_bytes
 from qcore.files.source import TensorInfo
 from qcore.frameworks.onnx.metadata import RECIPE, write_text
 from qcore.quantization.functions import quantize

@@ -219,3 +219,22 @@ def test_quantized_tensors_pass_from_format_to_format(tmp_path):
     qc.compress(tmp_path / "b.gguf", output=packed, file_format="compressed-tensors")
     qc.compress(packed, output=tmp_path / "d.safetensors")
     assert np.array_equal(np.asarray(qc.load(tmp_path / "d.safetensors")["fc.weight"]), q)
+
+
+@pytest.mark.parametrize("tile_bytes", [1, 1 << 20])
+def test_asymmetric_codes_are_q4_1(tmp_path, tile_bytes):
+    rng = np.random.default_rng(3)
+    w = (rng.random((9, 64)) + np.arange(9)[:, None] / 8 - 0.5).astype(np.float32)
+    qc.save(tmp_path / "source", {"w": w})
+    quantizer = qc.Quantizer(4, group_size=32, symmetric=False)
+    compress_file(tmp_path / "source", tmp_path / "a.gguf", quantizer, tile_bytes=tile_bytes)
+    exact = qc.Quantizer(4, group_size=32, symmetric=False, scale_dtype="float16")
+    q = exact.fit_transform({"w": w})["w"]
+    qc.save(tmp_path / "b.gguf", {"w": q})
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+    (tensor,) = gguf.GGUFReader(tmp_path / "a.gguf").tensors
+    assert tensor.tensor_type.name == "Q4_1"
+    theirs = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+    assert np.array_equal(theirs, qc.load(tmp_path / "a.gguf")["w"])
+    bound = np.abs(q.scale * q.zero_point).max() * 2.0**-11
+    assert np.abs(theirs - np.asarray(q)).max() <= bound

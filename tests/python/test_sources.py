@@ -10,6 +10,7 @@ import safetensors.numpy
 
 import qcore as qc
 from qcore.files.formats import open_tensors
+from qcore.streaming.compress import compress_file
 
 
 def weights(seed=0):
@@ -117,3 +118,43 @@ def test_a_folder_with_a_pickle_is_refused(tmp_path):
         qc.load(tmp_path)
     with pytest.raises(qc.FormatError, match="never loaded"):
         qc.compress(tmp_path, output=tmp_path / "b")
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 3000, 10**9])
+@pytest.mark.parametrize("file_format", ["qcore", "compressed-tensors"])
+def test_checkpoints_are_written_in_shards(tmp_path, shard_bytes, file_format):
+    rng = np.random.default_rng(0)
+    tensors = {f"l{i}.weight": rng.standard_normal((20, 32)).astype(np.float32) for i in range(5)}
+    quantizer = qc.Quantizer(4, ignore=("l0.*",))
+    small = quantizer.fit_transform(tensors)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "stream").mkdir()
+    qc.save(tmp_path / "source", tensors)
+    options = {"file_format": file_format, "shard_bytes": shard_bytes}
+    qc.save(tmp_path / "memory" / "model.safetensors.index.json", small, **options)
+    index = tmp_path / "stream" / "model.safetensors.index.json"
+    done = compress_file(tmp_path / "source", index, quantizer, **options)
+    files = sorted(index.parent.glob("*.safetensors"))
+    assert len(files) == {1: 5, 10**9: 1}.get(shard_bytes, len(files))
+    assert 1 < len(files) < 5 or shard_bytes != 3000
+    found, other = qc.load(index), qc.load(tmp_path / "memory")
+    for name in tensors:
+        assert np.array_equal(np.asarray(found[name]), np.asarray(small[name]))
+        assert np.array_equal(np.asarray(other[name]), np.asarray(small[name]))
+    whole = sum(path.stat().st_size for path in [index, *files])
+    assert done.nbytes == whole
+    assert not list(index.parent.glob(".qcore*"))
+    assert set(json.loads(index.read_text())["weight_map"].values()) == {p.name for p in files}
+
+
+def test_no_source_is_replaced_by_a_shard(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    qc.save(index, {"w": np.ones((4, 64), np.float32)})
+    before = (tmp_path / "model-00001-of-00001.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="which is read from"):
+        qc.compress(tmp_path, output=index)
+    assert (tmp_path / "model-00001-of-00001.safetensors").read_bytes() == before
+    with pytest.raises(TypeError, match="one tensor or a network"):
+        qc.save(index, np.ones(3))
+    with pytest.raises(ValueError, match="savez"):
+        qc.save(tmp_path / "a.npz", {"w": np.ones(3)})

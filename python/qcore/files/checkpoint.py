@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from qcore.compute.sparse import CsrMatrix
 from qcore.files import container
-from qcore.files.compressed_tensors import write_compressed_tensors
+from qcore.files.compressed_tensors import is_packed, schemes_of, write_config, write_weights
 from qcore.files.formats import format_of, open_tensors
 from qcore.files.gguf import write_gguf
 from qcore.files.network import decode_network, encode_network
 from qcore.files.packed import PACKED
+from qcore.files.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
 from qcore.nn.sequential import Sequential
 from qcore.quantization.tensor import QTensor
 
@@ -30,6 +32,7 @@ def save(
     obj: object,
     *,
     file_format: str | None = None,
+    shard_bytes: int = SHARD_BYTES,
     recipe: str | None = None,
 ) -> None:
     """Save a network, a dict of tensors or one tensor as a safetensors or GGUF file.
@@ -52,6 +55,9 @@ def save(
         for tensors by name, in the layouts that vLLM and others load: matrices named
         ``*.weight``, affine, of 1 to 8 bits, with scales for the tensor, rows or groups; it writes
         ``config.json`` beside the file too, or the part of it that is about quantization.
+    shard_bytes : int, default 5,000,000,000
+        The most that the tensors of a file weigh, where `path` is that of an index
+        (``NAME.safetensors.index.json``): the files are written beside it.
     recipe : str, optional
         A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there.
 
@@ -91,17 +97,34 @@ def save(
         to_onnx(obj, target, recipe=recipe)
         return
     form = format_of(target, file_format)
-    if form == "compressed-tensors":
-        if kind != "checkpoint":
-            raise TypeError("obj is one tensor or a network; compressed-tensors holds a dict")
-        write_compressed_tensors(target, tensors)
-        return
     if form == "gguf":
         if kind == "network":
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
         write_gguf(target, tensors, recipe=recipe)
         return
-    container.write(target, kind, tensors, **about)
+    if (form == "compressed-tensors" or is_index(target)) and kind != "checkpoint":
+        what = form if form != "qcore" else "an index of files"
+        raise TypeError(f"obj is one tensor or a network; {what} holds a dict of tensors")
+    packed = is_packed(tensors)
+
+    def write(place: Path, some: Mapping[str, object]) -> None:
+        if form == "compressed-tensors":
+            write_weights(place, some, packed=packed)
+        else:
+            container.write(place, kind, some, **about)
+
+    if is_index(target):
+        sizes = [(name, _nbytes(value)) for name, value in tensors.items()]
+        groups = group_by_size(sizes, shard_bytes)
+        write_shards(target, groups, lambda at, names: write(at, {n: tensors[n] for n in names}))
+    else:
+        write(target, tensors)
+    if form == "compressed-tensors":
+        write_config(target, schemes_of(tensors), packed=packed)
+
+
+def _nbytes(value: object) -> int:
+    return int(value.nbytes if hasattr(value, "nbytes") else np.asarray(value).nbytes)
 
 
 def stored_nbytes(obj: object) -> int:

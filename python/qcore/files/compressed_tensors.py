@@ -26,7 +26,7 @@ The compressed-tensors library, 0.20: compressors for "int-quantized" and "pack-
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,11 @@ __all__ = [
     "dense_array",
     "encode_weight",
     "find_weights",
+    "is_packed",
+    "schemes_of",
     "weight_scheme",
-    "write_compressed_tensors",
     "write_config",
+    "write_weights",
 ]
 
 #: What a file's header says besides its tensors.
@@ -151,35 +153,41 @@ def dense_array(name: str, value: object) -> NDArray[Any]:
     return array
 
 
-def write_compressed_tensors(path: Path, tensors: Mapping[str, object]) -> None:
-    """Write tensors and their configuration, each atomically.
+def is_packed(tensors: Mapping[str, object]) -> bool:
+    """Whether tensors are stored "pack-quantized": any codes are not of 8 bits."""
+    return any(isinstance(value, QTensor) and value.bits != 8 for value in tensors.values())
 
-    Codes of 8 bits alone are stored "int-quantized"; if any are narrower, all "pack-quantized".
+
+def write_weights(path: Path, tensors: Mapping[str, object], *, packed: bool) -> None:
+    """Write a file of tensors, atomically.
 
     Raises
     ------
     TypeError, ValueError
         If the layouts have no place for a tensor; names it.
     """
-    quantized = {name: q for name, q in tensors.items() if isinstance(q, QTensor)}
-    packed = any(q.bits != 8 for q in quantized.values())
     entries = []
     for name, value in tensors.items():
-        q = quantized.get(name)
         parts = (
-            {"": dense_array(name, value)} if q is None else encode_weight(name, q, packed=packed)
+            encode_weight(name, value, packed=packed)
+            if isinstance(value, QTensor)
+            else {"": dense_array(name, value)}
         )
         for part, array in parts.items():
             entries.append((name + part, part_dtype(array), array.shape, part_bytes(array)))
     _core.write_tensor_file(path, entries, FILE_TEXTS)
-    schemes = {name: weight_scheme(name, q) for name, q in quantized.items()}
-    weights = [name for name, value in tensors.items() if np.ndim(value) == 2]  # type: ignore[arg-type]
-    write_config(path, schemes, weights, packed=packed)
 
 
-def write_config(
-    path: Path, schemes: Mapping[str, Scheme], weights: Sequence[str], *, packed: bool
-) -> None:
+def schemes_of(tensors: Mapping[str, object]) -> dict[str, Scheme]:
+    """Return the scheme of each matrix; an empty one of those that are not quantized."""
+    return {
+        name: weight_scheme(name, value) if isinstance(value, QTensor) else {}
+        for name, value in tensors.items()
+        if isinstance(value, QTensor) or np.ndim(value) == 2  # type: ignore[arg-type]
+    }
+
+
+def write_config(path: Path, schemes: Mapping[str, Scheme], *, packed: bool) -> None:
     """Write ``config.json`` beside a file, or the part of it that is about quantization.
 
     Parameters
@@ -187,20 +195,16 @@ def write_config(
     path : Path
         The file with the tensors.
     schemes : mapping of str to dict
-        Of each quantized tensor; an empty one of others.
-    weights : sequence of str
-        All matrices.
+        Of each matrix; an empty one of those that are not quantized.
     packed : bool
     """
     target = path.with_name("config.json")
     whole = _read_config(target) if target.exists() else {}
-    whole["quantization_config"] = _configuration(schemes, weights, packed=packed)
+    whole["quantization_config"] = _configuration(schemes, packed=packed)
     write_bytes(target, (json.dumps(whole, indent=2) + "\n").encode())
 
 
-def _configuration(
-    schemes: Mapping[str, Scheme], weights: Sequence[str], *, packed: bool
-) -> dict[str, Any]:
+def _configuration(schemes: Mapping[str, Scheme], *, packed: bool) -> dict[str, Any]:
     members: dict[str, list[str]] = {}
     for name, scheme in schemes.items():
         if scheme:
@@ -220,7 +224,7 @@ def _configuration(
         }
         for index, (scheme, modules) in enumerate(members.items())
     }
-    ignore = [name.removesuffix(_WEIGHT) for name in weights if not schemes.get(name)]
+    ignore = [name.removesuffix(_WEIGHT) for name, scheme in schemes.items() if not scheme]
     return {
         "quant_method": "compressed-tensors",
         "format": kind,
@@ -281,6 +285,7 @@ class CompressedTensors(TensorSource):
     def __init__(self, source: TensorSource, path: Path) -> None:
         self.path = path
         self._source = source
+        self.paths = source.paths
         integers = {
             name
             for name in find_weights(source)

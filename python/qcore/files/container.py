@@ -72,6 +72,7 @@ class Container(TensorSource):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.paths = (path,)
         self._file = _core.TensorFile(path)
         self._stored = set(self._file.names())
         with self.checked():

@@ -82,6 +82,10 @@ def format_of(path: Path, given: str | None = None) -> str:
         If `given` is none, or is another than the file's name says.
     """
     named = "gguf" if path.suffix == ".gguf" else None
+    if path.suffix in (".npz", ".npy"):
+        raise ValueError(
+            f"the file is {path.name!r}; NumPy's files are read, not written: np.savez does"
+        )
     if given is None:
         return named or "qcore"
     check_one_of(given, "file_format", WRITTEN)

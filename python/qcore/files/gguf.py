@@ -247,11 +247,11 @@ def write_gguf(
         file.discard()
 
 
-def encode_gguf(name: str, value: object) -> tuple[str, NDArray[np.uint8]]:
-    """Return the type and the bytes that GGUF has for a tensor."""
+def encode_gguf(name: str, value: object, kind: str | None = None) -> tuple[str, NDArray[np.uint8]]:
+    """Return the type and the bytes that GGUF has for a tensor; see `encode_blocks`."""
     if isinstance(value, QTensor):
         try:
-            kind, blocks = encode_blocks(value)
+            kind, blocks = encode_blocks(value, kind)
         except ValueError as error:
             raise ValueError(f"tensor {name!r}: {error}") from error
         return kind, blocks.reshape(-1)

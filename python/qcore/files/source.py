@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,7 +70,14 @@ class TensorSource(Mapping[str, NDArray[Any] | QTensor | CsrMatrix]):
     """An open checkpoint; tensors are read when they are asked for.
 
     Threads may use one source together.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The files that are open as long as the source is.
     """
+
+    paths: tuple[Path, ...] = ()
 
     @abstractmethod
     def info(self, name: str) -> TensorInfo:

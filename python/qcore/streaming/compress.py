@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qcore import _core
 from qcore.files.formats import open_tensors
+from qcore.files.shard_output import (
+    SHARD_BYTES,
+    files_nbytes,
+    group_by_size,
+    is_index,
+    write_shards,
+)
+from qcore.files.source import TensorSource
 from qcore.nn.progress import EpochProgress, Progress
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.cluster import run_on_cluster
-from qcore.streaming.forms import form_of
+from qcore.streaming.forms import StoredTensor, form_of
 from qcore.streaming.output import Output
 from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
@@ -56,6 +64,7 @@ def compress_file(
     dask: Any = None,
     progress: Progress = "auto",
     tile_bytes: int = TILE_BYTES,
+    shard_bytes: int = SHARD_BYTES,
 ) -> CompressedFile:
     """Compress a checkpoint into a file, a tile at a time.
 
@@ -76,7 +85,8 @@ def compress_file(
         The checkpoint: whatever `qcore.load_tensors` reads; or an ONNX graph.
     output : str or path-like
         The file to write; not `path` itself. One that ends in ``.onnx`` is the graph with its
-        weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`.
+        weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`; one that
+        ends in ``.safetensors.index.json`` becomes an index, with files of `shard_bytes` beside it.
     quantizer : Quantizer
         What is done; it is fitted to the checkpoint.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional
@@ -95,6 +105,8 @@ def compress_file(
         all, text).
     tile_bytes : int
         See above.
+    shard_bytes : int, default 5,000,000,000
+        The most that the tensors of a file weigh, where `output` is an index.
 
     Returns
     -------
@@ -124,29 +136,55 @@ def compress_file(
     quantizer.fit(infos)
     form = form_of(target, file_format, quantizer, infos, recipe)
     plans = plan_tensors(source, infos, quantizer, form)
-    jobs = [job for plan in plans.values() for job in jobs_of(plan, tile_bytes)]
-    done: dict[int, Done] = {}
+    total = sum(job.nbytes for plan in plans.values() for job in jobs_of(plan, tile_bytes))
+    stored: dict[str, StoredTensor] = {}
+    tallies: dict[str, Tally] = {}
     read = 0
-    with Output(target, plans, form) as out, _progress(progress, jobs, target) as shown:
-        if dask is None:
-            worker = Worker(source, plans, form, out.places, out, out.regions, errors=errors)
-            results = run_jobs(worker.run, jobs, _thread_count())
+    with EpochProgress(progress, total, target.name, unit="bytes") as shown:
+
+        def write(place: Path, names: Sequence[str]) -> None:
+            nonlocal read
+            some = {name: plans[name] for name in names}
+            with Output(place, some, form) as out:
+                for job in _done(source, source_path, out, tile_bytes, errors=errors, dask=dask):
+                    read += job.nbytes
+                    shown.update(read, job.name)
+                stored.update(out.finish())
+                tallies.update(out.tallies)
+
+        if is_index(target):
+            sizes = [(name, _planned_bytes(plan)) for name, plan in plans.items()]
+            write_shards(target, group_by_size(sizes, shard_bytes), write, source.paths)
         else:
-            results = run_on_cluster(dask, source_path, out, plans, jobs, errors=errors)
-        for index, found in results:
-            done[index] = found
-            read += jobs[index].nbytes
-            shown.update(read, jobs[index].name)
-        for index, job in enumerate(jobs):  # in order, so that sums come out alike
-            out.note(job.name, done[index])
-        sizes = out.finish()
-    report = _report(plans, out.tallies, sizes, errors=errors)
-    return CompressedFile(target, target.stat().st_size, report)
+            write(target, list(plans))
+    form.finish(target, stored)
+    report = _report(plans, tallies, stored, errors=errors)
+    return CompressedFile(target, files_nbytes(target), report)
 
 
-def _progress(progress: Progress, jobs: Sequence[Job], target: Path) -> EpochProgress:
-    total = sum(job.nbytes for job in jobs)
-    return EpochProgress(progress, total, target.name, unit="bytes")
+def _done(
+    source: TensorSource, path: Path, out: Output, tile_bytes: int, *, errors: bool, dask: Any
+) -> Iterator[Job]:
+    """Do the jobs of one output, and yield each that is done."""
+    jobs = [job for plan in out.plans.values() for job in jobs_of(plan, tile_bytes)]
+    done: dict[int, Done] = {}
+    if dask is None:
+        worker = Worker(source, out.plans, out.form, out.places, out, out.regions, errors=errors)
+        results = run_jobs(worker.run, jobs, _thread_count())
+    else:
+        results = run_on_cluster(dask, path, out, out.plans, jobs, errors=errors)
+    for index, found in results:
+        done[index] = found
+        yield jobs[index]
+    for index, job in enumerate(jobs):  # in order, so that sums come out alike
+        out.note(job.name, done[index])
+
+
+def _planned_bytes(plan: TensorPlan) -> int:
+    """Return what a tensor will weigh, or, where that is not known, what it weighs at most."""
+    if plan.parts is None:
+        return plan.info.nbytes
+    return sum(part.nbytes for part in plan.parts)
 
 
 def _thread_count() -> int:
@@ -157,14 +195,15 @@ def _thread_count() -> int:
 def _report(
     plans: Mapping[str, TensorPlan],
     tallies: Mapping[str, Tally],
-    sizes: Mapping[str, int],
+    stored: Mapping[str, StoredTensor],
     *,
     errors: bool,
 ) -> Report:
     rows = []
     for name, plan in plans.items():
+        nbytes = sum(part.nbytes for part, _ in stored[name].parts)
         row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, plan.info.shape))}
-        row |= {"float bytes": 4 * plan.info.size, "bytes": sizes[name]}
+        row |= {"float bytes": 4 * plan.info.size, "bytes": nbytes}
         if plan.options is not None:
             row["scheme"] = plan.options.get("scheme", "affine")
             if "bits" in plan.options:

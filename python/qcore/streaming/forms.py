@@ -204,9 +204,9 @@ class CompressedTensors(Form):
 
     def finish(self, path: Path, stored: Mapping[str, StoredTensor]) -> None:
         """Write the configuration beside the file; see `Form.finish`."""
-        schemes = {name: tensor.description for name, tensor in stored.items()}
-        weights = [name for name, tensor in stored.items() if len(tensor.parts[0][0].shape) == 2]
-        write_config(path, schemes, weights, packed=self._packed)
+        matrices = {n: tensor for n, tensor in stored.items() if len(tensor.parts[0][0].shape) == 2}
+        schemes = {name: tensor.description for name, tensor in matrices.items()}
+        write_config(path, schemes, packed=self._packed)
 
 
 class Gguf(Form):
@@ -214,6 +214,7 @@ class Gguf(Form):
 
     def __init__(self, recipe: str | None) -> None:
         self._recipe = recipe
+        self._kinds: dict[str, str] = {}
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of `qcore.quantize`, with the scales that GGUF has."""
@@ -223,7 +224,9 @@ class Gguf(Form):
         self, name: str, info: TensorInfo, row: QTensor, *, zero: bool
     ) -> tuple[list[StoredPart], Description]:
         """Return the one part of a tensor; see `Form.plan_rows`."""
-        kind, data = encode_gguf(name, row)
+        # What one row's zero points are tells nothing of the others'.
+        kind, data = encode_gguf(name, row, "Q4_1" if zero and row.bits == 4 else None)
+        self._kinds[name] = kind
         return [StoredPart("", kind, info.shape, info.shape[0] * data.nbytes)], {}
 
     def encode(self, name: str, value: object) -> tuple[Encoded, Description]:
@@ -233,7 +236,7 @@ class Gguf(Form):
 
     def encode_rows(self, name: str, q: QTensor) -> dict[str, NDArray[np.uint8]]:
         """Return the blocks of some rows; see `Form.encode_rows`."""
-        return {"": encode_gguf(name, q)[1]}
+        return {"": encode_gguf(name, q, self._kinds.get(name))[1]}
 
     def check_copied(self, name: str, parts: list[StoredPart]) -> None:
         """Refuse what GGUF has no type for; see `Form.check_copied`."""

@@ -105,8 +105,8 @@ class Output:
             self._spooled[name] = done.spooled
 
     # when they are done ------------------------------------------------------------------------
-    def finish(self) -> dict[str, int]:
-        """Complete the file; returns the bytes of each tensor."""
+    def finish(self) -> dict[str, StoredTensor]:
+        """Complete the file; returns what it has of each tensor."""
         stored = {name: self._as_it_is(name) for name in self.plans}
         planned = all(
             not self._spooled and stored[name].description == plan.description
@@ -117,10 +117,7 @@ class Output:
             self._file.commit()
         else:
             self._put_together(stored)
-        self.form.finish(self.path, stored)
-        return {
-            name: sum(part.nbytes for part, _ in tensor.parts) for name, tensor in stored.items()
-        }
+        return stored
 
     def _changed(self, item: tuple[str, StoredTensor]) -> bool:
         name, tensor = item

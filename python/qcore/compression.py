@@ -149,7 +149,8 @@ def compress(
     if isinstance(model, (str, PathLike)):
         prunes = sparsity is not None or pattern != "unstructured"
         if prunes or bits is None or X is not None:
-            name = "pruning" if prunes else "bits=None" if bits is None else "X"
+            asked = "sparsity" if sparsity is not None else "pattern"
+            name = asked if prunes else "bits=None" if bits is None else "X"
             raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
         if output is None:
             raise ValueError("output is missing; it names the file to write")

@@ -648,3 +648,25 @@ def test_ctrl_c_leaves_nothing_behind(folder: Path, slow: list[str]) -> None:
     assert (out, error) == ("", "Aborted!\n")
     assert not list(folder.glob(".qcore-*"))
     assert (folder / "out.safetensors").read_bytes() == b"old"
+
+
+def test_file_formats(tmp_path: Path) -> None:
+    w = np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)
+    qc.save(tmp_path / "a.safetensors", {"fc.weight": w})
+    packed = tmp_path / "b.safetensors"
+    options = ["--bits", "4", "--group-size", "32", "--file-format", "compressed-tensors"]
+    done = call("compress", tmp_path / "a.safetensors", "-o", packed, *options, "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["output_bytes"] == packed.stat().st_size
+    assert qc.load(packed)["fc.weight"].bits == 4
+    index = tmp_path / "c.safetensors.index.json"
+    assert call("compress", packed, "-o", index).exit_code == 0
+    assert qc.load(index)["fc.weight"] == qc.load(packed)["fc.weight"]
+    for wrong, reason in (
+        (["-o", tmp_path / "b.gguf", *options], "only GGUF files end in .gguf"),
+        (["-o", tmp_path / "d.safetensors", "--file-format", "gguf"], "only GGUF"),
+        (["-o", tmp_path / "d.safetensors", "--sparsity", "0.5", "--dask", "local"], "one by one"),
+    ):
+        refused = call("compress", tmp_path / "a.safetensors", *wrong)
+        assert refused.exit_code == 2
+        assert reason in refused.stderr

@@ -21,10 +21,11 @@ from qcore.cli.params import (
 )
 from qcore.cli.recipe_flags import SECTIONS, recipe_options
 from qcore.cli.sections import SectionedCommand
+from qcore.files.formats import WRITTEN
 
 __all__ = ["compress"]
 
-_MODELS = (".safetensors", ".onnx", ".gguf")
+_MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
 
 
 @click.command(
@@ -42,8 +43,13 @@ _MODELS = (".safetensors", ".onnx", ".gguf")
 @click.argument("model", type=ModelFile())
 @click.option(
     "-o", "--output", type=OutputFile(*_MODELS),
-    help="The file to write: .safetensors, .onnx or .gguf.",
+    help="The file to write: .safetensors, .onnx or .gguf; .safetensors.index.json for several.",
 )  # fmt: skip
+@click.option(
+    "--file-format", type=click.Choice(WRITTEN),
+    help="Of the file; compressed-tensors is what vLLM and others load.  [default: by its name]",
+)  # fmt: skip
+@click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @recipe_options
 @click.option(
     "--recipe", "recipe_path", type=InputFile(),
@@ -59,6 +65,8 @@ _MODELS = (".safetensors", ".onnx", ".gguf")
 def compress(
     model: Path,
     output: Path | None,
+    file_format: str | None,
+    dask: str | None,
     recipe_path: Path | None,
     save_recipe: Path | None,
     data: Path | None,
@@ -89,7 +97,10 @@ def compress(
 
         prepare_script()
     start = perf_counter()
-    job = Job.prepare(model, output, flags, recipe_path, data, labels, ranges)
+    job = Job.prepare(
+        model, output, flags, recipe_path, data, labels, ranges,
+        file_format=file_format, dask=dask,
+    )  # fmt: skip
     if dry_run:
         show_plan(plan_job(job), as_json=as_json)
         return

@@ -18,6 +18,7 @@ from qcore.cli.params import bytes_of
 from qcore.cli.recipe_flags import given_flags, recipe_from_flags
 from qcore.errors import FormatError
 from qcore.files.checkpoint import save
+from qcore.files.formats import format_of
 from qcore.files.paths import open_regular
 from qcore.quantization.quantizer import Quantizer
 from qcore.recipes import toml
@@ -63,6 +64,8 @@ class Job:
         Whether the weights of an ONNX graph are, all else staying as it is.
     flags : sequence of str
         Those that were given, as they are typed.
+    file_format, dask : str or None
+        As in `compress_file`.
     """
 
     source: Path
@@ -73,6 +76,8 @@ class Job:
     streams: bool
     in_place: bool = False
     flags: Sequence[str] = ()
+    file_format: str | None = None
+    dask: str | None = None
 
     @classmethod
     def prepare(
@@ -84,6 +89,9 @@ class Job:
         data: Path | None,
         labels: Path | None,
         ranges: Path | None,
+        *,
+        file_format: str | None = None,
+        dask: str | None = None,
     ) -> Job:
         """Read the recipe, the samples and the model's header."""
         found = {} if ranges is None else read_ranges(ranges)
@@ -128,10 +136,21 @@ class Job:
             raise click.UsageError("-o: GGUF holds arrays, no networks; name a .safetensors file")
         if suffix not in ("", ".safetensors") and recipe.compress is not None:
             raise click.UsageError("-o: a target is met by a .safetensors file only")
-        whole = runs or suffix == ".gguf" or recipe.prune is not None or recipe.quantize is None
+        whole = runs or recipe.prune is not None or recipe.quantize is None
+        if dask is not None and (whole or in_place):
+            raise click.UsageError("--dask is for tensors that are quantized one by one")
+        if runs and file_format not in (None, "qcore"):
+            raise click.UsageError(f"--file-format: {file_format} holds arrays, no networks")
+        if output is not None:
+            try:
+                format_of(output, file_format)
+            except ValueError as error:
+                raise click.UsageError(f"--file-format: {error}") from error
+        streams = not whole
         return cls(
-            source, output, recipe, recipe_path, samples, not whole, in_place, given_flags(flags)
-        )
+            source, output, recipe, recipe_path, samples, streams, in_place,
+            given_flags(flags), file_format, dask,
+        )  # fmt: skip
 
     @contextmanager
     def blamed_on_recipe(self) -> Iterator[None]:
@@ -254,7 +273,7 @@ def run_job(job: Job, start: float) -> Outcome:
             small = job.recipe.apply(
                 before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
             )
-            save(job.output, small, recipe=text)
+            save(job.output, small, file_format=job.file_format, recipe=text)
             seconds = perf_counter() - start
             is_network, in_onnx = hasattr(small, "layers"), job.output.suffix == ".onnx"
             written = small if in_onnx else open_model(job.output)
@@ -327,7 +346,10 @@ def _stream(job: Job, recipe: str) -> Report:
 
     assert job.output is not None
     quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
-    done = compress_file(job.source, job.output, quantizer, recipe=recipe, errors=True)
+    done = compress_file(
+        job.source, job.output, quantizer,
+        file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
+    )  # fmt: skip
     return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
 
 

@@ -79,7 +79,7 @@ class OutputFile(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, checked."""
         path = Path(value)
-        if self.suffixes and path.suffix not in self.suffixes:
+        if self.suffixes and not path.name.endswith(self.suffixes):
             self.fail(f"'{value}' must end in {_or(self.suffixes)}", param, ctx)
         try:
             kind = _kind(path) if os.path.lexists(path) and path.exists() else None

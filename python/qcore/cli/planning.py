@@ -85,7 +85,7 @@ def plan(job: Job) -> Plan:
     else:
         infos = {name: source.info(name) for name in source}
         quantizer.fit(infos)
-        form = form_of(job.output or Path("none.safetensors"), None, quantizer, infos)
+        form = form_of(job.output or Path("none.safetensors"), job.file_format, quantizer, infos)
         plans = plan_tensors(source, infos, quantizer, form)
     kept = _kept_shares(job, source)
     rows, entries, exact = [], [], not kept and job.streams

@@ -251,7 +251,7 @@ class Gguf(Form):
             for name, tensor in stored.items()
             for part, _ in tensor.parts
         ]
-        header, starts, length = gguf_header(entries)
+        header, starts, length = gguf_header(entries, recipe=self._recipe)
         return header, {(n, ""): at for n, at in zip(stored, starts, strict=True)}, length
 
 

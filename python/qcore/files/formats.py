@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
 from qcore._validation import check_one_of
+from qcore.compute.sparse import CsrMatrix
 from qcore.files import arrays
 from qcore.files.compressed_tensors import CompressedTensors, find_weights
 from qcore.files.container import Container

@@ -53,35 +53,39 @@ GROUPED = {
 
 def rows(bench):
     """Each part, by accuracy and by logit error, with a step for each output and in groups."""
-    for part in (outputs, groups, heavy_tails):
+    for part in (heavy_tails, groups, outputs):
         part(bench)
         print()
 
 
 def outputs(bench):
     """Steps for each output, 8-bit activations."""
-    lines = []
-    for name in bench.names:
-        for bits in (4, 3, 2):
-            for part, options in PARTS.items():
-                lines.append(
-                    [TITLES[name], f"W{bits}A8", part, *_judged(bench, name, bits, options)]
-                )
+    lines = (
+        [TITLES[name], f"W{bits}A8", part, *_judged(bench, name, bits, options)]
+        for name in bench.names
+        for bits in (4, 3, 2)
+        for part, options in PARTS.items()
+    )
     table("What each part brings", ["network", "bits", "", "drop, points", "logit error"], lines)
 
 
 def groups(bench):
     """Weights alone in groups; then with every eighth hidden unit 16 times as large."""
-    lines = []
-    for salient in (False, True):
-        for name in bench.names:
-            for bits in (4, 3, 2):
-                for part, options in GROUPED.items():
-                    judged = _judged(
-                        bench, name, bits, {**options, "group_size": 32}, salient=salient
-                    )
-                    kind = "salient inputs" if salient else "as trained"
-                    lines.append([TITLES[name], kind, f"W{bits}", part, *judged])
+
+    def judged(kind, name, bits, part):
+        options = {**GROUPED[part], "group_size": 32, "activations": None}
+        return [
+            TITLES[name], kind, f"W{bits}", part,
+            *_judged(bench, name, bits, options, salient=kind != "as trained"),
+        ]  # fmt: skip
+
+    lines = (
+        judged(kind, name, bits, part)
+        for kind in ("as trained", "salient inputs")
+        for name in bench.names
+        for bits in (4, 3, 2)
+        for part in GROUPED
+    )
     table("Weights alone, groups of 32 with float16 steps",
           ["network", "", "bits", "", "drop, points", "logit error"], lines)  # fmt: skip
 

@@ -76,10 +76,10 @@ def spread(values):
 
 
 def table(title, columns, lines):
-    """Print a table in Markdown."""
+    """Print a table in Markdown; lines that are still to be measured come as they are made."""
     print(f"{title}\n")
     print("| " + " | ".join(columns) + " |")
     print("|" + "---|" * len(columns))
     for line in lines:
-        print("| " + " | ".join(str(cell) for cell in line) + " |")
+        print("| " + " | ".join(str(cell) for cell in line) + " |", flush=True)
     print(flush=True)

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_out, float_array
+from qcore.quantization.error import QuantizationError, error_of
 from qcore.quantization.parts import FIXED_LEVELS, check_parts
 from qcore.quantization.qparams import FLOAT32
 from qcore.quantization.row_bits import pack_rows, packed_nbytes
 
-__all__ = ["QTensor", "QuantizationError", "new_codes"]
-
-
-class QuantizationError(NamedTuple):
-    """What quantization lost: see `QTensor.error`.
-
-    Attributes
-    ----------
-    sqnr_db : float
-        Signal to quantization noise, in dB: ``10 log10(sum(x²) / sum((x - x̂)²))``.
-    cosine : float
-        Cosine of the angle between the values and what they decode to.
-    max_abs : float
-        The greatest absolute difference.
-    """
-
-    sqnr_db: float
-    cosine: float
-    max_abs: float
+__all__ = ["QTensor", "new_codes"]
 
 
 def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
@@ -423,20 +405,7 @@ class QTensor:
         exact = float_array(x, "x").astype(np.float64)
         if exact.shape != self.shape:
             raise ValueError(f"x has shape {exact.shape}; it must be {self.shape}")
-        real = self.dequantize(dtype=np.float64)
-        noise = float(np.sum((exact - real) ** 2))
-        signal = float(np.sum(exact**2))
-        sqnr = (
-            math.inf
-            if noise == 0
-            else -math.inf
-            if signal == 0
-            else 10 * math.log10(signal / noise)
-        )
-        norm = math.sqrt(signal) * math.sqrt(float(np.sum(real**2)))
-        cosine = float(np.sum(exact * real)) / norm if norm else float(noise == 0)
-        worst = float(np.max(np.abs(exact - real), initial=0.0))
-        return QuantizationError(sqnr, cosine, worst)
+        return error_of(exact, self.dequantize(dtype=np.float64))
 
     # Python ------------------------------------------------------------------------------------
     def _cached(self, name: str, make: Callable[[], Any]) -> Any:

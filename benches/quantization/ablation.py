@@ -4,13 +4,18 @@ Judge on networks that were trained without the images: see `recipes.py`.
 """
 
 import numpy as np
-from common import TITLES, accuracy, cosine, spread, table
+from common import TITLES, accuracy, cosine, logit_error, spread, table
 
 import qcore as qc
+from qcore.quantization.awq import activation_aware_scale
 from qcore.quantization.hadamard import rotate
 from qcore.quantization.hqq import fit_groups
+from qcore.quantization.smoothquant import smoothing_scale
 
 ALL = ("gptq", "bias_correction", "clip_search", "coordinate_descent")
+
+#: The same for a layer alone, which has no bias here.
+FITTED = ("gptq", "clip_search", "coordinate_descent")
 
 #: From rounding to the whole of it, one part at a time; 8-bit activations, a step for each output.
 PARTS = {
@@ -47,13 +52,15 @@ GROUPED = {
     "gptq": {"algorithm": "gptq"},
     "awq, gptq": {"algorithm": ("awq", "gptq")},
     "auto": {},
+    "smoothquant, auto": {"algorithm": ("smoothquant", *ALL)},
+    "cross_layer_equalization, auto": {"algorithm": ("cross_layer_equalization", *ALL)},
     "awq, auto": {"algorithm": ("awq", *ALL)},
 }  # fmt: skip
 
 
 def rows(bench):
     """Each part, by accuracy and by logit error, with a step for each output and in groups."""
-    for part in (heavy_tails, groups, outputs):
+    for part in (heavy_tails, salient_inputs, groups, outputs):
         part(bench)
         print()
 
@@ -118,11 +125,43 @@ def _tails(weight, x, bits):
             "round to nearest": {},
             "range by mse": {"observer": "mse"},
             "gptq": {"algorithm": "gptq", "stats": stats},
-            "all": {"algorithm": ALL[:1] + ALL[2:], "stats": stats},
+            "all": {"algorithm": FITTED, "stats": stats},
         }.items():
             q = qc.quantize(w, bits=bits, axis=0, **options)
             found[("hadamard, " if turn else "") + part] = (inputs, q.dequantize())
     return found
+
+
+def salient_inputs(bench):
+    """A layer whose inputs differ in size (log-normal), weights alone in groups of 32."""
+    lines = []
+    for bits in (4, 3):
+        found = {}
+        for seed in range(bench.seeds):
+            rng = np.random.default_rng(seed)
+            weight = rng.standard_normal((128, 256)).astype(np.float32)
+            mix = rng.standard_normal((32, 256)) / 6
+            x = rng.standard_normal((3000, 32)) @ mix + rng.standard_normal((3000, 256))
+            x = (x * np.exp(rng.standard_normal(256))).astype(np.float32)
+            seen, held, exact = x[:1000], x[1000:], x[1000:] @ weight.T
+            for scaling, scale in _scales(weight, qc.InputStats().update(seen), bits).items():
+                stats = qc.InputStats().update(seen / scale)
+                for part, algorithm in (("", ()), (", gptq", "gptq"), (", all", FITTED)):
+                    fitted = {"algorithm": algorithm, "stats": stats} if algorithm else {}
+                    q = qc.quantize(weight * scale, bits=bits, group_size=32, **fitted)
+                    error = logit_error((held / scale) @ q.dequantize().T, exact)
+                    found.setdefault(scaling + part, []).append(error)
+        lines += [[bits, part, f"{np.mean(e):.5f}"] for part, e in found.items()]
+    table("Output error of 128x256 weights, whose inputs differ in size, groups of 32",
+          ["bits", "", "output error"], lines)  # fmt: skip
+
+
+def _scales(weight, stats, bits):
+    return {
+        "as it is": np.ones(weight.shape[1], np.float32),
+        "smoothquant": smoothing_scale(weight, stats).astype(np.float32),
+        "awq": activation_aware_scale(weight, stats, bits=bits, group_size=32),
+    }
 
 
 def norms(bench):

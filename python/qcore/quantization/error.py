@@ -33,10 +33,9 @@ def error_of(exact: NDArray[np.float64], real: NDArray[np.float64]) -> Quantizat
     """Compare values with what they became, in float64."""
     noise = float(np.sum((exact - real) ** 2))
     signal = float(np.sum(exact**2))
-    if noise == 0:
-        sqnr = math.inf
-    else:
-        sqnr = 10 * math.log10(signal / noise) if signal else -math.inf
+    sqnr = math.inf if noise == 0 else -math.inf
+    if noise and signal:
+        sqnr = 10 * math.log10(signal / noise)
     norm = math.sqrt(signal) * math.sqrt(float(np.sum(real**2)))
     cosine = float(np.sum(exact * real)) / norm if norm else float(noise == 0)
     worst = float(np.max(np.abs(exact - real), initial=0.0))

@@ -27,6 +27,7 @@ ROWS = {
     "hqq": ablation.norms,
     "layers": posttraining.layers,
     "aware": aware.rows,
+    "aware-rates": aware.rates,
     "mixed": mixed.rows,
     "outlier-layer": mixed.outlier_layer,
     "nested": adaptive.rows,

@@ -6,6 +6,7 @@ import numpy as np
 from common import TITLES, spread, table
 
 import qcore as qc
+from qcore.nn import learned_steps
 
 SIZES = {"mlp128": (784, 128, 10), "lenet300": (784, 300, 100, 10)}
 
@@ -39,6 +40,22 @@ def rows(bench):
     table("`fit(quantize=Quantizer(bits))`, 10 epochs, against float of the same seed and rate",
           ["network", "bits", "rate", "float %", "quantized %", "less float, points",
            "worst seed"], lines)  # fmt: skip
+
+
+def rates(bench):
+    """How fast steps learn beside weights: the choice of `LearnedSteps`; with --validation."""
+    lines = []
+    for name in bench.names:
+        seeds = range(100, 100 + bench.seeds)  # not those of the networks that are judged
+        floats = [_score(bench, name, seed, None, "linear") for seed in seeds]
+        for bits in SCHEDULES:
+            for rate in (0.1, 1.0, 5.0):
+                learned_steps.STEP_RATE = rate
+                scores = [_score(bench, name, s, qc.Quantizer(bits), "linear") for s in seeds]
+                off = np.mean(np.subtract(scores, floats))
+                lines.append([TITLES[name], f"W{bits}A8", rate, f"{off:+.3f}"])
+    table("Training by the rate of the steps, less float of the same seed and rate",
+          ["network", "bits", "rate", "points"], lines)  # fmt: skip
 
 
 def _score(bench, name, seed, quantizer, schedule):

@@ -299,3 +299,16 @@ def test_the_report_of_a_mixture_has_its_curve():
     assert list(report.curve) == quantizer.curve_
     assert report.to_dict()["curve"][0]["bits"] == 2
     assert "curve" not in Report("quantized", []).to_dict()
+
+
+def test_activations_may_differ_by_layer():
+    net, x = network(), inputs(300)
+    modes = {"fc1": "static", "fc2": "dynamic", "*": None}
+    small = qc.Quantizer(8, activations=modes).fit_transform(net, x)
+    found = [layer.input_qparams for layer in small.layers]
+    assert isinstance(found[0], qc.QParams)
+    assert found[1:] == ["dynamic", None]
+    exact = net.predict_logits(x)
+    assert np.mean((small.predict_logits(x) - exact) ** 2) < 1e-3 * exact.var()
+    with pytest.raises(ValueError, match="activations is 'never'"):
+        qc.Quantizer(8, activations={"*": "never"}).fit(net, x)

@@ -47,8 +47,9 @@ Model = TypeVar("Model", "Sequential", dict[str, Any])
 class Quantizer(QuantizerOptions):
     """Quantizes the weights of a trained model, and calibrates its activations.
 
-    Every option but `ignore` and `progress` may be a dict that gives it by layer: patterns to
-    values, of which the first that names the tensor counts, as in ``{"fc1": 4, "*": 8}``.
+    Every option of a tensor may be a dict that gives it by layer: patterns to values, of which the
+    first that names the tensor counts, as in ``{"fc1": 4, "*": 8}``. The targets, `granularity`,
+    `nested`, `ignore` and `progress` are the network's.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Quantizer(QuantizerOptions):
         a layer for each, see `qcore.quantization.hadamard`. Most need samples, or `stats`. "auto":
         where there are samples, all of layerwise for affine codes of 2 to 7 bits,
         and "gptq" and "bias_correction" for 8; else none.
-    activations : {"auto", "static", "dynamic"} or None, default "auto"
+    activations : {"auto", "static", "dynamic"}, None or dict, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration;
         "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
         `fit` gets samples, else "dynamic"; schemes other than affine, groups and weights of 16 bits
@@ -323,7 +324,6 @@ class Quantizer(QuantizerOptions):
 
     # the parts ---------------------------------------------------------------------------------
     def _begin(self, model: Any) -> None:
-        check_one_of(self.activations, "activations", ("auto", "static", "dynamic", None))
         names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
         self.mixture_ = {}
         self.curve_ = []
@@ -340,6 +340,8 @@ class Quantizer(QuantizerOptions):
         if self.nested is not None and set(self.bits_.values()) - {8}:
             raise ValueError("nested codes of 4 bits lie in those of 8: bits must be 8")
         for name in names:
+            modes = ("auto", "static", "dynamic", None)
+            check_one_of(self._option("activations", name), "activations", modes)
             check_one_of(self._option("scheme", name), "scheme", CHOICES)
             check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
         self.input_qparams_: dict[str, QParams | str | None] = {}

@@ -41,7 +41,7 @@ class QuantizerOptions(Estimator):
         observer: str | Mapping[str, str] = "auto",
         percentile: float | Mapping[str, float] = 99.99,
         algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
-        activations: str | None = "auto",
+        activations: str | Mapping[str, str | None] | None = "auto",
         target_bits: float | None = None,
         target_bytes: int | None = None,
         target_us: float | None = None,
@@ -104,7 +104,7 @@ class QuantizerOptions(Estimator):
 
     def _mode(self, name: str, samples: bool) -> str | None:
         """Return how a layer's activations become integers."""
-        mode = self.activations
+        mode: str | None = self._option("activations", name)
         odd = None
         rows = self.mixture_.get(name)
         if isinstance(rows, str) or (rows is not None and rows.min() > 8):

@@ -17,7 +17,9 @@ from browser import Browser  # noqa: E402 - it lies beside the tests that use it
 
 COMMANDS = """\
 qcore compress mlp.npz --layout in_out --bits 4 --sparsity 0.5 --data X_train.npy -o small.safetensors
-qcore compare mlp.npz small.safetensors --data X_test.npy --labels y_test.npy --report report.html
+qcore compress mlp.npz --layout in_out --bits 8 --data X_train.npy -o int8.safetensors
+qcore compress mlp.npz --layout in_out --bits 3 --sparsity 0.7 --data X_train.npy -o int3.safetensors
+qcore compare mlp.npz small.safetensors --also int8.safetensors --also int3.safetensors --data X_test.npy --labels y_test.npy --report report.html
 qcore demo --seeds 3 --split validation --report demo.html
 """  # noqa: E501 - as they are typed
 

@@ -14,7 +14,7 @@ from qcore.files.drafts import write_text
 from qcore.report import figures
 from qcore.report.comparison import compare
 from qcore.report.figure import Figure
-from qcore.report.headline import Fact
+from qcore.report.headline import Fact, faster_text
 from qcore.report.page import render, tensor_rows
 
 __all__ = ["demo_figures", "write_page"]
@@ -93,7 +93,7 @@ def _headline(report: Report) -> list[Fact]:
         Fact("smallest within half a point", f"{small['ratio']:.1f}× smaller",
              f"{small['title']}: {small['bytes']:,} bytes, {_accuracy(small)}", "good",
              1 / small["ratio"]),
-        Fact("fastest within half a point", f"{fast['speedup_batch1']:.2f}×",
+        Fact("fastest within half a point", faster_text(fast["speedup_batch1"]),
              f"{fast['title']}: {fast['batch1_p50_us']:.1f} µs a sample, {_accuracy(fast)}",
              "good"),
         Fact("the float network", _accuracy(rows[0]),

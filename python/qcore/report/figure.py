@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from qcore.files.drafts import write_bytes
@@ -15,6 +16,8 @@ from qcore.report.theme import vega_config
 __all__ = ["Figure"]
 
 _WIDTH = 620
+# Units that a letter of a caption takes, about.
+_CHARACTER = 7
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,12 @@ class Figure:
 
     def _repr_html_(self) -> str | None:
         try:
-            return f'<div style="max-width:100%;overflow-x:auto">{self.svg()}</div>'
+            return (
+                f'<div style="max-width:100%;overflow-x:auto;border-radius:8px">{self.svg()}</div>'
+            )
         except ImportError:
             return None
 
     def _with_title(self, width: int) -> dict[str, Any]:
-        return sized(self.spec, width) | {"title": {"text": self.title, "subtitle": self.caption}}
+        lines = wrap(self.caption, width // _CHARACTER)
+        return sized(self.spec, width) | {"title": {"text": self.title, "subtitle": lines}}

@@ -246,7 +246,7 @@ def trade_off(variants: Rows, cost: str, title: str, score: str = "accuracy, %")
     ]  # fmt: skip
     if any(v.get("spread") for v in ordered):
         ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
-        layers.append({"mark": {"type": "rule", "style": "quiet"}, "encoding": ends})
+        layers.append({"mark": {"type": "rule", "style": "before"}, "encoding": ends})
     for style, text, test in (("before", "quiet", "!datum.front"), ("dot", "note", "datum.front")):
         kept = [{"filter": test}]
         layers += [

@@ -74,7 +74,7 @@ def compress(
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated.
     y : array_like, optional
-        Labels, (n,); with a target only.
+        Labels, (n,): for a target, to choose neurons by, and for scores in the report.
     output : path, optional
         The file to write where `model` is a path; an old one is replaced when it is complete.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional
@@ -171,7 +171,12 @@ def compress(
     quantizer: Quantizer | None = None
     if sparsity is not None or ":" in pattern:
         samples = X is not None and not isinstance(model, Mapping)
-        chosen = untrained_options(pattern, samples=samples, by_name=isinstance(sparsity, Mapping))
+        chosen = untrained_options(
+            pattern,
+            samples=samples,
+            labels=y is not None,
+            by_name=isinstance(sparsity, Mapping),
+        )
         pruner = Pruner(sparsity, pattern=pattern, ignore=patterns, **chosen)
     if bits is not None:
         quantizer = Quantizer(

@@ -113,3 +113,17 @@ def test_progress_is_told():
     )
     pruner.fit(net, X)
     assert [step[:2] for step in said] == 2 * [(0, 3), (1, 3), (2, 3)]
+
+
+def test_neurons_go_by_what_samples_and_labels_say():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 12)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    net = qc.nn.Sequential([qc.nn.Dense(12, 48, "relu"), qc.nn.Dense(48, 2, "softmax")])
+    net.fit(X, y, epochs=30, random_state=0, progress=False)
+    options = {"bits": None, "sparsity": 0.6, "pattern": "neurons"}
+    scores = [qc.compress(net, *given, **options).score(X, y) for given in ((X, y), (X,), ())]
+    assert scores[0] > scores[2]
+    assert scores[1] >= scores[2]
+    small = qc.compact(qc.compress(net, X, y, **options))
+    assert small.layers[0].out_features == 19

@@ -91,17 +91,28 @@ class _Bench:
     def neurons(self) -> list[Row]:
         """Return accuracies of LeNet-300-100 without so many of its hidden neurons."""
         regimes = {f"{share:.0%}": {"sparsity": share} for share in (0.25, 0.5, 0.75)}
-        found = {
-            f"{name}, {scope}": {
-                regime: self._pruned(
-                    LENET, criterion=name, scope=scope, pattern="neurons", **options
-                )
-                for regime, options in regimes.items()
-            }
-            for scope in ("layer", "global", "sensitivity")
-            for name in ("random", "l1", "l2", "taylor")
+        groups = {
+            "weights alone": [
+                (name, scope) for scope in ("layer", "global") for name in ("random", "l1", "l2")
+            ],
+            "with samples": [
+                *(("taylor", scope) for scope in ("layer", "global", "sensitivity")),
+                *((name, "sensitivity") for name in ("random", "l1", "l2")),
+            ],
         }
-        return _rows("accuracy %, neurons gone", found, regimes)
+        rows: list[Row] = []
+        for group, members in groups.items():
+            found = {
+                f"{name}, {scope}": {
+                    regime: self._pruned(
+                        LENET, criterion=name, scope=scope, pattern="neurons", **options
+                    )
+                    for regime, options in regimes.items()
+                }
+                for name, scope in members
+            }
+            rows += _rows(f"accuracy %, {group}", found, regimes)
+        return rows
 
     def _pruned(self, widths: Sequence[int], **options: Any) -> list[float]:
         nets = []
@@ -355,8 +366,9 @@ def _rows(
                 cells[regime] = ""
                 continue
             values = np.asarray(by[regime])
-            spread = values.std(ddof=1) if values.size > 1 else 0.0
-            text = f"{values.mean():.{form}} ± {spread:.{form}}"
+            text = f"{values.mean():.{form}}"
+            if values.size > 1:
+                text += f" ± {values.std(ddof=1):.{form}}"
             others = [mean[regime] for mean in means.values() if regime in mean]
             best = min(others) if least else max(others)
             cells[regime] = f"**{text}**" if means[method][regime] == best else text

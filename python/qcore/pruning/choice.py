@@ -14,10 +14,12 @@ class Options(TypedDict):
     scope: str
 
 
-def untrained_options(pattern: str, *, samples: bool, by_name: bool = False) -> Options:
+def untrained_options(
+    pattern: str, *, samples: bool, labels: bool = False, by_name: bool = False
+) -> Options:
     """Return the criterion and the scope that do least harm without training.
 
-    ``python -m qcore.experiments.pruning --only one-pass --only ablation`` prints the comparison.
+    ``python -m qcore.experiments.ablation`` prints the comparison.
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ def untrained_options(pattern: str, *, samples: bool, by_name: bool = False) -> 
         As in `Pruner`.
     samples : bool
         Whether there is a network, with samples.
+    labels : bool
+        Whether there are labels with them.
     by_name : bool
         Whether each tensor's sparsity is given.
     """
@@ -32,4 +36,7 @@ def untrained_options(pattern: str, *, samples: bool, by_name: bool = False) -> 
     free = not grouped and not by_name
     if samples and (grouped or pattern == "unstructured"):
         return Options(criterion="sparsegpt", scope="sensitivity" if free else "layer")
+    if samples and pattern == "neurons":
+        criterion = "taylor" if labels else "magnitude"
+        return Options(criterion=criterion, scope="sensitivity" if free else "layer")
     return Options(criterion="magnitude", scope="global" if free else "layer")

@@ -1,0 +1,1 @@
+"""Every method beside what it competes with, and where it wins."""

@@ -113,7 +113,6 @@ def test_rewinding_prunes_so_often_and_every_cycle_is_as_long(rounds, rewind, fi
     ("make", "message"),
     [
         (lambda: qc.Regrowth(qc.ConstantSparsity(0.5, 0), 1.5), "drop_fraction"),
-        (lambda: qc.Regrowth(qc.ConstantSparsity(0.5, 0), grow="best"), "grow"),
         (lambda: qc.Rewinding(1.0), "final_sparsity"),
         (lambda: qc.Rewinding(0.5, rounds=0), "rounds"),
         (lambda: qc.Rewinding(0.5, 3, 500).for_training(400), "too few"),

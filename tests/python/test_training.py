@@ -437,22 +437,14 @@ def test_regrowth_keeps_the_sparsity_and_moves_the_weights() -> None:
     X, y = blobs()
     inner = qc.ConstantSparsity(0.75, 0, frequency=10)
     nets = [
-        network(6, 16, 2).fit(X, y, epochs=8, random_state=0, batch_size=20, prune=pruner)
-        for pruner in (
-            qc.Pruner(schedule=inner),
-            qc.Pruner(schedule=qc.Regrowth(inner)),
-            qc.Pruner(schedule=qc.Regrowth(inner, grow="random")),
+        network(6, 16, 2).fit(
+            X, y, epochs=8, random_state=0, batch_size=20, prune=qc.Pruner(schedule=schedule)
         )
+        for schedule in (inner, qc.Regrowth(inner))
     ]
     masks = [net.layers[0].dense_weight() != 0 for net in nets]
-    assert [np.count_nonzero(mask) for mask in masks] == [24, 24, 24]
+    assert [np.count_nonzero(mask) for mask in masks] == [24, 24]
     assert (masks[0] != masks[1]).any()
-    assert (masks[1] != masks[2]).any()
-    again = network(6, 16, 2).fit(
-        X, y, epochs=8, random_state=0, batch_size=20,
-        prune=qc.Pruner(schedule=qc.Regrowth(inner, grow="random")),
-    )  # fmt: skip
-    assert again.layers[0].dense_weight().tobytes() == nets[2].layers[0].dense_weight().tobytes()
 
 
 def test_what_regrows_has_the_greatest_gradients() -> None:
@@ -468,6 +460,8 @@ def test_what_regrows_has_the_greatest_gradients() -> None:
     assert set(np.abs(gradient[mask & ~strong])) == set(others[:20])
     with pytest.raises(ValueError, match="the schedule regrows"):
         qc.Pruner(pattern="2:4", schedule=schedule).masks_at({"fc1.weight": w}, 0)
+    with pytest.raises(ValueError, match="gradients is None"):
+        pruner.masks_at({"fc1.weight": w}, 0)
 
 
 def test_rewinding_takes_the_weights_back() -> None:

@@ -336,7 +336,7 @@ class Training:
             return
         if self.rewinds is not None and step == self.rewinds.rewind_step:
             self.early = self.params.copy()
-        masks = self.pruner.masks_at(self._weights(), step, self.gradients, self.rng)
+        masks = self.pruner.masks_at(self._weights(), step, self.gradients)
         if masks is None:
             return
         if self.mask is None:

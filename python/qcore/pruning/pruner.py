@@ -297,7 +297,6 @@ class Pruner(Estimator):
         weights: Mapping[str, Any],
         step: int,
         gradients: Mapping[str, NDArray[Any]] | None = None,
-        rng: np.random.Generator | None = None,
     ) -> Masks | None:
         """Return new masks where the schedule prunes at a step, else None.
 
@@ -314,8 +313,6 @@ class Pruner(Estimator):
             The step that is about to be taken, from 0 on.
         gradients : mapping of str to ndarray, optional
             Of the loss, for all weights, where the schedule regrows by them.
-        rng : Generator, optional
-            Where it regrows by chance.
 
         Returns
         -------
@@ -347,11 +344,9 @@ class Pruner(Estimator):
         if self.pattern != "unstructured":
             raise ValueError(f"the schedule regrows; pattern {self.pattern!r} does not")
         kept = masks(lambda target: 1.0 - (1.0 - target) * (1.0 - moved))
-        if self.schedule.grow == "random" or gradients is None:  # type: ignore[attr-defined]
-            rng = np.random.default_rng(self.random_state) if rng is None else rng
-            scores = {name: rng.random(w.shape) for name, w in chosen.items()}
-        else:
-            scores = {name: np.abs(gradients[name]) for name in chosen}
+        if gradients is None:
+            raise ValueError("gradients is None; the schedule regrows by them")
+        scores = {name: np.abs(gradients[name]) for name in chosen}
         return regrown(kept, scores, targets, together=self.scope == "global")
 
     def _scores(self, model: Any, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, float]:

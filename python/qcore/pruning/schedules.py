@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from qcore._validation import check_fraction, check_int, check_one_of
+from qcore._validation import check_fraction, check_int
 
 __all__ = ["ConstantSparsity", "PolynomialDecay", "Regrowth", "Rewinding", "Schedule"]
 
@@ -151,8 +151,8 @@ class Regrowth:
     """A schedule under which connections move: at each turn the weakest go, and others grow.
 
     With `ConstantSparsity` from step 0 on, a network is sparse from the start of its training to
-    the end; with `PolynomialDecay`, weights that were pruned too early come back. What grows
-    starts at 0.
+    the end; with `PolynomialDecay`, weights that were pruned too early come back. Those grow where
+    the gradient of the loss is greatest, from 0.
 
     Parameters
     ----------
@@ -161,18 +161,14 @@ class Regrowth:
     drop_fraction : float, default 0.3
         The share of the kept weights that change places at the first turn; it falls to 0, as the
         cosine does, at `end_step`.
-    grow : {"gradient", "random"}
-        What grows: where the gradient of the loss is greatest (RigL), or by chance (SET).
     end_step : int, optional
         The last step at which connections move. Default: the schedule's; where that has none,
         three quarters of the training.
 
     References
     ----------
-    Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
-    connectivity inspired by network science", Nature Communications 2018 (SET). Evci et al.,
-    "Rigging the Lottery", ICML 2020 (RigL). Liu et al., "Sparse Training via Boosting Pruning
-    Plasticity with Neuroregeneration", NeurIPS 2021 (with a sparsity that rises).
+    Evci et al., "Rigging the Lottery", ICML 2020 (RigL). Liu et al., "Sparse Training via Boosting
+    Pruning Plasticity with Neuroregeneration", NeurIPS 2021 (with a sparsity that rises).
 
     Examples
     --------
@@ -184,12 +180,10 @@ class Regrowth:
 
     schedule: ConstantSparsity | PolynomialDecay
     drop_fraction: float = 0.3
-    grow: str = "gradient"
     end_step: int | None = None
 
     def __post_init__(self) -> None:
         check_fraction(self.drop_fraction, "drop_fraction")
-        check_one_of(self.grow, "grow", ("gradient", "random"))
         if self.end_step is not None:
             check_int(self.end_step, "end_step", 1)
 

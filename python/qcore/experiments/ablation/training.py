@@ -89,19 +89,11 @@ def _schedules(steps: int) -> dict[str, dict[str, Callable[[float], dict[str, An
         "dense at first": {
             "one shot": lambda s: pruner(qc.ConstantSparsity(s, end // 2, frequency=steps)),
             "polynomial": lambda s: pruner(gradual(s)),
-            "polynomial, regrowth by gradient": lambda s: pruner(qc.Regrowth(gradual(s))),
-            "polynomial, regrowth by chance": lambda s: pruner(
-                qc.Regrowth(gradual(s), grow="random")
-            ),
+            "polynomial, regrowth": lambda s: pruner(qc.Regrowth(gradual(s))),
             "rewinding": lambda s: pruner(qc.Rewinding(s, rounds=2, rewind_step=400)),
         },
         "sparse from the start": {
             "constant": lambda s: pruner(qc.ConstantSparsity(s, 0, frequency=steps)),
-            "constant, regrowth by gradient": lambda s: pruner(
-                qc.Regrowth(qc.ConstantSparsity(s, 0))
-            ),
-            "constant, regrowth by chance": lambda s: pruner(
-                qc.Regrowth(qc.ConstantSparsity(s, 0), grow="random")
-            ),
+            "constant, regrowth": lambda s: pruner(qc.Regrowth(qc.ConstantSparsity(s, 0))),
         },
     }

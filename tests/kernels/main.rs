@@ -11,3 +11,4 @@ mod quant;
 mod random;
 mod simd;
 mod sparse;
+mod structured;

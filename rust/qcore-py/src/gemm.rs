@@ -168,10 +168,7 @@ fn right<'a>(b: &'a Bound<'_, PyAny>) -> Option<Right<'a>> {
 }
 
 fn right_shape(b: &Right<'_>) -> (usize, usize) {
-    match b {
-        Right::Packed(b) => (b.k(), b.n()),
-        Right::Matrix(b) => (b.rows(), b.cols()),
-    }
+    (b.k(), b.n())
 }
 
 /// The plain case of `matmul_integer` with as little as can be between the caller and the kernel:

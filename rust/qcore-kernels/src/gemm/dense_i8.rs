@@ -1,8 +1,7 @@
 //! Dense layers on int8: the product with its epilogue, tile by tile.
 
-use super::integer::{Shifted, fits_i32, product};
+use super::integer::{Right, Shifted, fits_i32, product};
 use super::operand::{Int8, ZeroPoint};
-use super::packed::PackedI8;
 use super::sink::{CodeSink, FloatSink, Out};
 use crate::epilogue::{FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
@@ -15,18 +14,18 @@ pub fn dense_f32_from_i8_with<'a>(
     isa: Isa,
     a: impl Into<Int8<'a>>,
     a_zero: ZeroPoint<'_>,
-    b: &PackedI8,
+    b: impl Into<Right<'a>>,
     b_zero: ZeroPoint<'_>,
     output: FloatOutput<'_>,
     out: &mut [f32],
     stride: usize,
 ) -> Result<()> {
-    let a = a.into();
+    let (a, b) = (a.into(), b.into());
     let (m, n) = (a.rows(), b.n());
     output.check(m, n)?;
     check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
-    let product = product(isa, a, b.into(), a_zero, b_zero, &mut shifted)?;
+    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
     let out = Out::new(out, m, n, stride)?;
     product.run(&FloatSink { isa, out, output, columns: n });
     Ok(())
@@ -38,18 +37,18 @@ pub fn dense_i8_with<'a, C: Code>(
     isa: Isa,
     a: impl Into<Int8<'a>>,
     a_zero: ZeroPoint<'_>,
-    b: &PackedI8,
+    b: impl Into<Right<'a>>,
     b_zero: ZeroPoint<'_>,
     output: Requantize<'_>,
     out: &mut [C],
     stride: usize,
 ) -> Result<()> {
-    let a = a.into();
+    let (a, b) = (a.into(), b.into());
     let (m, n) = (a.rows(), b.n());
     output.check::<C>(n)?;
     check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
-    let product = product(isa, a, b.into(), a_zero, b_zero, &mut shifted)?;
+    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
     let out = Out::new(out, m, n, stride)?;
     product.run(&CodeSink { isa, out, output });
     Ok(())
@@ -59,7 +58,7 @@ pub fn dense_i8_with<'a, C: Code>(
 fn check_depth(
     a: Int8<'_>,
     a_zero: ZeroPoint<'_>,
-    b: &PackedI8,
+    b: Right<'_>,
     b_zero: ZeroPoint<'_>,
 ) -> Result<()> {
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());

@@ -9,11 +9,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::left::{self, Rows, Source};
-use super::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, Tile, TileFn};
+use super::masked::MaskedI8;
+use super::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
 use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
+use crate::isa::Isa;
 use crate::threads;
 
 /// Multiply-adds below which another thread costs more than it saves.
@@ -28,6 +30,8 @@ const LEFT_BYTES_FOR_STRIPS: usize = 4 << 20;
 pub(super) enum Columns<'a> {
     /// Packed before.
     Packed(&'a PackedI8),
+    /// To be expanded as it is used.
+    Masked(&'a MaskedI8),
     /// To be packed as it is used.
     Strips { bytes: Bytes, unsigned: bool },
 }
@@ -36,6 +40,7 @@ impl Columns<'_> {
     pub(super) fn k(&self) -> usize {
         match self {
             Columns::Packed(b) => b.k(),
+            Columns::Masked(b) => b.k(),
             Columns::Strips { bytes, .. } => bytes.rows,
         }
     }
@@ -43,6 +48,7 @@ impl Columns<'_> {
     pub(super) fn n(&self) -> usize {
         match self {
             Columns::Packed(b) => b.n(),
+            Columns::Masked(b) => b.n(),
             Columns::Strips { bytes, .. } => bytes.cols,
         }
     }
@@ -50,6 +56,7 @@ impl Columns<'_> {
 
 /// `(a - za) * (b - zb)`, with zero points of what is packed: shifted as the values are.
 pub(super) struct Product<'a> {
+    pub(super) isa: Isa,
     pub(super) kernel: &'static Kernel,
     pub(super) a: Source,
     pub(super) b: Columns<'a>,
@@ -147,8 +154,8 @@ impl Product<'_> {
     /// Rows that go together: as many as stay in cache, where they are packed.
     fn rows_of_a_block(&self, rows: usize) -> usize {
         let room = match (self.a.in_place(), self.b) {
-            (Some(_), Columns::Strips { .. }) => return rows,
-            (None, Columns::Strips { .. }) => LEFT_BYTES_FOR_STRIPS,
+            (Some(_), Columns::Strips { .. } | Columns::Masked(_)) => return rows,
+            (None, Columns::Strips { .. } | Columns::Masked(_)) => LEFT_BYTES_FOR_STRIPS,
             (_, Columns::Packed(_)) => LEFT_BYTES,
         };
         let tall = self.kernel.rows();
@@ -216,19 +223,40 @@ impl Product<'_> {
                     column += self.run_tiles(ready, strip, column..columns.end, sink);
                 }
             }
+            Columns::Masked(b) => {
+                // Half of L2 at most: tiles of many rows come back to it.
+                let few = ready.range.len() <= self.kernel.narrow.len();
+                let wide = if few { MAX_TILE_COLUMNS } else { self.kernel.columns().max(PANEL) };
+                for first in columns.clone().step_by(wide) {
+                    let end = (first + wide).min(columns.end);
+                    b.expand(self.isa, first / PANEL..end.div_ceil(PANEL), room);
+                    self.run_strip(ready, room, first..end, sink);
+                }
+            }
             Columns::Strips { bytes, unsigned } => {
                 // Twice a tile's width, for the tiles of few rows.
                 let wide = self.kernel.columns().next_multiple_of(MAX_TILE_COLUMNS);
                 for first in columns.clone().step_by(wide) {
                     let end = (first + wide).min(columns.end);
                     room.fill(self.kernel, bytes.columns(first..end), unsigned);
-                    let strip = Strip { b: room, first };
-                    let mut column = first;
-                    while column < end {
-                        column += self.run_tiles(ready, strip, column..end, sink);
-                    }
+                    self.run_strip(ready, room, first..end, sink);
                 }
             }
+        }
+    }
+
+    /// Some rows times the columns that `b` has.
+    fn run_strip<S: Sink>(
+        &self,
+        ready: &Ready<'_>,
+        b: &PackedI8,
+        columns: Range<usize>,
+        sink: &S,
+    ) {
+        let strip = Strip { b, first: columns.start };
+        let mut column = columns.start;
+        while column < columns.end {
+            column += self.run_tiles(ready, strip, column..columns.end, sink);
         }
     }
 

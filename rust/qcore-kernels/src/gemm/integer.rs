@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::drive::{Columns, Product};
 use super::left::{self, Source};
+use super::masked::MaskedI8;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
 use super::registry::kernel_for;
@@ -16,6 +17,8 @@ use crate::isa::{self, Isa};
 pub enum Right<'a> {
     /// Laid out before.
     Packed(&'a PackedI8),
+    /// Laid out before, without what it does not store.
+    Masked(&'a MaskedI8),
     /// A matrix (K, N).
     Matrix(Int8<'a>),
 }
@@ -26,7 +29,28 @@ impl Right<'_> {
     pub fn is_unsigned(&self) -> bool {
         match self {
             Right::Packed(b) => b.is_unsigned(),
+            Right::Masked(b) => b.is_unsigned(),
             Right::Matrix(b) => b.is_unsigned(),
+        }
+    }
+
+    /// Rows of the matrix.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        match self {
+            Right::Packed(b) => b.k(),
+            Right::Masked(b) => b.k(),
+            Right::Matrix(b) => b.rows(),
+        }
+    }
+
+    /// Columns of the matrix.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        match self {
+            Right::Packed(b) => b.n(),
+            Right::Masked(b) => b.n(),
+            Right::Matrix(b) => b.cols(),
         }
     }
 }
@@ -34,6 +58,12 @@ impl Right<'_> {
 impl<'a> From<&'a PackedI8> for Right<'a> {
     fn from(packed: &'a PackedI8) -> Self {
         Right::Packed(packed)
+    }
+}
+
+impl<'a> From<&'a MaskedI8> for Right<'a> {
+    fn from(masked: &'a MaskedI8) -> Self {
+        Right::Masked(masked)
     }
 }
 
@@ -130,6 +160,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     }
     match b {
         Right::Packed(packed) => wide(&product, packed, out),
+        Right::Masked(masked) => wide(&product, &masked.unpacked(isa), out),
         Right::Matrix(matrix) => wide(&product, &PackedI8::new(isa, matrix), out),
     }
 }
@@ -183,6 +214,7 @@ pub(super) fn product<'a>(
 ) -> Result<Product<'a>> {
     let columns = match b {
         Right::Packed(b) => Columns::Packed(b),
+        Right::Masked(b) => Columns::Masked(b),
         Right::Matrix(b) => Columns::Strips { bytes: b.bytes(), unsigned: b.is_unsigned() },
     };
     check_inner(a, columns.k())?;
@@ -193,7 +225,7 @@ pub(super) fn product<'a>(
     let a_zero = shift(a_zero, a_shift, &mut shifted.a);
     let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b);
     let a = Source { left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
-    Ok(Product { kernel, a, b: columns, a_zero, b_zero })
+    Ok(Product { isa, kernel, a, b: columns, a_zero, b_zero })
 }
 
 fn shift<'a>(zero: ZeroPoint<'_>, by: i32, room: &'a mut Vec<i32>) -> ZeroPoint<'a> {

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `packed`, `interleave` | B laid out once, one format for every instruction set |
+//! | `masked`, `expand` | B without what it does not store, expanded as it is used |
 //! | `left` | rows of A, packed as they are used |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
 //! | `peak` | the rate of the dot instruction alone |
@@ -18,11 +19,13 @@
 
 mod dense_i8;
 mod drive;
+mod expand;
 mod float;
 mod int4;
 mod integer;
 mod interleave;
 mod left;
+mod masked;
 mod micro;
 mod microkernel;
 mod operand;
@@ -38,6 +41,7 @@ pub use int4::{PackedI4, dense_f32_from_i4_with};
 pub use integer::{
     Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,
 };
+pub use masked::MaskedI8;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
 pub use peak::peak_rate;

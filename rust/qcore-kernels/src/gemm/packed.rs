@@ -47,11 +47,7 @@ impl PackedI8 {
     pub(super) fn fill(&mut self, kernel: &Kernel, bytes: Bytes, unsigned: bool) {
         let (k, n) = (bytes.rows, bytes.cols);
         let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
-        let mut panel_stride = groups * GROUP_BYTES;
-        if panel_stride.is_multiple_of(4096) {
-            // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
-            panel_stride += GROUP_BYTES;
-        }
+        let panel_stride = stride(groups);
         (self.k, self.n, self.groups, self.panel_stride) = (k, n, groups, panel_stride);
         self.unsigned = unsigned;
         self.data.resize_scratch(panels * panel_stride);
@@ -77,6 +73,27 @@ impl PackedI8 {
                 }
             }
         });
+    }
+
+    /// Makes room for the panels of a matrix (K, N) with so many lines each and the given sums.
+    pub(super) fn reserve(
+        &mut self,
+        k: usize,
+        n: usize,
+        lines: usize,
+        unsigned: bool,
+        sums: &[i64],
+    ) {
+        (self.k, self.n, self.groups, self.panel_stride) = (k, n, k.div_ceil(DEPTH), stride(lines));
+        self.unsigned = unsigned;
+        self.data.resize_scratch(n.div_ceil(PANEL) * self.panel_stride);
+        self.sums.clear();
+        self.sums.extend_from_slice(sums);
+    }
+
+    /// The first line of a panel.
+    pub(super) fn panel_mut(&mut self, panel: usize) -> *mut u8 {
+        self.data[panel * self.panel_stride..].as_mut_ptr()
     }
 
     /// Rows of the matrix: the length of the sums.
@@ -139,6 +156,13 @@ impl PackedI8 {
         let offset = n / PANEL * self.panel_stride + k / DEPTH * GROUP_BYTES;
         i32::from(self.data[offset + n % PANEL * DEPTH + k % DEPTH] as i8) + self.shift()
     }
+}
+
+/// Bytes from a panel of so many lines to the next.
+fn stride(lines: usize) -> usize {
+    let bytes = lines * GROUP_BYTES;
+    // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
+    if bytes.is_multiple_of(4096) { bytes + GROUP_BYTES } else { bytes }
 }
 
 /// A pointer that tasks share; each writes a part of its own.

@@ -8,7 +8,7 @@ pub(super) fn has(isa: Isa) -> bool {
     use std::is_x86_feature_detected as cpu;
     match isa {
         Isa::Scalar | Isa::Sse2 => true,
-        Isa::Avx2 => cpu!("avx2") && cpu!("fma") && cpu!("f16c"),
+        Isa::Avx2 => cpu!("avx2") && cpu!("fma") && cpu!("f16c") && cpu!("popcnt"),
         Isa::AvxVnni => has(Isa::Avx2) && cpu!("avxvnni"),
         Isa::Avx512 => {
             has(Isa::Avx2)
@@ -21,6 +21,13 @@ pub(super) fn has(isa: Isa) -> bool {
         // No AMX kernel exists yet, so there is nothing that it could select.
         Isa::Amx | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
     }
+}
+
+/// Whether a CPU with AVX-512 also expands bytes by a mask (VBMI2): not every one does.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn expands_bytes() -> bool {
+    // Cached by the standard library.
+    std::is_x86_feature_detected!("avx512vbmi2") && std::is_x86_feature_detected!("popcnt")
 }
 
 /// Whether this CPU and operating system can run kernels written for `isa`.

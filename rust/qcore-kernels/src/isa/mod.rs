@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{KernelError, Result};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use detect::expands_bytes;
 
 /// A set of CPU features that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

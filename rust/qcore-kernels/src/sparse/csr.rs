@@ -293,7 +293,7 @@ impl<V: Value> Csr<V> {
 }
 
 /// The row offsets, if they are such.
-fn check_indptr<I: Copy + Into<i64>>(
+pub(super) fn check_indptr<I: Copy + Into<i64>>(
     rows: usize,
     indptr: &[I],
     values: usize,

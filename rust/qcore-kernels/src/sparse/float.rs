@@ -174,7 +174,7 @@ impl Float for f64 {
 }
 
 /// Eight columns fill no wider vector.
-fn narrow(isa: Isa) -> Isa {
+pub(super) fn narrow(isa: Isa) -> Isa {
     if isa.includes(Isa::Avx2) { Isa::Avx2 } else { isa }
 }
 

@@ -17,7 +17,7 @@ use crate::simd::{Dot4, Dot4Op, dispatch_dot};
 use crate::view::MatRef;
 
 /// Columns of `x` that are multiplied together.
-const WIDTH: usize = 64;
+pub(super) const WIDTH: usize = 64;
 
 /// Rows whose sums stay in the first cache.
 const SCATTERED: usize = 1 << 13;
@@ -82,6 +82,49 @@ impl<V: Int8Value> IntegerCsr<V> {
     pub fn matrix(&self) -> &Csr<V> {
         &self.matrix
     }
+
+    /// Whether int32 holds every result for certain.
+    pub(super) fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
+        let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
+        self.reach.checked_mul(distance).is_some_and(|most| most <= i64::from(i32::MAX))
+    }
+}
+
+/// Whether the zero point is a value of x's type.
+pub(super) fn check_zero<X: Int8Value>(x_zero: i32) -> Result<()> {
+    if (X::MIN..=X::MAX).contains(&x_zero) {
+        return Ok(());
+    }
+    let (low, high) = (X::MIN, X::MAX);
+    Err(KernelError::Value(format!("x_zero_point is {x_zero}; it must be {low} to {high}")))
+}
+
+/// The dense operand of dot products, of which one operand is unsigned and the other signed: it has
+/// the sign that the matrix has not, moved by 128 where it must be.
+pub(super) struct Moved {
+    pub(super) lanes: Vec<Lanes<u8>>,
+    /// The zero point, moved likewise.
+    pub(super) zero: i32,
+}
+
+impl Moved {
+    /// `x`, of which the code of 0 is `zero`, for a matrix of `V`.
+    pub(super) fn new<V: Int8Value, X: Int8Value>(x: MatRef<'_, X>, zero: i32) -> Self {
+        let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
+        let moved = match (flip, V::MIN < 0) {
+            (0, _) => 0,
+            (_, true) => 128,
+            (_, false) => -128,
+        };
+        let mut lanes = Lanes::blocks(bytes(x), &[WIDTH]);
+        if flip != 0 {
+            for lanes in &mut lanes {
+                lanes.as_mut_slice().iter_mut().for_each(|byte| *byte ^= flip);
+            }
+        }
+        // (x - zero) = (moved x) - (moved zero).
+        Self { lanes, zero: zero + moved }
+    }
 }
 
 /// [`multiply_integer_with`] on the instruction set in force.
@@ -106,17 +149,10 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
 ) -> Result<()> {
     let matrix = &a.matrix;
     check_inner(matrix.cols(), x.rows())?;
-    if !(X::MIN..=X::MAX).contains(&x_zero) {
-        return Err(KernelError::Value(format!(
-            "x_zero_point is {x_zero}; it must be {} to {}",
-            X::MIN,
-            X::MAX
-        )));
-    }
+    check_zero::<X>(x_zero)?;
     let (m, n) = (matrix.rows(), x.cols());
     let target = Out::new(out, m, n, order)?;
-    let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
-    if a.reach.checked_mul(distance).is_none_or(|most| most > i64::from(i32::MAX)) {
+    if !a.fits_i32::<X>(x_zero) {
         return wide(a, x, x_zero, target);
     }
     if n == 1 {
@@ -133,22 +169,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         }
         return Ok(());
     }
-    // One operand of a dot product is unsigned and the other signed: x takes the sign that the
-    // matrix has not, moved by 128 where it must be.
-    let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
-    let moved = match (flip, V::MIN < 0) {
-        (0, _) => 0,
-        (_, true) => 128,
-        (_, false) => -128,
-    };
-    let mut lanes = Lanes::blocks(bytes(x), &[WIDTH]);
-    if flip != 0 {
-        for lanes in &mut lanes {
-            lanes.as_mut_slice().iter_mut().for_each(|byte| *byte ^= flip);
-        }
-    }
-    // (x - zero) = (moved x) - (moved zero).
-    let zero = x_zero + moved;
+    let Moved { lanes, zero } = Moved::new::<V, X>(x, x_zero);
     let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
     let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
         let (rows, x) = (blocks[block].clone(), lanes.as_slice());

@@ -8,6 +8,7 @@
 //! | `scratch` | room that threads keep from call to call |
 //! | `float`, `panels` | float32 and float64; float32 laid out for many columns |
 //! | `integer` | int8 and uint8, exact in int32 |
+//! | `structured/` | N of M neighbours, and blocks |
 //!
 //! Kernels read the stored values of a row one after the other and add multiples of rows of the dense
 //! operand to the sums of many columns at once, which stay in registers. With one column there is
@@ -22,6 +23,7 @@ mod lanes;
 mod out;
 mod panels;
 mod scratch;
+mod structured;
 mod value;
 
 pub use csr::Csr;
@@ -29,4 +31,7 @@ pub use float::{Float, FloatCsr, multiply, multiply_with};
 pub use indices::Indices;
 pub use integer::{IntegerCsr, Sum, multiply_integer, multiply_integer_with};
 pub use out::Order;
+pub use structured::{
+    Blocks, BlocksInteger, FloatBands, NofM, NofMInteger, Structured, StructuredFloat,
+};
 pub use value::{Int8Value, Value};

@@ -1,0 +1,173 @@
+//! Lines from their stored bytes and masks.
+
+use super::masked::{LINES, Places};
+use super::microkernel::GROUP_BYTES;
+use crate::isa::Isa;
+
+/// The masks of a panel.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'a> {
+    pub(super) places: &'a Places,
+    /// The first four lines.
+    pub(super) first: usize,
+    /// How many fours there are.
+    pub(super) quads: usize,
+}
+
+/// How one instruction set does it.
+trait Expand {
+    /// Writes 64 bytes: `values` in turn where `mask` has a bit, `fill` elsewhere.
+    ///
+    /// # Safety
+    /// `values` is valid for reading 64 bytes, `out` for writing as many; the CPU has the instructions.
+    unsafe fn line(mask: u64, values: *const u8, fill: u8, out: *mut u8);
+}
+
+/// Writes the lines of a panel. `fill` is 0 or 0x80.
+///
+/// # Safety
+/// - `values` is valid for reading all that the masks say, and 64 bytes more; `out` for writing the
+///   lines.
+/// - The CPU has `isa`.
+pub(super) unsafe fn panel(
+    isa: Isa,
+    lines: Lines<'_>,
+    values: *const u8,
+    fill: u8,
+    out: *mut u8,
+) {
+    // SAFETY: the caller's promise is that of each; the CPU has the instructions.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if isa.includes(Isa::Avx512) && crate::isa::expands_bytes() {
+                return x86::panel_vbmi2(lines, values, fill, out);
+            }
+            if isa.includes(Isa::Avx2) {
+                return x86::panel_avx2(lines, values, fill, out);
+            }
+        }
+        let _ = isa;
+        run::<Scalar>(lines, values, fill, out);
+    }
+}
+
+/// # Safety
+/// As [`panel`]; the CPU has the instructions of `E`.
+#[inline(always)]
+unsafe fn run<E: Expand>(
+    lines: Lines<'_>,
+    mut values: *const u8,
+    fill: u8,
+    mut out: *mut u8,
+) {
+    for quad in lines.first..lines.first + lines.quads {
+        let masks = lines.places.masks(quad);
+        for line in 0..LINES {
+            // SAFETY: by the caller's promise.
+            unsafe {
+                E::line(masks[line], values, fill, out);
+                values = values.add(masks[line].count_ones() as usize);
+                out = out.add(GROUP_BYTES);
+            }
+        }
+    }
+}
+
+struct Scalar;
+
+impl Expand for Scalar {
+    #[inline(always)]
+    unsafe fn line(mask: u64, mut values: *const u8, fill: u8, out: *mut u8) {
+        for place in 0..GROUP_BYTES {
+            let stored = mask >> place & 1 == 1;
+            // SAFETY: by the caller's promise; no more values are read than there are bits.
+            unsafe {
+                *out.add(place) = if stored { *values } else { fill };
+                values = values.add(usize::from(stored));
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Expand, GROUP_BYTES, Lines, run};
+
+    /// `vpexpandb`: a line at once.
+    struct Vbmi2;
+
+    impl Expand for Vbmi2 {
+        #[inline(always)]
+        unsafe fn line(mask: u64, values: *const u8, fill: u8, out: *mut u8) {
+            // SAFETY: the caller vouches for 64 bytes at both pointers and for the instructions.
+            unsafe {
+                let values = _mm512_loadu_si512(values.cast());
+                let fill = _mm512_set1_epi8(fill as i8);
+                _mm512_storeu_si512(out.cast(), _mm512_mask_expand_epi8(fill, mask, values));
+            }
+        }
+    }
+
+    /// For each mask of 8 bytes which value each of them is; 0x80 where it is none.
+    static ORDERS: [[u8; 8]; 256] = orders();
+
+    const fn orders() -> [[u8; 8]; 256] {
+        let mut orders = [[0x80; 8]; 256];
+        let mut mask = 0;
+        while mask < 256 {
+            let (mut place, mut next) = (0, 0);
+            while place < 8 {
+                if mask >> place & 1 == 1 {
+                    orders[mask][place] = next;
+                    next += 1;
+                }
+                place += 1;
+            }
+            mask += 1;
+        }
+        orders
+    }
+
+    /// `pshufb`: 8 bytes at once.
+    struct Avx2;
+
+    impl Expand for Avx2 {
+        #[inline(always)]
+        unsafe fn line(mask: u64, mut values: *const u8, fill: u8, out: *mut u8) {
+            // SAFETY: SSE2 is part of x86-64.
+            let fill = unsafe { _mm_set1_epi8(fill as i8) };
+            for place in 0..GROUP_BYTES / 8 {
+                let byte = (mask >> (8 * place)) as u8;
+                // SAFETY: the caller vouches for the pointers and the instructions; no more than 8
+                // bytes are read from the first value of each 8 on.
+                unsafe {
+                    let order = _mm_loadl_epi64(ORDERS[usize::from(byte)].as_ptr().cast());
+                    let bytes = _mm_shuffle_epi8(_mm_loadl_epi64(values.cast()), order);
+                    // The top bit of an order is set where there is no value.
+                    let bytes = _mm_or_si128(bytes, _mm_and_si128(order, fill));
+                    _mm_storel_epi64(out.add(8 * place).cast(), bytes);
+                    values = values.add(byte.count_ones() as usize);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`super::panel`], on a CPU with AVX-512 VBMI2.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
+    pub(super) unsafe fn panel_vbmi2(lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { run::<Vbmi2>(lines, values, fill, out) }
+    }
+
+    /// # Safety
+    /// As [`super::panel`], on a CPU with AVX2.
+    #[target_feature(enable = "avx2,popcnt")]
+    pub(super) unsafe fn panel_avx2(lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { run::<Avx2>(lines, values, fill, out) }
+    }
+}

@@ -1,0 +1,218 @@
+//! Float32 matrices laid out in bands of rows that share their columns.
+//!
+//! A band's rows take each row of the dense operand from the first cache to registers once. The matrix
+//! is cut into panels of at most 256 columns, so that a column takes a byte, and into chunks of rows.
+//! The values of a chunk follow each other panel after panel, in each of them band after band, in each
+//! of these column after column: they are read once, in order, while the sums of the chunk's rows go
+//! from one panel to the next.
+
+use std::ops::Range;
+
+use super::panels::Chunk;
+use super::product::Structured;
+use crate::error::Result;
+use crate::isa::Isa;
+use crate::simd::dispatch;
+use crate::sparse::drive::{self, BLOCK_ROWS, BLOCK_VALUES};
+use crate::sparse::float::{check_inner, narrow};
+use crate::sparse::lanes::Lanes;
+use crate::sparse::out::{Order, Out};
+use crate::view::MatRef;
+
+/// The most rows of a band: their sums, and a row of the dense operand, stay in registers.
+pub(super) const TALLEST: usize = 4;
+
+/// The least columns of a panel: 24 KB of a dense operand of 64 columns.
+const NARROWEST: usize = 96;
+
+/// The most columns of a panel: a byte tells them apart.
+const WIDEST: usize = 256;
+
+/// Columns that a band should have in a panel: what is gained by fewer is lost at the ends.
+const BAND_COLUMNS: usize = 48;
+
+/// A float32 matrix in bands.
+#[derive(Debug, Clone)]
+pub struct FloatBands {
+    cols: usize,
+    stored: usize,
+    /// Columns of a panel.
+    pub(super) panel: usize,
+    /// Where each band starts, and the last one ends: rows.
+    pub(super) rows: Vec<usize>,
+    /// Bands of each chunk.
+    pub(super) chunks: Vec<Range<usize>>,
+    /// Where the columns and the values of each chunk start.
+    pub(super) starts: Vec<(usize, usize)>,
+    /// How many columns each band of each panel of each chunk has.
+    pub(super) counts: Vec<u16>,
+    /// The columns in their panels.
+    pub(super) columns: Vec<u8>,
+    /// For each of these one value for each row of the band.
+    pub(super) values: Vec<f32>,
+}
+
+/// The columns that a band stores, and for each the values of its rows.
+type Band = (Vec<usize>, Vec<f32>);
+
+impl FloatBands {
+    /// Lays out a matrix.
+    #[must_use]
+    pub fn new(a: &impl Structured<f32>) -> Self {
+        let cols = a.cols();
+        let starts = band_starts(a.rows(), a.shared_rows());
+        let bands: Vec<Band> = starts
+            .windows(2)
+            .map(|band| {
+                let tall = band[1] - band[0];
+                let mut columns = Vec::new();
+                a.for_row(band[0], |column, _| columns.push(column));
+                let mut values = vec![0.0; columns.len() * tall];
+                for at in 0..tall {
+                    let mut next = at;
+                    a.for_row(band[0] + at, |_, value| {
+                        values[next] = value;
+                        next += tall;
+                    });
+                }
+                (columns, values)
+            })
+            .collect();
+        let stored: usize = bands.iter().map(|band| band.1.len()).sum();
+        let columns: usize = bands.iter().map(|band| band.0.len()).sum();
+        let wanted = (BAND_COLUMNS * bands.len()).saturating_mul(cols) / columns.max(1);
+        let panel = wanted.next_multiple_of(16).clamp(NARROWEST, WIDEST);
+        let mut made = Self {
+            cols,
+            stored,
+            panel,
+            rows: starts,
+            chunks: Vec::new(),
+            starts: Vec::new(),
+            counts: Vec::new(),
+            columns: Vec::with_capacity(columns),
+            values: Vec::with_capacity(stored),
+        };
+        made.chunks = made.cut(&bands);
+        for chunk in made.chunks.clone() {
+            made.push(&bands[chunk]);
+        }
+        made
+    }
+
+    /// Chunks of about as many values, of few rows.
+    fn cut(&self, bands: &[Band]) -> Vec<Range<usize>> {
+        let mut chunks = Vec::new();
+        let (mut first, mut values) = (0, 0);
+        for (band, (_, more)) in bands.iter().enumerate() {
+            let rows = self.rows[band + 1] - self.rows[first];
+            if band > first && (rows > BLOCK_ROWS || values + more.len() > 2 * BLOCK_VALUES) {
+                chunks.push(first..band);
+                (first, values) = (band, 0);
+            }
+            values += more.len();
+        }
+        if first < bands.len() {
+            chunks.push(first..bands.len());
+        }
+        chunks
+    }
+
+    /// Lays out the bands of a chunk.
+    fn push(&mut self, bands: &[Band]) {
+        self.starts.push((self.columns.len(), self.values.len()));
+        let mut next = vec![0; bands.len()];
+        for panel in 0..self.panels() {
+            let first = panel * self.panel;
+            for ((columns, values), next) in bands.iter().zip(&mut next) {
+                let tall = values.len() / columns.len().max(1);
+                let end = columns.partition_point(|&column| column < first + self.panel);
+                self.counts.push((end - *next) as u16);
+                self.columns.extend(columns[*next..end].iter().map(|&c| (c - first) as u8));
+                self.values.extend_from_slice(&values[*next * tall..end * tall]);
+                *next = end;
+            }
+        }
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows[self.rows.len() - 1]
+    }
+
+    /// Number of columns.
+    #[must_use]
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How many values are laid out.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// Bytes in memory.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        size_of_val(&self.rows[..])
+            + size_of_val(&self.chunks[..])
+            + size_of_val(&self.starts[..])
+            + size_of_val(&self.counts[..])
+            + self.columns.len()
+            + size_of_val(&self.values[..])
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.cols.div_ceil(self.panel)
+    }
+
+    /// `out = self @ x`.
+    pub fn multiply(
+        &self,
+        isa: Isa,
+        x: MatRef<'_, f32>,
+        order: Order,
+        out: &mut [f32],
+    ) -> Result<()> {
+        check_inner(self.cols, x.rows())?;
+        let out = Out::new(out, self.rows(), x.cols(), order)?;
+        let widths: &[usize] = if isa.includes(Isa::Avx512) {
+            &[8, 16, 32, 64]
+        } else if isa.includes(Isa::Avx2) {
+            &[8, 16]
+        } else {
+            &[8]
+        };
+        let lanes = Lanes::blocks(x, widths);
+        let blocks: Vec<_> = self
+            .chunks
+            .iter()
+            .map(|bands| self.rows[bands.start]..self.rows[bands.end])
+            .collect();
+        let compute = |chunk, lanes: &Lanes<f32>, out: &mut [f32]| {
+            let (a, x) = (self, lanes.as_slice());
+            match lanes.width {
+                8 => dispatch(narrow(isa), Chunk::<8> { a, chunk, x, out }),
+                16 => dispatch(isa, Chunk::<16> { a, chunk, x, out }),
+                32 => dispatch(isa, Chunk::<32> { a, chunk, x, out }),
+                _ => dispatch(isa, Chunk::<64> { a, chunk, x, out }),
+            }
+        };
+        drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum);
+        Ok(())
+    }
+}
+
+/// Where bands start: each `shared` rows in as few as there can be.
+pub(super) fn band_starts(rows: usize, shared: usize) -> Vec<usize> {
+    let mut starts = vec![0];
+    let mut row = 0;
+    while row < rows {
+        let end = (row - row % shared + shared).min(rows);
+        row += (end - row).min(TALLEST);
+        starts.push(row);
+    }
+    starts
+}

@@ -1,0 +1,198 @@
+//! N values of each M neighbours of a row.
+
+use super::product::Structured;
+use crate::error::{KernelError, Result};
+use crate::sparse::csr::Csr;
+use crate::sparse::value::Value;
+use crate::view::MatRef;
+
+/// The longest group: its mask is a word.
+const LONGEST: usize = 64;
+
+/// A matrix that stores `n` values of each `m` neighbours of a row; the last group of a row may reach
+/// past its end.
+///
+/// The mask of a group is stored without its last bit, which the number of the others tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NofM<V> {
+    rows: usize,
+    cols: usize,
+    n: usize,
+    m: usize,
+    values: Vec<V>,
+    /// `m - 1` bits for each group, the first lowest.
+    codes: Vec<u64>,
+}
+
+impl<V: Value> NofM<V> {
+    /// The matrix of a dense one that has at most `n` values in each group. Where it has fewer, zeros
+    /// are stored.
+    ///
+    /// # Errors
+    /// `Value` if a group has more, with the first such group, or for an `n` and `m` that are none.
+    pub fn from_dense(dense: MatRef<'_, V>, n: usize, m: usize) -> Result<Self> {
+        if n < 1 || n > m || m > LONGEST {
+            let most = LONGEST;
+            return Err(KernelError::Value(format!(
+                "pattern is {n}:{m}; N:M must have 1 <= N <= M <= {most}"
+            )));
+        }
+        let (rows, cols) = (dense.rows(), dense.cols());
+        let groups = cols.div_ceil(m);
+        let bits = (rows * groups).saturating_mul(m - 1);
+        let mut made = Self {
+            rows,
+            cols,
+            n,
+            m,
+            values: Vec::with_capacity(rows * groups * n),
+            codes: vec![0; bits.div_ceil(64)],
+        };
+        for row in 0..rows {
+            for group in 0..groups {
+                let first = group * m;
+                let last = (first + m).min(cols);
+                let stored = |column: usize| !dense.get(row, column).is_zero();
+                let mut mask = 0_u64;
+                for column in (first..last).filter(|&column| stored(column)) {
+                    mask |= 1 << (column - first);
+                }
+                let found = mask.count_ones() as usize;
+                if found > n {
+                    return Err(KernelError::Value(format!(
+                        "row {row} has {found} values other than 0 in columns {first} to {}; \
+                         {n}:{m} has at most {n}",
+                        last - 1
+                    )));
+                }
+                for _ in found..n {
+                    mask |= 1 << mask.trailing_ones();
+                }
+                for at in (0..m).filter(|at| mask >> at & 1 == 1) {
+                    let column = first + at;
+                    made.values.push(if column < cols {
+                        dense.get(row, column)
+                    } else {
+                        V::default()
+                    });
+                }
+                made.set_code(row * groups + group, mask);
+            }
+        }
+        Ok(made)
+    }
+
+    /// How many values of a group are stored.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// How many elements a group has.
+    #[must_use]
+    pub fn m(&self) -> usize {
+        self.m
+    }
+
+    /// The stored values, row after row, `n` for each group.
+    #[must_use]
+    pub fn values(&self) -> &[V] {
+        &self.values
+    }
+
+    /// Groups of a row.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.cols.div_ceil(self.m)
+    }
+
+    /// The places of the stored values in their groups, in the order of the values.
+    #[must_use]
+    pub fn places(&self) -> Vec<u8> {
+        let mut places = Vec::with_capacity(self.values.len());
+        for group in 0..self.rows * self.groups() {
+            let mask = self.mask(group);
+            places.extend((0..self.m as u8).filter(|at| mask >> at & 1 == 1));
+        }
+        places
+    }
+
+    /// Where the stored values of a group lie; groups are counted row after row.
+    #[must_use]
+    pub fn mask(&self, group: usize) -> u64 {
+        let bits = self.m - 1;
+        if bits == 0 {
+            return 1;
+        }
+        let (word, shift) = (group * bits / 64, group * bits % 64);
+        let mut code = self.codes[word] >> shift;
+        if shift + bits > 64 {
+            code |= self.codes[word + 1] << (64 - shift);
+        }
+        code &= (1 << bits) - 1;
+        let last = self.n - code.count_ones() as usize;
+        code | (last as u64) << bits
+    }
+
+    /// The value at a place, if it is stored; columns up to the end of the last group are places.
+    #[must_use]
+    pub fn stored(&self, row: usize, column: usize) -> Option<V> {
+        let group = row * self.groups() + column / self.m;
+        let (mask, at) = (self.mask(group), column % self.m);
+        let before = (mask & ((1 << at) - 1)).count_ones() as usize;
+        (mask >> at & 1 == 1).then(|| self.values[group * self.n + before])
+    }
+
+    fn set_code(&mut self, group: usize, mask: u64) {
+        let bits = self.m - 1;
+        if bits == 0 {
+            return;
+        }
+        let code = mask & ((1 << bits) - 1);
+        let (word, shift) = (group * bits / 64, group * bits % 64);
+        self.codes[word] |= code << shift;
+        if shift + bits > 64 {
+            self.codes[word + 1] |= code >> (64 - shift);
+        }
+    }
+}
+
+impl<V: Value> Structured<V> for NofM<V> {
+    type Transposed = Csr<V>;
+
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+
+    fn stored_values(&self) -> usize {
+        self.values.len()
+    }
+
+    fn nbytes(&self) -> usize {
+        size_of_val(&self.values[..]) + size_of_val(&self.codes[..])
+    }
+
+    fn for_row(&self, row: usize, mut each: impl FnMut(usize, V)) {
+        let groups = self.groups();
+        for group in 0..groups {
+            let mut mask = self.mask(row * groups + group);
+            let mut values = self.values[(row * groups + group) * self.n..].iter();
+            while mask != 0 {
+                let column = group * self.m + mask.trailing_zeros() as usize;
+                let value = *values.next().expect("a group has a value for each bit");
+                if column < self.cols && !value.is_zero() {
+                    each(column, value);
+                }
+                mask &= mask - 1;
+            }
+        }
+    }
+
+    fn transposed(&self) -> Csr<V> {
+        self.to_csr().transposed()
+    }
+}

@@ -185,77 +185,129 @@ def network_rows(seconds: float) -> Iterator[Any]:
 
 
 def structured_rows(seconds: float) -> Iterator[Any]:
-    """2 of 4 weights kept, as CSR."""
+    """Patterns that kernels make use of, beside the dense kernels."""
     rng = np.random.default_rng(5)
-    w = qc.prune(rng.normal(0, 1, (SIZE, SIZE)).astype(np.float32), sparsity=0.5, pattern="2:4")
-    s, q = qc.CsrMatrix.from_dense(w), codes_of(w)
+    every = rng.normal(0, 1, (SIZE, SIZE)).astype(np.float32)
     x = rng.normal(0, 1, (SIZE, 64)).astype(np.float32)
-    xt, dense = np.ascontiguousarray(x.T), _core.PackedWeights.float(w)
-    out = np.empty((64, SIZE), np.float32)
-    times = best(
-        {
-            "qcore": lambda: s @ x,
-            "qcore dense": lambda: dense.linear(xt, None, "linear", out),
-            "NumPy dense": lambda: w @ x,
-        },
-        seconds,
-    )
-    yield "float32", times, {"own dense float32": ("qcore dense", "qcore", 1.3)}
-    sq, packed = qc.CsrMatrix.from_dense(q), qc.pack(np.ascontiguousarray(q.T))
+    xt = np.ascontiguousarray(x.T)
     codes = rng.integers(0, 256, (SIZE, 64), np.uint8)
     ct = np.ascontiguousarray(codes.T)
-    contenders = {"qcore": lambda: sq @ codes, "qcore dense": lambda: qc.matmul_integer(ct, packed)}
-    times = best(contenders, seconds)
-    yield "int8", times, {"own dense int8": ("qcore dense", "qcore", 1.0)}
-    yield f"int8 as CSR takes {sq.nbytes / q.nbytes:.0%} of the dense bytes", {}, {}
+    out = np.empty((64, SIZE), np.float32)
+    for pattern in ("2:4", "1:4", "4:8", "4x1", "16x1", "1x16"):
+        is_nm = ":" in pattern
+        w = qc.prune(every, sparsity=None if is_nm else 0.5, pattern=pattern)
+        kind = qc.NmMatrix if is_nm else qc.BsrMatrix
+        s, q = kind.from_dense(w, pattern), codes_of(w)
+        dense = _core.PackedWeights.float(w)
+        contenders: Contenders = {
+            "qcore": lambda s=s: s @ x,
+            "qcore dense": lambda dense=dense: dense.linear(xt, None, "linear", out),
+            "NumPy dense": lambda w=w: w @ x,
+        }
+        asked = 1.3 if pattern == "2:4" else 1.0
+        ratios = {"own dense float32": ("qcore dense", "qcore", asked)}
+        yield f"{pattern}, float32", best(contenders, seconds), ratios
+        sq, packed = kind.from_dense(q, pattern), qc.pack(np.ascontiguousarray(q.T))
+        assert np.array_equal(sq @ codes, qc.matmul_integer(ct, packed).T)
+        contenders = {
+            "qcore": lambda sq=sq: sq @ codes,
+            "qcore dense": lambda packed=packed: qc.matmul_integer(ct, packed),
+        }
+        ratios = {"own dense int8": ("qcore dense", "qcore", 1.0)}
+        yield f"{pattern}, int8", best(contenders, seconds), ratios
+        weights = packed_forms(sq, q, np.full(SIZE, 0.01, np.float32))
+        yield (
+            f"{pattern}, int8 layer",
+            best(layer_contenders(weights, xt, out), seconds),
+            {"own dense int8": ("dense", "sparse", 1.0)},
+        )
+        laid_out = weights["sparse"].nbytes
+        yield (
+            f"  int8 takes {sq.nbytes / q.nbytes:.1%} of the dense bytes, laid out for this CPU "
+            f"{laid_out / weights['dense'].nbytes:.1%}",
+            {},
+            {},
+        )
+
+
+def packed_forms(s: Any, w: Any, scale: Any) -> dict[str, Any]:
+    """A sparse matrix as weights that stay so whatever the number of rows, and dense ones."""
+    packed = _core.PackedWeights
+    make = {
+        qc.CsrMatrix: packed.csr, qc.NmMatrix: packed.n_of_m, qc.BsrMatrix: packed.blocks
+    }[type(s)]  # fmt: skip
+    dense = packed.float(w) if scale is None else packed.integer(w, scale)
+    return {"sparse": make(s._matrix, scale, 0), "dense": dense}
+
+
+def layer_contenders(weights: dict[str, Any], x: Any, out: Any) -> Contenders:
+    return {
+        name: lambda form=form: form.linear(x, None, "relu", out) for name, form in weights.items()
+    }
+
+
+BATCHES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
+
+#: What the crossover is measured for: a kind, and how a share of weights of it is pruned.
+KINDS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "csr": ("unstructured", (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 0.5)),
+    "blocks of 4": ("4x1", (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)),
+    "blocks of 2": ("2x1", (0.05, 0.1, 0.2, 0.3, 0.5, 0.7)),
+    "blocks of 1": ("1x16", (0.05, 0.1, 0.2, 0.3, 0.5)),
+    "1:4": ("1:4", (0.25,)),
+    "2:4": ("2:4", (0.5,)),
+    "4:8": ("4:8", (0.5,)),
+}
 
 
 def crossover_rows(seconds: float) -> Iterator[Any]:
-    """Where the sparse layer becomes the faster one: `compute.weights.SPARSE_BELOW`."""
+    """The table of `qcore.compute.crossover`, as it stands there."""
+    for kind, (pattern, shares) in KINDS.items():
+        for dtype in ("int8", "float32"):
+            yield f'"{kind} {dtype}": (', {}, {}
+            for share in shares:
+                ratios = layer_ratios(pattern, share, dtype, seconds)
+                slower = [batch for batch in BATCHES if ratios[batch] < 1]
+                rows = 2 * slower[-1] if slower[-1:] == [64] else 1
+                if slower and slower[-1] < 64:
+                    rows = BATCHES[BATCHES.index(slower[-1]) + 1]
+                text = "  ".join(f"{batch}: {ratio:.2f}" for batch, ratio in ratios.items())
+                line = f"Crossover({share}, {rows}, {ratios[64]:.1f}),"
+                yield f"    {line:<28} # {text}", {}, {}
+            yield "),", {}, {}
+
+
+def layer_ratios(pattern: str, share: float, dtype: str, seconds: float) -> dict[int, float]:
+    """How much faster than dense a layer is, by batch: the slower of two shapes."""
     rng = np.random.default_rng(6)
+    ratios = dict.fromkeys(BATCHES, float("inf"))
     for rows, cols in ((128, 784), (1024, 1024)):
-        for batch in (1, 8, 32, 64, 256):
+        w = rng.normal(0, 1, (rows, cols)).astype(np.float32)
+        w = qc.prune(w, sparsity=None if ":" in pattern else 1 - share, pattern=pattern)
+        values = w if dtype == "float32" else codes_of(w)
+        scale = None if dtype == "float32" else np.full(rows, 0.01, np.float32)
+        kinds = {":": qc.NmMatrix, "x": qc.BsrMatrix}
+        kind = next((kinds[sign] for sign in kinds if sign in pattern), None)
+        s = kind.from_dense(values, pattern) if kind else qc.CsrMatrix.from_dense(values)
+        weights = packed_forms(s, values, scale)
+        for batch in BATCHES:
             x = rng.normal(0, 1, (batch, cols)).astype(np.float32)
             out = np.empty((batch, rows), np.float32)
-            for kind in ("int8", "float32"):
-                ratios = {}
-                for density in (0.02, 0.05, 0.1, 0.2, 0.3, 0.5):
-                    w = random_sparse(rng, density, rows, cols)
-                    times = best(layers(kind, w, x, out), seconds / 8)
-                    ratios[density] = times["dense"] / times["sparse"]
-                line = "  ".join(f"{100 * d:.0f} %: {ratio:.2f}x" for d, ratio in ratios.items())
-                yield f"{rows} x {cols}, batch {batch}, {kind}: {line}", {}, {}
-
-
-def layers(kind: str, w: Any, x: Any, out: Any) -> Contenders:
-    """The same layer on both kernels."""
-    packed = _core.PackedWeights
-    if kind == "float32":
-        forms = {
-            "sparse": packed.csr(qc.CsrMatrix.from_dense(w)._csr, None),
-            "dense": packed.float(w),
-        }
-    else:
-        codes, scale = codes_of(w), np.full(len(w), 0.01, np.float32)
-        forms = {
-            "sparse": packed.csr(qc.CsrMatrix.from_dense(codes)._csr, scale),
-            "dense": packed.integer(codes, scale),
-        }
-    return {
-        name: lambda form=form: form.linear(x, None, "relu", out) for name, form in forms.items()
-    }
+            times = best(layer_contenders(weights, x, out), seconds / 10)
+            ratios[batch] = min(ratios[batch], times["dense"] / times["sparse"])
+    return ratios
 
 
 def dense_kernels(net: Any) -> None:
     """Make a network run on dense kernels whatever its zeros."""
-    from qcore.compute import weights
+    from qcore.compute.crossover import CROSSOVER
 
-    usual = weights.SPARSE_BELOW
-    weights.SPARSE_BELOW = dict.fromkeys(usual, 0.0)
+    usual = dict(CROSSOVER)
+    CROSSOVER.clear()
     try:
         net.executable()
     finally:
-        weights.SPARSE_BELOW = usual
+        CROSSOVER.update(usual)
 
 
 def net_float(weights: Any, biases: Any, x: Any) -> Any:
@@ -267,8 +319,8 @@ def net_float(weights: Any, biases: Any, x: Any) -> Any:
 TABLES = {
     "float": ("float32 CSR times dense, µs", float_rows),
     "int8": ("int8 CSR times dense uint8, µs", integer_rows),
-    "structured": ("2:4, N = 64, µs", structured_rows),
-    "crossover": ("a layer dense against sparse, by density", crossover_rows),
+    "structured": ("patterns, N = 64, µs", structured_rows),
+    "crossover": ("a layer dense against sparse: share, least rows, ratio at 64", crossover_rows),
     "threads": ("two threads, N = 64, µs", thread_rows),
     "network": ("LeNet-300-100, int8, µs a call", network_rows),
 }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from qcore.compute.integer import PackedMatrix, matmul_integer, pack
     from qcore.compute.linear import linear
     from qcore.compute.sparse import CsrMatrix
+    from qcore.compute.structured import BsrMatrix, NmMatrix
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.keras import from_keras
@@ -39,12 +40,14 @@ if TYPE_CHECKING:
     from qcore.report.comparison import compare
 
 __all__ = [
+    "BsrMatrix",
     "ConstantSparsity",
     "CsrMatrix",
     "DriftMonitor",
     "FormatError",
     "InputStats",
     "LowRank",
+    "NmMatrix",
     "Observer",
     "PackedMatrix",
     "PolynomialDecay",
@@ -83,12 +86,14 @@ __all__ = [
 # Where each public name lives. It is imported when it is first used: `import qcore` and the command
 # line start at once, and nobody waits for what they do not need.
 _HOMES = {
+    "BsrMatrix": "qcore.compute.structured",
     "ConstantSparsity": "qcore.pruning.schedules",
     "CsrMatrix": "qcore.compute.sparse",
     "DriftMonitor": "qcore.quantization.drift",
     "FormatError": "qcore.errors",
     "InputStats": "qcore.quantization.input_stats",
     "LowRank": "qcore.pruning.low_rank",
+    "NmMatrix": "qcore.compute.structured",
     "Observer": "qcore.quantization.observer",
     "PackedMatrix": "qcore.compute.integer",
     "PolynomialDecay": "qcore.pruning.schedules",

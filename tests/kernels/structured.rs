@@ -22,7 +22,8 @@ const BLOCKS: [(usize, usize); 7] = [(4, 1), (1, 16), (16, 1), (2, 2), (3, 5), (
 const COLUMNS: [usize; 14] = [1, 2, 5, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65, 130];
 
 fn shapes(random: &mut Random) -> Vec<(usize, usize, usize)> {
-    let mut shapes = vec![(0, 3, 4), (3, 0, 4), (3, 4, 0), (300, 70, 65), (2, 700, 66), (70, 300, 3)];
+    let mut shapes =
+        vec![(0, 3, 4), (3, 0, 4), (3, 4, 0), (300, 70, 65), (2, 700, 66), (70, 300, 3)];
     for n in COLUMNS {
         shapes.push((1 + random.below(40), 1 + random.below(90), n));
     }
@@ -349,7 +350,8 @@ fn other_forms_come_back_the_same() {
         a.to_csr().to_dense(&mut dense).unwrap();
         assert_eq!(dense, w);
         let indptr: Vec<i64> = a.indptr().iter().map(|&at| at as i64).collect();
-        let indices: Vec<i64> = (0..a.indices().len()).map(|at| a.indices().get(at) as i64).collect();
+        let indices: Vec<i64> =
+            (0..a.indices().len()).map(|at| a.indices().get(at) as i64).collect();
         let same = Blocks::new(9, 75, (height, width), &indptr, &indices, a.values());
         assert_eq!(same.unwrap(), a);
     }

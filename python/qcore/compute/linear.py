@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of, check_out, float_array
-from qcore.compute.sparse import CsrMatrix
-from qcore.compute.weights import packed_weights
+from qcore.compute.matrix import SparseMatrix
+from qcore.compute.weights import packed_weights, sparse_weights
 from qcore.quantization.tensor import QTensor
 
 __all__ = ["linear"]
@@ -18,7 +18,7 @@ __all__ = ["linear"]
 
 def linear(
     x: ArrayLike,
-    w: ArrayLike | QTensor | CsrMatrix,
+    w: ArrayLike | QTensor | SparseMatrix,
     bias: ArrayLike | None = None,
     activation: str = "linear",
     *,
@@ -32,9 +32,10 @@ def linear(
     ----------
     x : array_like of float16, float32 or float64
         (..., in); computed as float32.
-    w : QTensor, CsrMatrix or array_like of float, (out, in)
-        The weights, as torch has them. The layout of a QTensor for this CPU is made at the first
-        call and kept with it; a plain array is never remembered.
+    w : QTensor, CsrMatrix, NmMatrix, BsrMatrix or array_like of float, (out, in)
+        The weights, as torch has them. The layout of a QTensor or a sparse matrix for this CPU is
+        made at the first call and kept with it, and so is a dense form of sparse weights at the
+        first call with so few rows that it is the faster one; a plain array is never remembered.
     bias : array_like of float, optional
         (out,).
     activation : {"linear", "relu", "sigmoid", "softmax", "tanh"}
@@ -46,7 +47,7 @@ def linear(
         the cache, a part at a time. Weights that no integer kernel reads (codebooks, scales along
         the inputs, 16 bits) and float weights always take `x` as it is.
     scale : float or array_like of float, optional
-        The step of an int8 CsrMatrix, or one for each output: (out,). It takes `x` as "dynamic".
+        The step of an int8 sparse matrix, or one for each output: (out,). It takes `x` as "dynamic".
     out : ndarray of float32, optional
         Filled and returned: (..., out), C-contiguous, sharing no memory with `x`.
 
@@ -72,10 +73,10 @@ def linear(
     array([[-2.,  2.]], dtype=float32)
     """
     check_one_of(activations, "activations", ("dynamic", None))
-    if isinstance(w, CsrMatrix):
+    if isinstance(w, SparseMatrix):
         weights = _sparse(w, scale)
     elif scale is not None:
-        raise ValueError("scale is given; only an int8 CsrMatrix has none of its own")
+        raise ValueError("scale is given; only an int8 sparse matrix has none of its own")
     elif isinstance(w, QTensor):
         weights = packed_weights(w, activations)
     else:
@@ -86,22 +87,23 @@ def linear(
     return target
 
 
-def _sparse(w: CsrMatrix, scale: ArrayLike | None) -> _core.PackedWeights:
-    """Return a sparse matrix as weights."""
+def _sparse(w: SparseMatrix, scale: ArrayLike | None) -> _core.PackedWeights:
+    """Return a sparse matrix as weights, kept with it for the next call."""
+    kind = type(w).__name__
     if w.dtype == np.float32:
         if scale is not None:
-            raise ValueError("scale is given; a float32 CsrMatrix has none")
-        return _core.PackedWeights.csr(w._csr, None)
+            raise ValueError(f"scale is given; a float32 {kind} has none")
+        return w._as_weights(b"", lambda: sparse_weights(w, None))
     if w.dtype != np.int8:
-        raise TypeError(f"w has dtype {w.dtype}; a CsrMatrix of weights is float32 or int8")
+        raise TypeError(f"w has dtype {w.dtype}; a {kind} of weights is float32 or int8")
     if scale is None:
-        raise ValueError("w is an int8 CsrMatrix; it needs scale, one step or one for each output")
+        raise ValueError(f"w is an int8 {kind}; it needs scale, one step or one for each output")
     steps = float_array(scale, "scale").astype(np.float32, copy=False)
     outputs = w.shape[0]
     if steps.shape not in ((), (1,), (outputs,)):
         raise ValueError(f"scale has shape {steps.shape}; it must be () or {(outputs,)}")
     every = np.ascontiguousarray(np.broadcast_to(steps, (outputs,)))
-    return _core.PackedWeights.csr(w._csr, every)
+    return w._as_weights(every.tobytes(), lambda: sparse_weights(w, every))
 
 
 def _check(

@@ -9,15 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._validation import check_int, numeric_array
+from qcore.compute.codes import plain_codes
+from qcore.compute.matrix import SparseMatrix, check_shape
+from qcore.quantization.tensor import QTensor
 
-__all__ = ["CsrMatrix"]
+__all__ = ["CsrMatrix", "integer_vector"]
 
 VALUES = (np.float32, np.float64, np.int8, np.uint8)
-_BYTES = (np.int8, np.uint8)
 _LONGEST = 2**63 - 1
 
 
-class CsrMatrix:
+class CsrMatrix(SparseMatrix):
     """An immutable matrix of which only some elements are stored, row after row.
 
     The format is the compressed sparse row: row ``i`` has the values
@@ -72,13 +74,9 @@ class CsrMatrix:
     ValueError: indices[0] is 3, in row 0; it must be 0 to 2
     """
 
-    __slots__ = ("__weakref__", "_csr")
+    __slots__ = ()
 
-    # A NumPy array on the left leaves `@` to this class.
-    __array_priority__ = 1000.0
-    __array_ufunc__ = None
-
-    _csr: _core.Csr
+    _matrix: _core.Csr
 
     def __init__(
         self,
@@ -88,18 +86,12 @@ class CsrMatrix:
         *,
         shape: tuple[int, int],
     ) -> None:
-        rows, cols = _check_shape(shape)
+        rows, cols = check_shape(shape)
         values = _vector(numeric_array(data, "data", VALUES), "data")
-        places = _integers(indices, "indices"), _integers(indptr, "indptr")
+        places = integer_vector(indices, "indices"), integer_vector(indptr, "indptr")
         kind = np.int32 if all(array.dtype == np.int32 for array in places) else np.int64
         columns, offsets = (array.astype(kind, copy=False) for array in places)
-        object.__setattr__(self, "_csr", _core.Csr(values, columns, offsets, rows, cols))
-
-    @classmethod
-    def _of(cls, csr: _core.Csr) -> CsrMatrix:
-        new = object.__new__(cls)
-        object.__setattr__(new, "_csr", csr)
-        return new
+        self._hold(_core.Csr(values, columns, offsets, rows, cols))
 
     # from other forms --------------------------------------------------------------------------
     @classmethod
@@ -169,10 +161,10 @@ class CsrMatrix:
         array([[0, 2],
                [4, 0]], dtype=int8)
         """
-        rows, cols = _check_shape(shape)
+        rows, cols = check_shape(shape)
         values = _vector(numeric_array(data, "data", VALUES), "data")
         row, col = (
-            _integers(array, name).astype(np.int64, copy=False)
+            integer_vector(array, name).astype(np.int64, copy=False)
             for array, name in ((row, "row"), (col, "col"))
         )
         return cls._of(_core.Csr.from_coordinates(values, row, col, rows, cols))
@@ -197,17 +189,71 @@ class CsrMatrix:
         csr = matrix.tocsr()
         return cls(csr.data, csr.indices, csr.indptr, shape=csr.shape)
 
-    # to other forms ----------------------------------------------------------------------------
-    def to_dense(self) -> NDArray[Any]:
-        """Return the whole matrix as an array, (rows, columns)."""
-        out = np.empty(self.shape, self.dtype)
-        self._csr.to_dense(out)
-        return out
+    @classmethod
+    def from_qtensor(cls, q: QTensor) -> CsrMatrix:
+        """Build the matrix of a quantized one's codes, those of 0 left out.
 
+        What it multiplies to is in units of ``q.scale``: ``linear(x, s, scale=q.scale)``.
+
+        Parameters
+        ----------
+        q : QTensor, (rows, columns)
+            Affine codes of up to 8 bits; zero points are subtracted.
+
+        Returns
+        -------
+        CsrMatrix
+            int8, or uint8 where the codes less their zero points are not negative and go beyond it.
+
+        Raises
+        ------
+        ValueError
+            If `q` has another scheme, scales along its columns, or codes that fit neither type.
+
+        Examples
+        --------
+        >>> import numpy as np, qcore as qc
+        >>> q = qc.quantize(np.float32([[0, 0.5], [-1, 0]]), axis=0)
+        >>> s = qc.CsrMatrix.from_qtensor(q)
+        >>> s
+        CsrMatrix((2, 2), int8, nnz=2, density=0.5)
+        >>> s.to_qtensor(q.scale, axis=0) == q
+        False
+        >>> bool((s.to_qtensor(q.scale, axis=0).dequantize() == q.dequantize()).all())
+        True
+        """
+        return cls._of(_core.Csr.from_dense(plain_codes(q), None))
+
+    # to other forms ----------------------------------------------------------------------------
     def to_coo(self) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Return values, rows and columns, in the order of rows, then columns."""
         row = np.repeat(np.arange(self.shape[0]), np.diff(self.indptr))
         return self.data.copy(), row, self.indices.astype(np.int64)
+
+    def to_qtensor(self, scale: ArrayLike = 1.0, *, axis: int | None = None) -> QTensor:
+        """Return int8 or uint8 values as the codes of a quantized tensor with zero point 0.
+
+        Parameters
+        ----------
+        scale : float or array_like of float, default 1
+            The step of the codes; one for each row with ``axis=0``, for each column with ``axis=1``.
+        axis : int, optional
+            The axis that `scale` runs along.
+
+        Raises
+        ------
+        TypeError
+            If the matrix is of floats: quantize it first.
+        """
+        if self.dtype.kind == "f":
+            raise TypeError(f"the matrix is {self.dtype}; only int8 and uint8 are codes")
+        return QTensor.from_parts(
+            self.to_dense(), scale, axis=axis, bits=8, signed=self.dtype == np.int8
+        )
+
+    def to_csr(self) -> CsrMatrix:
+        """Return the matrix itself."""
+        return self
 
     def to_scipy(self) -> Any:
         """Return the matrix as a ``scipy.sparse.csr_matrix`` with arrays of its own.
@@ -229,43 +275,22 @@ class CsrMatrix:
     @property
     def data(self) -> NDArray[Any]:
         """The stored values, read-only."""
-        return self._csr.data
+        return self._matrix.data
 
     @property
     def indices(self) -> NDArray[Any]:
         """The column of each value, ascending in each row: uint16, uint32 or uint64, read-only."""
-        return self._csr.indices
+        return self._matrix.indices
 
     @property
     def indptr(self) -> NDArray[np.int64]:
         """Where each row starts, and the last one ends: int64, read-only."""
-        return self._csr.indptr.view(np.int64)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self._csr.shape
-
-    @property
-    def ndim(self) -> int:
-        """2."""
-        return 2
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the values."""
-        return self.data.dtype
+        return self._matrix.indptr.view(np.int64)
 
     @property
     def nnz(self) -> int:
         """How many values are stored."""
-        return self._csr.nnz
-
-    @property
-    def density(self) -> float:
-        """The share of the elements that is stored."""
-        rows, cols = self.shape
-        return self.nnz / (rows * cols) if rows and cols else 0.0
+        return self._matrix.nnz
 
     @property
     def nbytes(self) -> int:
@@ -274,12 +299,12 @@ class CsrMatrix:
         The first product with several columns, and the first from the right, also lay the matrix
         out for this CPU; that is kept for the next one and not counted here.
         """
-        return self._csr.nbytes
+        return self._matrix.nbytes
 
     @property
     def T(self) -> CsrMatrix:  # noqa: N802
         """The transposed matrix; made once."""
-        return CsrMatrix._of(self._csr.transpose())
+        return CsrMatrix._of(self._matrix.transpose())
 
     def __getitem__(self, key: int | slice) -> CsrMatrix:
         """Return some rows as a matrix: ``s[2]``, ``s[10:20]``, ``s[::2]``."""
@@ -287,97 +312,21 @@ class CsrMatrix:
         if isinstance(key, slice):
             start, stop, step = key.indices(rows)
             if step == 1:
-                return CsrMatrix._of(self._csr.rows_in(start, max(start, stop)))
+                return CsrMatrix._of(self._matrix.rows_in(start, max(start, stop)))
             wanted = np.arange(start, stop, step)
         else:
             row = check_int(key, "row", -rows, rows - 1) % rows if rows else None
             if row is None:
                 raise IndexError("the matrix has no rows")
-            return CsrMatrix._of(self._csr.rows_in(row, row + 1))
+            return CsrMatrix._of(self._matrix.rows_in(row, row + 1))
         lengths = np.diff(self.indptr)[wanted]
         indptr = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(self.indptr[wanted] - indptr[:-1], lengths) + np.arange(indptr[-1])
         return CsrMatrix(self.data[places], self.indices[places], indptr, shape=(len(wanted), cols))
 
-    def __len__(self) -> int:
-        raise TypeError("the length of a sparse matrix is ambiguous; use .nnz or .shape[0]")
-
-    # products ----------------------------------------------------------------------------------
-    def __matmul__(self, x: ArrayLike) -> NDArray[Any]:
-        """Return ``self @ x`` for a vector or a matrix."""
-        return self.dot(x)
-
-    def __rmatmul__(self, x: ArrayLike) -> NDArray[Any]:
-        """Return ``x @ self`` for a vector or a matrix."""
-        return _product(self, x, True, 0, None)
-
-    def dot(
-        self,
-        x: ArrayLike,
-        *,
-        x_zero_point: int = 0,
-        out_dtype: type[np.int32] | type[np.int64] | None = None,
-    ) -> NDArray[Any]:
-        """Multiply with a dense vector or matrix from the right.
-
-        Parameters
-        ----------
-        x : array_like, (columns,) or (columns, n)
-            Of the matrix's dtype; for integers int8 or uint8.
-        x_zero_point : int, default 0
-            The code of 0 in an integer `x`, which is subtracted from it.
-        out_dtype : numpy.int32 or numpy.int64, optional
-            The type of the result for integers; default int32.
-
-        Returns
-        -------
-        ndarray, (rows,) or (rows, n)
-            float32, float64, or exact integers.
-
-        Raises
-        ------
-        TypeError
-            If dtypes do not fit.
-        ValueError
-            If shapes do not fit.
-        OverflowError
-            If an integer result is beyond int32.
-
-        Examples
-        --------
-        >>> import numpy as np, qcore as qc
-        >>> s = qc.CsrMatrix.from_dense(np.int8([[0, -128], [3, 0]]))
-        >>> s.dot(np.uint8([255, 255]), x_zero_point=128)
-        array([-16256,    381], dtype=int32)
-        """
-        return _product(self, x, False, x_zero_point, out_dtype)
-
     # Python ------------------------------------------------------------------------------------
-    def __eq__(self, other: object) -> bool:
-        """Whether shape, dtype, places and values are the same."""
-        return self._csr.equals(other._csr) if isinstance(other, CsrMatrix) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a CsrMatrix is immutable; {name} cannot be set")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a CsrMatrix is immutable; {name} cannot be deleted")
-
-    def __copy__(self) -> CsrMatrix:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> CsrMatrix:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.data, self.indices, self.indptr, self.shape)
-
-    def _repr_html_(self) -> str:
-        from qcore.report.notebook import sparse_html
-
-        return sparse_html(self)
 
     def __repr__(self) -> str:
         return f"CsrMatrix({self.shape}, {self.dtype}, nnz={self.nnz}, density={self.density:.3g})"
@@ -390,20 +339,13 @@ def _rebuild(
     return CsrMatrix(data, indices, indptr, shape=shape)
 
 
-def _check_shape(shape: object) -> tuple[int, int]:
-    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
-        raise ValueError(f"shape is {shape!r}; it must be (rows, columns)")
-    rows, cols = (check_int(length, "shape", 0, _LONGEST - 1) for length in shape)
-    return rows, cols
-
-
 def _vector(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.ndim != 1:
         raise ValueError(f"{name} has {array.ndim} dimensions; it must have 1")
     return array
 
 
-def _integers(x: ArrayLike, name: str) -> NDArray[Any]:
+def integer_vector(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array of integers as int32 or int64, C-contiguous."""
     array = np.asarray(x)
     if array.size == 0 and array.dtype.kind == "f":  # an empty list
@@ -416,37 +358,3 @@ def _integers(x: ArrayLike, name: str) -> NDArray[Any]:
         raise ValueError(f"{name}[{at}] is {array[at]}, beyond int64")
     kind = np.int32 if array.dtype.itemsize < 4 or array.dtype == np.int32 else np.int64
     return np.ascontiguousarray(array, kind)
-
-
-def _product(
-    matrix: CsrMatrix, x: ArrayLike, left: bool, x_zero_point: int, out_dtype: Any
-) -> NDArray[Any]:
-    """Return ``x @ matrix`` if `left`, else ``matrix @ x``."""
-    array = np.asarray(x)
-    integers = matrix.dtype.type in _BYTES
-    allowed = _BYTES if integers else (matrix.dtype.type,)
-    if array.dtype.newbyteorder("=").type not in allowed:
-        names = " or ".join(np.dtype(kind).name for kind in allowed)
-        raise TypeError(
-            f"x has dtype {array.dtype}; with a {matrix.dtype} CsrMatrix it must be {names}"
-        )
-    if not array.flags.aligned or not array.dtype.isnative:
-        array = np.array(array, array.dtype.newbyteorder("="), copy=True)
-    result = np.dtype(out_dtype or np.int32) if integers else matrix.dtype
-    if integers and result not in (np.int32, np.int64):
-        raise TypeError(f"out_dtype is {result}; it must be int32 or int64")
-    if not integers and (out_dtype is not None or x_zero_point):
-        raise TypeError("out_dtype and x_zero_point are for integers")
-    rows, cols = matrix.shape
-    inner, outer = (rows, cols) if left else (cols, rows)
-    if array.ndim not in (1, 2) or array.shape[-1 if left else 0] != inner:
-        wanted = f"(n, {inner}) or ({inner},)" if left else f"({inner}, n) or ({inner},)"
-        raise ValueError(
-            f"x has shape {array.shape}; with a CsrMatrix of {matrix.shape} it must be {wanted}"
-        )
-    vector = array.ndim == 1
-    if vector:
-        array = array[None, :] if left else array[:, None]
-    out = np.empty((len(array), outer) if left else (outer, array.shape[1]), result)
-    matrix._csr.multiply(array, check_int(x_zero_point, "x_zero_point", -128, 255), left, out)
-    return out.reshape(-1) if vector else out

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._core import Csr, PackedWeights
+from qcore._core import PackedWeights
+from qcore.compute.crossover import crossover
+from qcore.compute.matrix import SparseMatrix
+from qcore.compute.sparse import CsrMatrix
+from qcore.compute.structured import BsrMatrix, NmMatrix, block_pattern, n_of_m_pattern
 from qcore.quantization.binary import signs
 from qcore.quantization.tensor import QTensor
 
-__all__ = ["SPARSE_BELOW", "integer_codes", "is_sparse", "output_scale", "packed_weights"]
+__all__ = [
+    "integer_codes",
+    "output_scale",
+    "packed_weights",
+    "sparse_form",
+    "sparse_matrix",
+    "sparse_weights",
+]
 
-#: The share of weights that are not zero, below which the sparse kernel is the faster one from some
-#: tens of rows on: for int8, whose dense kernel has dot-product instructions, and for float32.
-#: Measured by ``python -m benches.peers.sparse --tables crossover``.
-SPARSE_BELOW = {"int8": 0.25, "float32": 0.35}
+#: The share of weights that are not zero, from which on nobody has pruned them.
+_PRUNED = 0.8
 
 #: The longest sum of products of int8 that int32 is certain to hold.
 LONGEST = 131_071
@@ -30,7 +42,7 @@ def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
         raise ValueError(f"w has shape {w.shape}; it must be (out, in)")
     make = _float
     codes = None if activations is None else integer_codes(w)
-    if codes is not None and is_sparse(codes, "int8"):
+    if codes is not None and _form(w) is not None:
         make = _sparse_integer
     elif activations == "dynamic" and _is_int4(w):
         make = _int4
@@ -40,15 +52,69 @@ def packed_weights(w: QTensor, activations: str | None) -> PackedWeights:
     return packed
 
 
-def is_sparse(values: NDArray[np.generic], kind: str) -> bool:
-    """Whether the sparse kernel of "int8" or "float32" is the faster for so many zeros."""
-    return bool(np.count_nonzero(values) < SPARSE_BELOW[kind] * values.size)
+def sparse_form(values: NDArray[np.generic]) -> str | None:
+    """Return the sparse form in which weights (out, in), float32 or int8, are the fastest.
+
+    "csr", an N:M pattern or blocks; None if they are faster dense, whatever the number of rows.
+    """
+    stored = values != 0
+    count, kind = int(np.count_nonzero(stored)), values.dtype.name
+    if not values.size or count >= _PRUNED * values.size:
+        return None
+    share = count / values.size
+    found = {"csr": crossover(f"csr {kind}", share)}
+    if pattern := n_of_m_pattern(stored):
+        found[pattern] = crossover(f"{pattern} {kind}", share)
+    if block := block_pattern(stored):
+        found[block] = crossover(f"{_band(block)} {kind}", share)
+    speeds = {form: entry.speed for form, entry in found.items() if entry}
+    return max(speeds, key=lambda form: speeds[form]) if speeds else None
+
+
+def sparse_matrix(values: NDArray[Any], form: str) -> SparseMatrix:
+    """Return weights in one of the forms of `sparse_form`."""
+    if form == "csr":
+        return CsrMatrix.from_dense(values)
+    return (NmMatrix if ":" in form else BsrMatrix).from_dense(values, form)
+
+
+def sparse_weights(matrix: SparseMatrix, scale: NDArray[np.float32] | None) -> PackedWeights:
+    """Return a sparse matrix (out, in) as weights, dense for so few rows that they are faster so."""
+    kind = matrix.dtype.name
+    if isinstance(matrix, NmMatrix):
+        rows = _rows(f"{matrix.pattern} {kind}", matrix.density)
+        return PackedWeights.n_of_m(matrix._matrix, scale, rows)
+    if isinstance(matrix, BsrMatrix):
+        rows = _rows(f"{_band(matrix.pattern)} {kind}", matrix.density)
+        return PackedWeights.blocks(matrix._matrix, scale, rows)
+    rows = _rows(f"csr {kind}", matrix.density)
+    return PackedWeights.csr(matrix._matrix, scale, rows)
+
+
+def _rows(kind: str, density: float) -> int:
+    entry = crossover(kind, density)
+    return sys.maxsize if entry is None else entry.rows
+
+
+def _band(block: str) -> str:
+    """Return what the speed of blocks depends on: how many rows share what they read."""
+    height = int(block.split("x")[0])
+    return f"blocks of {4 if height % 4 == 0 else min(height, 2)}"
 
 
 def _sparse_integer(w: QTensor) -> PackedWeights:
+    codes, form = integer_codes(w), _form(w)
+    assert codes is not None and form is not None
+    return sparse_weights(sparse_matrix(codes, form), output_scale(w))
+
+
+def _form(w: QTensor) -> str | None:
+    """Return the sparse form of integer weights, if they have one; found once for each tensor."""
     codes = integer_codes(w)
-    assert codes is not None
-    return PackedWeights.csr(Csr.from_dense(codes, None), output_scale(w))
+    form: str | None = w._cached(
+        "sparse form", lambda: None if codes is None else sparse_form(codes)
+    )
+    return form
 
 
 def _is_int4(w: QTensor) -> bool:

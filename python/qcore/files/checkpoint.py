@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.files import container
 from qcore.files.compressed_tensors import is_packed, schemes_of, write_config, write_weights
 from qcore.files.formats import format_of, open_tensors
@@ -47,7 +47,7 @@ def save(
         The file. One that ends in ``.gguf`` becomes a GGUF file, which holds floats, integers, and
         affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0); one that
         ends in ``.onnx`` a graph for a network, as `Sequential.to_onnx` writes it.
-    obj : Sequential, mapping of str to tensors, array_like, QTensor or CsrMatrix
+    obj : Sequential, mapping of str to tensors, array_like, QTensor, CsrMatrix, NmMatrix or BsrMatrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional
@@ -159,7 +159,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    Sequential, dict, ndarray, QTensor or CsrMatrix
+    Sequential, dict, ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
         What was saved; from files that qcore did not write, as `load_tensors`.
 
     Raises
@@ -196,7 +196,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     return dict(file)
 
 
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | CsrMatrix]:
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
     """Load every tensor of a file by its name.
 
     Parameters
@@ -210,7 +210,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
 
     Returns
     -------
-    dict of str to ndarray, QTensor or CsrMatrix
+    dict of str to ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
         In the file's types and the machine's byte order; bfloat16 and the floats of 8 bits and
         fewer become float32, exactly.
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 import qcore.quantization.schemes  # noqa: F401 - tensors decode by the table that it fills
 from qcore import _core
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
 from qcore.files.parts import PARTS, Description, decode_tensor, encode_tensor, field
@@ -105,7 +105,7 @@ class Container(TensorSource):
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
         if name not in self._names:
             raise KeyError(name)
         with self.checked():
@@ -154,7 +154,7 @@ class Container(TensorSource):
         """Copy some bytes of a part; see `TensorSource.copy_part`."""
         self._file.read_range(self._stored_name(name, part), offset, out)
 
-    def _decode(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
+    def _decode(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
         if name not in self._described:
             return self._read(name)
         stored = {part: self._stored_name(name, part) for part in PARTS}

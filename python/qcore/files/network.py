@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.files.packed import PACKED, is_packable, pack_layers, unpack_layers
 from qcore.files.parts import Description, field
 from qcore.nn.layers import Dense
@@ -56,7 +56,7 @@ def _encode_packed(network: Sequential) -> tuple[dict[str, Any], Description]:
 
 
 def decode_network(
-    tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix], about: Description
+    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix], about: Description
 ) -> Sequential:
     """Put a network together.
 
@@ -108,14 +108,14 @@ def _encode_layer(layer: Dense, place: int) -> Description:
 
 
 def _decode_layer(
-    tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix], description: object, place: int
+    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix], description: object, place: int
 ) -> Dense:
     if type(description) is not dict or not description.keys() <= _LAYER_KEYS:
         raise ValueError(f"the description of layer {place} is {description!r}")
     name = field(description, "name", str)
     stem = name or _usual_name(place)
     weight, bias = tensors.get(f"{stem}.weight"), tensors.get(f"{stem}.bias")
-    if isinstance(weight, CsrMatrix):
+    if isinstance(weight, SparseMatrix):
         weight = weight.to_dense()
     if weight is None or weight.ndim != 2 or not _is_single_or_codes(weight):
         raise ValueError(f"layer {stem} has no weight of two dimensions")

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._arrays import as_array
+from qcore.compute.matrix import SparseMatrix
 from qcore.compute.sparse import CsrMatrix
+from qcore.compute.structured import BsrMatrix, NmMatrix
 from qcore.files.csr import decode_csr, encode_csr
 from qcore.files.dtypes import stored_name
 from qcore.files.sparse_layout import decode_positions, encode_positions
+from qcore.files.structured import decode_structured, encode_structured
 from qcore.quantization.fixed_levels import levels_of
 from qcore.quantization.parts import ALL_SCHEMES, CODEBOOKS, FIXED_LEVELS
 from qcore.quantization.qparams import FLOAT16, FLOAT32, check_layout, code_dtype, scale_shape
@@ -49,7 +52,7 @@ PARTS = ("", "at", "bits", "indptr", "levels", "scale", "zero")
 _BIT_ORDER = "little"
 _SPARSE_KEYS = ("at", "shape")
 _CODE_KEYS = ("axis", "bits", "group", "narrow", "order", "scheme", "signed")
-_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "csr", "offset", "reconstruct"}
+_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "csr", "offset", "pattern", "reconstruct"}
 # What positions and a description add to a header besides the name, the shape and the numbers.
 _SPARSE_HEADER = 160
 
@@ -61,7 +64,7 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
     ----------
     name : str
         For messages, and for what it weighs.
-    value : array_like, QTensor or CsrMatrix
+    value : array_like, QTensor or SparseMatrix
 
     Returns
     -------
@@ -74,13 +77,15 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
         return _encode_quantized(name, value)
     if isinstance(value, CsrMatrix):
         return encode_csr(value)
+    if isinstance(value, (NmMatrix, BsrMatrix)):
+        return encode_structured(value)
     is_array = hasattr(value, "__array__") or hasattr(value, "__dlpack__")
     array = as_array(value) if is_array else None
     if array is None or stored_name(array.dtype) is None:
         found = type(value).__name__ if array is None else f"an array of {array.dtype}"
         raise TypeError(
             f"tensor {name!r} is {found}; a file holds arrays of bool, integers of 8 to 64 bits, "
-            "float16, float32, float64 or complex64, QTensors and CsrMatrices"
+            "float16, float32, float64 or complex64, QTensors and sparse matrices"
         )
     if array.dtype.kind != "f":
         return {"": array}, {}
@@ -91,7 +96,7 @@ def encode_tensor(name: str, value: object) -> tuple[Parts, Description]:
     return ({"": array}, {}) if sparse is None else sparse
 
 
-def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTensor | CsrMatrix:
+def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTensor | SparseMatrix:
     """Put a described tensor together.
 
     Raises
@@ -104,6 +109,9 @@ def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTen
         raise ValueError(f"its description has the unknown key {unknown[0]!r}")
     if field(description, "csr", bool, False):
         return decode_csr(field(description, "at", str), _shape(description), parts)
+    if "pattern" in description:
+        pattern = field(description, "pattern", str)
+        return decode_structured(pattern, _shape(description), parts)
     if "bits" in description:
         return _decode_quantized(description, parts)
     return _decode_sparse(description, parts, lambda _: np.zeros((), parts[""].dtype))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.errors import FormatError
 from qcore.files.container import Container
 from qcore.files.parts import Description
@@ -51,7 +51,7 @@ class Shards(TensorSource):
     def __len__(self) -> int:
         return len(self._homes)
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
         return self._homes[name][name]
 
     def info(self, name: str) -> TensorInfo:

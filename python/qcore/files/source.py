@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.files.parts import Description
 from qcore.quantization.tensor import QTensor
 
@@ -66,7 +66,7 @@ class StoredPart(NamedTuple):
     nbytes: int
 
 
-class TensorSource(Mapping[str, NDArray[Any] | QTensor | CsrMatrix]):
+class TensorSource(Mapping[str, NDArray[Any] | QTensor | SparseMatrix]):
     """An open checkpoint; tensors are read when they are asked for.
 
     Threads may use one source together.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.compute.weights import is_sparse, packed_weights
+from qcore.compute.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights
 from qcore.nn.activations import activate
 from qcore.quantization.float_rows import coded_rows
 from qcore.quantization.qparams import QParams
@@ -138,7 +138,7 @@ def _is_split(layer: Dense) -> bool:
 
 
 def _is_dense_float(layer: Dense) -> bool:
-    return isinstance(layer.weight, np.ndarray) and not is_sparse(layer.weight, "float32")
+    return isinstance(layer.weight, np.ndarray) and sparse_form(layer.weight) is None
 
 
 def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
@@ -149,11 +149,14 @@ def _add(builder: _core.ProgramBuilder, layer: Dense) -> None:
         _add_integer(builder, layer, weight, source, bias)
         return
     values = layer.dense_weight()
-    sparse = is_sparse(values, "float32")
-    if isinstance(weight, QTensor) and not sparse:
+    form = sparse_form(values)
+    if form is not None:
+        packed = sparse_weights(sparse_matrix(values, form), None)
+        builder.packed(packed, bias, layer.activation, None)
+    elif isinstance(weight, QTensor):
         builder.packed(packed_weights(weight, None), bias, layer.activation, None)
     else:
-        builder.float(values, bias, layer.activation, sparse)
+        builder.float(values, bias, layer.activation)
 
 
 def _add_integer(

@@ -13,7 +13,7 @@ from qcore.report.tensors import kind_of
 from qcore.report.theme import PALETTES
 
 if TYPE_CHECKING:
-    from qcore.compute.sparse import CsrMatrix
+    from qcore.compute.matrix import SparseMatrix
     from qcore.nn.sequential import Sequential
     from qcore.report.comparison import Comparison
 
@@ -123,7 +123,7 @@ def _text(value: object) -> str:
     return "" if value is None else f"{value:,}" if type(value) is int else str(value)
 
 
-def sparse_html(matrix: CsrMatrix) -> str:
+def sparse_html(matrix: SparseMatrix) -> str:
     """Return what a sparse matrix is, and a picture of where its elements lie."""
     rows, columns = matrix.shape
     facts = {
@@ -131,14 +131,13 @@ def sparse_html(matrix: CsrMatrix) -> str:
         "density": f"{100 * matrix.density:.1f} %", "bytes": f"{matrix.nbytes:,}",
     }  # fmt: skip
     picture = ""
-    if matrix.nnz:
-        at = np.repeat(np.arange(rows), np.diff(matrix.indptr))
+    csr = matrix.to_csr()
+    if csr.nnz:
+        at = np.repeat(np.arange(rows), np.diff(csr.indptr))
         blocks = [min(rows, _MAP), min(columns, _MAP)]
-        counts, *_ = np.histogram2d(
-            at, matrix.indices, bins=blocks, range=[[0, rows], [0, columns]]
-        )
+        counts, *_ = np.histogram2d(at, csr.indices, bins=blocks, range=[[0, rows], [0, columns]])
         picture = shades(counts / counts.max())
-    return facts_html(f"CsrMatrix, {matrix.dtype}", facts, picture)
+    return facts_html(f"{type(matrix).__name__}, {matrix.dtype}", facts, picture)
 
 
 def shades(shares: NDArray[np.float64], size: int = 96) -> str:

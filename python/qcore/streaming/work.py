@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.files.source import StoredPart, TensorSource
 from qcore.quantization.functions import quantize
 from qcore.quantization.tensor import QTensor
@@ -115,7 +115,7 @@ class Worker:
         value, tally = x, Tally()
         if plan.options is not None:
             assert not isinstance(x, QTensor)
-            dense = x.to_dense() if isinstance(x, CsrMatrix) else x
+            dense = x.to_dense() if isinstance(x, SparseMatrix) else x
             value = _quantize(plan, dense, 0)
             tally = Tally.of_codes(dense, value, errors=self.errors)
         parts, description = self.form.encode(plan.name, value)

@@ -14,6 +14,7 @@ mod prune;
 mod quant;
 mod runtime;
 mod sparse;
+mod structured;
 mod train;
 mod weights;
 
@@ -32,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     quant::register(module)?;
     runtime::register(module)?;
     sparse::register(module)?;
+    structured::register(module)?;
     train::register(module)?;
     weights::register(module)?;
     // The stub says what there is; a second list would have to be kept equal.

@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::FloatWeights;
 use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
-use qcore_kernels::sparse::{Csr, FloatCsr};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
@@ -78,14 +77,8 @@ impl PyProgramBuilder {
         weight: PyReadonlyArray2<'_, f32>,
         bias: Floats<'_>,
         activation: &str,
-        sparse: bool,
     ) -> PyResult<()> {
-        let weight = matrix(&weight)?;
-        let weights = if sparse {
-            Weights::SparseF32(Arc::new(FloatCsr::new(Csr::from_dense(weight))))
-        } else {
-            Weights::Dense(FloatWeights::from_f32(weight))
-        };
+        let weights = Weights::Dense(FloatWeights::from_f32(matrix(&weight)?));
         self.push(Input::Float, Arc::new(weights), &bias, activation)
     }
 

@@ -93,6 +93,31 @@ impl From<Matrix> for PyCsr {
     }
 }
 
+macro_rules! from_csr {
+    ($($type:ty: $make:expr;)+) => {$(
+        impl From<Csr<$type>> for PyCsr {
+            fn from(csr: Csr<$type>) -> Self {
+                $make(csr).into()
+            }
+        }
+    )+};
+}
+
+from_csr! {
+    f32: |csr| Matrix::F32(Arc::new(FloatCsr::new(csr)));
+    i8: |csr| Matrix::I8(Arc::new(IntegerCsr::new(csr)));
+    u8: |csr| Matrix::U8(IntegerCsr::new(csr));
+}
+
+/// A copy of column indices.
+pub(crate) fn with_indices_array<'py>(py: Python<'py>, indices: &Indices) -> Bound<'py, PyAny> {
+    match indices {
+        Indices::U16(indices) => PyArray1::from_slice(py, indices).into_any(),
+        Indices::U32(indices) => PyArray1::from_slice(py, indices).into_any(),
+        Indices::U64(indices) => PyArray1::from_slice(py, indices).into_any(),
+    }
+}
+
 impl PyCsr {
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
     pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
@@ -113,7 +138,7 @@ impl PyCsr {
 }
 
 /// An array of any strides as a matrix.
-fn view<'a, T: Element + Copy>(array: &'a PyReadonlyArray2<'_, T>) -> MatRef<'a, T> {
+pub(crate) fn view<'a, T: Element + Copy>(array: &'a PyReadonlyArray2<'_, T>) -> MatRef<'a, T> {
     let array = array.as_array();
     let ((rows, cols), strides) = (array.dim(), array.strides());
     // SAFETY: the view vouches for its elements while the array is borrowed.

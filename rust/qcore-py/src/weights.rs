@@ -1,6 +1,6 @@
 //! Weights laid out for the kernels, and one layer of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
@@ -14,6 +14,7 @@ use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
 use crate::network::{activation_named, matrix};
 use crate::sparse::PyCsr;
+use crate::structured::{PyBlocks, PyNofM};
 
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
 type Integers<'py> = PyReadonlyArrayDyn<'py, i32>;
@@ -32,6 +33,26 @@ impl PyPackedWeights {
     fn new(weights: Weights) -> Self {
         Self { weights: Arc::new(weights) }
     }
+}
+
+/// One scale for each output, if there are scales.
+fn output_scale(scale: Option<Floats<'_>>, outputs: usize) -> PyResult<Option<Vec<f32>>> {
+    let scale = match &scale {
+        Some(scale) => Some(slice(scale, "scale")?.to_vec()),
+        None => None,
+    };
+    if scale.as_ref().is_some_and(|scale| scale.len() != outputs) {
+        return Err(PyValueError::new_err("scale has no element for each output"));
+    }
+    Ok(scale)
+}
+
+/// Sparse weights for `rows` rows and more.
+fn by_rows(many: Weights, rows: usize) -> Weights {
+    if rows <= 1 {
+        return many;
+    }
+    Weights::ByRows { many: Box::new(many), rows, few: OnceLock::new() }
 }
 
 #[pymethods]
@@ -57,17 +78,26 @@ impl PyPackedWeights {
         Ok(Self::new(Weights::DenseI4(weights)))
     }
 
-    /// A float32 CSR matrix, or an int8 one with one scale for each output, multiplied as integers.
+    /// A float32 CSR matrix, or an int8 one with one scale for each output, multiplied as integers;
+    /// for fewer than `rows` rows made dense, by the first product that has as few.
     #[staticmethod]
-    fn csr(csr: &PyCsr, scale: Option<Floats<'_>>) -> PyResult<Self> {
-        let scale = match &scale {
-            Some(scale) => Some(slice(scale, "scale")?.to_vec()),
-            None => None,
-        };
-        if scale.as_ref().is_some_and(|scale| scale.len() != csr.rows()) {
-            return Err(PyValueError::new_err("scale has no element for each output"));
-        }
-        csr.weights(scale).map(Self::new)
+    fn csr(csr: &PyCsr, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
+        let scale = output_scale(scale, csr.rows())?;
+        Ok(Self::new(by_rows(csr.weights(scale)?, rows)))
+    }
+
+    /// An N:M matrix; see `csr`.
+    #[staticmethod]
+    fn n_of_m(matrix: &PyNofM, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
+        let scale = output_scale(scale, matrix.rows())?;
+        Ok(Self::new(by_rows(matrix.weights(scale)?, rows)))
+    }
+
+    /// A matrix of blocks; see `csr`.
+    #[staticmethod]
+    fn blocks(matrix: &PyBlocks, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
+        let scale = output_scale(scale, matrix.rows())?;
+        Ok(Self::new(by_rows(matrix.weights(scale)?, rows)))
     }
 
     /// Float32 weights.

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::left::{self, Rows, Source};
-use super::masked::MaskedI8;
+use super::masked::{self, MaskedI8};
 use super::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
 use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
@@ -96,6 +96,22 @@ struct Strip<'a> {
     b: &'a PackedI8,
     /// The column of the product that is column 0 of `b`.
     first: usize,
+}
+
+impl Ready<'_> {
+    /// The first rows, and the others if there are any.
+    fn split(&self, rows: usize) -> (Ready<'_>, Option<Ready<'_>>) {
+        let Range { start, end } = self.range;
+        let rows = rows.min(end - start);
+        let top = Ready { range: start..start + rows, rows: self.rows, terms: &self.terms[..rows] };
+        let ptr = self.rows.ptr.wrapping_add(rows * self.rows.stride);
+        let rest = || Ready {
+            range: start + rows..end,
+            rows: Rows { ptr, ..self.rows },
+            terms: &self.terms[rows..],
+        };
+        (top, (start + rows < end).then(rest))
+    }
 }
 
 impl Product<'_> {
@@ -217,20 +233,25 @@ impl Product<'_> {
     ) {
         match self.b {
             Columns::Packed(b) => {
-                let strip = Strip { b, first: 0 };
-                let mut column = columns.start;
-                while column < columns.end {
-                    column += self.run_tiles(ready, strip, column..columns.end, sink);
-                }
+                self.run_strip(ready, Strip { b, first: 0 }, columns, sink);
             }
             Columns::Masked(b) => {
-                // Half of L2 at most: tiles of many rows come back to it.
-                let few = ready.range.len() <= self.kernel.narrow.len();
-                let wide = if few { MAX_TILE_COLUMNS } else { self.kernel.columns().max(PANEL) };
-                for first in columns.clone().step_by(wide) {
-                    let end = (first + wide).min(columns.end);
-                    b.expand(self.isa, first / PANEL..end.div_ceil(PANEL), room);
-                    self.run_strip(ready, room, first..end, sink);
+                let fused = masked::fused(self.isa);
+                for first in columns.clone().step_by(masked::WIDE * PANEL) {
+                    let end = (first + masked::WIDE * PANEL).min(columns.end);
+                    let panels = first / PANEL..end.div_ceil(PANEL);
+                    let Some(fused) = fused else {
+                        b.expand(self.isa, panels, room);
+                        self.run_strip(ready, Strip { b: room, first }, first..end, sink);
+                        continue;
+                    };
+                    b.reserve(panels, room);
+                    let (top, rest) = ready.split(masked::TALL);
+                    let strip = Strip { b: room, first };
+                    self.run_fused(&top, fused, b, strip, first..end, rest.is_some(), sink);
+                    if let Some(rest) = rest {
+                        self.run_strip(&rest, strip, first..end, sink);
+                    }
                 }
             }
             Columns::Strips { bytes, unsigned } => {
@@ -239,24 +260,51 @@ impl Product<'_> {
                 for first in columns.clone().step_by(wide) {
                     let end = (first + wide).min(columns.end);
                     room.fill(self.kernel, bytes.columns(first..end), unsigned);
-                    self.run_strip(ready, room, first..end, sink);
+                    self.run_strip(ready, Strip { b: room, first }, first..end, sink);
                 }
             }
         }
     }
 
-    /// Some rows times the columns that `b` has.
+    /// Some rows times the columns of a strip.
     fn run_strip<S: Sink>(
         &self,
         ready: &Ready<'_>,
-        b: &PackedI8,
+        strip: Strip<'_>,
         columns: Range<usize>,
         sink: &S,
     ) {
-        let strip = Strip { b, first: columns.start };
         let mut column = columns.start;
         while column < columns.end {
             column += self.run_tiles(ready, strip, column..columns.end, sink);
+        }
+    }
+
+    /// The rows of one tile times the columns of a strip, of which the lines come from `b`; with `keep`
+    /// they are there for the rows that follow.
+    fn run_fused<S: Sink>(
+        &self,
+        ready: &Ready<'_>,
+        fused: &masked::MaskedTiles,
+        b: &MaskedI8,
+        strip: Strip<'_>,
+        columns: Range<usize>,
+        keep: bool,
+        sink: &S,
+    ) {
+        let tall = ready.range.len();
+        let tiles = &fused[tall - 1];
+        for column in columns.clone().step_by(tiles.len() * PANEL) {
+            let wide = (tiles.len() * PANEL).min(columns.end - column);
+            let units = wide.div_ceil(PANEL);
+            let start = self.start(strip, column, units);
+            let block = Block { row: ready.range.start, column, rows: 0, columns: wide };
+            let panels = column / PANEL..column / PANEL + units;
+            // SAFETY: as for any tile, and the masked operand has these panels.
+            let run = |_, tile: &Tile| unsafe {
+                tiles[units - 1][usize::from(keep)](&b.tile(*tile, panels.clone()));
+            };
+            self.run_rows(run, units, block, std::iter::once(tall), ready, strip, &start, sink);
         }
     }
 
@@ -270,11 +318,7 @@ impl Product<'_> {
     ) -> usize {
         let (units, tiles) = self.tiles(ready.range.len(), columns.len());
         let wide = (units * self.kernel.unit).min(columns.len());
-        let mut start = [0_i32; MAX_TILE_COLUMNS];
-        if self.is_simple() {
-            let at = columns.start - strip.first;
-            self.column_terms(&strip.b.sums()[at..], &mut start[..units * self.kernel.unit]);
-        }
+        let start = self.start(strip, columns.start, units);
         // As many tiles at once as there is room for their sums: to start a sink costs as much as a
         // few rows.
         let at_once = (ROOM / (units * self.kernel.unit) / tiles.len()).max(1);
@@ -283,9 +327,21 @@ impl Product<'_> {
             Block { row: ready.range.start, column: columns.start, rows: 0, columns: wide };
         while block.row < ready.range.end {
             let parts = parts.by_ref().take(at_once);
-            block.row += self.run_rows(tiles, units, block, parts, ready, strip, &start, sink);
+            // SAFETY: `run_rows` makes the tile for a kernel of this product.
+            let run = |tall: usize, tile: &Tile| unsafe { tiles[tall - 1](tile) };
+            block.row += self.run_rows(run, units, block, parts, ready, strip, &start, sink);
         }
         wide
+    }
+
+    /// What the sums of some columns start from.
+    fn start(&self, strip: Strip<'_>, column: usize, units: usize) -> [i32; MAX_TILE_COLUMNS] {
+        let mut start = [0; MAX_TILE_COLUMNS];
+        if self.is_simple() {
+            let at = column - strip.first;
+            self.column_terms(&strip.b.sums()[at..], &mut start[..units * self.kernel.unit]);
+        }
+        start
     }
 
     /// Whether each operand has one zero point.
@@ -297,7 +353,7 @@ impl Product<'_> {
     #[inline(always)]
     fn run_rows<S: Sink>(
         &self,
-        tiles: &[TileFn],
+        run: impl Fn(usize, &Tile),
         units: usize,
         block: Block,
         parts: impl Iterator<Item = usize>,
@@ -332,9 +388,9 @@ impl Product<'_> {
                 c: c.wrapping_add(row * c_stride),
                 c_stride,
             };
-            // SAFETY: the rows are ready, the columns exist in B, and the tile's results are within
-            // the sink's buffer and this task's own, or within `sums`.
-            unsafe { tiles[tall - 1](&tile) };
+            // The rows are ready, the columns exist in B, and the tile's results are within the sink's
+            // buffer and this task's own, or within `sums`: so a kernel of this product may run it.
+            run(tall, &tile);
             row += tall;
         }
         if direct.is_some() {

@@ -1,6 +1,6 @@
 //! Lines from their stored bytes and masks.
 
-use super::masked::{LINES, Places};
+use super::masked::{FOURS, LINES, Places};
 use super::microkernel::GROUP_BYTES;
 use crate::isa::Isa;
 
@@ -8,9 +8,9 @@ use crate::isa::Isa;
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
     pub(super) places: &'a Places,
-    /// The first four lines.
+    /// The first masks.
     pub(super) first: usize,
-    /// How many fours there are.
+    /// How many fours of lines there are.
     pub(super) quads: usize,
 }
 
@@ -29,13 +29,7 @@ trait Expand {
 /// - `values` is valid for reading all that the masks say, and 64 bytes more; `out` for writing the
 ///   lines.
 /// - The CPU has `isa`.
-pub(super) unsafe fn panel(
-    isa: Isa,
-    lines: Lines<'_>,
-    values: *const u8,
-    fill: u8,
-    out: *mut u8,
-) {
+pub(super) unsafe fn panel(isa: Isa, lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
     // SAFETY: the caller's promise is that of each; the CPU has the instructions.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -55,20 +49,17 @@ pub(super) unsafe fn panel(
 /// # Safety
 /// As [`panel`]; the CPU has the instructions of `E`.
 #[inline(always)]
-unsafe fn run<E: Expand>(
-    lines: Lines<'_>,
-    mut values: *const u8,
-    fill: u8,
-    mut out: *mut u8,
-) {
-    for quad in lines.first..lines.first + lines.quads {
-        let masks = lines.places.masks(quad);
-        for line in 0..LINES {
-            // SAFETY: by the caller's promise.
-            unsafe {
-                E::line(masks[line], values, fill, out);
-                values = values.add(masks[line].count_ones() as usize);
-                out = out.add(GROUP_BYTES);
+unsafe fn run<E: Expand>(lines: Lines<'_>, mut values: *const u8, fill: u8, mut out: *mut u8) {
+    for first in (0..lines.quads).step_by(FOURS) {
+        let masks = lines.places.masks(lines.first + first / FOURS);
+        for quad in 0..FOURS.min(lines.quads - first) {
+            for masks in &masks[..LINES] {
+                // SAFETY: by the caller's promise.
+                unsafe {
+                    E::line(masks[quad], values, fill, out);
+                    values = values.add(masks[quad].count_ones() as usize);
+                    out = out.add(GROUP_BYTES);
+                }
             }
         }
     }

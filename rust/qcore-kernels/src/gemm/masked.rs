@@ -7,29 +7,76 @@
 use std::ops::Range;
 
 use super::expand::{self, Lines};
-use super::microkernel::{DEPTH, GROUP_BYTES, PANEL};
+use super::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
 use super::packed::PackedI8;
 use crate::isa::Isa;
 
-/// Lines whose masks are kept together.
+/// Lines that are told apart by the bits that three masks leave.
 pub(super) const LINES: usize = 4;
+
+/// Fours of lines whose masks are kept together: as many as a vector has words.
+pub(super) const FOURS: usize = 8;
+
+/// The masks of lines: of the first lines of all fours, of the second, and so on.
+pub(super) type Masks = [[u64; FOURS]; LINES];
 
 /// Bytes that kernels read past a value: a line's.
 const PADDING: usize = GROUP_BYTES;
 
-/// Where stored values lie in the lines of all panels, four lines after four.
+/// A tile of a B of which only a part is stored. `tile.b` is room for the lines, on cache lines.
+pub(super) struct MaskedTile<'a> {
+    pub(super) tile: Tile,
+    pub(super) places: &'a Places,
+    /// The first masks of the first panel, and how many those of a panel are.
+    pub(super) first: usize,
+    pub(super) blocks: usize,
+    /// The first value of each panel.
+    pub(super) values: [*const u8; WIDE],
+    /// What stands where nothing is stored.
+    pub(super) fill: u8,
+}
+
+/// Panels of the widest such tile.
+pub(super) const WIDE: usize = 4;
+
+/// Computes a tile as [`super::microkernel::TileFn`] does.
+///
+/// # Safety
+/// - As that, but for `b`, which is valid for writing `groups` lines in each panel, where they are
+///   kept.
+/// - There are masks for each line, and `values` is valid for reading what they say, and 64 bytes more.
+pub(super) type MaskedTileFn = unsafe fn(&MaskedTile<'_>);
+
+/// The functions that expand lines as they multiply: by rows, by panels, and by whether the lines are
+/// kept.
+pub(super) type MaskedTiles = [[[MaskedTileFn; 2]; WIDE]; TALL];
+
+/// The most rows of such a tile: rows that are 4096 bytes apart share a set of the first cache.
+pub(super) const TALL: usize = 6;
+
+/// The functions that expand lines as they multiply; None where lines are expanded before.
+pub(super) fn fused(isa: Isa) -> Option<&'static MaskedTiles> {
+    #[cfg(target_arch = "x86_64")]
+    if isa.includes(Isa::Avx512Vnni) && crate::isa::expands_bytes() {
+        return Some(&super::micro::avx512_masked::TILES);
+    }
+    let _ = isa;
+    None
+}
+
+/// Where stored values lie in the lines of all panels, 8 fours of lines after 8.
 #[derive(Debug, Clone)]
 pub(super) enum Places {
     /// Each four values of a column along K have as many stored ones: three bits of their mask tell
-    /// the fourth. Three words hold the masks of four lines.
+    /// the fourth, and three masks hold a fourth one in the bits that they do not need.
     Fours {
         /// The masks.
-        words: Vec<[u64; 3]>,
+        words: Vec<[[u64; FOURS]; 3]>,
         /// Whether that many is odd.
         odd: bool,
     },
     /// A mask for each line.
-    Any(Vec<[u64; LINES]>),
+    Any(Vec<Masks>),
 }
 
 /// The right operand of an int8 product, (K, N), without what is not stored.
@@ -61,33 +108,35 @@ impl MaskedI8 {
     ) -> Self {
         let flip = if unsigned { 0x80 } else { 0 };
         let (quads, panels) = (k.div_ceil(DEPTH * LINES), n.div_ceil(PANEL));
-        let mut masks = Vec::with_capacity(quads * panels);
+        let blocks = quads.div_ceil(FOURS);
+        let mut masks = vec![Masks::default(); blocks * panels];
         let (mut values, mut starts) = (Vec::new(), Vec::with_capacity(panels));
         for panel in 0..panels {
             starts.push(values.len());
-            for quad in 0..quads {
-                masks.push([0, 1, 2, 3].map(|line| {
-                    let first = (quad * LINES + line) * DEPTH;
-                    let mut mask = 0;
-                    for place in 0..GROUP_BYTES {
-                        let (row, column) = (first + place % DEPTH, panel * PANEL + place / DEPTH);
-                        let value = if first >= k || column >= n {
-                            // There is nothing: zeros as many as there must be.
-                            (place % DEPTH < every.unwrap_or(0)).then_some(0)
-                        } else {
-                            stored(row, column).map(|value| if row < k { value ^ flip } else { 0 })
-                        };
-                        if let Some(value) = value {
-                            mask |= 1_u64 << place;
-                            values.push(value);
-                        }
+            for line in 0..quads * LINES {
+                let first = line * DEPTH;
+                let (quad, line) = (line / LINES, line % LINES);
+                let mask = &mut masks[panel * blocks + quad / FOURS][line][quad % FOURS];
+                for place in 0..GROUP_BYTES {
+                    let (row, column) = (first + place % DEPTH, panel * PANEL + place / DEPTH);
+                    let value = if first >= k || column >= n {
+                        // There is nothing: zeros as many as there must be.
+                        (place % DEPTH < every.unwrap_or(0)).then_some(0)
+                    } else {
+                        stored(row, column).map(|value| if row < k { value ^ flip } else { 0 })
+                    };
+                    if let Some(value) = value {
+                        *mask |= 1_u64 << place;
+                        values.push(value);
                     }
-                    mask
-                }));
+                }
             }
         }
         values.extend([0; PADDING]);
-        let places = every.map_or(Places::Any(masks.clone()), |every| Places::fours(&masks, every));
+        let places = match every {
+            Some(every) => Places::fours(&masks, every),
+            None => Places::Any(masks),
+        };
         let mut made = Self { k, n, unsigned, places, values, starts, sums: Vec::new() };
         made.sums = (0..panels).flat_map(|panel| made.column_sums(panel)).collect();
         made
@@ -129,14 +178,30 @@ impl MaskedI8 {
         packed
     }
 
+    /// Room for some panels, of which the lines are still to come.
+    pub(super) fn reserve(&self, panels: Range<usize>, room: &mut PackedI8) {
+        let n = (panels.len() * PANEL).min(self.n - panels.start * PANEL);
+        let sums = &self.sums[panels.start * PANEL..panels.end * PANEL];
+        room.reserve(self.k, n, self.quads() * LINES, self.unsigned, sums);
+    }
+
+    /// A tile of some panels.
+    pub(super) fn tile(&self, tile: Tile, panels: Range<usize>) -> MaskedTile<'_> {
+        let mut values = [std::ptr::null(); WIDE];
+        for (values, panel) in values.iter_mut().zip(panels.clone()) {
+            *values = self.values[self.starts[panel]..].as_ptr();
+        }
+        let (places, blocks) = (&self.places, self.blocks());
+        let (first, fill) = (panels.start * blocks, self.fill());
+        MaskedTile { tile, places, first, blocks, values, fill }
+    }
+
     /// Some panels, packed into `room`.
     pub(super) fn expand(&self, isa: Isa, panels: Range<usize>, room: &mut PackedI8) {
         let quads = self.quads();
-        let n = (panels.len() * PANEL).min(self.n - panels.start * PANEL);
-        let sums = &self.sums[panels.start * PANEL..panels.end * PANEL];
-        room.reserve(self.k, n, quads * LINES, self.unsigned, sums);
+        self.reserve(panels.clone(), room);
         for (index, panel) in panels.enumerate() {
-            let lines = Lines { places: &self.places, first: panel * quads, quads };
+            let lines = Lines { places: &self.places, first: panel * self.blocks(), quads };
             let values = self.values[self.starts[panel]..].as_ptr();
             // SAFETY: there are masks and values for each line of the panel, with bytes enough after
             // the last of them; the room has as many lines for each panel.
@@ -153,23 +218,28 @@ impl MaskedI8 {
         self.k.div_ceil(DEPTH * LINES)
     }
 
+    fn blocks(&self) -> usize {
+        self.quads().div_ceil(FOURS)
+    }
+
     fn column_sums(&self, panel: usize) -> [i64; PANEL] {
-        let (quads, mut next) = (self.quads(), self.starts[panel]);
+        let mut next = self.starts[panel];
         let mut sums = [0; PANEL];
-        for quad in 0..quads {
-            let masks = self.places.masks(panel * quads + quad);
-            for (line, mask) in masks.into_iter().enumerate() {
-                for place in 0..GROUP_BYTES {
-                    let row = (quad * LINES + line) * DEPTH + place % DEPTH;
-                    let value = if mask >> place & 1 == 1 {
-                        next += 1;
-                        self.values[next - 1]
-                    } else {
-                        self.fill()
-                    };
-                    if row < self.k {
-                        sums[place / DEPTH] += i64::from(value as i8);
-                    }
+        let mut masks = Masks::default();
+        for line in 0..self.quads() * LINES {
+            let (quad, part) = (line / LINES, line % LINES);
+            if line % (LINES * FOURS) == 0 {
+                masks = self.places.masks(panel * self.blocks() + quad / FOURS);
+            }
+            for place in 0..GROUP_BYTES {
+                let value = if masks[part][quad % FOURS] >> place & 1 == 1 {
+                    next += 1;
+                    self.values[next - 1]
+                } else {
+                    self.fill()
+                };
+                if line * DEPTH + place % DEPTH < self.k {
+                    sums[place / DEPTH] += i64::from(value as i8);
                 }
             }
         }
@@ -184,30 +254,38 @@ const THREE: u64 = 0x7777_7777_7777_7777;
 const FOURTH: u64 = 0x8888_8888_8888_8888;
 
 impl Places {
-    fn fours(masks: &[[u64; LINES]], every: usize) -> Self {
-        let word = |masks: &[u64; LINES], index: usize| {
-            // The fourth mask is spread over the bits that the others leave.
-            masks[index] & THREE | masks[3] >> index << 3 & FOURTH
-        };
-        let words = masks.iter().map(|m| [word(m, 0), word(m, 1), word(m, 2)]).collect();
-        Places::Fours { words, odd: every % 2 == 1 }
+    fn fours(masks: &[Masks], every: usize) -> Self {
+        let words = masks.iter().map(|masks| {
+            let mut words = [[0; FOURS]; 3];
+            for (index, words) in words.iter_mut().enumerate() {
+                for (at, word) in words.iter_mut().enumerate() {
+                    // The fourth mask is spread over the bits that the others leave.
+                    *word = masks[index][at] & THREE | masks[3][at] >> index << 3 & FOURTH;
+                }
+            }
+            words
+        });
+        Places::Fours { words: words.collect(), odd: every % 2 == 1 }
     }
 
-    /// The masks of four lines.
+    /// The masks of 8 fours of lines.
     #[inline(always)]
-    pub(super) fn masks(&self, index: usize) -> [u64; LINES] {
+    pub(super) fn masks(&self, index: usize) -> Masks {
         match self {
             Places::Any(masks) => masks[index],
             Places::Fours { words, odd } => {
-                let [a, b, c] = words[index];
-                let last = (a & FOURTH) >> 3 | (b & FOURTH) >> 2 | (c & FOURTH) >> 1;
+                let [a, b, c] = &words[index];
                 let flip = if *odd { FOURTH } else { 0 };
-                [
-                    with_fourth(a & THREE, flip),
-                    with_fourth(b & THREE, flip),
-                    with_fourth(c & THREE, flip),
-                    with_fourth(last, flip),
-                ]
+                let mut masks = Masks::default();
+                for at in 0..FOURS {
+                    let (a, b, c) = (a[at], b[at], c[at]);
+                    let last = (a & FOURTH) >> 3 | (b & FOURTH) >> 2 | (c & FOURTH) >> 1;
+                    masks[0][at] = with_fourth(a & THREE, flip);
+                    masks[1][at] = with_fourth(b & THREE, flip);
+                    masks[2][at] = with_fourth(c & THREE, flip);
+                    masks[3][at] = with_fourth(last, flip);
+                }
+                masks
             }
         }
     }

@@ -1,14 +1,14 @@
 //! What a network is made of: layers with weights in the form that their kernel reads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::sparse;
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
-use crate::gemm::{self, FloatWeights, Int8, PackedI4, PackedI8, ZeroPoint};
+use crate::gemm::{self, FloatWeights, Int8, MaskedI8, PackedI4, PackedI8, ZeroPoint};
 use crate::isa::Isa;
 use crate::quant::Code;
-use crate::sparse::{FloatCsr, IntegerCsr};
+use crate::sparse::{BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Structured};
 use crate::view::{MatRef, as_signed};
 
 /// How the codes of an activation stand for real values: `(code - zero_point) * scale`.
@@ -68,6 +68,22 @@ pub enum Weights {
     SparseI8(Arc<IntegerCsr<i8>>, Vec<f32>),
     /// The floats that are not zero.
     SparseF32(Arc<FloatCsr<f32>>),
+    /// N int8 codes of each M inputs, one scale for every output.
+    NofMI8(Arc<MaskedI8>, Vec<f32>),
+    /// Blocks of int8 codes, one scale for every output.
+    BlocksI8(Arc<BlocksInteger<i8>>, Vec<f32>),
+    /// Floats in a pattern.
+    BandsF32(Arc<FloatBands>),
+    /// Weights for `rows` rows and more. For fewer they are made dense, by the first product that has
+    /// as few.
+    ByRows {
+        /// For many rows.
+        many: Box<Weights>,
+        /// The least number of rows that is many.
+        rows: usize,
+        /// The same, dense.
+        few: OnceLock<Box<Weights>>,
+    },
 }
 
 impl Weights {
@@ -80,6 +96,10 @@ impl Weights {
             Weights::Dense(w) => w.inputs(),
             Weights::SparseI8(w, _) => w.matrix().cols(),
             Weights::SparseF32(w) => w.matrix().cols(),
+            Weights::NofMI8(w, _) => w.k(),
+            Weights::BlocksI8(w, _) => w.matrix().cols(),
+            Weights::BandsF32(w) => w.cols(),
+            Weights::ByRows { many, .. } => many.inputs(),
         }
     }
 
@@ -92,17 +112,25 @@ impl Weights {
             Weights::Dense(w) => w.outputs(),
             Weights::SparseI8(w, _) => w.matrix().rows(),
             Weights::SparseF32(w) => w.matrix().rows(),
+            Weights::NofMI8(w, _) => w.n(),
+            Weights::BlocksI8(w, _) => w.matrix().rows(),
+            Weights::BandsF32(w) => w.rows(),
+            Weights::ByRows { many, .. } => many.outputs(),
         }
     }
 
     /// Multiplications for each row.
     pub(crate) fn work(&self) -> usize {
         match self {
-            Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::Dense(_) => {
-                self.inputs() * self.outputs()
-            }
+            Weights::DenseI8(..)
+            | Weights::DenseI4(_)
+            | Weights::Dense(_)
+            | Weights::NofMI8(..) => self.inputs() * self.outputs(),
             Weights::SparseI8(w, _) => w.matrix().nnz(),
             Weights::SparseF32(w) => w.matrix().nnz(),
+            Weights::BlocksI8(w, _) => w.matrix().stored_values(),
+            Weights::BandsF32(w) => w.stored(),
+            Weights::ByRows { many, .. } => many.work(),
         }
     }
 
@@ -110,15 +138,30 @@ impl Weights {
     #[must_use]
     pub fn scale(&self) -> &[f32] {
         match self {
-            Weights::DenseI8(_, scale) | Weights::SparseI8(_, scale) => scale,
-            Weights::DenseI4(_) | Weights::Dense(_) | Weights::SparseF32(_) => &[],
+            Weights::DenseI8(_, scale)
+            | Weights::SparseI8(_, scale)
+            | Weights::NofMI8(_, scale)
+            | Weights::BlocksI8(_, scale) => scale,
+            Weights::DenseI4(_)
+            | Weights::Dense(_)
+            | Weights::SparseF32(_)
+            | Weights::BandsF32(_) => &[],
+            Weights::ByRows { many, .. } => many.scale(),
         }
     }
 
     /// Whether they are integers.
     #[must_use]
     pub fn is_integer(&self) -> bool {
-        matches!(self, Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::SparseI8(..))
+        match self {
+            Weights::DenseI8(..)
+            | Weights::DenseI4(_)
+            | Weights::SparseI8(..)
+            | Weights::NofMI8(..)
+            | Weights::BlocksI8(..) => true,
+            Weights::Dense(_) | Weights::SparseF32(_) | Weights::BandsF32(_) => false,
+            Weights::ByRows { many, .. } => many.is_integer(),
+        }
     }
 
     /// The kind of kernel that reads them, for people to see.
@@ -130,6 +173,10 @@ impl Weights {
             Weights::Dense(w) => w.kind(),
             Weights::SparseI8(..) => "sparse int8",
             Weights::SparseF32(_) => "sparse float32",
+            Weights::NofMI8(..) => "N:M int8",
+            Weights::BlocksI8(..) => "block int8",
+            Weights::BandsF32(_) => "structured float32",
+            Weights::ByRows { many, .. } => many.kind(),
         }
     }
 
@@ -154,8 +201,20 @@ impl Weights {
                 let (scale, FloatOutput { bias, activation, .. }) = (output.row_scale, output);
                 gemm::dense_f32_from_i4_with(isa, as_signed(codes), scale, w, bias, activation, out)
             }
-            Weights::SparseI8(w, _) => sparse::to_float(isa, w, x, input.zero_point, output, out),
-            Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
+            Weights::NofMI8(w, _) => {
+                let w = &**w;
+                gemm::dense_f32_from_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
+            }
+            Weights::SparseI8(w, _) => {
+                sparse::to_float(isa, &**w, x, input.zero_point, output, out)
+            }
+            Weights::BlocksI8(w, _) => {
+                sparse::to_float(isa, &**w, x, input.zero_point, output, out)
+            }
+            Weights::ByRows { .. } => {
+                self.for_rows(isa, rows).to_float(isa, codes, input, rows, output, out)
+            }
+            Weights::Dense(_) | Weights::SparseF32(_) | Weights::BandsF32(_) => Err(not_integer()),
         }
     }
 
@@ -176,8 +235,22 @@ impl Weights {
             Weights::DenseI8(w, _) => {
                 gemm::dense_i8_with(isa, x, zero, w, NO_ZERO, output, out, stride)
             }
-            Weights::SparseI8(w, _) => sparse::to_codes(isa, w, x, input.zero_point, output, out),
-            Weights::DenseI4(_) | Weights::Dense(_) | Weights::SparseF32(_) => Err(not_integer()),
+            Weights::NofMI8(w, _) => {
+                gemm::dense_i8_with(isa, x, zero, &**w, NO_ZERO, output, out, stride)
+            }
+            Weights::SparseI8(w, _) => {
+                sparse::to_codes(isa, &**w, x, input.zero_point, output, out)
+            }
+            Weights::BlocksI8(w, _) => {
+                sparse::to_codes(isa, &**w, x, input.zero_point, output, out)
+            }
+            Weights::ByRows { .. } => {
+                self.for_rows(isa, rows).to_codes(isa, codes, input, rows, output, out)
+            }
+            Weights::DenseI4(_)
+            | Weights::Dense(_)
+            | Weights::SparseF32(_)
+            | Weights::BandsF32(_) => Err(not_integer()),
         }
     }
 
@@ -190,6 +263,12 @@ impl Weights {
             Weights::Dense(w) => w.nbytes(),
             Weights::SparseI8(w, scale) => w.matrix().nbytes() + size_of_val(&scale[..]),
             Weights::SparseF32(w) => w.nbytes(),
+            Weights::NofMI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
+            Weights::BlocksI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
+            Weights::BandsF32(w) => w.nbytes(),
+            Weights::ByRows { many, few, .. } => {
+                many.nbytes() + few.get().map_or(0, |few| few.nbytes())
+            }
         }
     }
 
@@ -203,11 +282,59 @@ impl Weights {
         out: &mut [f32],
     ) -> Result<()> {
         match self {
-            Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::SparseI8(..) => {
-                Err(not_integer())
-            }
-            Weights::SparseF32(w) => sparse::float(isa, w, x, bias, activation, out),
+            Weights::DenseI8(..)
+            | Weights::DenseI4(_)
+            | Weights::SparseI8(..)
+            | Weights::NofMI8(..)
+            | Weights::BlocksI8(..) => Err(not_integer()),
+            Weights::SparseF32(w) => sparse::float(isa, &**w, x, bias, activation, out),
+            Weights::BandsF32(w) => sparse::float(isa, &**w, x, bias, activation, out),
             Weights::Dense(w) => gemm::dense_f32_with(isa, x, w, bias, activation, out),
+            Weights::ByRows { .. } => {
+                let rows = out.len().checked_div(self.outputs()).unwrap_or(0);
+                self.for_rows(isa, rows).float(isa, x, bias, activation, out)
+            }
+        }
+    }
+
+    /// The weights that are the faster for so many rows.
+    fn for_rows(&self, isa: Isa, rows: usize) -> &Weights {
+        match self {
+            Weights::ByRows { many, rows: least, few } if rows < *least => {
+                few.get_or_init(|| Box::new(many.dense(isa)))
+            }
+            Weights::ByRows { many, .. } => many,
+            _ => self,
+        }
+    }
+
+    /// The same as dense weights.
+    fn dense(&self, isa: Isa) -> Weights {
+        let (outputs, inputs) = (self.outputs(), self.inputs());
+        let codes = |fill: &dyn Fn(&mut [i8]) -> Result<()>, scale: &[f32]| {
+            let mut dense = vec![0; outputs * inputs];
+            fill(&mut dense).expect("it has an element for each place");
+            let dense = MatRef::from_slice(&dense, outputs, inputs).expect("as above");
+            Weights::DenseI8(PackedI8::new(isa, dense.transposed()), scale.to_vec())
+        };
+        let floats = |dense: &[f32]| {
+            let dense = MatRef::from_slice(dense, outputs, inputs).expect("as above");
+            Weights::Dense(FloatWeights::from_f32(dense))
+        };
+        match self {
+            Weights::SparseI8(w, scale) => codes(&|out| w.matrix().to_dense(out), scale),
+            Weights::BlocksI8(w, scale) => codes(&|out| w.matrix().to_dense(out), scale),
+            Weights::NofMI8(w, scale) => Weights::DenseI8(w.unpacked(isa), scale.clone()),
+            Weights::SparseF32(w) => {
+                let mut dense = vec![0.0; outputs * inputs];
+                w.matrix().to_dense(&mut dense).expect("it has an element for each place");
+                floats(&dense)
+            }
+            Weights::BandsF32(w) => floats(&w.to_dense()),
+            Weights::ByRows { many, .. } => many.dense(isa),
+            Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::Dense(_) => {
+                unreachable!("weights by rows are sparse ones")
+            }
         }
     }
 }

@@ -7,65 +7,124 @@ use crate::error::{KernelError, Result};
 use crate::gemm::Int8;
 use crate::isa::Isa;
 use crate::quant::Code;
-use crate::sparse::{FloatCsr, IntegerCsr, Order, multiply_integer_with, multiply_with};
+use crate::sparse::{
+    BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Order, Structured, multiply_integer_with,
+    multiply_with,
+};
 use crate::view::MatRef;
+
+/// Integer weights `[out, in]` that multiply columns.
+pub(super) trait Integers {
+    fn outputs(&self) -> usize;
+    /// `xᵀ` times the weights, `x` less its zero point, row by row of `x`.
+    fn multiply(&self, isa: Isa, x: Int8<'_>, zero_point: i32, out: &mut [i32]) -> Result<()>;
+}
+
+/// Float weights `[out, in]` that multiply columns.
+pub(super) trait Floats {
+    fn shape(&self) -> (usize, usize);
+    /// `xᵀ` times the weights, row by row of `x`.
+    fn multiply(&self, isa: Isa, x: MatRef<'_, f32>, out: &mut [f32]) -> Result<()>;
+}
+
+impl Integers for IntegerCsr<i8> {
+    fn outputs(&self) -> usize {
+        self.matrix().rows()
+    }
+
+    fn multiply(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [i32]) -> Result<()> {
+        match x {
+            Int8::I8(x) => {
+                multiply_integer_with(isa, self, x.transposed(), zero, Order::Columns, out)
+            }
+            Int8::U8(x) => {
+                multiply_integer_with(isa, self, x.transposed(), zero, Order::Columns, out)
+            }
+        }
+    }
+}
+
+impl Integers for BlocksInteger<i8> {
+    fn outputs(&self) -> usize {
+        self.matrix().rows()
+    }
+
+    fn multiply(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [i32]) -> Result<()> {
+        match x {
+            Int8::I8(x) => self.multiply_with(isa, x.transposed(), zero, Order::Columns, out),
+            Int8::U8(x) => self.multiply_with(isa, x.transposed(), zero, Order::Columns, out),
+        }
+    }
+}
+
+impl Floats for FloatCsr<f32> {
+    fn shape(&self) -> (usize, usize) {
+        (self.matrix().rows(), self.matrix().cols())
+    }
+
+    fn multiply(&self, isa: Isa, x: MatRef<'_, f32>, out: &mut [f32]) -> Result<()> {
+        multiply_with(isa, self, x.transposed(), Order::Columns, out)
+    }
+}
+
+impl Floats for FloatBands {
+    fn shape(&self) -> (usize, usize) {
+        (self.rows(), self.cols())
+    }
+
+    fn multiply(&self, isa: Isa, x: MatRef<'_, f32>, out: &mut [f32]) -> Result<()> {
+        FloatBands::multiply(self, isa, x.transposed(), Order::Columns, out)
+    }
+}
 
 /// Floats of `x @ wᵀ`, `x` less its zero point.
 pub(super) fn to_float(
     isa: Isa,
-    w: &IntegerCsr<i8>,
+    w: &impl Integers,
     x: Int8<'_>,
     zero_point: i32,
     output: FloatOutput<'_>,
     out: &mut [f32],
 ) -> Result<()> {
-    float_rows_with(isa, &sums(isa, w, x, zero_point)?, w.matrix().rows(), output, out)
+    float_rows_with(isa, &sums(isa, w, x, zero_point)?, w.outputs(), output, out)
 }
 
 /// Codes of `x @ wᵀ`, `x` less its zero point.
 pub(super) fn to_codes<C: Code>(
     isa: Isa,
-    w: &IntegerCsr<i8>,
+    w: &impl Integers,
     x: Int8<'_>,
     zero_point: i32,
     output: Requantize<'_>,
     out: &mut [C],
 ) -> Result<()> {
-    requantize_rows_with(isa, &sums(isa, w, x, zero_point)?, w.matrix().rows(), output, out)
+    requantize_rows_with(isa, &sums(isa, w, x, zero_point)?, w.outputs(), output, out)
 }
 
 /// Rows of sums.
-fn sums(isa: Isa, w: &IntegerCsr<i8>, x: Int8<'_>, zero_point: i32) -> Result<Vec<i32>> {
-    let mut sums = vec![0; x.rows() * w.matrix().rows()];
-    match x {
-        Int8::I8(x) => {
-            multiply_integer_with(isa, w, x.transposed(), zero_point, Order::Columns, &mut sums)?;
-        }
-        Int8::U8(x) => {
-            multiply_integer_with(isa, w, x.transposed(), zero_point, Order::Columns, &mut sums)?;
-        }
-    }
+fn sums(isa: Isa, w: &impl Integers, x: Int8<'_>, zero_point: i32) -> Result<Vec<i32>> {
+    let mut sums = vec![0; x.rows() * w.outputs()];
+    w.multiply(isa, x, zero_point, &mut sums)?;
     Ok(sums)
 }
 
 /// `activation(x @ wᵀ + bias)`.
 pub(super) fn float(
     isa: Isa,
-    w: &FloatCsr<f32>,
+    w: &impl Floats,
     x: &[f32],
     bias: &[f32],
     activation: Activation,
     out: &mut [f32],
 ) -> Result<()> {
-    let rows = out.len().checked_div(w.matrix().rows()).unwrap_or(0);
-    if w.matrix().cols() == 0 || x.len() != rows * w.matrix().cols() {
+    let (outputs, inputs) = w.shape();
+    let rows = out.len().checked_div(outputs).unwrap_or(0);
+    if inputs == 0 || x.len() != rows * inputs {
         return Err(KernelError::Shape(format!(
-            "x has {} elements; it must be rows of {}",
-            x.len(),
-            w.matrix().cols()
+            "x has {} elements; it must be rows of {inputs}",
+            x.len()
         )));
     }
-    let x = MatRef::from_slice(x, rows, w.matrix().cols())?;
-    multiply_with(isa, w, x.transposed(), Order::Columns, out)?;
-    finish_rows_with(isa, out, w.matrix().rows(), bias, activation)
+    w.multiply(isa, MatRef::from_slice(x, rows, inputs)?, out)?;
+    finish_rows_with(isa, out, outputs, bias, activation)
 }

@@ -197,6 +197,27 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn pick_f32(self, base: *const f32, low: [usize; 4], high: [usize; 4]) -> __m256 {
+        // Volatile, or the compiler makes a gather of the loads, which takes longer than they do. Each
+        // by itself: what closures call is not compiled for the kernel's features.
+        // SAFETY: the caller vouches for the places, `self` for the feature.
+        unsafe {
+            let low = _mm_setr_ps(
+                base.add(low[0]).read_volatile(),
+                base.add(low[1]).read_volatile(),
+                base.add(low[2]).read_volatile(),
+                base.add(low[3]).read_volatile(),
+            );
+            let high = _mm_setr_ps(
+                base.add(high[0]).read_volatile(),
+                base.add(high[1]).read_volatile(),
+                base.add(high[2]).read_volatile(),
+                base.add(high[3]).read_volatile(),
+            );
+            _mm256_set_m128(high, low)
+        }
+    }
+    #[inline(always)]
     fn prefetch<T>(self, ptr: *const T) {
         // SAFETY: a prefetch of any address does nothing but that.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }

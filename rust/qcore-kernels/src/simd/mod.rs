@@ -92,6 +92,17 @@ pub trait Simd: Copy {
     /// `base` is valid for reading at every index; none is negative.
     unsafe fn gather_f32(self, base: *const f32, index: Self::I32) -> Self::F32;
 
+    /// `base[place]` for each of eight places, loaded one by one: sooner done than by
+    /// [`Simd::gather_f32`]. Only where there are eight lanes.
+    ///
+    /// # Safety
+    /// `base` is valid for reading at every place.
+    #[inline(always)]
+    unsafe fn pick_f32(self, base: *const f32, low: [usize; 4], high: [usize; 4]) -> Self::F32 {
+        let _ = (base, low, high);
+        unreachable!("vectors of {} lanes", Self::LANES)
+    }
+
     /// `LANES` floats to `ptr`.
     ///
     /// # Safety

@@ -26,6 +26,14 @@ pub trait Float: Value + Number {
     #[doc(hidden)]
     #[must_use]
     fn total(sums: [Self; CHAINS]) -> Self;
+    /// # Safety
+    /// `x` has an element for every index.
+    #[doc(hidden)]
+    #[must_use]
+    unsafe fn dot<S: Simd, I: Index>(s: S, values: &[Self], indices: &[I], x: &[Self]) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe { dot_by_ones(s, values, indices, x) }
+    }
 }
 
 /// A matrix of floats with what its products need to know of it.
@@ -91,7 +99,7 @@ pub fn multiply_with<V: Float>(
     };
     drive::vector_product(matrix.indptr(), out, |rows, out| {
         with_indices!(matrix.indices(), |indices| {
-            dispatch(isa, Vector { a: matrix, indices, rows, x, out });
+            dispatch(narrow(isa), Vector { a: matrix, indices, rows, x, out });
         });
     });
     Ok(())
@@ -139,6 +147,18 @@ impl Float for f32 {
     fn fused<S: Simd>(self, x: f32, sum: f32) -> f32 {
         // A library call where the CPU has no such instruction.
         if S::LANES > 1 { self.mul_add(x, sum) } else { self * x + sum }
+    }
+
+    #[inline(always)]
+    unsafe fn dot<S: Simd, I: Index>(s: S, values: &[f32], indices: &[I], x: &[f32]) -> f32 {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if S::LANES == EIGHT {
+                dot_by_eights(s, values, indices, x)
+            } else {
+                dot_by_ones(s, values, indices, x)
+            }
+        }
     }
 
     #[inline(always)]
@@ -292,6 +312,9 @@ const AHEAD: usize = 512;
 /// Sums of a row that a product with a vector keeps apart, for the latency of an addition.
 const CHAINS: usize = 4;
 
+/// Values that a vector of the product with one column takes at once.
+const EIGHT: usize = 8;
+
 impl<I: Index, V: Float> SimdOp for Vector<'_, I, V> {
     type Output = ();
 
@@ -301,40 +324,83 @@ impl<I: Index, V: Float> SimdOp for Vector<'_, I, V> {
         let values = a.values();
         assert!(x.len() == a.cols() && values.len() == indices.len());
         for (row, out) in rows.zip(out) {
-            let (mut at, end) = (a.indptr()[row], a.indptr()[row + 1]);
-            let mut sums = [V::default(); CHAINS];
-            let (lines, rest) = indices[at..end].as_chunks::<LINE>();
-            for line in lines {
-                s.prefetch(values.as_ptr().wrapping_add(at + AHEAD));
-                s.prefetch(indices.as_ptr().wrapping_add(at + AHEAD));
-                for four in line.as_chunks::<CHAINS>().0 {
-                    let columns = I::positions(four);
-                    for chain in 0..CHAINS {
-                        // SAFETY: as `term` asks, by the matrix's own promise.
-                        let (value, x) = unsafe { term(values, x, at + chain, columns[chain]) };
-                        sums[chain] = value.fused::<S>(x, sums[chain]);
-                    }
-                    at += CHAINS;
-                }
-            }
-            let (fours, rest) = rest.as_chunks::<CHAINS>();
-            for four in fours {
-                for chain in 0..CHAINS {
-                    // SAFETY: as above.
-                    let (value, x) = unsafe { term(values, x, at + chain, four[chain].position()) };
-                    sums[chain] = value.fused::<S>(x, sums[chain]);
-                }
-                at += CHAINS;
-            }
-            for index in rest {
-                // SAFETY: as above.
-                let (value, x) = unsafe { term(values, x, at, index.position()) };
-                sums[0] = value.fused::<S>(x, sums[0]);
-                at += 1;
-            }
-            *out = V::total(sums);
+            let range = a.indptr()[row]..a.indptr()[row + 1];
+            // SAFETY: a matrix has no index beyond its columns, of which x has an element each.
+            *out = unsafe { V::dot(s, &values[range.clone()], &indices[range], x) };
         }
     }
+}
+
+/// The sum of values times the elements of `x` that they meet, four chains of one each.
+///
+/// # Safety
+/// `x` has an element for every index.
+#[inline(always)]
+unsafe fn dot_by_ones<S: Simd, I: Index, V: Float>(
+    s: S,
+    values: &[V],
+    indices: &[I],
+    x: &[V],
+) -> V {
+    let mut at = 0;
+    let mut sums = [V::default(); CHAINS];
+    let (lines, rest) = indices.as_chunks::<LINE>();
+    for line in lines {
+        s.prefetch(values.as_ptr().wrapping_add(at + AHEAD));
+        s.prefetch(indices.as_ptr().wrapping_add(at + AHEAD));
+        for four in line.as_chunks::<CHAINS>().0 {
+            let columns = I::positions(four);
+            for chain in 0..CHAINS {
+                // SAFETY: as `term` asks, by the caller's promise.
+                let (value, x) = unsafe { term(values, x, at + chain, columns[chain]) };
+                sums[chain] = value.fused::<S>(x, sums[chain]);
+            }
+            at += CHAINS;
+        }
+    }
+    let (fours, rest) = rest.as_chunks::<CHAINS>();
+    for four in fours {
+        for chain in 0..CHAINS {
+            // SAFETY: as above.
+            let (value, x) = unsafe { term(values, x, at + chain, four[chain].position()) };
+            sums[chain] = value.fused::<S>(x, sums[chain]);
+        }
+        at += CHAINS;
+    }
+    for index in rest {
+        // SAFETY: as above.
+        let (value, x) = unsafe { term(values, x, at, index.position()) };
+        sums[0] = value.fused::<S>(x, sums[0]);
+        at += 1;
+    }
+    V::total(sums)
+}
+
+/// The same, eight values at once: half of the loads are of many values, which leaves the load units to
+/// the elements of `x`.
+///
+/// # Safety
+/// `x` has an element for every index; vectors have eight lanes.
+#[inline(always)]
+unsafe fn dot_by_eights<S: Simd, I: Index>(s: S, values: &[f32], indices: &[I], x: &[f32]) -> f32 {
+    let mut sums = [s.splat_f32(0.0); 2];
+    let (lines, rest) = indices.as_chunks::<LINE>();
+    let (value_lines, last) = values.as_chunks::<LINE>();
+    for (line, values) in lines.iter().zip(value_lines) {
+        s.prefetch(values.as_ptr().wrapping_add(AHEAD));
+        s.prefetch(line.as_ptr().wrapping_add(AHEAD));
+        for half in 0..2 {
+            let fours = line[half * EIGHT..(half + 1) * EIGHT].as_chunks::<4>().0;
+            let (low, high) = (I::positions(&fours[0]), I::positions(&fours[1]));
+            // SAFETY: by the caller's promise.
+            unsafe {
+                let values = s.load_f32(values.as_ptr().add(half * EIGHT));
+                sums[half] = s.mul_add(values, s.pick_f32(x.as_ptr(), low, high), sums[half]);
+            }
+        }
+    }
+    // SAFETY: by the caller's promise.
+    s.reduce_add(s.add(sums[0], sums[1])) + unsafe { dot_by_ones(s, last, rest, x) }
 }
 
 /// A stored value, and the element of `x` that it multiplies.

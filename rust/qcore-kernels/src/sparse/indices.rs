@@ -25,7 +25,7 @@ macro_rules! with_indices {
 pub(super) use with_indices;
 
 /// One of the three widths.
-pub(super) trait Index: Copy + Send + Sync {
+pub trait Index: Copy + Send + Sync {
     /// The index as a position in memory.
     fn position(self) -> usize;
 

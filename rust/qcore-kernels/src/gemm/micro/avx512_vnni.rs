@@ -6,7 +6,7 @@ use super::{Dot, tile_functions, tile_row};
 use crate::gemm::microkernel::{Kernel, Left};
 use crate::isa::Isa;
 
-struct Avx512Vnni;
+pub(super) struct Avx512Vnni;
 
 impl Dot for Avx512Vnni {
     const UNIT: usize = 16;

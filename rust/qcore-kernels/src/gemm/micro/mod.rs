@@ -8,6 +8,8 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
 #[cfg(target_arch = "x86_64")]
+pub(super) mod avx512_masked;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx_vnni;

@@ -153,6 +153,27 @@ impl FloatBands {
         self.stored
     }
 
+    /// The matrix, row-major.
+    #[must_use]
+    pub fn to_dense(&self) -> Vec<f32> {
+        let mut dense = vec![0.0; self.rows() * self.cols];
+        let (mut columns, mut values) = (self.columns.iter(), self.values.iter());
+        let mut counts = self.counts.iter();
+        for chunk in &self.chunks {
+            for panel in 0..self.panels() {
+                for (band, &count) in chunk.clone().zip(counts.by_ref()) {
+                    for &column in columns.by_ref().take(count.into()) {
+                        let column = panel * self.panel + usize::from(column);
+                        for row in self.rows[band]..self.rows[band + 1] {
+                            dense[row * self.cols + column] = *values.next().expect("one each");
+                        }
+                    }
+                }
+            }
+        }
+        dense
+    }
+
     /// Bytes in memory.
     #[must_use]
     pub fn nbytes(&self) -> usize {
@@ -186,11 +207,8 @@ impl FloatBands {
             &[8]
         };
         let lanes = Lanes::blocks(x, widths);
-        let blocks: Vec<_> = self
-            .chunks
-            .iter()
-            .map(|bands| self.rows[bands.start]..self.rows[bands.end])
-            .collect();
+        let blocks: Vec<_> =
+            self.chunks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
         let compute = |chunk, lanes: &Lanes<f32>, out: &mut [f32]| {
             let (a, x) = (self, lanes.as_slice());
             match lanes.width {

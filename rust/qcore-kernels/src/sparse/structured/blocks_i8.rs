@@ -95,3 +95,15 @@ impl<V: Int8Value> BlocksInteger<V> {
         Ok(())
     }
 }
+
+impl<V: Int8Value> From<Blocks<V>> for BlocksInteger<V> {
+    fn from(matrix: Blocks<V>) -> Self {
+        Self::new(matrix)
+    }
+}
+
+impl<V: Int8Value> From<Blocks<V>> for std::sync::Arc<BlocksInteger<V>> {
+    fn from(matrix: Blocks<V>) -> Self {
+        Self::new(matrix.into())
+    }
+}

@@ -31,12 +31,7 @@ impl<V: Value> NofM<V> {
     /// # Errors
     /// `Value` if a group has more, with the first such group, or for an `n` and `m` that are none.
     pub fn from_dense(dense: MatRef<'_, V>, n: usize, m: usize) -> Result<Self> {
-        if n < 1 || n > m || m > LONGEST {
-            let most = LONGEST;
-            return Err(KernelError::Value(format!(
-                "pattern is {n}:{m}; N:M must have 1 <= N <= M <= {most}"
-            )));
-        }
+        check_pattern(n, m)?;
         let (rows, cols) = (dense.rows(), dense.cols());
         let groups = cols.div_ceil(m);
         let bits = (rows * groups).saturating_mul(m - 1);
@@ -82,6 +77,72 @@ impl<V: Value> NofM<V> {
         Ok(made)
     }
 
+    /// A matrix from its parts: `n` values for each group, and the codes of [`NofM::codes`].
+    ///
+    /// # Errors
+    /// `Shape` or `Value` where they are none, with the first group that is wrong.
+    pub fn from_codes(
+        rows: usize,
+        cols: usize,
+        n: usize,
+        m: usize,
+        values: Vec<V>,
+        codes: Vec<u64>,
+    ) -> Result<Self> {
+        check_pattern(n, m)?;
+        let groups = rows.checked_mul(cols.div_ceil(m));
+        if groups.and_then(|groups| groups.checked_mul(n)) != Some(values.len()) {
+            return Err(KernelError::Shape(format!(
+                "there are {} values; {rows} rows of {cols} columns have {n} for each {m}",
+                values.len()
+            )));
+        }
+        let groups = groups.unwrap_or(0);
+        if groups.checked_mul(m - 1).map(|bits| bits.div_ceil(64)) != Some(codes.len()) {
+            let found = codes.len();
+            return Err(KernelError::Shape(format!(
+                "there are {found} words of places; {groups} groups have {} bits each",
+                m - 1
+            )));
+        }
+        let mut made = Self { rows, cols, n, m, values, codes };
+        if let Some(last) = made.codes.last_mut() {
+            // Nothing after the last group.
+            *last &= u64::MAX >> (groups * (m - 1)).wrapping_neg() % 64;
+        }
+        for group in 0..groups {
+            let code = made.code(group);
+            let found = code.count_ones() as usize;
+            if found != n && found + 1 != n {
+                let row = group / made.groups();
+                return Err(KernelError::Value(format!(
+                    "group {group}, in row {row}, has {found} places before its last; \
+                     {n}:{m} has {n} or one less"
+                )));
+            }
+        }
+        made.clear_past_the_end();
+        Ok(made)
+    }
+
+    /// Zeroes values past the last column.
+    fn clear_past_the_end(&mut self) {
+        let (groups, n, m) = (self.groups(), self.n, self.m);
+        for row in (0..self.rows).filter(|_| !self.cols.is_multiple_of(m)) {
+            let group = (row + 1) * groups - 1;
+            let within = (1_u64 << (self.cols % m)) - 1;
+            let kept = (self.mask(group) & within).count_ones() as usize;
+            self.values[group * n + kept..(group + 1) * n].fill(V::default());
+        }
+    }
+
+    /// The places of the stored values: `m - 1` bits for each group, a bit for each of its elements
+    /// but the last, in words of 64.
+    #[must_use]
+    pub fn codes(&self) -> &[u64] {
+        &self.codes
+    }
+
     /// How many values of a group are stored.
     #[must_use]
     pub fn n(&self) -> usize {
@@ -120,18 +181,23 @@ impl<V: Value> NofM<V> {
     /// Where the stored values of a group lie; groups are counted row after row.
     #[must_use]
     pub fn mask(&self, group: usize) -> u64 {
+        let code = self.code(group);
+        let last = self.n - code.count_ones() as usize;
+        code | (last as u64) << (self.m - 1)
+    }
+
+    /// The mask of a group without its last bit.
+    fn code(&self, group: usize) -> u64 {
         let bits = self.m - 1;
         if bits == 0 {
-            return 1;
+            return 0;
         }
         let (word, shift) = (group * bits / 64, group * bits % 64);
         let mut code = self.codes[word] >> shift;
         if shift + bits > 64 {
             code |= self.codes[word + 1] << (64 - shift);
         }
-        code &= (1 << bits) - 1;
-        let last = self.n - code.count_ones() as usize;
-        code | (last as u64) << bits
+        code & ((1 << bits) - 1)
     }
 
     /// The value at a place, if it is stored; columns up to the end of the last group are places.
@@ -155,6 +221,13 @@ impl<V: Value> NofM<V> {
             self.codes[word + 1] |= code >> (64 - shift);
         }
     }
+}
+
+fn check_pattern(n: usize, m: usize) -> Result<()> {
+    if n >= 1 && n <= m && m <= LONGEST {
+        return Ok(());
+    }
+    Err(KernelError::Value(format!("pattern is {n}:{m}; N:M must have 1 <= N <= M <= {LONGEST}")))
 }
 
 impl<V: Value> Structured<V> for NofM<V> {

@@ -1,6 +1,6 @@
 //! Exact products of int8 and uint8 N:M matrices.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::n_of_m::NofM;
 use super::product::Structured;
@@ -19,14 +19,12 @@ use crate::view::MatRef;
 pub struct NofMInteger<V> {
     matrix: NofM<V>,
     /// As the right operand of a dense product, transposed and not.
-    transposed: OnceLock<MaskedI8>,
+    transposed: OnceLock<Arc<MaskedI8>>,
     straight: OnceLock<MaskedI8>,
 }
 
 impl<V: Int8Value> NofM<V> {
-    /// The transpose, (cols, rows), as the right operand of dense products.
-    #[must_use]
-    pub fn masked_transpose(&self) -> MaskedI8 {
+    fn masked_transpose(&self) -> MaskedI8 {
         let every = (self.m() == 4).then(|| self.n());
         MaskedI8::new(self.cols(), self.rows(), V::MIN == 0, every, |k, n| {
             // The last group is whole, past the last column too.
@@ -53,6 +51,11 @@ impl<V: Int8Value> NofMInteger<V> {
     #[must_use]
     pub fn matrix(&self) -> &NofM<V> {
         &self.matrix
+    }
+
+    /// The transpose, (cols, rows), as the right operand of dense products.
+    pub fn transposed(&self) -> &Arc<MaskedI8> {
+        self.transposed.get_or_init(|| Arc::new(self.matrix.masked_transpose()))
     }
 
     /// [`NofMInteger::multiply_with`] on the instruction set in force.
@@ -92,7 +95,7 @@ impl<V: Int8Value> NofMInteger<V> {
             return matmul_integer_with(isa, int8(x), b, x_zero, zero, out);
         }
         // a @ x is the transpose of xᵀ @ aᵀ.
-        let b = self.transposed.get_or_init(|| matrix.masked_transpose());
+        let b = &**self.transposed();
         let (rows, columns) = (matrix.rows(), x.cols());
         let copy;
         let mut a = x.transposed();
@@ -112,6 +115,12 @@ impl<V: Int8Value> NofMInteger<V> {
             return crate::sparse::out::Out::new(out, rows, columns, Order::Rows).map(|_| ());
         }
         Ok(())
+    }
+}
+
+impl<V: Int8Value> From<NofM<V>> for NofMInteger<V> {
+    fn from(matrix: NofM<V>) -> Self {
+        Self::new(matrix)
     }
 }
 

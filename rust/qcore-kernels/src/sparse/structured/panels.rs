@@ -6,9 +6,6 @@ use crate::simd::{Simd, SimdOp};
 /// How many values ahead of the multiplication they are fetched: the latency of memory.
 const AHEAD: usize = 512;
 
-/// Values that are multiplied between two prefetches: a cache line.
-const LINE: usize = 16;
-
 /// The sums of a chunk with `WIDTH` columns of `x`.
 pub(super) struct Chunk<'a, const WIDTH: usize> {
     pub(super) a: &'a FloatBands,
@@ -100,18 +97,18 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
                     sums[0][vector] = s.load_f32(out.add(vector * S::LANES));
                 }
             }
-            let (lines, rest) = columns.as_chunks::<LINE>();
-            for line in lines {
+            let (fours, rest) = columns.as_chunks::<4>();
+            for four in fours {
                 s.prefetch(values.wrapping_add(AHEAD));
-                for at in 0..LINE {
+                for at in 0..4 {
                     let value = s.splat_f32(*values.add(at));
-                    let x = x.add(usize::from(line[at]) * WIDTH);
+                    let x = x.add(usize::from(four[at]) * WIDTH);
                     for vector in 0..VECTORS {
                         let x = s.load_f32(x.add(vector * S::LANES));
                         sums[at % 2][vector] = s.mul_add(value, x, sums[at % 2][vector]);
                     }
                 }
-                values = values.add(LINE);
+                values = values.add(4);
             }
             for &column in rest {
                 let value = s.splat_f32(*values);

@@ -1,6 +1,6 @@
 //! What structured matrices have in common, and the products of those of floats.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::bands::FloatBands;
 use crate::error::{KernelError, Result};
@@ -98,7 +98,7 @@ impl<V: Value> Structured<V> for Csr<V> {
 #[derive(Debug)]
 pub struct StructuredFloat<A> {
     matrix: A,
-    bands: OnceLock<FloatBands>,
+    bands: OnceLock<Arc<FloatBands>>,
     transposed: OnceLock<FloatBands>,
 }
 
@@ -134,7 +134,11 @@ impl<A: Structured<f32>> StructuredFloat<A> {
             let bands = self.transposed.get_or_init(bands);
             return bands.multiply(isa, x.transposed(), Order::Columns, out);
         }
-        let bands = self.bands.get_or_init(|| FloatBands::new(&self.matrix));
-        bands.multiply(isa, x, Order::Rows, out)
+        self.bands().multiply(isa, x, Order::Rows, out)
+    }
+
+    /// As it is laid out for products.
+    pub fn bands(&self) -> &Arc<FloatBands> {
+        self.bands.get_or_init(|| Arc::new(FloatBands::new(&self.matrix)))
     }
 }

@@ -109,11 +109,8 @@ impl Quads {
         out: Out<T>,
         convert: impl Fn(i32) -> T + Sync + Send,
     ) {
-        let blocks: Vec<_> = self
-            .blocks
-            .iter()
-            .map(|bands| self.rows[bands.start]..self.rows[bands.end])
-            .collect();
+        let blocks: Vec<_> =
+            self.blocks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
         let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
             let (bands, x, zero) = (self.blocks[block].clone(), lanes.as_slice(), x.zero);
             let signed = V::MIN < 0;

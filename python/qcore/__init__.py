@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
     from qcore.compression import compress
+    from qcore.compute.blocks import BsrMatrix
     from qcore.compute.integer import PackedMatrix, matmul_integer, pack
     from qcore.compute.linear import linear
+    from qcore.compute.n_of_m import NmMatrix
     from qcore.compute.sparse import CsrMatrix
-    from qcore.compute.structured import BsrMatrix, NmMatrix
     from qcore.errors import FormatError
     from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.keras import from_keras
@@ -86,14 +87,14 @@ __all__ = [
 # Where each public name lives. It is imported when it is first used: `import qcore` and the command
 # line start at once, and nobody waits for what they do not need.
 _HOMES = {
-    "BsrMatrix": "qcore.compute.structured",
+    "BsrMatrix": "qcore.compute.blocks",
     "ConstantSparsity": "qcore.pruning.schedules",
     "CsrMatrix": "qcore.compute.sparse",
     "DriftMonitor": "qcore.quantization.drift",
     "FormatError": "qcore.errors",
     "InputStats": "qcore.quantization.input_stats",
     "LowRank": "qcore.pruning.low_rank",
-    "NmMatrix": "qcore.compute.structured",
+    "NmMatrix": "qcore.compute.n_of_m",
     "Observer": "qcore.quantization.observer",
     "PackedMatrix": "qcore.compute.integer",
     "PolynomialDecay": "qcore.pruning.schedules",

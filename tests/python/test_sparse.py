@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import qcore as qc
 from qcore import _core
-from qcore.compute import weights
+from qcore.compute.crossover import CROSSOVER
 from qcore.compute.weights import packed_weights
 
 DTYPES = (np.float32, np.float64, np.int8, np.uint8)
@@ -358,7 +358,8 @@ def test_pruned_integers_give_what_dense_kernels_give(
     found = qc.linear(x, q, bias, "relu")
     s = qc.CsrMatrix.from_dense(q.values)
     assert np.array_equal(qc.linear(x, s, bias, "relu", scale=q.scale), found)
-    monkeypatch.setattr(weights, "SPARSE_BELOW", {"int8": 0.0, "float32": 0.0})
+    for kind in list(CROSSOVER):
+        monkeypatch.delitem(CROSSOVER, kind)
     again = qc.quantize(dense, axis=0)
     assert packed_weights(again, "dynamic").kernel == "dense int8"
     assert np.array_equal(qc.linear(x, again, bias, "relu"), found)
@@ -391,7 +392,8 @@ def test_a_pruned_network_gives_what_dense_kernels_give(
     assert sparse.kernels == ["sparse int8"] * 3
     found = [sparse.predict_logits(x[:rows]) for rows in (1, 2, 64, 150)]
     assert np.array_equal(found[0], found[3][:1])
-    monkeypatch.setattr(weights, "SPARSE_BELOW", {"int8": 0.0, "float32": 0.0})
+    for kind in list(CROSSOVER):
+        monkeypatch.delitem(CROSSOVER, kind)
     dense = qc.Quantizer(activations=activations).fit_transform(net, x)
     assert dense.kernels == ["dense int8"] * 3
     for rows, logits in zip((1, 2, 64, 150), found, strict=True):

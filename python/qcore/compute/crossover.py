@@ -1,9 +1,9 @@
 """From how many rows on, and how much, sparse kernels are faster than the dense one: measured.
 
-The one place that says so; `compute.weights` reads it for layers and networks. What stands here is what
-``python -m benches.peers.sparse --tables crossover`` printed: a share of stored weights, the least rows
-from which on the sparse kernel was the faster one, and by how much at 64 rows. A share that the table
-does not have is judged by the next one above it; one above the last runs dense.
+The one place that says so; `compute.weights` reads it for layers and networks. What stands here is
+what ``python -m benches.peers.sparse --tables crossover`` printed: a share of stored weights, the
+least rows from which on the sparse kernel was the faster one, and by how much at 64 rows. A share
+that the table does not have is judged by the next one above it; one above the last runs dense.
 """
 
 from __future__ import annotations

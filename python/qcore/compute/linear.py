@@ -47,7 +47,8 @@ def linear(
         the cache, a part at a time. Weights that no integer kernel reads (codebooks, scales along
         the inputs, 16 bits) and float weights always take `x` as it is.
     scale : float or array_like of float, optional
-        The step of an int8 sparse matrix, or one for each output: (out,). It takes `x` as "dynamic".
+        The step of an int8 sparse matrix, or one for each output: (out,). It takes `x` as
+        "dynamic".
     out : ndarray of float32, optional
         Filled and returned: (..., out), C-contiguous, sharing no memory with `x`.
 

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_int
+from qcore._validation import check_int, numeric_array
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SparseMatrix", "check_shape"]
+__all__ = ["FULL", "STRUCTURED_VALUES", "SparseMatrix", "check_shape", "dense_matrix"]
+
+#: What matrices that store a pattern hold.
+STRUCTURED_VALUES = (np.float32, np.int8, np.uint8)
+
+#: The share of a pattern's places that must be used for it to pay.
+FULL = 0.9
 
 _BYTES = (np.int8, np.uint8)
 _LONGEST = 2**63 - 1
@@ -23,10 +29,12 @@ _LONGEST = 2**63 - 1
 class _Matrix(Protocol):
     """What the extension's matrices can do."""
 
-    shape: tuple[int, int]
-    nbytes: int
-    data: NDArray[Any]
-
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def data(self) -> NDArray[Any]: ...
     def to_dense(self, out: NDArray[Any]) -> None: ...
     def multiply(self, x: NDArray[Any], x_zero: int, left: bool, out: NDArray[Any]) -> None: ...
     def equals(self, other: Any) -> bool: ...
@@ -207,6 +215,14 @@ def check_shape(shape: object) -> tuple[int, int]:
         raise ValueError(f"shape is {shape!r}; it must be (rows, columns)")
     rows, cols = (check_int(length, "shape", 0, _LONGEST - 1) for length in shape)
     return rows, cols
+
+
+def dense_matrix(dense: ArrayLike) -> NDArray[Any]:
+    """Return an array of two dimensions that a pattern is looked for in."""
+    array = numeric_array(dense, "dense", STRUCTURED_VALUES)
+    if array.ndim != 2:
+        raise ValueError(f"dense has {array.ndim} dimensions; it must have 2")
+    return array
 
 
 def _product(

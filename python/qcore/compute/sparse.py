@@ -236,7 +236,7 @@ class CsrMatrix(SparseMatrix):
         Parameters
         ----------
         scale : float or array_like of float, default 1
-            The step of the codes; one for each row with ``axis=0``, for each column with ``axis=1``.
+            The step of the codes; one for each row with ``axis=0``, or column with ``axis=1``.
         axis : int, optional
             The axis that `scale` runs along.
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._core import PackedWeights
+from qcore.compute.blocks import BsrMatrix, block_pattern
 from qcore.compute.crossover import crossover
 from qcore.compute.matrix import SparseMatrix
+from qcore.compute.n_of_m import NmMatrix, n_of_m_pattern
 from qcore.compute.sparse import CsrMatrix
-from qcore.compute.structured import BsrMatrix, NmMatrix, block_pattern, n_of_m_pattern
 from qcore.quantization.binary import signs
 from qcore.quantization.tensor import QTensor
 
@@ -79,7 +80,7 @@ def sparse_matrix(values: NDArray[Any], form: str) -> SparseMatrix:
 
 
 def sparse_weights(matrix: SparseMatrix, scale: NDArray[np.float32] | None) -> PackedWeights:
-    """Return a sparse matrix (out, in) as weights, dense for so few rows that they are faster so."""
+    """Return a sparse matrix (out, in) as weights, dense for so few rows that this is faster."""
     kind = matrix.dtype.name
     if isinstance(matrix, NmMatrix):
         rows = _rows(f"{matrix.pattern} {kind}", matrix.density)
@@ -104,7 +105,8 @@ def _band(block: str) -> str:
 
 def _sparse_integer(w: QTensor) -> PackedWeights:
     codes, form = integer_codes(w), _form(w)
-    assert codes is not None and form is not None
+    assert codes is not None
+    assert form is not None
     return sparse_weights(sparse_matrix(codes, form), output_scale(w))
 
 

@@ -47,7 +47,7 @@ def save(
         The file. One that ends in ``.gguf`` becomes a GGUF file, which holds floats, integers, and
         affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0); one that
         ends in ``.onnx`` a graph for a network, as `Sequential.to_onnx` writes it.
-    obj : Sequential, mapping of str to tensors, array_like, QTensor, CsrMatrix, NmMatrix or BsrMatrix
+    obj : Sequential, mapping of str to tensors, array_like, QTensor or sparse matrix
         What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional

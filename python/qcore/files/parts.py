@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._arrays import as_array
+from qcore.compute.blocks import BsrMatrix
 from qcore.compute.matrix import SparseMatrix
+from qcore.compute.n_of_m import NmMatrix
 from qcore.compute.sparse import CsrMatrix
-from qcore.compute.structured import BsrMatrix, NmMatrix
 from qcore.files.csr import decode_csr, encode_csr
 from qcore.files.dtypes import stored_name
 from qcore.files.sparse_layout import decode_positions, encode_positions

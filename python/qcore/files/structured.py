@@ -1,7 +1,7 @@
 """Matrices that store a pattern as the parts that a file holds.
 
-The values lie under the matrix's own name: N for each group, or block after block. The places are the
-bits of `NmMatrix`, or the two index arrays of `BsrMatrix`.
+The values lie under the matrix's own name: N for each group, or block after block. The places are
+the bits of `NmMatrix`, or the two index arrays of `BsrMatrix`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.structured import BsrMatrix, NmMatrix
+from qcore.compute.blocks import BsrMatrix
+from qcore.compute.n_of_m import NmMatrix
 
 __all__ = ["decode_structured", "encode_structured"]
 

@@ -170,7 +170,8 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         return Ok(());
     }
     let Moved { lanes, zero } = Moved::new::<V, X>(x, x_zero);
-    let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+    // They are multiplied so fast that threads would wait for the last of larger ones.
+    let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES / 2, BLOCK_ROWS);
     let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
         let (rows, x) = (blocks[block].clone(), lanes.as_slice());
         with_indices!(matrix.indices(), |indices| {

@@ -22,7 +22,9 @@ impl<T: Number + Default> Lanes<T> {
         if columns.len() < width {
             data.fill(T::default());
         }
-        if x.col_stride() == 1 {
+        if let Some(all) = x.as_slice().filter(|all| all.len() == data.len()) {
+            data.copy_from_slice(all);
+        } else if x.col_stride() == 1 {
             for (row, lanes) in data.chunks_exact_mut(width).enumerate() {
                 let row = x.row(row).expect("its elements lie side by side");
                 lanes[..columns.len()].copy_from_slice(&row[columns.clone()]);

@@ -154,6 +154,7 @@ impl FloatBands {
     }
 
     /// The matrix, row-major.
+    #[allow(clippy::missing_panics_doc, reason = "there is a value for each column and row")]
     #[must_use]
     pub fn to_dense(&self) -> Vec<f32> {
         let mut dense = vec![0.0; self.rows() * self.cols];
@@ -209,13 +210,13 @@ impl FloatBands {
         let lanes = Lanes::blocks(x, widths);
         let blocks: Vec<_> =
             self.chunks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
-        let compute = |chunk, lanes: &Lanes<f32>, out: &mut [f32]| {
+        let compute = |index, lanes: &Lanes<f32>, out: &mut [f32]| {
             let (a, x) = (self, lanes.as_slice());
             match lanes.width {
-                8 => dispatch(narrow(isa), Chunk::<8> { a, chunk, x, out }),
-                16 => dispatch(isa, Chunk::<16> { a, chunk, x, out }),
-                32 => dispatch(isa, Chunk::<32> { a, chunk, x, out }),
-                _ => dispatch(isa, Chunk::<64> { a, chunk, x, out }),
+                8 => dispatch(narrow(isa), Chunk::<8> { a, index, x, out }),
+                16 => dispatch(isa, Chunk::<16> { a, index, x, out }),
+                32 => dispatch(isa, Chunk::<32> { a, index, x, out }),
+                _ => dispatch(isa, Chunk::<64> { a, index, x, out }),
             }
         };
         drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum);

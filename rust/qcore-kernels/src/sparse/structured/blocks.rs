@@ -55,8 +55,9 @@ impl<V: Value> Blocks<V> {
         let mut order: Vec<(usize, usize)> = Vec::new();
         for row in 0..high {
             order.clear();
-            for at in offsets[row]..offsets[row + 1] {
-                let column: i64 = indices[at].into();
+            let range = offsets[row]..offsets[row + 1];
+            for (at, &column) in range.clone().zip(&indices[range]) {
+                let column: i64 = column.into();
                 if column < 0 || column as u64 >= wide as u64 {
                     return Err(KernelError::Value(format!(
                         "indices[{at}] is {column}, in block row {row}; it must be 0 to {}",

@@ -108,7 +108,7 @@ impl<V: Value> NofM<V> {
         let mut made = Self { rows, cols, n, m, values, codes };
         if let Some(last) = made.codes.last_mut() {
             // Nothing after the last group.
-            *last &= u64::MAX >> (groups * (m - 1)).wrapping_neg() % 64;
+            *last &= u64::MAX >> ((groups * (m - 1)).wrapping_neg() % 64);
         }
         for group in 0..groups {
             let code = made.code(group);

@@ -9,7 +9,7 @@ const AHEAD: usize = 512;
 /// The sums of a chunk with `WIDTH` columns of `x`.
 pub(super) struct Chunk<'a, const WIDTH: usize> {
     pub(super) a: &'a FloatBands,
-    pub(super) chunk: usize,
+    pub(super) index: usize,
     pub(super) x: &'a [f32],
     pub(super) out: &'a mut [f32],
 }
@@ -44,7 +44,7 @@ impl<const WIDTH: usize> SimdOp for Chunk<'_, WIDTH> {
 impl<const WIDTH: usize> Chunk<'_, WIDTH> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(self, s: S) {
-        let Self { a, chunk, x, out } = self;
+        let Self { a, index: chunk, x, out } = self;
         let bands = &a.chunks[chunk];
         let (first, rows) = (a.rows[bands.start], a.rows[bands.end] - a.rows[bands.start]);
         assert!(x.len() == a.cols() * WIDTH && out.len() == rows * WIDTH);
@@ -86,6 +86,7 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
     ///
     /// # Safety
     /// The pointers of `place` are valid for what its columns say, `out` for `WIDTH` floats.
+    #[allow(clippy::needless_range_loop, reason = "unrolled whole, so that sums stay in registers")]
     #[inline(always)]
     unsafe fn single<S: Simd, const VECTORS: usize>(s: S, place: Place<'_>) {
         let Place { columns, mut values, x, out, first } = place;

@@ -83,7 +83,7 @@ impl Quads {
         for band in 0..self.rows.len() - 1 {
             let rows = self.rows[band + 1] - self.rows[first];
             let values = 4 * (self.words[band + 1] - self.words[first]);
-            if band > first && (rows > BLOCK_ROWS || values > BLOCK_VALUES) {
+            if band > first && (rows > BLOCK_ROWS || values > BLOCK_VALUES / 2) {
                 self.blocks.push(first..band);
                 first = band;
             }
@@ -112,10 +112,10 @@ impl Quads {
         let blocks: Vec<_> =
             self.blocks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
         let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
-            let (bands, x, zero) = (self.blocks[block].clone(), lanes.as_slice(), x.zero);
+            let (block, x, zero) = (self.blocks[block].clone(), lanes.as_slice(), x.zero);
             let signed = V::MIN < 0;
             with_indices!(&self.columns, |columns| {
-                dispatch_dot(isa, Bands { a: self, columns, bands, x, zero, signed, out });
+                dispatch_dot(isa, Bands { a: self, columns, block, x, zero, signed, out });
             });
         };
         drive::product(&blocks, self.stored, &x.lanes, out, compute, convert);
@@ -126,7 +126,7 @@ impl Quads {
 struct Bands<'a, I> {
     a: &'a Quads,
     columns: &'a [I],
-    bands: Range<usize>,
+    block: Range<usize>,
     x: &'a [u8],
     zero: i32,
     signed: bool,
@@ -145,7 +145,7 @@ impl<I: Index> Dot4Op for Bands<'_, I> {
 impl<I: Index> Bands<'_, I> {
     #[inline(always)]
     fn run<D: Dot4, const SIGNED: bool>(self, d: D) {
-        let Self { a, columns, bands, x, zero, out, .. } = self;
+        let Self { a, columns, block: bands, x, zero, out, .. } = self;
         let top = a.rows[bands.start];
         for band in bands {
             let (rows, tall) = (a.rows[band] - top, a.rows[band + 1] - a.rows[band]);
@@ -164,6 +164,7 @@ impl<I: Index> Bands<'_, I> {
 }
 
 /// `TALL` rows.
+#[allow(clippy::needless_range_loop, reason = "unrolled whole, so that sums stay in registers")]
 #[inline(always)]
 fn multiply<D: Dot4, I: Index, const TALL: usize, const SIGNED: bool>(
     d: D,

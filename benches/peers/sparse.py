@@ -273,7 +273,9 @@ def crossover_rows(seconds: float) -> Iterator[Any]:
                     rows = BATCHES[BATCHES.index(slower[-1]) + 1]
                 text = "  ".join(f"{batch}: {ratio:.2f}" for batch, ratio in ratios.items())
                 line = f"Crossover({share}, {rows}, {ratios[64]:.1f}),"
-                yield f"    {line:<28} # {text}", {}, {}
+                # What is no faster does not go into the table.
+                sign = "" if rows <= 64 and ratios[64] >= 1.05 else "# "
+                yield f"    {sign}{line:<28} # {text}", {}, {}
             yield "),", {}, {}
 
 

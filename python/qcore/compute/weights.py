@@ -83,7 +83,8 @@ def sparse_weights(matrix: SparseMatrix, scale: NDArray[np.float32] | None) -> P
     """Return a sparse matrix (out, in) as weights, dense for so few rows that this is faster."""
     kind = matrix.dtype.name
     if isinstance(matrix, NmMatrix):
-        rows = _rows(f"{matrix.pattern} {kind}", matrix.density)
+        # As integers they are chosen for their bytes, which a dense form would take back.
+        rows = 0 if kind == "int8" else _rows(f"{matrix.pattern} {kind}", matrix.density)
         return PackedWeights.n_of_m(matrix._matrix, scale, rows)
     if isinstance(matrix, BsrMatrix):
         rows = _rows(f"{_band(matrix.pattern)} {kind}", matrix.density)
@@ -100,7 +101,7 @@ def _rows(kind: str, density: float) -> int:
 def _band(block: str) -> str:
     """Return what the speed of blocks depends on: how many rows share what they read."""
     height = int(block.split("x")[0])
-    return f"blocks of {4 if height % 4 == 0 else min(height, 2)}"
+    return f"blocks of {4 if height % 4 == 0 else 2 if height > 1 else 1}"
 
 
 def _sparse_integer(w: QTensor) -> PackedWeights:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_one_of
-from qcore.compute.sparse import CsrMatrix
+from qcore.compute.matrix import SparseMatrix
 from qcore.files import arrays
 from qcore.files.compressed_tensors import CompressedTensors, find_weights
 from qcore.files.container import Container
@@ -28,10 +28,10 @@ WRITTEN = ("qcore", "compressed-tensors", "gguf")
 class Loaded(TensorSource):
     """Tensors of a kind of file that is only read as a whole."""
 
-    def __init__(self, tensors: Mapping[str, NDArray[Any] | QTensor | CsrMatrix]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix]) -> None:
         self._tensors = tensors
 
-    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | CsrMatrix:
+    def __getitem__(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
         return self._tensors[name]
 
     def __iter__(self) -> Any:

@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -169,8 +170,10 @@ def network_rows(seconds: float) -> Iterator[Any]:
         )
         samples = np.maximum(rng.normal(-0.8, 1, (1024, 784)), 0).astype(np.float32)
         sparse = qc.Quantizer(bits=8).fit_transform(net, samples)
-        dense = qc.Quantizer(bits=8).fit_transform(net, samples)
-        dense_kernels(dense)
+        with dense_kernels():
+            dense = qc.Quantizer(bits=8).fit_transform(net, samples)
+            dense.executable()
+        assert set(dense.kernels) == {"dense int8"}
         assert np.array_equal(sparse.predict_logits(samples), dense.predict_logits(samples))
         for batch in (1, 64, 1024):
             x = samples[:batch]
@@ -300,14 +303,15 @@ def layer_ratios(pattern: str, share: float, dtype: str, seconds: float) -> dict
     return ratios
 
 
-def dense_kernels(net: Any) -> None:
-    """Make a network run on dense kernels whatever its zeros."""
+@contextmanager
+def dense_kernels() -> Iterator[None]:
+    """Let networks run on dense kernels whatever their zeros."""
     from qcore.compute.crossover import CROSSOVER
 
     usual = dict(CROSSOVER)
     CROSSOVER.clear()
     try:
-        net.executable()
+        yield
     finally:
         CROSSOVER.update(usual)
 

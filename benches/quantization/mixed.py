@@ -75,7 +75,7 @@ def outlier_layer(bench):
                 drops.setdefault(what, []).append(drop)
                 errors.setdefault(what, []).append(logit_error(logits, exact))
                 if what == "mixture":
-                    kept.append([x.name for x in small.layers if isinstance(x.weight, np.ndarray)])
+                    kept.append([text for x in small.layers if (text := _kept(x))])
         for what in drops:
             lines.append([
                 TITLES[name], what, spread(drops[what]), f"{np.mean(errors[what]):.5f}",
@@ -84,6 +84,14 @@ def outlier_layer(bench):
     table("A network whose fc2 has an outlier input; the mixture has 12 bits a weight at most",
           ["network", "", "drop, points", "logit error", "layers kept in float, by seed"],
           lines)  # fmt: skip
+
+
+def _kept(layer):
+    """Return a layer's name if it stays in float; with how many rows, if it is not all."""
+    if isinstance(layer.weight, np.ndarray):
+        return layer.name
+    rows = layer.float_rows
+    return "" if rows is None else f"{layer.name} ({rows.sum()} of {len(rows)} rows)"
 
 
 def _with_outlier(net):

@@ -280,3 +280,11 @@ def test_precision_needs_codes_to_halve():
         qc.Quantizer().fit_transform(network()).set_precision(5)
     with pytest.raises(ValueError, match="has no upper half"):
         qc.Quantizer(4).fit_transform(network()).set_precision(4)
+
+
+def test_the_curve_starts_at_the_fewest_bits_whatever_the_units(monkeypatch):
+    monkeypatch.setattr("qcore.quantization.mixed.CURVE_CELLS", 5000)
+    quantizer = qc.Quantizer((3, 4, 8), target_bits=4).fit(network(), inputs(200))
+    assert quantizer.curve_[0]["bits"] == 3
+    errors = [point["predicted error"] for point in quantizer.curve_]
+    assert all(a >= b for a, b in itertools.pairwise(errors))

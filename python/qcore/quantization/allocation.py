@@ -51,12 +51,12 @@ def allocate(layers: Sequence[LayerChoice], budget: int) -> list[NDArray[np.intp
 
 
 def allocate_each(
-    layers: Sequence[LayerChoice], budgets: Sequence[int], cells: int = CELLS
+    layers: Sequence[LayerChoice], budgets: Sequence[int]
 ) -> list[list[NDArray[np.intp]]]:
-    """Return what `allocate` does for each budget; `cells` are the most of the table."""
+    """Return what `allocate` does for each budget, from one table."""
     if min(budgets) < 0:
         raise ValueError("the target is too low: not even the fewest bits fit it")
-    unit = _unit(layers, max(budgets), cells)
+    unit = _unit(layers, max(budgets))
     best = np.full(max(budgets) // unit + 1, np.inf)
     best[0] = 0.0
     taken: list[list[NDArray[np.uint8]]] = []
@@ -102,11 +102,11 @@ def _traced(
     return found[::-1]
 
 
-def _unit(layers: Sequence[LayerChoice], budget: int, cells: int) -> int:
+def _unit(layers: Sequence[LayerChoice], budget: int) -> int:
     costs = {cost for layer in layers for cost in layer.costs}
     unit = max(1, int(np.gcd.reduce(np.array(sorted(costs), np.int64))))
     rows = sum(len(layer.errors) + 1 for layer in layers)
-    while (budget // unit + 1) * rows > cells:
+    while (budget // unit + 1) * rows > CELLS:
         unit *= 2
     return unit
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_int
-from qcore.quantization.allocation import LayerChoice, allocate, allocate_each
+from qcore.quantization.allocation import LayerChoice, allocate_each
 from qcore.quantization.calibration import layer_inputs, quantized_input
 from qcore.quantization.input_stats import InputStats
 from qcore.quantization.layerwise import row_errors
@@ -41,7 +41,7 @@ Mixture = Mapping[str, "NDArray[np.uint8] | str"]
 Floats = NDArray[np.float32]
 
 #: Cells of the table for the curve, which is for people to see.
-CURVE_CELLS = 3 * 10**7
+CURVE_CELLS = 10**7
 
 
 def check_choices(bits: tuple[Any, ...]) -> list[int]:
@@ -105,7 +105,11 @@ class Choices:
         low, high = self.range
         targets = np.linspace(low, min(high, 8.0), points)
         budgets = [self._budget(float(target)) for target in targets]
-        mixtures = self._solve(budgets, self._bit_costs(0, 1), cells=CURVE_CELLS)
+        # Of large networks bits are counted by the lot, so that the fewest are enough for a point.
+        rows = sum(len(errors) for errors in self.errors)
+        unit = max(1, budgets[-1] * rows // CURVE_CELLS)
+        costs = [[cost // unit for cost in layer] for layer in self._bit_costs(0, 1)]
+        mixtures = self._solve([budget // unit for budget in budgets], costs)
         return [
             {"bits": float(target), "predicted error": self.error_of(mixture)}
             for target, mixture in zip(targets, mixtures, strict=True)
@@ -145,7 +149,6 @@ class Choices:
         costs: list[list[int]],
         *,
         by_layer: bool | None = None,
-        cells: int | None = None,
     ) -> list[Mixture]:
         """Return the best mixture for each budget; costs are of rows, by layer of layers."""
         whole = self.by_layer if by_layer is None else by_layer
@@ -156,11 +159,7 @@ class Choices:
                 choices.append(LayerChoice(of_layer, errors.sum(axis=0, keepdims=True)))
             else:
                 choices.append(LayerChoice(cost, errors))
-        if cells is None:
-            found = [allocate(choices, budget) for budget in budgets]
-        else:
-            found = allocate_each(choices, budgets, cells)
-        return [self._named(places) for places in found]
+        return [self._named(places) for places in allocate_each(choices, budgets)]
 
     def _named(self, places: Sequence[NDArray[np.intp]]) -> Mixture:
         widths = np.array(self.widths, np.uint8)

@@ -98,7 +98,7 @@ def test_what_does_not_go_together_is_refused():
         qc.Quantizer(4, ignore=["fc1*"]).fit(net, X, prune=pruner)
     with pytest.raises(ValueError, match="scope is 'global'"):
         qc.Pruner(0.5, criterion="sparsegpt", scope="global").fit(net, X)
-    with pytest.raises(ValueError, match="pruning is given; a file"):
+    with pytest.raises(ValueError, match="pattern is given; a file"):
         qc.compress("net.safetensors", output="o.safetensors", pattern="2:4")
 
 

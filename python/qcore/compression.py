@@ -146,6 +146,8 @@ def compress(
             f"compress() got an unexpected keyword argument {name!r}; without a "
             "target there is no training"
         )
+    if bits == 1 and (sparsity is not None or pattern != "unstructured"):
+        raise ValueError("bits is 1 with pruning; codes of 1 bit are signs, and have no 0")
     if isinstance(model, (str, PathLike)):
         prunes = sparsity is not None or pattern != "unstructured"
         if prunes or bits is None or X is not None:

@@ -127,3 +127,9 @@ def test_neurons_go_by_what_samples_and_labels_say():
     assert scores[1] >= scores[2]
     small = qc.compact(qc.compress(net, X, y, **options))
     assert small.layers[0].out_features == 19
+
+
+@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"pattern": "2:4"}])
+def test_signs_cannot_be_pruned(options):
+    with pytest.raises(ValueError, match="codes of 1 bit are signs"):
+        qc.compress({"w": np.ones((4, 8), np.float32)}, bits=1, **options)

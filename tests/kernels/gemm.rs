@@ -125,6 +125,37 @@ fn shapes_around_the_tile() {
     }
 }
 
+/// Few rows take a B that is not packed where it lies: row by row or, transposed, column by column.
+#[test]
+fn few_rows_of_every_sign_in_both_orders() {
+    let mut random = Random::new(8);
+    for isa in Isa::available() {
+        for (ua, ub) in SIGNS {
+            for m in 1..=9 {
+                for (k, n) in [(1, 64), (3, 65), (31, 127), (32, 128), (33, 66), (70, 3), (130, 1)]
+                {
+                    let a = Operand::new(&mut random, m, k, ua, m % 3 == 0);
+                    let b = Operand::new(&mut random, k, n, ub, m % 3 == 0);
+                    let za = ZeroPoint::One(if m % 2 == 0 { 0 } else { 90 });
+                    check(isa, &a, &b, za, ZeroPoint::One(5));
+                    let exact = oracle(&a, &b, za, ZeroPoint::One(5));
+                    let columns: Vec<u8> =
+                        (0..k * n).map(|at| b.bytes[at % k * n + at / k]).collect();
+                    let columns = Guarded::new(&columns);
+                    let turned = view(columns.as_ptr(), k, n, 1, k as isize, ub);
+                    let mut out = Guarded::new(&vec![-1_i32; m * n]);
+                    let zb = ZeroPoint::One(5);
+                    matmul_integer_with(isa, a.view(), turned, za, zb, &mut out).unwrap();
+                    assert!(
+                        out.iter().map(|&sum| i64::from(sum)).eq(exact),
+                        "{isa} {m}x{k}x{n}, transposed"
+                    );
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn all_extremes_in_every_pair_of_signs() {
     for isa in Isa::available() {

@@ -86,6 +86,24 @@ def test_doctor_names_the_kernels() -> None:
         assert label in result.stdout
 
 
+def test_doctor_names_kernels_that_never_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_core, "unverified_isas", lambda: ["amx"])
+    result = call("doctor")
+    line = next(line for line in result.stdout.splitlines() if line.startswith("amx kernels"))
+    assert "present, never run on hardware, not selected" in line
+
+
+@pytest.mark.skipif("amx" in _core.available_isas(), reason="this CPU has AMX")
+def test_amx_is_refused_where_the_cpu_lacks_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "doctor"],
+        capture_output=True, text=True, check=False, env=os.environ | {"QCORE_ISA": "amx"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "amx" in done.stderr
+    assert "this CPU does not have it" in done.stderr
+
+
 def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     result = call("bench", "--seconds", "0.01", "--threads", "1", "--json", "--save", path)

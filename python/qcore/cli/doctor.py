@@ -32,7 +32,7 @@ def doctor(as_json: bool) -> None:
     from qcore._environment import environment
 
     facts = environment()
-    found = {"why that one": _why()} | _hardware() | _kernels() | _crossover()
+    found = {"why that one": _why()} | _unverified() | _hardware() | _kernels() | _crossover()
     if as_json:
         from qcore.cli.tables import print_json
 
@@ -56,6 +56,17 @@ def _why() -> str:
     return "the best that this CPU has; QCORE_ISA forces another"
 
 
+def _unverified() -> dict[str, str]:
+    """Return what the CPU has and qcore does not select: kernels that no such CPU has run yet."""
+    from qcore import _core
+
+    return {
+        f"{isa} kernels": "present, never run on hardware, "
+        + ("in force as asked" if isa == _core.active_isa() else "not selected; QCORE_ISA forces")
+        for isa in _core.unverified_isas()
+    }
+
+
 def _hardware() -> dict[str, str]:
     from qcore._machine import cache_sizes, separate_cores
 
@@ -71,10 +82,15 @@ def _kernels() -> dict[str, str]:
     from qcore import _core
 
     isa = _core.active_isa()
-    vectors = (
-        "avx512" if isa.startswith("avx512") else "avx2" if isa.startswith("avx") else "scalar"
+    wide = isa.startswith("avx512") or isa == "amx"
+    vectors = "avx512" if wide else "avx2" if isa.startswith("avx") else "scalar"
+    nibbles = (
+        "avx512_vnni"
+        if isa in ("avx512_vnni", "amx")
+        else "avx2"
+        if vectors != "scalar"
+        else "scalar"
     )
-    nibbles = "avx512_vnni" if isa == "avx512_vnni" else "avx2" if vectors != "scalar" else "scalar"
     peak = _core.peak_rate()
     rate = f"; its dot instruction does {peak / 1e9:.0f} GOPS a core" if peak else ""
     return {

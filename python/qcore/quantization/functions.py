@@ -19,7 +19,6 @@ from qcore.quantization.qparams import (
     check_layout,
     check_scale_dtype,
     choose_qparams,
-    code_range,
     layout_of,
 )
 from qcore.quantization.ranges import OBSERVERS, check_percentile
@@ -29,8 +28,8 @@ from qcore.quantization.tensor import QTensor
 __all__ = ["dequantize", "fake_quantize", "quantize"]
 
 # At hand, because a small call takes no longer than a few look-ups.
-_make = QTensor._make
-_quantize = _core.quantize_plain
+_plain = _core.quantize_plain
+_plain_tensor = QTensor._plain
 
 
 def quantize(
@@ -173,9 +172,9 @@ def quantize(
         and importance is None
         and scale_dtype is None
     ):
-        q = _quantize_plain(x, bits, signed, symmetric, narrow_range, scale, zero_point, out)
-        if q is not None:
-            return q
+        plain = _plain(x, bits, signed, symmetric, narrow_range, scale, zero_point, out)
+        if plain is not None:
+            return _plain_tensor(bits, signed, plain)
     array = float_array(x, "x")
     check_one_of(scheme, "scheme", CHOICES)
     check_one_of(rounding, "rounding", ("half_even", "floor", "stochastic"))
@@ -311,40 +310,3 @@ def fake_quantize(
     if result is not out:
         out[...] = result
     return out
-
-
-#: The codes of up to 8 bits by (bits, signed, narrow_range), at hand for the plain case.
-_CODES = {
-    (bits, signed, narrow): code_range(bits, signed, narrow is True)
-    for bits in range(2, 9)
-    for signed in (True, False)
-    for narrow in (None, True, False)
-}
-
-
-def _quantize_plain(
-    x: object,
-    bits: int,
-    signed: bool,
-    symmetric: bool | None,
-    narrow_range: bool | None,
-    scale: object,
-    zero_point: object,
-    out: object,
-) -> QTensor | None:
-    """Quantize the plain case in one call below: a float32 array, one scale that is given.
-
-    None where anything is out of the ordinary: the long way tells what, or takes it.
-    """
-    codes = _CODES.get((bits, signed, narrow_range))
-    if zero_point is None:
-        zero_point = 0 if signed or symmetric is False else 1 << (bits - 1)
-    if codes is None or zero_point.__class__ is not int or bits.__class__ is not int:
-        return None
-    found = _quantize(x, scale, zero_point, codes[0], codes[1], signed, out)
-    if found is None:
-        return None
-    return _make(
-        found[0], found[1], found[2], None, None, bits, signed, narrow_range is True,
-        "affine", None, None, "centre", found[3],
-    )  # fmt: skip

@@ -40,6 +40,30 @@ def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -
     return out
 
 
+class _Form(NamedTuple):
+    """What codes stand for, but for scale and zero point; its fields are the tensor's."""
+
+    axis: int | None = None
+    group_size: int | None = None
+    bits: int = 8
+    signed: bool = True
+    narrow_range: bool = False
+    scheme: str = "affine"
+    offset: float | None = None
+    levels: NDArray[np.float32] | None = None
+    reconstruct: str = "centre"
+    scale_dtype: np.dtype[Any] = FLOAT32
+    row_bits: NDArray[np.uint8] | None = None
+    float_rows: NDArray[np.float32] | None = None
+
+    def is_plain(self) -> bool:
+        """Whether codes are affine and share one scale."""
+        return self.scheme == "affine" and self.axis is self.group_size is None
+
+
+#: The form that nearly every tensor of activations has.
+_INT8 = _Form()
+
 _new = object.__new__
 _dequantize = _core.dequantize_plain
 
@@ -83,42 +107,13 @@ class QTensor:
     array([-1.      ,  0.      ,  0.503937], dtype=float32)
     """
 
-    __slots__ = (
-        "_axis",
-        "_bits",
-        "_cache",
-        "_clipped",
-        "_float_rows",
-        "_group_size",
-        "_levels",
-        "_narrow_range",
-        "_offset",
-        "_reconstruct",
-        "_row_bits",
-        "_scale",
-        "_scale_dtype",
-        "_scheme",
-        "_signed",
-        "_values",
-        "_zero_point",
-    )
+    __slots__ = ("_cache", "_clipped", "_form", "_scale", "_values", "_zero_point")
 
     _values: NDArray[Any]
     _scale: NDArray[np.float32]
     _zero_point: NDArray[np.int32]
-    _axis: int | None
-    _group_size: int | None
-    _bits: int
-    _signed: bool
-    _narrow_range: bool
-    _scheme: str
-    _offset: float | None
-    _levels: NDArray[np.float32] | None
-    _reconstruct: str
     _clipped: int
-    _scale_dtype: np.dtype[Any]
-    _row_bits: NDArray[np.uint8] | None
-    _float_rows: NDArray[np.float32] | None
+    _form: _Form
     _cache: dict[str, Any] | None
 
     def __init__(self) -> None:
@@ -143,27 +138,34 @@ class QTensor:
         row_bits: NDArray[np.uint8] | None = None,
         float_rows: NDArray[np.float32] | None = None,
     ) -> QTensor:
-        """Build one from parts that are known to fit, and that nobody else will write to.
-
-        Plain assignments to slots: a tensor must cost next to nothing to build.
-        """
+        """Build one from parts that are known to fit, and that nobody else will write to."""
         self = _new(QTensor)
         self._values = values
         self._scale = scale
         self._zero_point = zero_point
-        self._axis = axis
-        self._group_size = group_size
-        self._bits = bits
-        self._signed = signed
-        self._narrow_range = narrow_range
-        self._scheme = scheme
-        self._offset = offset
-        self._levels = levels
-        self._reconstruct = reconstruct
         self._clipped = clipped
-        self._scale_dtype = scale_dtype
-        self._row_bits = row_bits
-        self._float_rows = float_rows
+        self._form = _Form(
+            axis, group_size, bits, signed, narrow_range, scheme, offset, levels, reconstruct,
+            scale_dtype, row_bits, float_rows,
+        )  # fmt: skip
+        self._cache = None
+        return self
+
+    @staticmethod
+    def _plain(
+        bits: int,
+        signed: bool,
+        parts: tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int32], int, bool],
+    ) -> QTensor:
+        """Build one of affine codes with one scale, from what `_core.quantize_plain` returns.
+
+        Few assignments: such a tensor must cost next to nothing to build.
+        """
+        self = _new(QTensor)
+        self._values, self._scale, self._zero_point, self._clipped, narrow_range = parts
+        self._form = _INT8 if bits == 8 and signed and not narrow_range else _Form(
+            None, None, bits, signed, narrow_range
+        )  # fmt: skip
         self._cache = None
         return self
 
@@ -181,7 +183,7 @@ class QTensor:
     @property
     def scale_dtype(self) -> np.dtype[Any]:
         """The type in which scales are stored, and which holds each exactly."""
-        return self._scale_dtype
+        return self._form.scale_dtype
 
     @property
     def zero_point(self) -> NDArray[np.int32]:
@@ -191,57 +193,57 @@ class QTensor:
     @property
     def offset(self) -> float | None:
         """The real value at which code 0 of the floor form starts."""
-        return self._offset
+        return self._form.offset
 
     @property
     def levels(self) -> NDArray[np.float32] | None:
         """The codebook."""
-        return self._levels
+        return self._form.levels
 
     @property
     def axis(self) -> int | None:
         """The axis whose indices have a scale, or a codebook, each."""
-        return self._axis
+        return self._form.axis
 
     @property
     def group_size(self) -> int | None:
         """How many elements of the last axis share a scale."""
-        return self._group_size
+        return self._form.group_size
 
     @property
     def bits(self) -> int:
         """Width of a code."""
-        return self._bits
+        return self._form.bits
 
     @property
     def row_bits(self) -> NDArray[np.uint8] | None:
         """The width of each row, where they differ: of its codes, or 16 or 32 for floats."""
-        return self._row_bits
+        return self._form.row_bits
 
     @property
     def float_rows(self) -> NDArray[np.float32] | None:
         """The rows that stay floats, one after the other; their codes are 0."""
-        return self._float_rows
+        return self._form.float_rows
 
     @property
     def signed(self) -> bool:
         """Whether codes are in two's complement."""
-        return self._signed
+        return self._form.signed
 
     @property
     def narrow_range(self) -> bool:
         """Whether the least code is left out."""
-        return self._narrow_range
+        return self._form.narrow_range
 
     @property
     def scheme(self) -> str:
         """What codes stand for."""
-        return self._scheme
+        return self._form.scheme
 
     @property
     def reconstruct(self) -> str:
         """What a code of the floor form decodes to: the "centre" of its cell, or its "edge"."""
-        return self._reconstruct
+        return self._form.reconstruct
 
     @property
     def clipped(self) -> int:
@@ -364,13 +366,14 @@ class QTensor:
         self, *, dtype: DTypeLike | None = None, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Decode; see `qcore.dequantize`."""
-        if dtype is None and self._scheme == "affine" and self._axis is self._group_size is None:
+        form = self._form
+        if dtype is None and (form is _INT8 or form.is_plain()):
             found = _dequantize(self._values, self._scale, self._zero_point, out)
             if found is not None:
                 return found
         if out is None:
             real = np.empty(self._values.shape, np.float32 if dtype is None else _float_type(dtype))
-            DECODERS[self._scheme](self, real)
+            DECODERS[form.scheme](self, real)
             return real
         if dtype is not None or out.__class__ is not np.ndarray or not out.flags.carray:
             kind = np.dtype(np.float32) if dtype is None else _float_type(dtype)
@@ -380,7 +383,7 @@ class QTensor:
                 return out
         else:
             check_out(out, np.float32, self._values.shape, self._values)
-        DECODERS[self._scheme](self, out)
+        DECODERS[form.scheme](self, out)
         return out
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use half::f16;
 use numpy::{Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt};
 use qcore_kernels::quant::{self, Code, Counts, Layout, Params};
 
 use crate::array::{
@@ -82,22 +83,41 @@ fn stochastic_quantize(
 }
 
 /// The plain case of `quantize` with as little as can be between the caller and the kernel: float32,
-/// codes of at most 8 bits, one scale that is given. Returns codes, scale, zero point and how many
-/// values saturated; None where anything is out of the ordinary, for the long way to take or refuse.
+/// codes of at most 8 bits, one scale that is given. Returns codes, scale, zero point, how many values
+/// saturated and whether the range is narrow; None where anything is out of the ordinary, for the long
+/// way to take or refuse.
 #[pyfunction]
-#[allow(clippy::type_complexity, reason = "a tuple of the parts of a tensor")]
 fn quantize_plain<'py>(
     py: Python<'py>,
     x: &Bound<'py, PyAny>,
+    bits: &Bound<'py, PyAny>,
+    signed: &Bound<'py, PyAny>,
+    symmetric: &Bound<'py, PyAny>,
+    narrow_range: &Bound<'py, PyAny>,
     scale: &Bound<'py, PyAny>,
-    zero_point: i32,
-    min: i32,
-    max: i32,
-    signed: bool,
+    zero_point: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<(Bound<'py, PyAny>, Py<PyArray0<f32>>, Py<PyArray0<i32>>, usize)>> {
+) -> PyResult<Option<Plain<'py>>> {
     let Some(step) = one_scale(scale) else { return Ok(None) };
     let Some(from) = Raw::new(x) else { return Ok(None) };
+    let (Some(signed), Some(symmetric), Some(narrow)) =
+        (flag(signed), optional_flag(symmetric), optional_flag(narrow_range))
+    else {
+        return Ok(None);
+    };
+    let Some(bits @ 2..=8) = integer(bits) else { return Ok(None) };
+    let narrow = narrow == Some(true);
+    let half = 1 << (bits - 1);
+    let (min, max) = if signed { (-half, half - 1) } else { (0, 2 * half - 1) };
+    let min = min + i32::from(narrow);
+    let zero_point = if !zero_point.is_none() {
+        integer(zero_point)
+    } else if signed || symmetric == Some(false) {
+        Some(0)
+    } else {
+        Some(half)
+    };
+    let Some(zero_point) = zero_point else { return Ok(None) };
     let within = (min..=max).contains(&zero_point);
     // SAFETY: the array is alive, and only read.
     let values = unsafe { from.slice::<f32>(NPY_FLOAT) };
@@ -129,7 +149,26 @@ fn quantize_plain<'py>(
         codes.call_method1("setflags", (false,))?;
     }
     let (scale, zero) = constants(py, step, zero_point);
-    Ok(Some((codes, scale, zero, counts.clipped)))
+    Ok(Some((codes, scale, zero, counts.clipped, narrow)))
+}
+
+/// The parts of a tensor that `quantize_plain` makes.
+type Plain<'py> = (Bound<'py, PyAny>, Py<PyArray0<f32>>, Py<PyArray0<i32>>, usize, bool);
+
+/// Python's own True or False.
+fn flag(value: &Bound<'_, PyAny>) -> Option<bool> {
+    value.cast_exact::<PyBool>().ok().map(|flag| flag.is_true())
+}
+
+/// The same, or None within: nothing was said.
+#[allow(clippy::option_option, reason = "neither a flag nor None is the third case")]
+fn optional_flag(value: &Bound<'_, PyAny>) -> Option<Option<bool>> {
+    if value.is_none() { Some(None) } else { flag(value).map(Some) }
+}
+
+/// Python's own int, if it is a small one.
+fn integer(value: &Bound<'_, PyAny>) -> Option<i32> {
+    value.cast_exact::<PyInt>().ok()?.extract().ok()
 }
 
 /// Quantizes without the GIL, where that pays: letting it go and taking it again costs as much as a

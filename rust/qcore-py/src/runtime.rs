@@ -17,6 +17,12 @@ fn available_isas() -> Vec<&'static str> {
     Isa::available().map(Isa::name).collect()
 }
 
+/// Those that this CPU can run, but whose kernels never ran on such a CPU: not selected unasked.
+#[pyfunction]
+fn unverified_isas() -> Vec<&'static str> {
+    Isa::available().filter(|isa| !isa.is_verified()).map(Isa::name).collect()
+}
+
 /// How many threads operations may use.
 #[pyfunction]
 fn num_threads() -> usize {
@@ -57,5 +63,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_rate, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(unverified_isas, module)?)?;
     module.add_function(wrap_pyfunction!(work_alone, module)?)
 }

@@ -205,10 +205,11 @@ impl Product<'_> {
         unsafe { self.a.pack(range.clone(), 0..k, left) };
         if summed {
             for (term, row) in terms.iter_mut().zip(left.chunks_exact(stride)) {
-                *term = self.row_term(left::row_sum(self.kernel.left, row, k));
+                *term = self.row_term(self.a.packed_row_sum(row, k));
             }
         }
-        Ready { range, rows: Rows { ptr: left.as_ptr(), stride, flip: 0 }, terms }
+        let rows = Rows { ptr: left.as_ptr(), stride, flip: self.a.packed_flip() };
+        Ready { range, rows, terms }
     }
 
     /// What a row adds: `-zb * (sum of the row - k * za)`, or the sum alone where either zero point is

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::drive::{Columns, Product};
+use super::few;
 use super::left::{self, Source};
 use super::masked::MaskedI8;
 use super::operand::{Int8, ZeroPoint};
@@ -155,7 +156,11 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     }
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
     if fits_i32(product.b.k(), reach) {
-        product.run(&Out::uninit(out, m, n, n)?);
+        let sink = Out::uninit(out, m, n, n)?;
+        match b {
+            Right::Matrix(b) if few::takes(a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
+            _ => product.run(&sink),
+        }
         return Ok(());
     }
     match b {

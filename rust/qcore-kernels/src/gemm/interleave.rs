@@ -82,6 +82,10 @@ unsafe fn whole_strip(
     0
 }
 
+/// Rows that are fetched before they are interleaved.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: isize = 32;
+
 /// 64 columns of whole groups: four lines each.
 ///
 /// # Safety
@@ -103,6 +107,11 @@ unsafe fn strip_512(
         // SAFETY: the caller vouches for the rows and the lines.
         unsafe {
             let row = rows.offset((group * DEPTH) as isize * stride);
+            // Rows are too far apart for the CPU to foresee them.
+            let ahead = row.wrapping_offset(AHEAD * stride);
+            for index in 0..DEPTH as isize {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_offset(index * stride).cast());
+            }
             let row0 = _mm512_xor_si512(_mm512_loadu_si512(row.cast()), flips);
             let row1 = _mm512_xor_si512(_mm512_loadu_si512(row.offset(stride).cast()), flips);
             let row2 = _mm512_xor_si512(_mm512_loadu_si512(row.offset(2 * stride).cast()), flips);

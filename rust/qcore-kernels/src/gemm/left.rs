@@ -18,7 +18,7 @@ pub(super) fn stride(left: Left, k: usize) -> usize {
 pub(super) fn shift(left: Left, unsigned: bool) -> i32 {
     match left {
         Left::U8 if !unsigned => 128,
-        Left::U8 | Left::I16 => 0,
+        Left::U8 | Left::I16 | Left::Bytes => 0,
     }
 }
 
@@ -47,9 +47,17 @@ impl Source {
     pub(super) fn in_place(self) -> Option<Rows> {
         let Bytes { ptr, cols, row_stride, col_stride, .. } = self.bytes;
         let stride = usize::try_from(row_stride).ok()?;
-        let adjacent = self.left == Left::U8 && col_stride == 1 && cols.is_multiple_of(DEPTH);
-        let flip = if self.unsigned { 0 } else { i32::from_ne_bytes([0x80; DEPTH]) };
-        adjacent.then_some(Rows { ptr, stride, flip })
+        let adjacent = self.left != Left::I16 && col_stride == 1 && cols.is_multiple_of(DEPTH);
+        adjacent.then_some(Rows { ptr, stride, flip: self.sign_bits() })
+    }
+
+    /// What is flipped in rows that were packed: nothing but the mark of bytes that are signed.
+    pub(super) fn packed_flip(self) -> i32 {
+        if self.left == Left::Bytes { self.sign_bits() } else { 0 }
+    }
+
+    fn sign_bits(self) -> i32 {
+        if self.unsigned { 0 } else { i32::from_ne_bytes([0x80; DEPTH]) }
     }
 
     /// The sum of a row of what the kernel sees, wrapping.
@@ -63,8 +71,25 @@ impl Source {
         }
         // SAFETY: the row exists, and its bytes lie side by side.
         let row = unsafe { std::slice::from_raw_parts(self.bytes.at(row, 0), k) };
-        let flip = if self.unsigned { 0 } else { 0x80 };
-        row.iter().map(|&value| i32::from(value ^ flip)).fold(0, i32::wrapping_add)
+        match self.left {
+            Left::Bytes if !self.unsigned => sum(row.iter().map(|&value| i32::from(value as i8))),
+            Left::U8 if !self.unsigned => sum(row.iter().map(|&value| i32::from(value ^ 0x80))),
+            _ => sum(row.iter().map(|&value| i32::from(value))),
+        }
+    }
+
+    /// The sum of the first `k` values of a packed row, wrapping.
+    pub(super) fn packed_row_sum(self, row: &[u8], k: usize) -> i32 {
+        match self.left {
+            Left::I16 => {
+                let (row, _) = row[..2 * k].as_chunks::<2>();
+                sum(row.iter().map(|&value| i32::from(i16::from_ne_bytes(value))))
+            }
+            Left::Bytes if !self.unsigned => {
+                sum(row[..k].iter().map(|&value| i32::from(value as i8)))
+            }
+            Left::U8 | Left::Bytes => sum(row[..k].iter().map(|&value| i32::from(value))),
+        }
     }
 
     /// Packs the columns `columns` of some rows into `out`; tails become zeros.
@@ -83,6 +108,7 @@ impl Source {
                 let values = unsafe { self.values(row, column, length, &mut copy) };
                 match self.left {
                     Left::U8 => flip(values, self.unsigned, &mut out[first..first + length]),
+                    Left::Bytes => out[first..first + length].copy_from_slice(values),
                     Left::I16 => {
                         widen(values, self.unsigned, &mut out[2 * first..2 * (first + length)]);
                     }
@@ -145,15 +171,6 @@ fn widen(values: &[u8], unsigned: bool, out: &mut [u8]) {
     }
 }
 
-/// The sum of the first `k` values of a packed row, wrapping.
-pub(super) fn row_sum(left: Left, row: &[u8], k: usize) -> i32 {
-    match left {
-        Left::U8 => row[..k].iter().map(|&value| i32::from(value)).fold(0, i32::wrapping_add),
-        Left::I16 => row[..2 * k]
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|&value| i32::from(i16::from_ne_bytes(value)))
-            .fold(0, i32::wrapping_add),
-    }
+fn sum(values: impl Iterator<Item = i32>) -> i32 {
+    values.fold(0, i32::wrapping_add)
 }

@@ -20,13 +20,15 @@ pub(crate) enum Left {
     U8,
     /// 16-bit integers of the value itself.
     I16,
+    /// Bytes as they are, of either sign: signed where the tile has something to flip.
+    Bytes,
 }
 
 impl Left {
     /// Bytes of an element.
     pub(crate) fn size(self) -> usize {
         match self {
-            Left::U8 => 1,
+            Left::U8 | Left::Bytes => 1,
             Left::I16 => 2,
         }
     }
@@ -39,7 +41,7 @@ pub(crate) struct Tile {
     pub(crate) a: *const u8,
     /// Bytes from a row of A to the next.
     pub(crate) a_stride: usize,
-    /// What is flipped in each 4 bytes of A, where a kernel takes bytes.
+    /// What is flipped in each 4 bytes of A, where a kernel takes unsigned bytes.
     pub(crate) flip: i32,
     /// Depth groups to sum over.
     pub(crate) groups: usize,

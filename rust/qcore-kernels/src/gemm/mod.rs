@@ -9,6 +9,7 @@
 //! | `peak` | the rate of the dot instruction alone |
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
 //! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
+//! | `few/` | few rows times a B that is not packed |
 //! | `dense_i8` | dense layers on int8, with their epilogue |
 //! | `int4/` | 4-bit weights with group scales, on int8 activations |
 //! | `float/` | the float32 product, with weights of any kind |
@@ -20,6 +21,7 @@
 mod dense_i8;
 mod drive;
 mod expand;
+mod few;
 mod float;
 mod int4;
 mod integer;

@@ -202,7 +202,7 @@ unsafe fn column_sums(
     sums: *mut i64,
 ) {
     let ones = match kernel.left {
-        Left::U8 => ONES_U8.as_ptr(),
+        Left::U8 | Left::Bytes => ONES_U8.as_ptr(),
         Left::I16 => ONES_I16.as_ptr().cast(),
     };
     let zeros = [0_i32; MAX_TILE_COLUMNS];

@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+#[cfg(target_arch = "x86_64")]
+use super::micro::amx;
 use super::registry::kernel_for;
 use crate::isa::Isa;
 
@@ -17,19 +19,7 @@ const TRIES: usize = 20;
 /// kernel that runs where `isa` is in force; 0 where it has none. Takes some milliseconds.
 #[must_use]
 pub fn peak_rate(isa: Isa) -> f64 {
-    let (run, operations): (unsafe fn(u64), f64) = match kernel_for(isa).isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => (dpbusd_512, 12.0 * 128.0),
-        #[cfg(target_arch = "x86_64")]
-        Isa::AvxVnni => (dpbusd_256, 12.0 * 64.0),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => (maddwd_512, 12.0 * 64.0),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => (maddwd_256, 12.0 * 32.0),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Sse2 => (maddwd_128, 12.0 * 16.0),
-        _ => return 0.0,
-    };
+    let Some((run, operations)) = dots(kernel_for(isa).isa) else { return 0.0 };
     let mut best = f64::INFINITY;
     for _ in 0..TRIES {
         let start = Instant::now();
@@ -38,6 +28,25 @@ pub fn peak_rate(isa: Isa) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     operations * ROUNDS as f64 / best
+}
+
+/// A loop of the dot instruction of a kernel, and the operations of one round.
+fn dots(isa: Isa) -> Option<(unsafe fn(u64), f64)> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => Some((amx::dots, 4.0 * amx::DOT_OPERATIONS)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some((dpbusd_512, 12.0 * 128.0)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => Some((dpbusd_256, 12.0 * 64.0)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => Some((maddwd_512, 12.0 * 64.0)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some((maddwd_256, 12.0 * 32.0)),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Sse2 => Some((maddwd_128, 12.0 * 16.0)),
+        _ => None,
+    }
 }
 
 /// A loop of twelve of an instruction, each with a result of its own.

@@ -7,6 +7,7 @@ use crate::isa::Isa;
 /// Every kernel of this architecture, from the best to the plainest.
 #[cfg(target_arch = "x86_64")]
 static TABLE: &[&Kernel] = &[
+    &micro::amx::KERNEL,
     &micro::avx512_vnni::KERNEL,
     &micro::avx512::KERNEL,
     &micro::avx_vnni::KERNEL,

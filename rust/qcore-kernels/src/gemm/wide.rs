@@ -62,7 +62,7 @@ impl Product<'_> {
             let tile = Tile {
                 a: left.as_ptr(),
                 a_stride: stride,
-                flip: 0,
+                flip: self.a.packed_flip(),
                 groups: length.div_ceil(DEPTH),
                 b: b.at(column, first / DEPTH),
                 panel_stride: b.panel_stride(),
@@ -95,7 +95,7 @@ impl Product<'_> {
             // SAFETY: the rows and this part of K are within A.
             unsafe { self.a.pack(row..row + rows, first..first + length, &mut left) };
             for (sum, row) in sums.iter_mut().zip(left.chunks_exact(stride)) {
-                *sum += i64::from(left::row_sum(kind, row, length));
+                *sum += i64::from(self.a.packed_row_sum(row, length));
             }
         }
         sums

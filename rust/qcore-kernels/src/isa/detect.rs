@@ -18,8 +18,8 @@ pub(super) fn has(isa: Isa) -> bool {
                 && cpu!("avx512vl")
         }
         Isa::Avx512Vnni => has(Isa::Avx512) && cpu!("avx512vnni"),
-        // No AMX kernel exists yet, so there is nothing that it could select.
-        Isa::Amx | Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
+        Isa::Amx => has(Isa::Avx512Vnni) && super::amx::is_usable(),
+        Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
     }
 }
 

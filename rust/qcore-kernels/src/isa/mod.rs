@@ -4,6 +4,8 @@
 //! is in force, unless the environment variable `QCORE_ISA` names another; a name that is unknown or
 //! not available is an error, never a fallback.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod detect;
 
 use std::fmt;
@@ -94,7 +96,7 @@ impl Isa {
     /// where they are asked for by name.
     #[must_use]
     pub fn is_verified(self) -> bool {
-        !matches!(self, Isa::AvxVnni)
+        !matches!(self, Isa::AvxVnni | Isa::Amx)
     }
 
     /// The best that this CPU can run and that is verified.

@@ -4,6 +4,8 @@
 pub(super) mod scalar;
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
@@ -115,6 +117,7 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
 }
 
 /// The functions of a kernel, compiled with its features: `tile::<ROWS, UNITS>` of this module.
+#[cfg(target_arch = "x86_64")]
 macro_rules! tile_functions {
     ($dot:ty, $features:literal) => {
         /// # Safety
@@ -134,4 +137,6 @@ macro_rules! tile_row {
     };
 }
 
-use {tile_functions, tile_row};
+#[cfg(target_arch = "x86_64")]
+use tile_functions;
+use tile_row;

@@ -66,6 +66,7 @@ pub(super) unsafe fn store(ptr: *mut i32, sums: [__m512i; 4]) {
 
 impl Dot4 for Avx512 {
     const COLUMNS: usize = 64;
+    const ROWS: usize = 4;
     type I32 = __m512i;
 
     #[inline(always)]
@@ -78,6 +79,24 @@ impl Dot4 for Avx512 {
     fn add(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves that the CPU has the feature.
         unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m512i) -> i32 {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { _mm512_reduce_add_epi32(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, ptr: *const u8) -> __m512i {
+        // SAFETY: the caller vouches for the bytes, `self` for the feature.
+        unsafe { _mm512_loadu_si512(ptr.cast()) }
     }
 
     #[inline(always)]

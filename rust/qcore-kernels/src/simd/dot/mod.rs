@@ -3,7 +3,8 @@
 //! Four rows of bytes are interleaved so that the four bytes of a column lie side by side; a dot
 //! product of four bytes with four others then takes one multiplication for each column. The
 //! interleaved columns are in an order of the instruction set's own, which only
-//! [`Dot4::store`] undoes.
+//! [`Dot4::store`] undoes. Bytes that lie side by side already are taken as they are, and
+//! [`Dot4::sum`] adds the lanes up.
 
 mod scalar;
 
@@ -13,6 +14,10 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 
 use super::Scalar;
 use crate::isa::Isa;
@@ -23,13 +28,24 @@ use crate::isa::Isa;
 pub trait Dot4: Copy {
     /// How many columns four vectors of sums cover.
     const COLUMNS: usize;
-    /// A vector of 32-bit integers.
+    /// How many rows of sums, four vectors each, there are registers for.
+    const ROWS: usize;
+    /// A vector of `COLUMNS / 4` 32-bit integers.
     type I32: Copy;
 
     /// `value` in every lane.
     fn splat(self, value: i32) -> Self::I32;
     /// `a + b`, wrapping.
     fn add(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The bits in which `a` and `b` differ.
+    fn xor(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// The sum of all lanes, wrapping.
+    fn sum(self, a: Self::I32) -> i32;
+    /// [`Dot4::COLUMNS`] bytes as they lie.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reading `COLUMNS` bytes.
+    unsafe fn load(self, ptr: *const u8) -> Self::I32;
     /// [`Dot4::COLUMNS`] columns of four rows, the four bytes of a column side by side.
     ///
     /// # Safety
@@ -70,10 +86,18 @@ pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
             // SAFETY: the token proves that the CPU has these features.
             return unsafe { run_avx512(dot, op) };
         }
+        if isa.includes(Isa::AvxVnni) {
+            let dot = avx_vnni::AvxVnni::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_avx_vnni(dot, op) };
+        }
         if isa.includes(Isa::Avx2) {
             let dot = avx2::Avx2::new().expect(HAS);
             // SAFETY: the token proves that the CPU has these features.
             return unsafe { run_avx2(dot, op) };
+        }
+        if isa.includes(Isa::Sse2) {
+            return op.eval(sse2::Sse2);
         }
     }
     let _ = isa;
@@ -101,5 +125,13 @@ unsafe fn run_avx512<O: Dot4Op>(dot: avx512::Avx512, op: O) -> O::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn run_avx2<O: Dot4Op>(dot: avx2::Avx2, op: O) -> O::Output {
+    op.eval(dot)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn run_avx_vnni<O: Dot4Op>(dot: avx_vnni::AvxVnni, op: O) -> O::Output {
     op.eval(dot)
 }

@@ -5,6 +5,7 @@ use crate::simd::Scalar;
 
 impl Dot4 for Scalar {
     const COLUMNS: usize = 4;
+    const ROWS: usize = 2;
     type I32 = i32;
 
     #[inline(always)]
@@ -15,6 +16,22 @@ impl Dot4 for Scalar {
     #[inline(always)]
     fn add(self, a: i32, b: i32) -> i32 {
         a.wrapping_add(b)
+    }
+
+    #[inline(always)]
+    fn xor(self, a: i32, b: i32) -> i32 {
+        a ^ b
+    }
+
+    #[inline(always)]
+    fn sum(self, a: i32) -> i32 {
+        a
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, ptr: *const u8) -> i32 {
+        // SAFETY: the caller vouches for four bytes.
+        i32::from_le_bytes(unsafe { ptr.cast::<[u8; 4]>().read() })
     }
 
     #[inline(always)]

@@ -1,0 +1,144 @@
+//! Rows of B that lie side by side: four of them are interleaved in registers.
+//!
+//! Some groups of four rows go across all columns before the next do, so that each row is read from
+//! end to end, as memory likes it; sums wait in the cache meanwhile.
+
+use super::{Right, Rows, with_rows};
+use crate::aligned::AlignedBytes;
+use crate::gemm::microkernel::DEPTH;
+use crate::simd::{Dot4, Dot4Op};
+
+/// Depth groups that go across together: 32 rows, as many streams as the prefetchers follow.
+const GROUPS: usize = 8;
+
+/// The product of all rows, of ones too, with at least a vector of columns; `sums` has a row for each.
+pub(super) struct Across<'a> {
+    pub(super) rows: Rows<'a>,
+    pub(super) b: Right,
+    pub(super) sums: &'a mut [i32],
+    pub(super) room: &'a mut AlignedBytes,
+}
+
+impl Dot4Op for Across<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<D: Dot4>(self, d: D) {
+        let Self { rows, b, sums, room } = self;
+        let (k, columns) = (b.bytes.rows, b.bytes.cols);
+        let strips = columns.div_ceil(D::COLUMNS);
+        room.resize_scratch(rows.all * strips * size_of::<[D::I32; 4]>());
+        room.fill(0);
+        let acc = room.as_mut_ptr().cast::<[D::I32; 4]>();
+        let whole = k / DEPTH;
+        // The last strip ends with the columns, and overlaps the one before.
+        let first_of = |strip: usize| (strip * D::COLUMNS).min(columns - D::COLUMNS);
+        for first in (0..k.div_ceil(DEPTH)).step_by(GROUPS) {
+            for strip in 0..strips {
+                let column = first_of(strip);
+                let mut row = 0;
+                while row < rows.all {
+                    let count = (rows.all - row).min(D::ROWS);
+                    let a = rows.bytes[row * rows.stride + first * DEPTH..].as_ptr();
+                    let acc = acc.wrapping_add(row * strips + strip);
+                    let strip = Strip { a, b, column, first, whole, acc, acc_stride: strips };
+                    // SAFETY: the rows of A are filled up to whole groups, the strip's columns are
+                    // within B, and each row has room for sums of every strip.
+                    with_rows!(count, |R| unsafe { strip.run::<D, R>(d, rows.stride) });
+                    row += count;
+                }
+            }
+        }
+        for (row, sums) in sums.chunks_exact_mut(columns).enumerate() {
+            for strip in 0..strips {
+                let out = sums[first_of(strip)..][..D::COLUMNS].as_mut_ptr();
+                // SAFETY: the room was made for these; `out` has the columns of a strip.
+                unsafe { d.store(out, acc.wrapping_add(row * strips + strip).read()) };
+            }
+        }
+    }
+}
+
+/// Some depth groups of one strip of columns.
+struct Strip<V> {
+    a: *const u8,
+    b: Right,
+    column: usize,
+    /// The first depth group, and how many are whole in all of B.
+    first: usize,
+    whole: usize,
+    acc: *mut [V; 4],
+    acc_stride: usize,
+}
+
+impl<V: Copy> Strip<V> {
+    /// # Safety
+    /// - `a` is valid for `R` rows, `a_stride` apart, of the strip's groups.
+    /// - The strip's columns and groups are within B, which is still borrowed.
+    /// - `acc` is valid for `R` sums, `acc_stride` apart.
+    #[inline(always)]
+    unsafe fn run<D: Dot4<I32 = V>, const R: usize>(&self, d: D, a_stride: usize) {
+        // SAFETY: the caller vouches for every pointer.
+        unsafe {
+            let mut acc = [[d.splat(0); 4]; R];
+            for row in 0..R {
+                acc[row] = self.acc.add(row * self.acc_stride).read();
+            }
+            let flips = d.splat(i32::from_ne_bytes([self.b.flip; DEPTH]));
+            let stride = self.b.bytes.row_stride;
+            let end = (self.first + GROUPS).min(self.whole);
+            let mut a = self.a;
+            for group in self.first..end {
+                let b = self.b.bytes.at(group * DEPTH, self.column);
+                let lines = [b, b.offset(stride), b.offset(2 * stride), b.offset(3 * stride)];
+                step::<D, R>(d, &mut acc, a, a_stride, lines, flips, self.b.unsigned);
+                a = a.add(DEPTH);
+            }
+            let left = self.b.bytes.rows % DEPTH;
+            if left > 0 && end == self.whole && self.first + GROUPS > self.whole {
+                // What A is filled up with is 0, so any row will do in place of those that B lacks.
+                let line = |row: usize| {
+                    self.b.bytes.at(self.whole * DEPTH + row.min(left - 1), self.column)
+                };
+                let lines = [line(0), line(1), line(2), line(3)];
+                step::<D, R>(d, &mut acc, a, a_stride, lines, flips, self.b.unsigned);
+            }
+            for row in 0..R {
+                self.acc.add(row * self.acc_stride).write(acc[row]);
+            }
+        }
+    }
+}
+
+/// One depth group of `R` rows and the columns of a strip.
+///
+/// # Safety
+/// Each line is valid for `D::COLUMNS` bytes, `a` for four bytes of `R` rows.
+#[inline(always)]
+unsafe fn step<D: Dot4, const R: usize>(
+    d: D,
+    acc: &mut [[D::I32; 4]; R],
+    a: *const u8,
+    a_stride: usize,
+    lines: [*const u8; 4],
+    flips: D::I32,
+    unsigned: bool,
+) {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        let mut b = d.interleave(lines);
+        for part in 0..4 {
+            b[part] = d.xor(b[part], flips);
+        }
+        for row in 0..R {
+            let a = d.splat(a.add(row * a_stride).cast::<i32>().read_unaligned());
+            for part in 0..4 {
+                acc[row][part] = if unsigned {
+                    d.dot(acc[row][part], b[part], a)
+                } else {
+                    d.dot(acc[row][part], a, b[part])
+                };
+            }
+        }
+    }
+}

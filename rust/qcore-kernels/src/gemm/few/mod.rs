@@ -1,0 +1,231 @@
+//! Products of few rows with a B that is not packed: it is read once, where it lies.
+//!
+//! To pack B costs as much as many rows of the product. Here four bytes of a column meet four of a row
+//! in registers: interleaved there where the bytes of a row of B lie side by side (`across`), and as
+//! they are where those of a column do (`along`).
+//!
+//! A is taken as it is, and B gets the sign that A has not, so that the dot instruction takes both;
+//! what that adds is a zero point of B. Sums of columns are needed where A has a zero point: they are
+//! the product with one more row, of ones.
+
+mod across;
+mod along;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::operand::{Bytes, Int8, ZeroPoint};
+use super::sink::{Block, Sink};
+use crate::aligned::AlignedBytes;
+use crate::isa::Isa;
+use crate::simd::dispatch_dot;
+use crate::threads;
+
+/// The most rows for which B is read where it lies.
+const MOST_ROWS: usize = 8;
+
+/// Multiply-adds below which another thread costs more than it saves.
+const GRAIN: usize = 1 << 20;
+
+/// Bytes of a vector of any instruction set, at most: rows of A are filled up to it, and a row of B
+/// must have it.
+const VECTOR: usize = 64;
+
+/// Bytes of sums that are to stay in the first cache, or next to it.
+const SUM_BYTES: usize = 32 << 10;
+
+thread_local! {
+    /// Rows of A, kept from call to call.
+    static LEFT: RefCell<AlignedBytes> = RefCell::default();
+    /// Sums in the order of the vectors, and in that of the columns; kept from call to call.
+    static SUMS: RefCell<(AlignedBytes, Vec<i32>)> = RefCell::default();
+}
+
+/// Whether the product of these is one for [`run`].
+pub(super) fn takes(a: Int8<'_>, b: Int8<'_>) -> bool {
+    let bytes = b.bytes();
+    let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
+    (1..=MOST_ROWS).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
+}
+
+/// `(a - a_zero) * (b - b_zero)`, which fits int32 and [`takes`] accepts.
+pub(super) fn run<S: Sink>(
+    isa: Isa,
+    a: Int8<'_>,
+    b: Int8<'_>,
+    a_zero: ZeroPoint<'_>,
+    b_zero: ZeroPoint<'_>,
+    sink: &S,
+) {
+    let summed = a_zero.single() != Some(0);
+    LEFT.with_borrow_mut(|room| {
+        let rows = Rows::new(a, summed, room);
+        let few = Few { isa, rows, b: Right::new(a, b), a_zero, b_zero };
+        few.run(sink);
+    });
+}
+
+/// Rows of A, contiguous and filled up with zeros, then a row of ones if sums of columns are needed.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    /// Those of A.
+    count: usize,
+    /// With the ones.
+    all: usize,
+    unsigned: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn new(a: Int8<'_>, summed: bool, room: &'a mut AlignedBytes) -> Self {
+        let (bytes, count) = (a.bytes(), a.rows());
+        let (stride, all) = (bytes.cols.next_multiple_of(VECTOR), count + usize::from(summed));
+        room.resize_scratch(all * stride);
+        for (row, out) in room.chunks_exact_mut(stride).enumerate() {
+            let (values, rest) = out.split_at_mut(bytes.cols);
+            if row == count {
+                values.fill(1);
+            } else {
+                for (column, value) in values.iter_mut().enumerate() {
+                    // SAFETY: the element exists.
+                    *value = unsafe { *bytes.at(row, column) };
+                }
+            }
+            rest.fill(0);
+        }
+        Self { bytes: room, stride, count, all, unsigned: a.is_unsigned() }
+    }
+
+    /// The sum of a row of A, wrapping.
+    fn sum(&self, row: usize) -> i32 {
+        let row = &self.bytes[row * self.stride..][..self.stride];
+        if self.unsigned {
+            row.iter().map(|&value| i32::from(value)).fold(0, i32::wrapping_add)
+        } else {
+            row.iter().map(|&value| i32::from(value as i8)).fold(0, i32::wrapping_add)
+        }
+    }
+}
+
+/// B, and how it gets the sign that A has not.
+#[derive(Clone, Copy)]
+struct Right {
+    bytes: Bytes,
+    /// Flipped in each byte.
+    flip: u8,
+    /// Whether bytes are unsigned then.
+    unsigned: bool,
+    /// What that adds to each value.
+    shift: i32,
+}
+
+impl Right {
+    fn new(a: Int8<'_>, b: Int8<'_>) -> Self {
+        let unsigned = !a.is_unsigned();
+        let (flip, shift) = match (b.is_unsigned(), unsigned) {
+            (false, true) => (0x80, 128),
+            (true, false) => (0x80, -128),
+            _ => (0, 0),
+        };
+        Self { bytes: b.bytes(), flip, unsigned, shift }
+    }
+}
+
+/// A product of few rows.
+struct Few<'a> {
+    isa: Isa,
+    rows: Rows<'a>,
+    b: Right,
+    a_zero: ZeroPoint<'a>,
+    b_zero: ZeroPoint<'a>,
+}
+
+impl Few<'_> {
+    fn run<S: Sink>(&self, sink: &S) {
+        let (k, n) = (self.b.bytes.rows, self.b.bytes.cols);
+        let tasks = threads::tasks_for(n, k * self.rows.all, GRAIN);
+        let most = SUM_BYTES / size_of::<i32>() / self.rows.all;
+        let wide = n.div_ceil(tasks).min(most).next_multiple_of(VECTOR);
+        // The last takes what is left, so none is narrower than a vector.
+        let parts = (n / wide).max(1);
+        let part = |index: usize| {
+            let end = if index + 1 == parts { n } else { (index + 1) * wide };
+            self.run_part(index * wide..end, sink);
+        };
+        if tasks == 1 {
+            (0..parts).for_each(part);
+        } else {
+            threads::for_each(parts, part);
+        }
+        // SAFETY: every task has ended; the rows are the result's own.
+        unsafe { sink.rows_done(0..self.rows.count) };
+    }
+
+    /// Some columns, on this thread.
+    fn run_part<S: Sink>(&self, columns: Range<usize>, sink: &S) {
+        let (rows, width) = (self.rows, columns.len());
+        let b = Right { bytes: self.b.bytes.columns(columns.clone()), ..self.b };
+        SUMS.with_borrow_mut(|(room, sums)| {
+            sums.clear();
+            sums.resize(rows.all * width, 0);
+            if b.bytes.col_stride == 1 && width >= VECTOR {
+                dispatch_dot(self.isa, across::Across { rows, b, sums, room });
+            } else {
+                dispatch_dot(self.isa, along::Along { rows, b, sums });
+            }
+            let (sums, column_sums) = sums.split_at_mut(rows.count * width);
+            for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
+                self.correct(row, columns.start, column_sums, sums);
+                let block = Block { row, column: columns.start, rows: 1, columns: width };
+                // SAFETY: the block is within the result and this task's own.
+                unsafe { sink.put(block, sums, width) };
+            }
+        });
+    }
+
+    /// Takes the zero points from the plain sums of a row.
+    fn correct(&self, row: usize, first: usize, column_sums: &[i32], sums: &mut [i32]) {
+        let za = self.a_zero.get(row);
+        let rest = self.rows.sum(row).wrapping_sub((self.b.bytes.rows as i32).wrapping_mul(za));
+        if let Some(zb) = self.b_zero.single() {
+            let term = (zb + self.b.shift).wrapping_mul(rest);
+            sums.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(term));
+        } else {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let zb = self.b_zero.get(first + index) + self.b.shift;
+                *sum = sum.wrapping_sub(zb.wrapping_mul(rest));
+            }
+        }
+        // Empty where no zero point of A asks for them.
+        for (sum, &column) in sums.iter_mut().zip(column_sums) {
+            *sum = sum.wrapping_sub(za.wrapping_mul(column));
+        }
+    }
+}
+
+/// Calls `$body` with a constant `$rows` of the value of `$count`, 1 to 4.
+macro_rules! with_rows {
+    ($count:expr, |$rows:ident| $body:expr) => {
+        match $count {
+            1 => {
+                const $rows: usize = 1;
+                $body
+            }
+            2 => {
+                const $rows: usize = 2;
+                $body
+            }
+            3 => {
+                const $rows: usize = 3;
+                $body
+            }
+            _ => {
+                const $rows: usize = 4;
+                $body
+            }
+        }
+    };
+}
+
+use with_rows;

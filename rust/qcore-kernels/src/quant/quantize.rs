@@ -123,18 +123,23 @@ impl Steps {
     /// is a normal number.
     #[inline(always)]
     fn allow_reciprocal(self) -> bool {
-        let near = |level: i32| level.unsigned_abs() <= 256;
+        let near = |level: i32| level.unsigned_abs() <= 255;
         let normal = 1e-30..1e30;
         normal.contains(&self.scale) && near(self.min - self.zero) && near(self.max - self.zero)
     }
 }
 
-/// Adding it to a float below 2^22 leaves the nearest integer, half to even, in the low bits.
-const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
+/// Bits of a product after the point.
+const FRACTION: u32 = 14;
 
-/// How close to a tie a product must be for the quotient to be asked. Product and quotient differ by
-/// at most 3 * 2^-24 of their size, which is at most 256.5 where this is used: less than 2^-14.
-const TIE: f32 = 0.5 - 1.0 / 16384.0;
+/// Adding it to a float within 256 of 0 leaves the float's integer part and [`FRACTION`] bits more in
+/// the low bits, in two's complement.
+const MAGIC: f32 = 768.0; // 1.5 * 2^(23 - FRACTION)
+
+/// How close to a tie, in units of the last of these bits, a product may be without the quotient
+/// being asked. The product is off by half a unit from its rounding, a quarter from the reciprocal's
+/// and, without a fused multiplication, a quarter from its own; the quotient by a quarter: 1.25.
+const TIE: i32 = 2;
 
 /// The parameters of one run in vectors.
 #[derive(Clone, Copy)]
@@ -143,13 +148,14 @@ struct Vectors<S: Simd> {
     scale: S::F32,
     reciprocal: S::F32,
     zero: S::I32,
-    /// Takes the magic number's bits away and adds the zero point, counted from the least code.
-    from_least: S::I32,
-    /// The least code, and the greatest counted from it.
+    /// Takes the magic number's bits away, and adds the zero point, counted from the least code, half
+    /// a code and `TIE`.
+    offset: S::I32,
+    /// The least code, and what a sum must not be above, as an unsigned number.
     least: S::I32,
-    codes: S::I32,
-    /// What a distance to the nearest integer must not be above.
-    tie: S::F32,
+    most: S::I32,
+    /// What the bits after the point must not be below.
+    tie: S::I32,
     low: S::F32,
     high: S::F32,
 }
@@ -164,11 +170,15 @@ impl<S: Simd> Vectors<S> {
             scale: s.splat_f32(steps.scale),
             reciprocal: s.splat_f32(1.0 / steps.scale),
             zero: s.splat_i32(steps.zero),
-            from_least: s.splat_i32((steps.zero - steps.min).wrapping_sub(MAGIC.to_bits() as i32)),
+            offset: s.splat_i32(
+                ((steps.zero - steps.min) << FRACTION)
+                    .wrapping_sub(MAGIC.to_bits() as i32)
+                    .wrapping_add((1 << (FRACTION - 1)) + TIE),
+            ),
             least: s.splat_i32(steps.min),
-            codes: s.splat_i32(steps.max - steps.min),
-            // No distance is below 0: nothing is certain where the product may not be asked.
-            tie: s.splat_f32(if steps.allow_reciprocal() { TIE } else { -1.0 }),
+            most: s.splat_i32(((steps.max - steps.min + 1) << FRACTION) - 1),
+            // Nothing is certain where the product may not be asked.
+            tie: s.splat_i32(if steps.allow_reciprocal() { 2 * TIE + 1 } else { i32::MAX }),
             low: s.splat_f32(low),
             high: s.splat_f32(high),
         }
@@ -180,25 +190,23 @@ impl<S: Simd> Vectors<S> {
     fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
         let s = self.s;
         let mut codes = [self.zero; 4];
-        let magic = s.splat_f32(MAGIC);
-        let mut farthest = s.splat_f32(0.0);
+        let (magic, fraction) = (s.splat_f32(MAGIC), s.splat_i32((1 << FRACTION) - 1));
         let mut most = s.splat_i32(0);
+        let mut nearest = fraction;
         for quarter in 0..4 {
-            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
-            let minus_level = s.sub(magic, raised);
-            let rest = s.mul_add(x[quarter], self.reciprocal, minus_level);
-            farthest = s.max_abs(farthest, rest);
             // From the least code on, so that one comparison of unsigned integers finds what is beyond
             // the range. The bits of NaN, infinities and what is too great for the magic are far beyond
             // it too.
-            let from_least = s.add_i32(s.bits_of(raised), self.from_least);
-            most = s.max_u32(most, from_least);
-            codes[quarter] = s.add_i32(from_least, self.least);
+            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
+            let sum = s.add_i32(s.bits_of(raised), self.offset);
+            most = s.max_u32(most, sum);
+            nearest = s.min_i32(nearest, s.and_i32(sum, fraction));
+            codes[quarter] = s.add_i32(s.shr_i32::<FRACTION>(sum), self.least);
         }
         // Both at once: one branch for a block.
-        let beyond = s.ne_i32(s.max_u32(most, self.codes), self.codes);
-        let doubtful = s.or(beyond, s.lt(self.tie, farthest));
-        (codes, s.bits(doubtful) == 0)
+        let beyond = s.ne_i32(s.max_u32(most, self.most), self.most);
+        let close = s.gt_i32(self.tie, nearest);
+        (codes, s.bits(s.or(beyond, close)) == 0)
     }
 
     /// The codes by division, whatever `x` holds.

@@ -3,13 +3,19 @@
 //! Some groups of four rows go across all columns before the next do, so that each row is read from
 //! end to end, as memory likes it; sums wait in the cache meanwhile.
 
-use super::{Right, Rows, with_rows};
+use super::{Right, Rows, rows_at_once, with_rows};
 use crate::aligned::AlignedBytes;
 use crate::gemm::microkernel::DEPTH;
 use crate::simd::{Dot4, Dot4Op};
 
-/// Depth groups that go across together: 32 rows, as many streams as the prefetchers follow.
+/// Depth groups that go across together: 32 rows of B.
 const GROUPS: usize = 8;
+/// The same where B is used so often that the sums' way to the cache and back counts, not B's.
+const GROUPS_OF_MANY: usize = 32;
+/// Rows of A that are many.
+const MANY: usize = 10;
+/// Bytes of a row that are fetched ahead: no CPU foresees as many streams.
+const AHEAD: usize = 512;
 
 /// The product of all rows, of ones too, with at least a vector of columns; `sums` has a row for each.
 pub(super) struct Across<'a> {
@@ -33,15 +39,19 @@ impl Dot4Op for Across<'_> {
         let whole = k / DEPTH;
         // The last strip ends with the columns, and overlaps the one before.
         let first_of = |strip: usize| (strip * D::COLUMNS).min(columns - D::COLUMNS);
-        for first in (0..k.div_ceil(DEPTH)).step_by(GROUPS) {
+        let at_once = rows_at_once(rows.all, D::ROWS);
+        let groups = if rows.all >= MANY { GROUPS_OF_MANY } else { GROUPS };
+        for first in (0..k.div_ceil(DEPTH)).step_by(groups) {
             for strip in 0..strips {
                 let column = first_of(strip);
                 let mut row = 0;
                 while row < rows.all {
-                    let count = (rows.all - row).min(D::ROWS);
+                    let count = (rows.all - row).min(at_once);
                     let a = rows.bytes[row * rows.stride + first * DEPTH..].as_ptr();
                     let acc = acc.wrapping_add(row * strips + strip);
-                    let strip = Strip { a, b, column, first, whole, acc, acc_stride: strips };
+                    let last = first + groups;
+                    let acc_stride = strips;
+                    let strip = Strip { a, b, column, first, last, whole, acc, acc_stride };
                     // SAFETY: the rows of A are filled up to whole groups, the strip's columns are
                     // within B, and each row has room for sums of every strip.
                     with_rows!(count, |R| unsafe { strip.run::<D, R>(d, rows.stride) });
@@ -64,8 +74,9 @@ struct Strip<V> {
     a: *const u8,
     b: Right,
     column: usize,
-    /// The first depth group, and how many are whole in all of B.
+    /// The first depth group and the one after the last, and how many are whole in all of B.
     first: usize,
+    last: usize,
     whole: usize,
     acc: *mut [V; 4],
     acc_stride: usize,
@@ -86,16 +97,19 @@ impl<V: Copy> Strip<V> {
             }
             let flips = d.splat(i32::from_ne_bytes([self.b.flip; DEPTH]));
             let stride = self.b.bytes.row_stride;
-            let end = (self.first + GROUPS).min(self.whole);
+            let end = self.last.min(self.whole);
             let mut a = self.a;
             for group in self.first..end {
                 let b = self.b.bytes.at(group * DEPTH, self.column);
                 let lines = [b, b.offset(stride), b.offset(2 * stride), b.offset(3 * stride)];
+                for line in lines {
+                    fetch(line.wrapping_add(AHEAD));
+                }
                 step::<D, R>(d, &mut acc, a, a_stride, lines, flips, self.b.unsigned);
                 a = a.add(DEPTH);
             }
             let left = self.b.bytes.rows % DEPTH;
-            if left > 0 && end == self.whole && self.first + GROUPS > self.whole {
+            if left > 0 && self.last > self.whole {
                 // What A is filled up with is 0, so any row will do in place of those that B lacks.
                 let line = |row: usize| {
                     self.b.bytes.at(self.whole * DEPTH + row.min(left - 1), self.column)
@@ -108,6 +122,18 @@ impl<V: Copy> Strip<V> {
             }
         }
     }
+}
+
+/// Fetches a line into the second cache: in the first, rows may share their sets.
+#[inline(always)]
+fn fetch(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, wherever it points; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(line.cast());
+    }
+    let _ = line;
 }
 
 /// One depth group of `R` rows and the columns of a strip.

@@ -1,7 +1,7 @@
 //! Columns of B that lie side by side, as those of the transpose of weights (N, K): a vector of each
 //! meets a vector of each row, and lanes are added up at the end.
 
-use super::{Right, Rows, VECTOR, with_rows};
+use super::{Right, Rows, VECTOR, rows_at_once, with_rows};
 use crate::simd::{Dot4, Dot4Op};
 
 /// Columns that go together: streams of B, each of which a vector of A serves.
@@ -21,11 +21,12 @@ impl Dot4Op for Along<'_> {
     fn eval<D: Dot4>(self, d: D) {
         let Self { rows, b, sums } = self;
         let columns = b.bytes.cols;
+        let at_once = rows_at_once(rows.all, D::ROWS);
         for first in (0..columns).step_by(COLUMNS) {
             let count = COLUMNS.min(columns - first);
             let mut row = 0;
             while row < rows.all {
-                let taken = (rows.all - row).min(D::ROWS);
+                let taken = (rows.all - row).min(at_once);
                 let a = rows.bytes[row * rows.stride..].as_ptr();
                 with_rows!(taken, |R| {
                     // SAFETY: the rows of A are filled up to whole vectors; the columns exist.

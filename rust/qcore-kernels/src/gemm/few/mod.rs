@@ -23,6 +23,11 @@ use crate::threads;
 
 /// The most rows for which B is read where it lies.
 const MOST_ROWS: usize = 8;
+/// The same where dot products are as quick as what interleaves for them.
+const MOST_ROWS_VNNI: usize = 32;
+/// Bytes from a row of B to the next, of whose multiples all rows share their sets of the cache: more
+/// rows than few would fetch each line many times.
+const ALIASED: isize = 2048;
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 20;
@@ -42,10 +47,13 @@ thread_local! {
 }
 
 /// Whether the product of these is one for [`run`].
-pub(super) fn takes(a: Int8<'_>, b: Int8<'_>) -> bool {
+pub(super) fn takes(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> bool {
     let bytes = b.bytes();
+    let many =
+        isa.includes(Isa::Avx512Vnni) && bytes.col_stride == 1 && bytes.row_stride % ALIASED != 0;
+    let most = if many { MOST_ROWS_VNNI } else { MOST_ROWS };
     let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
-    (1..=MOST_ROWS).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
+    (1..=most).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
 }
 
 /// `(a - a_zero) * (b - b_zero)`, which fits int32 and [`takes`] accepts.
@@ -204,26 +212,20 @@ impl Few<'_> {
     }
 }
 
-/// Calls `$body` with a constant `$rows` of the value of `$count`, 1 to 4.
+/// Rows that go together: parts of `all` of at most `most`, as even as can be.
+fn rows_at_once(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most))
+}
+
+/// Calls `$body` with a constant `$rows` of the value of `$count`, 1 to 6.
 macro_rules! with_rows {
     ($count:expr, |$rows:ident| $body:expr) => {
+        with_rows!(@match $count, $rows, $body, 1 2 3 4 5 6)
+    };
+    (@match $count:expr, $rows:ident, $body:expr, $($value:literal)*) => {
         match $count {
-            1 => {
-                const $rows: usize = 1;
-                $body
-            }
-            2 => {
-                const $rows: usize = 2;
-                $body
-            }
-            3 => {
-                const $rows: usize = 3;
-                $body
-            }
-            _ => {
-                const $rows: usize = 4;
-                $body
-            }
+            $($value => { const $rows: usize = $value; $body })*
+            _ => unreachable!("no instruction set has registers for more"),
         }
     };
 }

@@ -66,7 +66,7 @@ pub(super) unsafe fn store(ptr: *mut i32, sums: [__m512i; 4]) {
 
 impl Dot4 for Avx512 {
     const COLUMNS: usize = 64;
-    const ROWS: usize = 4;
+    const ROWS: usize = 6;
     type I32 = __m512i;
 
     #[inline(always)]

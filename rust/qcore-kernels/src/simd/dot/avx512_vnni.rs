@@ -17,7 +17,7 @@ impl Avx512Vnni {
 
 impl Dot4 for Avx512Vnni {
     const COLUMNS: usize = 64;
-    const ROWS: usize = 4;
+    const ROWS: usize = 6;
     type I32 = __m512i;
 
     #[inline(always)]

@@ -28,7 +28,7 @@ use crate::isa::Isa;
 pub trait Dot4: Copy {
     /// How many columns four vectors of sums cover.
     const COLUMNS: usize;
-    /// How many rows of sums, four vectors each, there are registers for.
+    /// How many rows of sums, four vectors each, there are registers for: at most 6.
     const ROWS: usize;
     /// A vector of `COLUMNS / 4` 32-bit integers.
     type I32: Copy;

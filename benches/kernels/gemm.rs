@@ -31,6 +31,15 @@ pub(crate) fn benches(criterion: &mut Criterion) {
                     matmul_integer_with(isa, black_box(left), &packed, zero, zero, &mut out)
                 });
             });
+            if m <= 8 {
+                let id = BenchmarkId::new(format!("transposed/{m}x{k}x{n}"), kernel_id(isa));
+                let turned = matrix(&b, n, k).transposed();
+                group.bench_function(id, |bencher| {
+                    bencher.iter(|| {
+                        matmul_integer_with(isa, black_box(left), turned, zero, zero, &mut out)
+                    });
+                });
+            }
             let id = BenchmarkId::new(format!("plain/{m}x{k}x{n}"), kernel_id(isa));
             group.bench_function(id, |bencher| {
                 bencher.iter(|| {

@@ -12,6 +12,7 @@ from benches.peers.rows import Row
 from benches.peers.timing import best_times
 
 import qcore as qc
+from qcore import _core
 
 SHAPES = (
     (64, 64, 64), (256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (8, 1024, 4096),
@@ -39,6 +40,7 @@ def rows(seconds: float) -> Iterator[Row]:
         times = best_times(calls, seconds)
         work = 2.0 * m * k * n
         torch, constant = times["torch"], times["ORT u8s8, constant B"]
+        yield Row("s8 x s8", case, times, times["ORT s8s8"] / times["qcore"], 10.0, work)
         if m >= 8:
             asked = 1.07 if m == k == n == 1024 else 1.10
             ratio = min(torch, constant) / times["qcore packed"]
@@ -46,9 +48,25 @@ def rows(seconds: float) -> Iterator[Row]:
             asked = 0.97 if m == k == n == 1024 else 1.0
             yield Row("not packed", case, times, torch / times["qcore"], asked, work)
         else:
-            best = min(time for name, time in times.items() if not name.startswith("qcore"))
-            yield Row("GEMV, packed", case, times, best / times["qcore packed"], 3.0, work)
-        yield Row("s8 x s8", case, times, times["ORT s8s8"] / times["qcore"], 10.0, work)
+            weights = np.ones(k * n // 4, np.int32)
+            calls["reading alone"] = partial(_core.read_all, weights)
+            for caches, warm in (("cold", False), ("warm", True)):
+                times = best_times(calls, seconds, warm=warm)
+                yield from _one_row(f"{case}, {caches}", times, work, warm=warm)
+
+
+def _one_row(case: str, times: dict[str, float], work: float, *, warm: bool) -> Iterator[Row]:
+    """Yield one row's ratios: to the best peer, packed and not, and to a loop that only reads."""
+    own = ("qcore", "qcore packed", "reading alone")
+    best = min(time for name, time in times.items() if name not in own)
+    asked = None if warm else 3.0
+    yield Row("GEMV, packed", case, times, best / times["qcore packed"], asked, work)
+    plain = min(times["torch"], times["NumPy float32"])
+    yield Row("GEMV, not packed", case, times, plain / times["qcore"], None, work)
+    for name in own[:2]:
+        share = times["reading alone"] / times[name]
+        found = {name: times[name], "reading alone": times["reading alone"]}
+        yield Row("GEMV, share of reading", f"{case}, {name}", found, share, None, work)
 
 
 def _torch(a: Any, b: Any) -> dict[str, Callable[[], Any]]:

@@ -18,26 +18,37 @@ from qcore import _core
 COPIES = 8
 
 
+#: What was asked of groups of 64, by the type of their scales.
+ASKED_OF_INT4 = {"float32": 1.65, "float16": 1.75}
+
+
 def int4_rows(seconds: float) -> Iterator[Row]:
-    """Yield the 4096 x 4096 product with one row, weights from memory."""
+    """Yield the 4096 x 4096 product with one row, weights from memory, for each size of a group."""
     size = 4096
     rng = np.random.default_rng(0)
     w = rng.standard_normal((size, size), np.float32)
     x, out = rng.standard_normal((1, size), np.float32), np.empty((1, size), np.float32)
-    q8, q4 = qc.quantize(w, axis=0), qc.quantize(w, bits=4, group_size=64)
-    floats = np.ascontiguousarray(q4.scale * np.float32(1.0001))
-    halves = floats.astype(np.float16).astype(np.float32)
-    made: dict[str, Callable[[], Any]] = {
-        "int8": partial(_core.PackedWeights.integer, q8.values, q8.scale),
-        "int4, float32 scales": partial(_core.PackedWeights.int4, q4.values, floats, 64),
-        "int4, float16 scales": partial(_core.PackedWeights.int4, q4.values, halves, 64),
-    }
-    calls = {name: _rotating(make, x, out) for name, make in made.items()}
-    calls["NumPy float32"] = partial(np.matmul, x, w.T, out=out)
-    times = best_times(calls, 2 * seconds)
-    for name, asked in (("int4, float32 scales", 1.65), ("int4, float16 scales", 1.75)):
-        ratio = times["int8"] / times[name]
-        yield Row("int4 GEMV from memory", name, times, ratio, asked, 2.0 * size * size)
+    q8 = qc.quantize(w, axis=0)
+    for group in (32, 64, 128):
+        q4 = qc.quantize(w, bits=4, group_size=group)
+        floats = np.ascontiguousarray(q4.scale * np.float32(1.0001))
+        scales = {"float32": floats, "float16": floats.astype(np.float16).astype(np.float32)}
+        made: dict[str, Callable[[], Any]] = {
+            "int8": partial(_core.PackedWeights.integer, q8.values, q8.scale)
+        }
+        for kind, values in scales.items():
+            made[_scales(kind)] = partial(_core.PackedWeights.int4, q4.values, values, group)
+        calls = {name: _rotating(make, x, out) for name, make in made.items()}
+        calls["NumPy float32"] = partial(np.matmul, x, w.T, out=out)
+        times = best_times(calls, 2 * seconds)
+        for kind, least in ASKED_OF_INT4.items():
+            ratio, case = times["int8"] / times[_scales(kind)], f"groups of {group}, {kind} scales"
+            asked = least if group == 64 else None
+            yield Row("int4 GEMV from memory", case, times, ratio, asked, 2.0 * size * size)
+
+
+def _scales(kind: str) -> str:
+    return f"int4, {kind} scales"
 
 
 def _rotating(make: Callable[[], Any], x: Any, out: Any) -> Callable[[], Any]:

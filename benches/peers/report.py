@@ -11,12 +11,14 @@ from benches.peers.rows import Row
 TITLES = {
     "packed": "int8 products, B packed before: GOPS",
     "not packed": "int8 products, through Python, nothing packed before: GOPS",
-    "GEMV, packed": "one row: GOPS",
+    "GEMV, packed": "one row, B packed before: GOPS",
+    "GEMV, not packed": "one row, nothing packed before, beside torch and NumPy float32: GOPS",
+    "GEMV, share of reading": "one row beside a loop that only reads as many bytes: GOPS",
     "s8 x s8": "beside ONNX Runtime's s8 by s8",
     "share of the peak": "share of the rate of the dot instruction alone",
     "quantize": "quantize float32 to int8, `out=` given: GB/s, 5 bytes an element",
     "dequantize": "dequantize int8 to float32, `out=` given: GB/s, 5 bytes an element",
-    "int4 GEMV from memory": "1 x 4096 x 4096, groups of 64, weights from memory: GOPS",
+    "int4 GEMV from memory": "1 x 4096 x 4096 on 4-bit weights from memory: GOPS",
     "two threads": "two threads beside one: GOPS",
     "network": "LeNet-300-100 on MNIST's test images: µs a call",
 }

@@ -5,7 +5,7 @@ import pytest
 
 import qcore as qc
 
-SHAPES = [(64, 64, 64), (256, 256, 256), (1, 1024, 1024)]
+SHAPES = [(64, 64, 64), (256, 256, 256), (1, 1024, 1024), (8, 1024, 4096)]
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: "x".join(map(str, shape)))

@@ -14,8 +14,8 @@ from qcore.bench.cases import Case
 
 __all__ = ["Result", "measure"]
 
-#: A counter of microjoules of the whole package, on CPUs and kernels that have it.
-ENERGY = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+#: Counters of microjoules, one for each package, on CPUs and kernels that have them.
+ENERGY = sorted(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Result:
     cpu_seconds : float
         CPU time of all threads, mean.
     joules : float or None
-        Of the whole package, mean; None where it cannot be read.
+        Of all packages, mean; None where it cannot be read.
     nbytes : float
         Bytes moved, at least.
     rate : float
@@ -97,7 +97,7 @@ def _cost(call: Callable[[], object], count: int) -> tuple[float, float | None]:
 
 def _energy() -> int | None:
     try:
-        return int(ENERGY.read_text())
+        return sum(int(counter.read_text()) for counter in ENERGY) if ENERGY else None
     except (OSError, ValueError):
         return None
 

@@ -1,5 +1,6 @@
 //! The machine: instruction sets, threads, how this extension was built.
 
+use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use qcore_kernels::{Isa, gemm, isa, threads};
 
@@ -54,6 +55,12 @@ fn peak_rate(py: Python<'_>) -> PyResult<f64> {
     Ok(py.detach(|| gemm::peak_rate(isa)))
 }
 
+/// The wrapping sum of integers: a loop that only reads, to compare a product's rate with.
+#[pyfunction]
+fn read_all(values: PyReadonlyArray1<'_, i32>) -> PyResult<i32> {
+    gemm::read_all(values.as_slice()?).map_err(to_py)
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
@@ -62,6 +69,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(kernel_id, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_rate, module)?)?;
+    module.add_function(wrap_pyfunction!(read_all, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(unverified_isas, module)?)?;
     module.add_function(wrap_pyfunction!(work_alone, module)?)

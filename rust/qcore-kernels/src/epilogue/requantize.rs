@@ -170,7 +170,9 @@ impl<S: Simd> Steps<'_, S> {
     #[inline(always)]
     fn code(&self, s: S, sum: S::I32, bias: S::I32, multiplier: S::F32) -> S::I32 {
         let level = s.mul(s.to_f32(s.add_i32(sum, bias)), multiplier);
-        let level = s.min(s.max(s.round(level), self.low), self.high);
+        // The bounds are integers, so it does not matter that rounding comes after them, where the
+        // conversion does it.
+        let level = s.min(s.max(level, self.low), self.high);
         s.add_i32(s.to_i32(level), self.zero)
     }
 

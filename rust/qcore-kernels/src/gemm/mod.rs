@@ -6,7 +6,7 @@
 //! | `masked`, `expand` | B without what it does not store, expanded as it is used |
 //! | `left` | rows of A, packed as they are used |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
-//! | `peak` | the rate of the dot instruction alone |
+//! | `peak` | the rates of the dot instruction alone, and of reading alone |
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
 //! | `integer`, `wide` | `matmul_integer`, and sums beyond int32 |
 //! | `few/` | few rows times a B that is not packed |
@@ -46,5 +46,5 @@ pub use integer::{
 pub use masked::MaskedI8;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
-pub use peak::peak_rate;
+pub use peak::{peak_rate, read_all};
 pub use registry::kernel_id;

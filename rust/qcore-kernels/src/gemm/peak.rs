@@ -1,4 +1,4 @@
-//! What a core can do at most: the dot instruction of a kernel on registers alone.
+//! What a core can do at most: the dot instruction of a kernel on registers alone, and reading alone.
 //!
 //! Rates of kernels are given as shares of it, measured in the same run, so that a change of the clock
 //! meets both.
@@ -8,7 +8,9 @@ use std::time::Instant;
 #[cfg(target_arch = "x86_64")]
 use super::micro::amx;
 use super::registry::kernel_for;
-use crate::isa::Isa;
+use crate::error::Result;
+use crate::isa::{self, Isa};
+use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Rounds of one measurement: a fraction of a millisecond.
 const ROUNDS: u64 = 50_000;
@@ -28,6 +30,38 @@ pub fn peak_rate(isa: Isa) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     operations * ROUNDS as f64 / best
+}
+
+/// The wrapping sum of integers, on the instruction set in force: a loop that only reads, which no
+/// product with as many bytes of weights can be faster than.
+pub fn read_all(values: &[i32]) -> Result<i32> {
+    Ok(dispatch(isa::active()?, ReadAll(values)))
+}
+
+struct ReadAll<'a>(&'a [i32]);
+
+impl SimdOp for ReadAll<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) -> i32 {
+        let block = 4 * S::LANES;
+        let body = self.0.len() / block * block;
+        let mut sums = [s.splat_i32(0); 4];
+        for start in (0..body).step_by(block) {
+            for (part, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: start + 4 * LANES <= body <= the number of values.
+                let values = unsafe { s.load_i32(self.0.as_ptr().add(start + part * S::LANES)) };
+                *sum = s.add_i32(*sum, values);
+            }
+        }
+        let sum = s.add_i32(s.add_i32(sums[0], sums[1]), s.add_i32(sums[2], sums[3]));
+        let mut lanes = [0_i32; 64];
+        // SAFETY: no vector has more than 64 lanes.
+        unsafe { s.store_i32(lanes.as_mut_ptr(), sum) };
+        let rest = self.0[body..].iter().chain(&lanes);
+        rest.fold(0, |sum, &value| sum.wrapping_add(value))
+    }
 }
 
 /// A loop of the dot instruction of a kernel, and the operations of one round.
@@ -114,6 +148,16 @@ unsafe fn maddwd_128(rounds: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_value_is_read() {
+        let values: Vec<i32> =
+            (0..1003_i32).map(|i| i.wrapping_mul(i).wrapping_mul(65_537)).collect();
+        let sum = values.iter().fold(0, |sum: i32, &value| sum.wrapping_add(value));
+        for isa in Isa::available() {
+            assert_eq!(dispatch(isa, ReadAll(&values)), sum, "{isa}");
+        }
+    }
 
     #[test]
     fn every_isa_with_a_dot_instruction_has_a_peak() {

@@ -8,14 +8,18 @@ use crate::aligned::AlignedBytes;
 use crate::gemm::microkernel::DEPTH;
 use crate::simd::{Dot4, Dot4Op};
 
-/// Depth groups that go across together: 32 rows of B.
-const GROUPS: usize = 8;
-/// The same where B is used so often that the sums' way to the cache and back counts, not B's.
-const GROUPS_OF_MANY: usize = 32;
-/// Rows of A that are many.
-const MANY: usize = 10;
-/// Bytes of a row that are fetched ahead: no CPU foresees as many streams.
-const AHEAD: usize = 512;
+/// How to go across: with how many depth groups at once, and where to fetch what comes next from, in
+/// bytes from what is read. As measured on Zen 4.
+///
+/// Few rows use each line of B at once, and more groups would only be more streams than the CPU
+/// foresees. Many use it so often that the way of sums to the cache and back counts.
+fn plan(rows: usize, row_stride: isize) -> (usize, isize) {
+    match rows {
+        0..=2 => (4, 512),
+        3..=9 => (16, 256),
+        _ => (32, 32 * DEPTH as isize * row_stride),
+    }
+}
 
 /// The product of all rows, of ones too, with at least a vector of columns; `sums` has a row for each.
 pub(super) struct Across<'a> {
@@ -40,7 +44,7 @@ impl Dot4Op for Across<'_> {
         // The last strip ends with the columns, and overlaps the one before.
         let first_of = |strip: usize| (strip * D::COLUMNS).min(columns - D::COLUMNS);
         let at_once = rows_at_once(rows.all, D::ROWS);
-        let groups = if rows.all >= MANY { GROUPS_OF_MANY } else { GROUPS };
+        let (groups, ahead) = plan(rows.all, b.bytes.row_stride);
         for first in (0..k.div_ceil(DEPTH)).step_by(groups) {
             for strip in 0..strips {
                 let column = first_of(strip);
@@ -49,9 +53,17 @@ impl Dot4Op for Across<'_> {
                     let count = (rows.all - row).min(at_once);
                     let a = rows.bytes[row * rows.stride + first * DEPTH..].as_ptr();
                     let acc = acc.wrapping_add(row * strips + strip);
-                    let last = first + groups;
-                    let acc_stride = strips;
-                    let strip = Strip { a, b, column, first, last, whole, acc, acc_stride };
+                    let strip = Strip {
+                        a,
+                        b,
+                        column,
+                        first,
+                        last: first + groups,
+                        whole,
+                        ahead: if row == 0 { ahead } else { 0 },
+                        acc,
+                        acc_stride: strips,
+                    };
                     // SAFETY: the rows of A are filled up to whole groups, the strip's columns are
                     // within B, and each row has room for sums of every strip.
                     with_rows!(count, |R| unsafe { strip.run::<D, R>(d, rows.stride) });
@@ -78,6 +90,8 @@ struct Strip<V> {
     first: usize,
     last: usize,
     whole: usize,
+    /// What is fetched, in bytes from what is read; 0 where earlier rows of A did it.
+    ahead: isize,
     acc: *mut [V; 4],
     acc_stride: usize,
 }
@@ -102,8 +116,10 @@ impl<V: Copy> Strip<V> {
             for group in self.first..end {
                 let b = self.b.bytes.at(group * DEPTH, self.column);
                 let lines = [b, b.offset(stride), b.offset(2 * stride), b.offset(3 * stride)];
-                for line in lines {
-                    fetch(line.wrapping_add(AHEAD));
+                if self.ahead != 0 {
+                    for line in lines {
+                        fetch(line.wrapping_offset(self.ahead));
+                    }
                 }
                 step::<D, R>(d, &mut acc, a, a_stride, lines, flips, self.b.unsigned);
                 a = a.add(DEPTH);

@@ -37,7 +37,7 @@ const GRAIN: usize = 1 << 20;
 const VECTOR: usize = 64;
 
 /// Bytes of sums that are to stay in the first cache, or next to it.
-const SUM_BYTES: usize = 32 << 10;
+const SUM_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Rows of A, kept from call to call.

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
+use numpy::npyffi::{NpyTypes, PY_ARRAY_API, get_type_object};
 use numpy::{Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
@@ -198,10 +199,28 @@ fn one_scale(scale: &Bound<'_, PyAny>) -> Option<f32> {
             return None;
         }
         *values?.first()?
+    } else if let Some(value) = float32_scalar(scale) {
+        value
     } else {
         scale.extract::<f64>().ok()? as f32
     };
     (value.is_finite() && value > 0.0).then_some(value)
+}
+
+/// NumPy's own float32 scalar: read at once, not by way of Python's float.
+fn float32_scalar(value: &Bound<'_, PyAny>) -> Option<f32> {
+    let py = value.py();
+    let mut found = 0.0_f32;
+    // SAFETY: NumPy's type object lives as long as NumPy; a scalar of exactly this type holds a float32,
+    // for which there is room.
+    unsafe {
+        let kind = get_type_object(py, NpyTypes::PyFloatArrType_Type);
+        if value.get_type_ptr() != kind {
+            return None;
+        }
+        PY_ARRAY_API.PyArray_ScalarAsCtype(py, value.as_ptr(), (&raw mut found).cast());
+    }
+    Some(found)
 }
 
 /// Read-only arrays of no dimensions of a scale and a zero point. Streams of tensors share theirs, so

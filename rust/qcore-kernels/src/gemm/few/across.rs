@@ -3,7 +3,7 @@
 //! Some groups of four rows go across all columns before the next do, so that each row is read from
 //! end to end, as memory likes it; sums wait in the cache meanwhile.
 
-use super::{Right, Rows, rows_at_once, with_rows};
+use super::{Right, Rows, Target, rows_at_once, with_rows};
 use crate::aligned::AlignedBytes;
 use crate::gemm::microkernel::DEPTH;
 use crate::simd::{Dot4, Dot4Op};
@@ -21,11 +21,12 @@ fn plan(rows: usize, row_stride: isize) -> (usize, isize) {
     }
 }
 
-/// The product of all rows, of ones too, with at least a vector of columns; `sums` has a row for each.
+/// The product of all rows, of ones too, with at least a vector of columns. `target` is valid for
+/// writing the columns of each row.
 pub(super) struct Across<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) b: Right,
-    pub(super) sums: &'a mut [i32],
+    pub(super) target: Target<'a>,
     pub(super) room: &'a mut AlignedBytes,
 }
 
@@ -34,12 +35,17 @@ impl Dot4Op for Across<'_> {
 
     #[inline(always)]
     fn eval<D: Dot4>(self, d: D) {
-        let Self { rows, b, sums, room } = self;
+        let Self { rows, b, target, room } = self;
         let (k, columns) = (b.bytes.rows, b.bytes.cols);
         let strips = columns.div_ceil(D::COLUMNS);
         room.resize_scratch(rows.all * strips * size_of::<[D::I32; 4]>());
-        room.fill(0);
         let acc = room.as_mut_ptr().cast::<[D::I32; 4]>();
+        for (row, &start) in target.start.iter().enumerate().take(rows.all) {
+            for strip in 0..strips {
+                // SAFETY: the room was made for these.
+                unsafe { acc.add(row * strips + strip).write([d.splat(start); 4]) };
+            }
+        }
         let whole = k / DEPTH;
         // The last strip ends with the columns, and overlaps the one before.
         let first_of = |strip: usize| (strip * D::COLUMNS).min(columns - D::COLUMNS);
@@ -71,11 +77,13 @@ impl Dot4Op for Across<'_> {
                 }
             }
         }
-        for (row, sums) in sums.chunks_exact_mut(columns).enumerate() {
+        for row in 0..rows.all {
             for strip in 0..strips {
-                let out = sums[first_of(strip)..][..D::COLUMNS].as_mut_ptr();
-                // SAFETY: the room was made for these; `out` has the columns of a strip.
-                unsafe { d.store(out, acc.wrapping_add(row * strips + strip).read()) };
+                // SAFETY: the room holds these sums; whoever made the target vouches for the columns.
+                unsafe {
+                    let out = target.first.add(row * target.stride + first_of(strip));
+                    d.store(out, acc.add(row * strips + strip).read());
+                }
             }
         }
     }

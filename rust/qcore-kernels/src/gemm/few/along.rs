@@ -1,17 +1,17 @@
 //! Columns of B that lie side by side, as those of the transpose of weights (N, K): a vector of each
 //! meets a vector of each row, and lanes are added up at the end.
 
-use super::{Right, Rows, VECTOR, rows_at_once, with_rows};
+use super::{Right, Rows, Target, VECTOR, rows_at_once, with_rows};
 use crate::simd::{Dot4, Dot4Op};
 
 /// Columns that go together: streams of B, each of which a vector of A serves.
 const COLUMNS: usize = 4;
 
-/// The product of all rows, of ones too; `sums` has a row for each.
+/// The product of all rows, of ones too. `target` is valid for writing the columns of each.
 pub(super) struct Along<'a> {
     pub(super) rows: Rows<'a>,
     pub(super) b: Right,
-    pub(super) sums: &'a mut [i32],
+    pub(super) target: Target<'a>,
 }
 
 impl Dot4Op for Along<'_> {
@@ -19,7 +19,7 @@ impl Dot4Op for Along<'_> {
 
     #[inline(always)]
     fn eval<D: Dot4>(self, d: D) {
-        let Self { rows, b, sums } = self;
+        let Self { rows, b, target } = self;
         let columns = b.bytes.cols;
         let at_once = rows_at_once(rows.all, D::ROWS);
         for first in (0..columns).step_by(COLUMNS) {
@@ -32,8 +32,12 @@ impl Dot4Op for Along<'_> {
                     // SAFETY: the rows of A are filled up to whole vectors; the columns exist.
                     let found = unsafe { block::<D, R>(d, a, rows.stride, b, first, count) };
                     for (index, found) in found.iter().enumerate() {
-                        let out = &mut sums[(row + index) * columns + first..][..count];
-                        out.copy_from_slice(&found[..count]);
+                        let start = target.start[row + index];
+                        for (column, &sum) in found[..count].iter().enumerate() {
+                            let at = (row + index) * target.stride + first + column;
+                            // SAFETY: whoever made the target vouches for this column of the row.
+                            unsafe { target.first.add(at).write(sum.wrapping_add(start)) };
+                        }
                     }
                 });
                 row += taken;

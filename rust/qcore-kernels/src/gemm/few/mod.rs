@@ -42,8 +42,10 @@ const SUM_BYTES: usize = 64 << 10;
 thread_local! {
     /// Rows of A, kept from call to call.
     static LEFT: RefCell<AlignedBytes> = RefCell::default();
-    /// Sums in the order of the vectors, and in that of the columns; kept from call to call.
-    static SUMS: RefCell<(AlignedBytes, Vec<i32>)> = RefCell::default();
+    /// Sums in the order of the vectors, kept from call to call.
+    static ROOM: RefCell<AlignedBytes> = RefCell::default();
+    /// Sums on their way to corrections, kept from call to call.
+    static SUMS: RefCell<Vec<i32>> = RefCell::default();
 }
 
 /// Whether the product of these is one for [`run`].
@@ -68,8 +70,15 @@ pub(super) fn run<S: Sink>(
     let summed = a_zero.single() != Some(0);
     LEFT.with_borrow_mut(|room| {
         let rows = Rows::new(a, summed, room);
-        let few = Few { isa, rows, b: Right::new(a, b), a_zero, b_zero };
-        few.run(sink);
+        let b = Right::new(a, b);
+        let start = match (summed, b_zero.single()) {
+            (false, Some(zb)) => {
+                let term = |row| (zb + b.shift).wrapping_mul(rows.sum(row)).wrapping_neg();
+                Some((0..rows.count).map(term).collect())
+            }
+            _ => None,
+        };
+        Few { isa, rows, b, a_zero, b_zero, start }.run(sink);
     });
 }
 
@@ -140,6 +149,15 @@ impl Right {
     }
 }
 
+/// Where sums go, and what those of each row start from.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    first: *mut i32,
+    /// Elements from a row to the next.
+    stride: usize,
+    start: &'a [i32],
+}
+
 /// A product of few rows.
 struct Few<'a> {
     isa: Isa,
@@ -147,6 +165,8 @@ struct Few<'a> {
     b: Right,
     a_zero: ZeroPoint<'a>,
     b_zero: ZeroPoint<'a>,
+    /// What the zero point of B adds to each row, if that is all there is to correct.
+    start: Option<Vec<i32>>,
 }
 
 impl Few<'_> {
@@ -174,14 +194,18 @@ impl Few<'_> {
     fn run_part<S: Sink>(&self, columns: Range<usize>, sink: &S) {
         let (rows, width) = (self.rows, columns.len());
         let b = Right { bytes: self.b.bytes.columns(columns.clone()), ..self.b };
-        SUMS.with_borrow_mut(|(room, sums)| {
-            sums.clear();
+        if let (Some(start), Some((first, stride))) = (&self.start, sink.direct(0, columns.start)) {
+            let target = Target { first, stride, start };
+            // SAFETY: the columns of every row are within the result and this task's own.
+            unsafe { self.multiply(b, target) };
+            return;
+        }
+        SUMS.with_borrow_mut(|sums| {
             sums.resize(rows.all * width, 0);
-            if b.bytes.col_stride == 1 && width >= VECTOR {
-                dispatch_dot(self.isa, across::Across { rows, b, sums, room });
-            } else {
-                dispatch_dot(self.isa, along::Along { rows, b, sums });
-            }
+            let start = vec![0; rows.all];
+            let target = Target { first: sums.as_mut_ptr(), stride: width, start: &start };
+            // SAFETY: there is room for the columns of every row.
+            unsafe { self.multiply(b, target) };
             let (sums, column_sums) = sums.split_at_mut(rows.count * width);
             for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
                 self.correct(row, columns.start, column_sums, sums);
@@ -190,6 +214,21 @@ impl Few<'_> {
                 unsafe { sink.put(block, sums, width) };
             }
         });
+    }
+
+    /// The product of all rows, of ones too, with some columns.
+    ///
+    /// # Safety
+    /// `target` is valid for writing the columns of every row.
+    unsafe fn multiply(&self, b: Right, target: Target<'_>) {
+        let rows = self.rows;
+        if b.bytes.col_stride == 1 && b.bytes.cols >= VECTOR {
+            ROOM.with_borrow_mut(|room| {
+                dispatch_dot(self.isa, across::Across { rows, b, target, room });
+            });
+        } else {
+            dispatch_dot(self.isa, along::Along { rows, b, target });
+        }
     }
 
     /// Takes the zero points from the plain sums of a row.

@@ -158,7 +158,7 @@ type Plain<'py> = (Bound<'py, PyAny>, Py<PyArray0<f32>>, Py<PyArray0<i32>>, usiz
 
 /// Python's own True or False.
 fn flag(value: &Bound<'_, PyAny>) -> Option<bool> {
-    value.cast_exact::<PyBool>().ok().map(|flag| flag.is_true())
+    Some(value.cast_exact::<PyBool>().ok()?.is_true())
 }
 
 /// The same, or None within: nothing was said.

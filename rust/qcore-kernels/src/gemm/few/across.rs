@@ -109,6 +109,7 @@ impl<V: Copy> Strip<V> {
     /// - `a` is valid for `R` rows, `a_stride` apart, of the strip's groups.
     /// - The strip's columns and groups are within B, which is still borrowed.
     /// - `acc` is valid for `R` sums, `acc_stride` apart.
+    #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
     #[inline(always)]
     unsafe fn run<D: Dot4<I32 = V>, const R: usize>(&self, d: D, a_stride: usize) {
         // SAFETY: the caller vouches for every pointer.
@@ -164,6 +165,7 @@ fn fetch(line: *const u8) {
 ///
 /// # Safety
 /// Each line is valid for `D::COLUMNS` bytes, `a` for four bytes of `R` rows.
+#[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
 #[inline(always)]
 unsafe fn step<D: Dot4, const R: usize>(
     d: D,

@@ -101,6 +101,7 @@ unsafe fn block<D: Dot4, const R: usize>(
 ///
 /// # Safety
 /// Each line is valid for `D::COLUMNS` bytes, and so is `a` in `R` rows.
+#[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
 #[inline(always)]
 unsafe fn step<D: Dot4, const R: usize>(
     d: D,

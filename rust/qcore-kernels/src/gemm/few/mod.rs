@@ -237,7 +237,9 @@ impl Few<'_> {
         let rest = self.rows.sum(row).wrapping_sub((self.b.bytes.rows as i32).wrapping_mul(za));
         if let Some(zb) = self.b_zero.single() {
             let term = (zb + self.b.shift).wrapping_mul(rest);
-            sums.iter_mut().for_each(|sum| *sum = sum.wrapping_sub(term));
+            for sum in &mut *sums {
+                *sum = sum.wrapping_sub(term);
+            }
         } else {
             for (index, sum) in sums.iter_mut().enumerate() {
                 let zb = self.b_zero.get(first + index) + self.b.shift;

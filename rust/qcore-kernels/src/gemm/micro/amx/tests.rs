@@ -109,7 +109,7 @@ mod model {
 
 /// Bytes that repeat late, extremes among them.
 fn bytes(count: usize, seed: usize) -> Vec<u8> {
-    (0..count).map(|i| ((i + seed) * 2_654_435_761 >> 7) as u8).collect()
+    (0..count).map(|i| (((i + seed) * 2_654_435_761) >> 7) as u8).collect()
 }
 
 fn value(byte: u8, unsigned: bool) -> i64 {

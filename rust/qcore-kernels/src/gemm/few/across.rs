@@ -38,12 +38,14 @@ impl Dot4Op for Across<'_> {
         let Self { rows, b, target, room } = self;
         let (k, columns) = (b.bytes.rows, b.bytes.cols);
         let strips = columns.div_ceil(D::COLUMNS);
-        room.resize_scratch(rows.all * strips * size_of::<[D::I32; 4]>());
+        // Odd, so that the sums of rows do not share their sets of the cache.
+        let acc_stride = strips | 1;
+        room.resize_scratch(rows.all * acc_stride * size_of::<[D::I32; 4]>());
         let acc = room.as_mut_ptr().cast::<[D::I32; 4]>();
         for (row, &start) in target.start.iter().enumerate().take(rows.all) {
             for strip in 0..strips {
                 // SAFETY: the room was made for these.
-                unsafe { acc.add(row * strips + strip).write([d.splat(start); 4]) };
+                unsafe { acc.add(row * acc_stride + strip).write([d.splat(start); 4]) };
             }
         }
         let whole = k / DEPTH;
@@ -58,7 +60,7 @@ impl Dot4Op for Across<'_> {
                 while row < rows.all {
                     let count = (rows.all - row).min(at_once);
                     let a = rows.bytes[row * rows.stride + first * DEPTH..].as_ptr();
-                    let acc = acc.wrapping_add(row * strips + strip);
+                    let acc = acc.wrapping_add(row * acc_stride + strip);
                     let strip = Strip {
                         a,
                         b,
@@ -68,7 +70,7 @@ impl Dot4Op for Across<'_> {
                         whole,
                         ahead: if row == 0 { ahead } else { 0 },
                         acc,
-                        acc_stride: strips,
+                        acc_stride,
                     };
                     // SAFETY: the rows of A are filled up to whole groups, the strip's columns are
                     // within B, and each row has room for sums of every strip.
@@ -82,7 +84,7 @@ impl Dot4Op for Across<'_> {
                 // SAFETY: the room holds these sums; whoever made the target vouches for the columns.
                 unsafe {
                     let out = target.first.add(row * target.stride + first_of(strip));
-                    d.store(out, acc.add(row * strips + strip).read());
+                    d.store(out, acc.add(row * acc_stride + strip).read());
                 }
             }
         }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::left::{self, Rows, Source};
 use super::masked::{self, MaskedI8};
-use super::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
+use super::microkernel::{Kernel, Left, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
 use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
 use super::sink::{Block, Sink};
@@ -237,7 +237,8 @@ impl Product<'_> {
                 self.run_strip(ready, Strip { b, first: 0 }, columns, sink);
             }
             Columns::Masked(b) => {
-                let fused = masked::fused(self.isa);
+                // These take A as the VNNI kernels do.
+                let fused = masked::fused(self.isa).filter(|_| self.kernel.left == Left::U8);
                 for first in columns.clone().step_by(masked::WIDE * PANEL) {
                     let end = (first + masked::WIDE * PANEL).min(columns.end);
                     let panels = first / PANEL..end.div_ceil(PANEL);

@@ -133,6 +133,7 @@ fn check(kernel: &'static Kernel, (m, k, n): (usize, usize, usize), ua: bool, ub
     for columns in [Columns::Packed(&packed), plain] {
         let mut out = vec![-1_i32; m * n];
         let product = Product {
+            isa: Isa::Scalar,
             kernel,
             a: Source { left: kernel.left, bytes: matrix(&a, m, k, ua).bytes(), unsigned: ua },
             b: columns,

@@ -1,6 +1,7 @@
 //! The machine: instruction sets, threads, how this extension was built.
 
-use numpy::PyReadonlyArray1;
+use numpy::{PyReadonlyArray1, PyReadwriteArray1};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_kernels::{Isa, gemm, isa, threads};
 
@@ -61,12 +62,23 @@ fn read_all(values: PyReadonlyArray1<'_, i32>) -> PyResult<i32> {
     gemm::read_all(values.as_slice()?).map_err(to_py)
 }
 
+/// Writes what integers saturate to: a loop that moves the bytes that quantizing does.
+#[pyfunction]
+fn move_all(values: PyReadonlyArray1<'_, i32>, mut out: PyReadwriteArray1<'_, i8>) -> PyResult<()> {
+    let (values, out) = (values.as_slice()?, out.as_slice_mut()?);
+    if values.len() != out.len() {
+        return Err(PyValueError::new_err("values and out differ in length"));
+    }
+    gemm::move_all(values, out).map_err(to_py)
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(active_isa, module)?)?;
     module.add_function(wrap_pyfunction!(available_isas, module)?)?;
     module.add_function(wrap_pyfunction!(kernel_id, module)?)?;
+    module.add_function(wrap_pyfunction!(move_all, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_rate, module)?)?;
     module.add_function(wrap_pyfunction!(read_all, module)?)?;

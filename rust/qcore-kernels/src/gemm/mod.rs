@@ -46,5 +46,5 @@ pub use integer::{
 pub use masked::MaskedI8;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
-pub use peak::{peak_rate, read_all};
+pub use peak::{move_all, peak_rate, read_all};
 pub use registry::kernel_id;

@@ -64,6 +64,45 @@ impl SimdOp for ReadAll<'_> {
     }
 }
 
+/// Writes the low bytes of integers, or what they saturate to: a loop that reads and writes the
+/// bytes that quantizing does, and does next to nothing between.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn move_all(values: &[i32], out: &mut [i8]) -> Result<()> {
+    assert_eq!(values.len(), out.len(), "as many bytes as integers");
+    dispatch(isa::active()?, MoveAll(values, out));
+    Ok(())
+}
+
+struct MoveAll<'a>(&'a [i32], &'a mut [i8]);
+
+impl SimdOp for MoveAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let block = 4 * S::LANES;
+        let body = self.0.len() / block * block;
+        for start in (0..body).step_by(block) {
+            // SAFETY: start + 4 * LANES <= body <= the lengths of both, which are the same.
+            unsafe {
+                let from = self.0.as_ptr().add(start);
+                let values = [
+                    s.load_i32(from),
+                    s.load_i32(from.add(S::LANES)),
+                    s.load_i32(from.add(2 * S::LANES)),
+                    s.load_i32(from.add(3 * S::LANES)),
+                ];
+                s.store_i8x4(self.1.as_mut_ptr().add(start), values);
+            }
+        }
+        for (value, out) in self.0[body..].iter().zip(&mut self.1[body..]) {
+            *out = (*value).clamp(-128, 127) as i8;
+        }
+    }
+}
+
 /// A loop of the dot instruction of a kernel, and the operations of one round.
 fn dots(isa: Isa) -> Option<(unsafe fn(u64), f64)> {
     match isa {
@@ -156,6 +195,17 @@ mod tests {
         let sum = values.iter().fold(0, |sum: i32, &value| sum.wrapping_add(value));
         for isa in Isa::available() {
             assert_eq!(dispatch(isa, ReadAll(&values)), sum, "{isa}");
+        }
+    }
+
+    #[test]
+    fn every_value_is_moved() {
+        let values: Vec<i32> = (-500..503).collect();
+        let expected: Vec<i8> = values.iter().map(|&v| v.clamp(-128, 127) as i8).collect();
+        for isa in Isa::available() {
+            let mut out = vec![0_i8; values.len()];
+            dispatch(isa, MoveAll(&values, &mut out));
+            assert_eq!(out, expected, "{isa}");
         }
     }
 

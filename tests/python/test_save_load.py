@@ -33,6 +33,10 @@ def assert_same(found, expected):
             ours, theirs = getattr(found, name), getattr(expected, name)
             if isinstance(theirs, np.ndarray):
                 assert_same(ours, theirs)
+            elif isinstance(theirs, tuple):
+                for one, other in zip(ours, theirs, strict=True):
+                    assert type(one) is type(other)
+                    assert np.array_equal(one, other), name
             else:
                 assert type(ours) is type(theirs)
                 assert ours == theirs, name

@@ -21,7 +21,7 @@ from qcore.nn.progress import EpochProgress, Progress
 from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.cluster import run_on_cluster
-from qcore.streaming.forms import StoredTensor, form_of
+from qcore.streaming.forms import Form, StoredTensor, form_of
 from qcore.streaming.output import Output
 from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
@@ -135,7 +135,46 @@ def compress_file(
     infos = {name: source.info(name) for name in source}
     quantizer.fit(infos)
     form = form_of(target, file_format, quantizer, infos, recipe)
-    plans = plan_tensors(source, infos, quantizer, form)
+    wide: set[str] = set()
+    while True:
+        plans = plan_tensors(source, infos, quantizer, form, wide)
+        try:
+            stored, tallies = _written(
+                source, source_path, target, plans, form,
+                errors=errors, dask=dask, progress=progress,
+                tile_bytes=tile_bytes, shard_bytes=shard_bytes,
+            )  # fmt: skip
+        except _ScalesAreWideError as found:
+            wide |= found.names  # rare: groups whose scales no float16 holds
+        else:
+            break
+    form.finish(target, stored)
+    report = _report(plans, tallies, stored, errors=errors)
+    return CompressedFile(target, files_nbytes(target), report)
+
+
+class _ScalesAreWideError(Exception):
+    """Tensors that were planned with scales of float16 need float32."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__()
+        self.names = names
+
+
+def _written(
+    source: TensorSource,
+    source_path: Path,
+    target: Path,
+    plans: Mapping[str, TensorPlan],
+    form: Form,
+    *,
+    errors: bool,
+    dask: Any,
+    progress: Progress,
+    tile_bytes: int,
+    shard_bytes: int,
+) -> tuple[dict[str, StoredTensor], dict[str, Tally]]:
+    """Write the planned tensors; returns where they lie, and what was learned of them."""
     total = sum(job.nbytes for plan in plans.values() for job in jobs_of(plan, tile_bytes))
     stored: dict[str, StoredTensor] = {}
     tallies: dict[str, Tally] = {}
@@ -157,9 +196,7 @@ def compress_file(
             write_shards(target, group_by_size(sizes, shard_bytes), write, source.paths)
         else:
             write(target, list(plans))
-    form.finish(target, stored)
-    report = _report(plans, tallies, stored, errors=errors)
-    return CompressedFile(target, files_nbytes(target), report)
+    return stored, tallies
 
 
 def _done(
@@ -176,6 +213,9 @@ def _done(
     for index, found in results:
         done[index] = found
         yield jobs[index]
+    wide = {jobs[index].name for index, found in done.items() if found.wide}
+    if wide:
+        raise _ScalesAreWideError(wide)
     for index, job in enumerate(jobs):  # in order, so that sums come out alike
         out.note(job.name, done[index])
 

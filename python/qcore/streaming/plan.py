@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,11 @@ import numpy as np
 from qcore.files.parts import Description
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.quantization.functions import quantize
-from qcore.quantization.qparams import FLOAT16, FLOAT32
+from qcore.quantization.qparams import FLOAT32
 from qcore.quantization.quantizer import Quantizer
 from qcore.streaming.forms import Form
 
 __all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors"]
-
-
-#: Bytes of a tensor that are looked at in one go before it is planned.
-_TILE = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +34,8 @@ class TensorPlan:
         tensor's values can tell.
     description : dict
         Of the tensor in the output.
+    scale_dtype : dtype or None
+        That the parts are planned with.
     """
 
     name: str
@@ -45,6 +43,7 @@ class TensorPlan:
     options: Mapping[str, Any] | None
     parts: tuple[StoredPart, ...] | None = None
     description: Description = field(default_factory=dict)
+    scale_dtype: np.dtype[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +58,23 @@ class Job:
 
 
 def plan_tensors(
-    source: TensorSource, infos: Mapping[str, TensorInfo], quantizer: Quantizer, form: Form
+    source: TensorSource,
+    infos: Mapping[str, TensorInfo],
+    quantizer: Quantizer,
+    form: Form,
+    wide: Collection[str] = (),
 ) -> dict[str, TensorPlan]:
-    """Return what `quantizer`, which is fitted, will make of each tensor in a file of this form."""
+    """Return what `quantizer`, which is fitted, will make of each tensor in a file of this form.
+
+    All scales of a tensor are of one type. Where that follows from the values it is planned to be
+    float16, but for tensors that are known to need float32: those named in `wide`.
+    """
     plans = {}
     for name, info in infos.items():
         if name in quantizer.bits_:
             options = form.options(quantizer.tensor_options(name))
-            if info.in_rows and info.size and _row_by_row(options):
-                options["scale_dtype"] = _scale_dtype(source, name, info, options)
+            if name in wide:
+                options["scale_dtype"] = FLOAT32
             plans[name] = _quantized(name, info, options, form)
         else:
             plans[name] = _copied(source, name, info, form)
@@ -99,38 +106,13 @@ def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any], form: Fo
         return TensorPlan(name, info, options)
     # What one row becomes tells what every row does.
     rows = info.shape[0]
-    row = np.linspace(-1, 1, info.size // rows).astype(info.dtype)
+    row = np.ones(info.size // rows, info.dtype)  # float16 holds its scales, in any groups
     probe = quantize(row.reshape(1, *info.shape[1:]), **options)
     zero = not (probe.signed and options.get("symmetric") in (None, True))
     found = form.plan_rows(name, info, probe, zero=zero)
     if found is None:
         return TensorPlan(name, info, options)
-    return TensorPlan(name, info, options, tuple(found[0]), found[1])
-
-
-def _scale_dtype(
-    source: TensorSource, name: str, info: TensorInfo, options: Mapping[str, Any]
-) -> np.dtype[Any] | None:
-    """Return the type that all of a tensor's scales have: what one tile needs, every tile gets.
-
-    Only groups have a choice, and only for them the tensor is read once more.
-    """
-    asked = options.get("scale_dtype")
-    if options.get("group_size") is None and asked != FLOAT16:
-        return None if asked is None else np.dtype(asked)
-    if asked == FLOAT32:
-        return FLOAT32
-    rows = info.shape[0]
-    step = max(1, _TILE * rows // info.nbytes)
-    buffer = np.empty(-(-min(step, rows) * (info.nbytes // rows) // 8), np.uint64).view(np.uint8)
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        part = buffer[: (stop - start) * (info.nbytes // rows)]
-        # What is not a number is refused when the codes are made.
-        tile = source.read_rows(name, start, stop, part)
-        if quantize(tile, **{**options, "nan": "zero"}).scale_dtype != FLOAT16:
-            return FLOAT32
-    return FLOAT16
+    return TensorPlan(name, info, options, tuple(found[0]), found[1], probe.scale_dtype)
 
 
 def _row_by_row(options: Mapping[str, Any]) -> bool:

@@ -33,11 +33,13 @@ class Sink(Protocol):
 class Done(NamedTuple):
     """What a job has to tell.
 
-    `spooled` is a whole tensor for which no place was planned.
+    `spooled` is a whole tensor for which no place was planned. `wide`: nothing was written, since
+    the tensor needs scales of float32 and was planned without.
     """
 
     tally: Tally
     spooled: StoredTensor | None = None
+    wide: bool = False
 
 
 class Worker:
@@ -102,6 +104,8 @@ class Worker:
         buffer = self._buffer(job.nbytes)
         x = self.source.read_rows(job.name, job.start, job.stop, buffer)
         q = _quantize(plan, x, job.start)
+        if q.scale_dtype != plan.scale_dtype:
+            return Done(Tally(), wide=True)
         rows = plan.info.shape[0]
         tile = self.form.encode_rows(job.name, q)
         for part in plan.parts or ():

@@ -158,7 +158,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     if fits_i32(product.b.k(), reach) {
         let sink = Out::uninit(out, m, n, n)?;
         match b {
-            Right::Matrix(b) if few::takes(isa, a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
+            Right::Matrix(b) if few::takes(a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
             _ => product.run(&sink),
         }
         return Ok(());

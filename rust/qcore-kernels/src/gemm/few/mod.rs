@@ -21,13 +21,8 @@ use crate::isa::Isa;
 use crate::simd::dispatch_dot;
 use crate::threads;
 
-/// The most rows for which B is read where it lies.
+/// The most rows for which B is read where it lies: for more, interleaving it pays.
 const MOST_ROWS: usize = 8;
-/// The same where dot products are as quick as what interleaves for them.
-const MOST_ROWS_VNNI: usize = 32;
-/// Bytes from a row of B to the next, of whose multiples all rows share their sets of the cache: more
-/// rows than few would fetch each line many times.
-const ALIASED: isize = 2048;
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 20;
@@ -49,13 +44,10 @@ thread_local! {
 }
 
 /// Whether the product of these is one for [`run`].
-pub(super) fn takes(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> bool {
+pub(super) fn takes(a: Int8<'_>, b: Int8<'_>) -> bool {
     let bytes = b.bytes();
-    let many =
-        isa.includes(Isa::Avx512Vnni) && bytes.col_stride == 1 && bytes.row_stride % ALIASED != 0;
-    let most = if many { MOST_ROWS_VNNI } else { MOST_ROWS };
     let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
-    (1..=most).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
+    (1..=MOST_ROWS).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
 }
 
 /// `(a - a_zero) * (b - b_zero)`, which fits int32 and [`takes`] accepts.

@@ -100,6 +100,9 @@ def test_the_rest_of_a_configuration_stays(tmp_path):
     group = whole["quantization_config"]["config_groups"]["group_0"]
     assert group["targets"] == ["Linear"]
     assert group["weights"]["group_size"] == 8
+    (tmp_path / "config.json").write_text('{"quantization_config": null}')
+    qc.save(tmp_path / "model.safetensors", {"fc.weight": q}, file_format="compressed-tensors")
+    assert config_of(tmp_path / "model.safetensors")["format"] == "pack-quantized"
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(qc.FormatError, match="is no configuration"):
         qc.save(tmp_path / "model.safetensors", {"fc.weight": q}, file_format="compressed-tensors")
@@ -148,7 +151,7 @@ def test_what_the_layouts_cannot_hold(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("broken", ["shape", "words", "order", "scale"])
+@pytest.mark.parametrize("broken", ["shape", "words", "order", "scale", "vector"])
 def test_broken_weights_are_refused(tmp_path, broken):
     path = tmp_path / "model.safetensors"
     parts = {
@@ -161,6 +164,7 @@ def test_broken_weights_are_refused(tmp_path, broken):
         "words": {"fc.weight_packed": np.zeros((2, 9), np.int32)},
         "order": {"fc.weight_g_idx": np.zeros(8, np.int32)},
         "scale": {"fc.weight_scale": np.ones((3, 1), np.float32)},
+        "vector": {"fc.weight": np.ones(8, np.int8), "fc.weight_scale": np.ones((2, 2), "f4")},
     }[broken]
     from safetensors.numpy import save_file
 

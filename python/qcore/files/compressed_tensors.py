@@ -344,7 +344,7 @@ class CompressedTensors(TensorSource):
     def _checked(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, IndexError) as error:
             raise FormatError(f"'{self.path}' is corrupt: tensor {name!r}: {error}") from error
 
     def _shape(self, name: str) -> tuple[int, int]:
@@ -399,7 +399,7 @@ class CompressedTensors(TensorSource):
 
 def _groups(config: dict[str, Any]) -> list[tuple[list[str], int]]:
     """Return the targets and the width of each group of a configuration that can be understood."""
-    groups = config.get("quantization_config", {}).get("config_groups", {})
+    groups = (config.get("quantization_config") or {}).get("config_groups") or {}
     return [
         (list(group.get("targets") or ()), int(group["weights"]["num_bits"]))
         for group in groups.values()

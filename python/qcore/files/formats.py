@@ -45,8 +45,9 @@ class Loaded(TensorSource):
         array = self._tensors[name]
         if isinstance(array, np.ndarray):
             return TensorInfo(array.shape, array.dtype, in_rows=array.ndim > 0)
-        dtype = array.values.dtype if isinstance(array, QTensor) else array.dtype
-        return TensorInfo(array.shape, dtype, in_rows=False)
+        if isinstance(array, QTensor):
+            return TensorInfo(array.shape, array.values.dtype, in_rows=False, bits=array.bits)
+        return TensorInfo(array.shape, array.dtype, in_rows=False)
 
     def read_rows(
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None

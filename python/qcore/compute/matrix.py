@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,7 +41,7 @@ class _Matrix(Protocol):
     def equals(self, other: Any) -> bool: ...
 
 
-class SparseMatrix:
+class SparseMatrix(ABC):
     """An immutable matrix that does not store all of its elements."""
 
     # What the extension holds, and the same as weights of a layer, made when they are first used.
@@ -86,9 +87,9 @@ class SparseMatrix:
         return 2
 
     @property
+    @abstractmethod
     def data(self) -> NDArray[Any]:
         """The stored values."""
-        raise NotImplementedError
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -199,9 +200,9 @@ class SparseMatrix:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
+    @abstractmethod
     def to_csr(self) -> Any:
         """Return the values that are not zero as a `CsrMatrix`."""
-        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         from qcore.report.notebook import sparse_html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Executable", "compile_network"]
 
 
-class Executable:
+class Executable(ABC):
     """A network in the form that runs.
 
     Attributes
@@ -34,9 +35,9 @@ class Executable:
 
     kernels: list[str]
 
+    @abstractmethod
     def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
         """Return the output for samples (n, inputs); `logits`: before the activation."""
-        raise NotImplementedError
 
 
 class BlasExecutable(Executable):

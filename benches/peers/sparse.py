@@ -264,7 +264,7 @@ KINDS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def crossover_rows(seconds: float) -> Iterator[Any]:
-    """The table of `qcore.compute.crossover`, as it stands there."""
+    """The table of `qcore.arrays.products.crossover`, as it stands there."""
     for kind, (pattern, shares) in KINDS.items():
         for dtype in ("int8", "float32"):
             yield f'"{kind} {dtype}": (', {}, {}
@@ -306,7 +306,7 @@ def layer_ratios(pattern: str, share: float, dtype: str, seconds: float) -> dict
 @contextmanager
 def dense_kernels() -> Iterator[None]:
     """Let networks run on dense kernels whatever their zeros."""
-    from qcore.compute.crossover import CROSSOVER
+    from qcore.arrays.products.crossover import CROSSOVER
 
     usual = dict(CROSSOVER)
     CROSSOVER.clear()

@@ -7,10 +7,10 @@ import numpy as np
 from common import TITLES, accuracy, cosine, logit_error, spread, table
 
 import qcore as qc
-from qcore.quantization.awq import activation_aware_scale
-from qcore.quantization.hadamard import rotate
-from qcore.quantization.hqq import fit_groups
-from qcore.quantization.smoothquant import smoothing_scale
+from qcore.arrays.layerwise.hqq import fit_groups
+from qcore.estimators.equalization.awq import activation_aware_scale
+from qcore.estimators.equalization.hadamard import rotate
+from qcore.estimators.equalization.smoothquant import smoothing_scale
 
 ALL = ("gptq", "bias_correction", "clip_search", "coordinate_descent")
 

@@ -7,38 +7,38 @@ TYPE_CHECKING = False  # not that of typing, for whose import the command line w
 if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
-    from qcore.compression import compress
-    from qcore.compute.blocks import BsrMatrix
-    from qcore.compute.integer import PackedMatrix, matmul_integer, pack
-    from qcore.compute.linear import linear
-    from qcore.compute.n_of_m import NmMatrix
-    from qcore.compute.sparse import CsrMatrix
-    from qcore.errors import FormatError
-    from qcore.files.checkpoint import load, load_tensors, save
-    from qcore.frameworks.keras import from_keras
-    from qcore.frameworks.onnx.load import from_onnx
-    from qcore.frameworks.sklearn import from_sklearn
-    from qcore.frameworks.torch import from_torch
-    from qcore.pruning.compact import compact
-    from qcore.pruning.functions import prune
-    from qcore.pruning.low_rank import LowRank, factorize
-    from qcore.pruning.pruner import Pruner
-    from qcore.pruning.schedules import (
+    from qcore.arrays.params.input_stats import InputStats
+    from qcore.arrays.params.observer import Observer
+    from qcore.arrays.params.qparams import QParams, choose_qparams
+    from qcore.arrays.products.blocks import BsrMatrix
+    from qcore.arrays.products.integer import PackedMatrix, matmul_integer, pack
+    from qcore.arrays.products.linear import linear
+    from qcore.arrays.products.n_of_m import NmMatrix
+    from qcore.arrays.products.sparse import CsrMatrix
+    from qcore.arrays.pruning.functions import prune
+    from qcore.arrays.pruning.low_rank import LowRank, factorize
+    from qcore.arrays.pruning.schedules import (
         ConstantSparsity,
         PolynomialDecay,
         Regrowth,
         Rewinding,
     )
-    from qcore.quantization.drift import DriftMonitor
-    from qcore.quantization.functions import dequantize, fake_quantize, quantize
-    from qcore.quantization.input_stats import InputStats
-    from qcore.quantization.observer import Observer
-    from qcore.quantization.qparams import QParams, choose_qparams
-    from qcore.quantization.quantizer import Quantizer
-    from qcore.quantization.tensor import QTensor
+    from qcore.arrays.tensor.functions import dequantize, fake_quantize, quantize
+    from qcore.arrays.tensor.tensor import QTensor
+    from qcore.compression import compress
+    from qcore.errors import FormatError
+    from qcore.estimators.calibration.drift import DriftMonitor
+    from qcore.estimators.pruner.compact import compact
+    from qcore.estimators.pruner.pruner import Pruner
+    from qcore.estimators.quantizer.quantizer import Quantizer
+    from qcore.files.checkpoint import load, load_tensors, save
+    from qcore.frameworks.keras import from_keras
+    from qcore.frameworks.onnx.load import from_onnx
+    from qcore.frameworks.sklearn import from_sklearn
+    from qcore.frameworks.torch import from_torch
     from qcore.recipes.recipe import Recipe
     from qcore.report import Report
-    from qcore.report.comparison import compare
+    from qcore.report.compare.comparison import compare
 
 __all__ = [
     "BsrMatrix",
@@ -87,45 +87,45 @@ __all__ = [
 # Where each public name lives. It is imported when it is first used: `import qcore` and the command
 # line start at once, and nobody waits for what they do not need.
 _HOMES = {
-    "BsrMatrix": "qcore.compute.blocks",
-    "ConstantSparsity": "qcore.pruning.schedules",
-    "CsrMatrix": "qcore.compute.sparse",
-    "DriftMonitor": "qcore.quantization.drift",
+    "BsrMatrix": "qcore.arrays.products.blocks",
+    "ConstantSparsity": "qcore.arrays.pruning.schedules",
+    "CsrMatrix": "qcore.arrays.products.sparse",
+    "DriftMonitor": "qcore.estimators.calibration.drift",
     "FormatError": "qcore.errors",
-    "InputStats": "qcore.quantization.input_stats",
-    "LowRank": "qcore.pruning.low_rank",
-    "NmMatrix": "qcore.compute.n_of_m",
-    "Observer": "qcore.quantization.observer",
-    "PackedMatrix": "qcore.compute.integer",
-    "PolynomialDecay": "qcore.pruning.schedules",
-    "Pruner": "qcore.pruning.pruner",
-    "QParams": "qcore.quantization.qparams",
-    "QTensor": "qcore.quantization.tensor",
-    "Quantizer": "qcore.quantization.quantizer",
+    "InputStats": "qcore.arrays.params.input_stats",
+    "LowRank": "qcore.arrays.pruning.low_rank",
+    "NmMatrix": "qcore.arrays.products.n_of_m",
+    "Observer": "qcore.arrays.params.observer",
+    "PackedMatrix": "qcore.arrays.products.integer",
+    "PolynomialDecay": "qcore.arrays.pruning.schedules",
+    "Pruner": "qcore.estimators.pruner.pruner",
+    "QParams": "qcore.arrays.params.qparams",
+    "QTensor": "qcore.arrays.tensor.tensor",
+    "Quantizer": "qcore.estimators.quantizer.quantizer",
     "Recipe": "qcore.recipes.recipe",
-    "Regrowth": "qcore.pruning.schedules",
+    "Regrowth": "qcore.arrays.pruning.schedules",
     "Report": "qcore.report",
-    "Rewinding": "qcore.pruning.schedules",
+    "Rewinding": "qcore.arrays.pruning.schedules",
     "__version__": "qcore._core",
-    "choose_qparams": "qcore.quantization.qparams",
-    "compact": "qcore.pruning.compact",
-    "compare": "qcore.report.comparison",
+    "choose_qparams": "qcore.arrays.params.qparams",
+    "compact": "qcore.estimators.pruner.compact",
+    "compare": "qcore.report.compare.comparison",
     "compress": "qcore.compression",
-    "dequantize": "qcore.quantization.functions",
-    "factorize": "qcore.pruning.low_rank",
-    "fake_quantize": "qcore.quantization.functions",
+    "dequantize": "qcore.arrays.tensor.functions",
+    "factorize": "qcore.arrays.pruning.low_rank",
+    "fake_quantize": "qcore.arrays.tensor.functions",
     "from_keras": "qcore.frameworks.keras",
     "from_onnx": "qcore.frameworks.onnx.load",
     "from_sklearn": "qcore.frameworks.sklearn",
     "from_torch": "qcore.frameworks.torch",
-    "linear": "qcore.compute.linear",
+    "linear": "qcore.arrays.products.linear",
     "load": "qcore.files.checkpoint",
     "load_tensors": "qcore.files.checkpoint",
-    "matmul_integer": "qcore.compute.integer",
+    "matmul_integer": "qcore.arrays.products.integer",
     "nn": "qcore.nn",
-    "pack": "qcore.compute.integer",
-    "prune": "qcore.pruning.functions",
-    "quantize": "qcore.quantization.functions",
+    "pack": "qcore.arrays.products.integer",
+    "prune": "qcore.arrays.pruning.functions",
+    "quantize": "qcore.arrays.tensor.functions",
     "save": "qcore.files.checkpoint",
     "sklearn": "qcore.sklearn",
 }

@@ -9,15 +9,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore.arrays.pruning.criteria import find_criterion
 from qcore.deep_compression.search import compress_deeply
+from qcore.estimators.pruner.choice import untrained_options
+from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
-from qcore.files.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.nn.sequential import Sequential
-from qcore.pruning.choice import untrained_options
-from qcore.pruning.criteria import find_criterion
-from qcore.pruning.pruner import Pruner
-from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.compress import compress_file
 

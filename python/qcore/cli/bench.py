@@ -36,11 +36,11 @@ def bench(seconds: float, threads: int | None, save: Path | None, as_json: bool)
 
     from qcore import _core
     from qcore._environment import environment
+    from qcore._progress import EpochProgress
     from qcore.bench.cases import cases
     from qcore.bench.measure import measure
     from qcore.cli.tables import json_text
     from qcore.files.drafts import write_text
-    from qcore.nn.progress import EpochProgress
 
     if threads is not None:
         _core.set_num_threads(threads)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qcore.arrays.params.ranges import OBSERVERS
 from qcore.cli.params import InputFile, OutputFile, example, json_option, refuse_same_file
-from qcore.quantization.ranges import OBSERVERS
 
 if TYPE_CHECKING:
     from qcore.cli.tables import Column

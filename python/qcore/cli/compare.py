@@ -18,7 +18,7 @@ from qcore.cli.params import (
 )
 
 if TYPE_CHECKING:
-    from qcore.cli.comparing import Compared
+    from qcore.cli.compressing.comparing import Compared
 
 __all__ = ["compare"]
 
@@ -63,11 +63,11 @@ def compare(
 
     Networks are timed beside each other, too.
     """
-    from qcore.cli.comparing import compare_models, save_report
+    from qcore.cli.compressing.comparing import compare_models, save_report
 
     refuse_same_file(report, "--report", a, b, data, labels, *also)
     if report or figures:
-        from qcore.report.renderer import prepare_script
+        from qcore.report.page.renderer import prepare_script
 
         prepare_script()
     found = compare_models(a, b, data, labels, also)
@@ -78,7 +78,7 @@ def compare(
 
 def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) -> None:
     """Print the tensors that lost most, and what was lost in all."""
-    from qcore.cli.outcome import (
+    from qcore.cli.compressing.outcome import (
         COLUMNS,
         SPARE,
         decibel_text,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from qcore.cli.compressing.recipe_flags import SECTIONS, recipe_options
 from qcore.cli.models import data_options
 from qcore.cli.params import (
     InputFile,
@@ -19,7 +20,6 @@ from qcore.cli.params import (
     refuse_same_file,
     report_options,
 )
-from qcore.cli.recipe_flags import SECTIONS, recipe_options
 from qcore.cli.sections import SectionedCommand
 from qcore.files.formats import WRITTEN
 
@@ -85,15 +85,15 @@ def compress(
     rest is copied. With --data a network is run before and after, with --labels it is scored.
     From .onnx to .onnx, the weights of any graph are quantized in place.
     """
-    from qcore.cli.compressing import Job, plan_job, run_job
-    from qcore.cli.outcome import show_outcome, show_plan
+    from qcore.cli.compressing.job import Job, plan_job, run_job
+    from qcore.cli.compressing.outcome import show_outcome, show_plan
 
     if output is None and not dry_run:
         raise click.UsageError("-o is missing: it names the file to write")
     for path, name in ((output, "-o"), (report, "--report"), (save_recipe, "--save-recipe")):
         refuse_same_file(path, name, model, data, labels, ranges, recipe_path)
     if (report or figures) and not dry_run:
-        from qcore.report.renderer import prepare_script
+        from qcore.report.page.renderer import prepare_script
 
         prepare_script()
     start = perf_counter()
@@ -110,7 +110,7 @@ def compress(
 
         write_text(save_recipe, job.recipe.to_toml())
     if report or figures:
-        from qcore.cli.comparing import save_report
+        from qcore.cli.compressing.comparing import save_report
 
         save_report(outcome.comparison(command_line()), report, figures)
     show_outcome(outcome, report, as_json=as_json)

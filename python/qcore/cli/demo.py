@@ -88,7 +88,7 @@ def demo(
     from qcore.demo.table import print_report
 
     if report is not None:
-        from qcore.report.renderer import prepare_script
+        from qcore.report.page.renderer import prepare_script
 
         prepare_script()
     found = run(

@@ -135,7 +135,7 @@ def refuse_same_file(output: Path | None, name: str, *inputs: Path | None) -> No
 
 def files_of(path: Path) -> list[Path]:
     """Return the files that a path stands for: itself, or a checkpoint's in several."""
-    from qcore.files.shards import shard_paths
+    from qcore.files.sharded.shards import shard_paths
 
     found = shard_paths(path)
     if found is None:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.shared_weights import shared_tensor
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["choose_codes"]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.arrays.pruning.schedules import PolynomialDecay
 from qcore.deep_compression.codes import choose_codes
 from qcore.deep_compression.tidy import as_stored, tidied
+from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.checkpoint import stored_nbytes
-from qcore.nn.training import gradient_norms
-from qcore.pruning.pruner import Pruner
-from qcore.pruning.schedules import PolynomialDecay
-from qcore.quantization.quantizer import Quantizer
+from qcore.nn.training.training import gradient_norms
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

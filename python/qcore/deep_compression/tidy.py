@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.pruner.compact import compact
 from qcore.nn.shared_weights import shared_tensor
-from qcore.pruning.compact import compact
-from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

@@ -11,11 +11,11 @@ from qcore.demo.data import CLASSES
 from qcore.demo.report import Report, Row
 from qcore.demo.table import html_table
 from qcore.files.drafts import write_text
-from qcore.report import figures
-from qcore.report.comparison import compare
-from qcore.report.figure import Figure
-from qcore.report.headline import Fact, faster_text
-from qcore.report.page import render, tensor_rows
+from qcore.report.compare.comparison import compare
+from qcore.report.page import figures
+from qcore.report.page.figure import Figure
+from qcore.report.page.headline import Fact, faster_text
+from qcore.report.page.page import render, tensor_rows
 
 __all__ = ["demo_figures", "write_page"]
 

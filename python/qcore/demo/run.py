@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import qcore as qc
 from qcore._environment import environment
+from qcore._progress import EpochProgress
 from qcore.bench.latency import Latency, measure_latency
 from qcore.demo.baseline import NumpyNetwork
 from qcore.demo.data import CLASSES, Digits, load_digits
@@ -28,8 +29,7 @@ from qcore.demo.experiment import (
 )
 from qcore.demo.measure import Clock
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
-from qcore.nn.progress import EpochProgress
-from qcore.report.pareto import pareto_front
+from qcore.report.compare.pareto import pareto_front
 
 __all__ = ["Options", "run"]
 

@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.matrix import SparseMatrix
-from qcore.files import container
-from qcore.files.compressed_tensors import is_packed, schemes_of, write_config, write_weights
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.files.foreign.compressed_tensors import (
+    is_packed,
+    schemes_of,
+    write_config,
+    write_weights,
+)
+from qcore.files.foreign.gguf import write_gguf
 from qcore.files.formats import format_of, open_tensors
-from qcore.files.gguf import write_gguf
 from qcore.files.network import decode_network, encode_network
 from qcore.files.packed import PACKED
-from qcore.files.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
+from qcore.files.qcore_format import container
+from qcore.files.sharded.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
 from qcore.nn.sequential import Sequential
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["load", "load_tensors", "save", "stored_nbytes"]
 

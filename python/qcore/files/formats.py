@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_one_of
-from qcore.compute.matrix import SparseMatrix
-from qcore.files import arrays
-from qcore.files.compressed_tensors import CompressedTensors, find_weights
-from qcore.files.container import Container
-from qcore.files.gguf import Gguf
-from qcore.files.shards import Shards, shard_paths
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.files.foreign import arrays
+from qcore.files.foreign.compressed_tensors import CompressedTensors, find_weights
+from qcore.files.foreign.gguf import Gguf
+from qcore.files.qcore_format.container import Container
+from qcore.files.sharded.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["WRITTEN", "format_of", "open_tensors"]
 

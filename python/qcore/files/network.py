@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.matrix import SparseMatrix
+from qcore.arrays.params.qparams import QParams, code_range
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.packed import PACKED, is_packable, pack_layers, unpack_layers
-from qcore.files.parts import Description, field
+from qcore.files.qcore_format.parts import Description, field
 from qcore.nn.layers import Dense
 from qcore.nn.sequential import Sequential
-from qcore.quantization.qparams import QParams, code_range
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["decode_input", "decode_network", "encode_input", "encode_network"]
 

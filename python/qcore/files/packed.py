@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.activations import ACTIVATIONS
 from qcore.nn.layers import Dense
-from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

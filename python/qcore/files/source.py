@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.matrix import SparseMatrix
-from qcore.files.parts import Description
-from qcore.quantization.tensor import QTensor
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.files.qcore_format.parts import Description
 
 __all__ = ["StoredPart", "TensorInfo", "TensorSource"]
 
@@ -60,7 +60,7 @@ class TensorInfo:
 class StoredPart(NamedTuple):
     """One part of a tensor as its file stores it: copied without being understood."""
 
-    part: str  # of `qcore.files.parts.PARTS`
+    part: str  # of `qcore.files.qcore_format.parts.PARTS`
     stored: str  # the type, as safetensors calls it
     shape: tuple[int, ...]
     nbytes: int

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.layers import Dense
 from qcore.nn.sequential import Sequential
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["AffineChain"]
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._arrays import as_array
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.affine import AffineChain
 from qcore.nn.sequential import Sequential
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["from_torch"]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.compute.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights
+from qcore.arrays.layerwise.float_rows import coded_rows
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.activations import activate
-from qcore.quantization.float_rows import coded_rows
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
     from qcore.nn.layers import Dense

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._validation import check_finite, check_int, check_one_of, float_array
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.activations import ACTIVATIONS, activate
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["Dense"]
 

@@ -11,19 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._arrays import as_array
 from qcore._estimator import NotFittedError
+from qcore._progress import Progress
 from qcore._validation import check_finite, check_one_of, float_array, numeric_array
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.nn.layers import Dense
-from qcore.nn.progress import Progress
-from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
 if TYPE_CHECKING:
-    from qcore.nn.distillation import Ask
+    from qcore.estimators.pruner.pruner import Pruner
+    from qcore.estimators.quantizer.quantizer import Quantizer
     from qcore.nn.inference import Executable
-    from qcore.nn.optimizers import Optimizer
-    from qcore.nn.regularizers import Regularizer
-    from qcore.pruning.pruner import Pruner
-    from qcore.quantization.quantizer import Quantizer
+    from qcore.nn.training.distillation import Ask
+    from qcore.nn.training.optimizers import Optimizer
+    from qcore.nn.training.regularizers import Regularizer
 
 __all__ = ["Augment", "Sequential"]
 
@@ -274,7 +274,7 @@ class Sequential:
         ValueError
             If shapes, labels or options do not fit, or `X` is not finite; names the first place.
         """
-        from qcore.nn.training import Training
+        from qcore.nn.training.training import Training
 
         settings = {
             name: value
@@ -357,7 +357,7 @@ class Sequential:
         Sequential
             Itself.
         """
-        from qcore.quantization.nested import upper_half
+        from qcore.arrays.layerwise.nested import upper_half
 
         check_one_of(bits, "bits", (8, 4))
         quantized = [layer.weight for layer in self.layers if isinstance(layer.weight, QTensor)]
@@ -374,7 +374,7 @@ class Sequential:
         """Return the network whose weights are those that run."""
         if self.precision == 8:
             return self
-        from qcore.quantization.nested import upper_half
+        from qcore.arrays.layerwise.nested import upper_half
 
         halved = self.copy()
         for layer in halved.layers:
@@ -393,7 +393,7 @@ class Sequential:
 
     def features(self, name: str) -> Ask:
         """Return the function from samples to the output of a layer: a hint for a student."""
-        from qcore.nn.distillation import features_of
+        from qcore.nn.training.distillation import features_of
 
         return features_of(self, name)
 

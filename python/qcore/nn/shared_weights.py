@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._names import matches, matches_any
-from qcore.quantization.functions import quantize
-from qcore.quantization.tensor import QTensor
+from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.tensor import QTensor
 
 if TYPE_CHECKING:
+    from qcore.estimators.quantizer.quantizer import Quantizer
     from qcore.nn.sequential import Sequential
-    from qcore.quantization.quantizer import Quantizer
 
 __all__ = ["SharedWeights"]
 

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 
 from qcore.compression import merged_report, prune_and_quantize
 from qcore.errors import FormatError
+from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.network import decode_input
 from qcore.files.paths import open_regular
 from qcore.nn.sequential import Sequential
-from qcore.pruning.pruner import Pruner
-from qcore.quantization.quantizer import Quantizer
 from qcore.recipes import toml
 from qcore.recipes.deep import compress_to_target
 from qcore.recipes.networks import network_of

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.report.tensors import kind_of
-from qcore.report.theme import PALETTES
+from qcore.report.compare.tensors import kind_of
+from qcore.report.page.theme import PALETTES
 
 if TYPE_CHECKING:
-    from qcore.compute.matrix import SparseMatrix
+    from qcore.arrays.products.matrix import SparseMatrix
     from qcore.nn.sequential import Sequential
-    from qcore.report.comparison import Comparison
+    from qcore.report.compare.comparison import Comparison
 
 __all__ = [
     "bars",
@@ -156,7 +156,7 @@ def shades(shares: NDArray[np.float64], size: int = 96) -> str:
 
 def comparison_html(comparison: Comparison) -> str:
     """Return the large numbers, the first figures and the table of a comparison."""
-    from qcore.report.headline import headline
+    from qcore.report.page.headline import headline
 
     cards = "".join(
         f'<div style="border:1px solid {_LINE};border-radius:8px;padding:8px 14px">'

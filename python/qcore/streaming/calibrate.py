@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._extras import require
+from qcore._progress import EpochProgress, Progress
+from qcore.arrays.params.observer import Observer
+from qcore.estimators.calibration.calibration import BLOCK, layer_inputs, samples_of
 from qcore.files.checkpoint import load
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
-from qcore.nn.progress import EpochProgress, Progress
 from qcore.nn.sequential import Sequential
-from qcore.quantization.calibration import BLOCK, layer_inputs, samples_of
-from qcore.quantization.observer import Observer
 from qcore.streaming.cluster import connected
 
 __all__ = ["SHARD_ROWS", "observe_layers", "samples_in"]

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qcore import _core
+from qcore._progress import EpochProgress, Progress
+from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
-from qcore.files.shard_output import (
+from qcore.files.sharded.shard_output import (
     SHARD_BYTES,
     files_nbytes,
     group_by_size,
@@ -17,8 +19,6 @@ from qcore.files.shard_output import (
     write_shards,
 )
 from qcore.files.source import TensorSource
-from qcore.nn.progress import EpochProgress, Progress
-from qcore.quantization.quantizer import Quantizer
 from qcore.report import Report
 from qcore.streaming.cluster import run_on_cluster
 from qcore.streaming.forms import Form, StoredTensor, form_of

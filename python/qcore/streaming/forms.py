@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.files.compressed_tensors import (
+from qcore.arrays.params.qparams import FLOAT16
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.foreign.compressed_tensors import (
     FILE_TEXTS,
     SHAPE,
     ZERO,
@@ -24,14 +27,11 @@ from qcore.files.compressed_tensors import (
     weight_scheme,
     write_config,
 )
-from qcore.files.container import part_bytes, part_dtype, separator_for, texts_of
+from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
 from qcore.files.formats import format_of
-from qcore.files.gguf import check_entry, encode_gguf, gguf_header
-from qcore.files.parts import Description, dense_parts, describe, encode_tensor
+from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
+from qcore.files.qcore_format.parts import Description, dense_parts, describe, encode_tensor
 from qcore.files.source import StoredPart, TensorInfo
-from qcore.quantization.qparams import FLOAT16
-from qcore.quantization.quantizer import Quantizer
-from qcore.quantization.tensor import QTensor
 from qcore.streaming.tally import Tally
 
 __all__ = ["FORMATS", "Form", "StoredTensor", "form_of"]
@@ -151,7 +151,7 @@ class Qcore(Form):
 
 
 class CompressedTensors(Form):
-    """The layouts of compressed-tensors; see `qcore.files.compressed_tensors`."""
+    """The layouts of compressed-tensors; see `qcore.files.foreign.compressed_tensors`."""
 
     zero_part = ZERO
 
@@ -210,7 +210,7 @@ class CompressedTensors(Form):
 
 
 class Gguf(Form):
-    """llama.cpp's files; see `qcore.files.gguf`."""
+    """llama.cpp's files; see `qcore.files.foreign.gguf`."""
 
     def __init__(self, recipe: str | None) -> None:
         self._recipe = recipe

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.files.dtypes import decode
-from qcore.files.parts import decode_tensor, may_be_sparse
+from qcore.files.qcore_format.parts import decode_tensor, may_be_sparse
 from qcore.streaming.forms import Form, StoredTensor
 from qcore.streaming.plan import TensorPlan
 from qcore.streaming.tally import Tally

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from qcore.files.parts import Description
+from qcore.arrays.params.qparams import FLOAT32
+from qcore.arrays.tensor.functions import quantize
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.qcore_format.parts import Description
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
-from qcore.quantization.functions import quantize
-from qcore.quantization.qparams import FLOAT32
-from qcore.quantization.quantizer import Quantizer
 from qcore.streaming.forms import Form
 
 __all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors"]

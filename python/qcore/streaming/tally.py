@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._sums import dot
-from qcore.files.parts import stored_codes
-from qcore.quantization.tensor import QTensor
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.files.qcore_format.parts import stored_codes
 
 __all__ = ["Tally"]
 

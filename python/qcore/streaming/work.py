@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.compute.matrix import SparseMatrix
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.source import StoredPart, TensorSource
-from qcore.quantization.functions import quantize
-from qcore.quantization.tensor import QTensor
 from qcore.streaming.forms import Form, StoredTensor
 from qcore.streaming.plan import Job, TensorPlan
 from qcore.streaming.tally import Tally

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 import qcore as qc
+from qcore.arrays.pruning.low_rank import ALGORITHM
 from qcore.experiments.ablation.bench import Bench, table_rows
 from qcore.experiments.common import LENET, Row
-from qcore.pruning.low_rank import ALGORITHM
 
 __all__ = ["factorize"]
 

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
-from qcore.compute.weights import integer_codes, output_scale
+from qcore.arrays.layerwise.float_rows import without_float_rows
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.weights import integer_codes, output_scale
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
 from qcore.nn.layers import Dense
-from qcore.quantization.float_rows import without_float_rows
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.nn.sequential import Sequential
-from qcore.quantization.qparams import QParams
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["GraphReader", "from_onnx", "load_model"]
 

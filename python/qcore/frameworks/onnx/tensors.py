@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.formats import Loaded
 from qcore.files.source import StoredPart
 from qcore.frameworks.onnx.load import GraphReader, load_model
 from qcore.frameworks.onnx.metadata import RECIPE, read_text
-from qcore.quantization.tensor import QTensor
 
 __all__ = ["GraphTensors"]
 

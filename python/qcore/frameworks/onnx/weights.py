@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._extras import require
+from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
+from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.drafts import write_bytes
 from qcore.files.source import TensorInfo
 from qcore.frameworks.onnx.metadata import RECIPE, write_text
-from qcore.quantization.functions import quantize
-from qcore.quantization.quantizer import Quantizer
-from qcore.quantization.tensor import QTensor
 from qcore.report import Report
 
 __all__ = ["quantize_graph"]

@@ -1,0 +1,1 @@
+"""Functions over arrays, which know nothing of networks."""

@@ -1,0 +1,1 @@
+"""Better codes for one matrix, judged by what it does to its inputs."""

@@ -1,0 +1,1 @@
+"""What chooses scales and zero points: ranges, observers, statistics of inputs."""

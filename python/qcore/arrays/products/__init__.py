@@ -1,0 +1,1 @@
+"""Products of integers, floats and sparse matrices."""

@@ -1,0 +1,1 @@
+"""Which weights of one matrix may go."""

@@ -1,0 +1,1 @@
+"""Quantized tensors: quantize, dequantize, and what they give."""

@@ -1,0 +1,143 @@
+"""Whether the parts of a quantized tensor fit together: the one place that decides."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from qcore._validation import check_one_of
+from qcore.arrays.params.qparams import (
+    FLOAT16,
+    FLOAT32,
+    check_layout,
+    check_scale_dtype,
+    code_dtype,
+    code_range,
+    scale_shape,
+)
+from qcore.arrays.tensor.row_bits import check_row_bits
+
+__all__ = ["ALL_SCHEMES", "CODEBOOKS", "FIXED_LEVELS", "check_parts"]
+
+#: Schemes whose levels everyone knows: they need not be stored.
+FIXED_LEVELS = ("power_of_two", "log", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2")
+
+#: Schemes whose codes are indices of levels, which scales multiply.
+CODEBOOKS = ("kmeans", "quantile", *FIXED_LEVELS)
+
+ALL_SCHEMES = ("affine", "floor", "binary", "float16", *CODEBOOKS)
+
+
+def check_parts(
+    values: ArrayLike,
+    scale: ArrayLike,
+    zero_point: ArrayLike | None,
+    *,
+    axis: int | None,
+    group_size: int | None,
+    bits: int,
+    signed: bool | None,
+    narrow_range: bool,
+    scheme: str,
+    offset: float | None,
+    levels: ArrayLike | None,
+    reconstruct: str,
+    scale_dtype: DTypeLike | None,
+    row_bits: ArrayLike | None = None,
+    float_rows: ArrayLike | None = None,
+) -> dict[str, Any]:
+    """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
+    if bits == 1 and scheme == "affine":
+        scheme = "binary"
+    check_one_of(scheme, "scheme", ALL_SCHEMES)
+    check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
+    if scheme == "binary" and bits != 1:
+        raise ValueError(f"scheme is 'binary' with {bits} bits; signs have 1 bit")
+    codes = _check_codes(values, bits, signed, narrow_range)
+    axis, group_size = check_layout(codes.shape, axis, group_size)
+    if scheme == "floor" and (offset is None or not math.isfinite(offset)):
+        raise ValueError(f"offset is {offset}; the floor form needs a finite one")
+    book = None
+    if scheme in CODEBOOKS:
+        if codes.dtype != np.uint8:
+            raise TypeError(f"values has dtype {codes.dtype}; indices of levels are uint8")
+        book = _check_levels(levels, codes, axis)
+    if scheme == "float16" and codes.dtype != np.uint16:
+        raise TypeError(f"values has dtype {codes.dtype}; bit patterns of float16 are uint16")
+    plain = scheme in ("floor", "float16") or (book is not None and book.ndim == 2)
+    shape = () if plain else scale_shape(codes.shape, axis, group_size)
+    kind = check_scale_dtype(scale_dtype)
+    if kind is None:
+        kind = FLOAT16 if np.asarray(scale).dtype == FLOAT16 else FLOAT32
+    scales = _check_scales(scale, shape, kind, may_be_zero=scheme == "binary")
+    zeros = np.zeros(shape, np.int32)
+    if zero_point is not None:
+        zeros = np.array(zero_point, np.int32, order="C")
+    if zeros.shape != shape:
+        raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
+    low, high = code_range(bits, codes.dtype.kind == "i", False)
+    if zeros.size and (zeros.min() < low or zeros.max() > high):
+        raise ValueError(f"zero_point is outside {low} to {high}")
+    widths = real = None
+    if row_bits is not None:
+        widths, real = check_row_bits(np.asarray(row_bits), codes, scheme, axis, float_rows)
+    elif float_rows is not None:
+        raise ValueError("float_rows is given; it needs row_bits")
+    for part in (codes, scales, zeros, book, widths, real):
+        if part is not None:
+            part.setflags(write=False)
+    return {
+        "values": codes, "scale": scales, "zero_point": zeros, "axis": axis,
+        "group_size": group_size, "bits": int(bits), "signed": codes.dtype.kind == "i",
+        "narrow_range": bool(narrow_range), "scheme": scheme, "offset": offset, "levels": book,
+        "reconstruct": reconstruct, "scale_dtype": kind, "row_bits": widths,
+        "float_rows": real,
+    }  # fmt: skip
+
+
+def _check_codes(
+    values: ArrayLike, bits: int, signed: bool | None, narrow_range: bool
+) -> NDArray[Any]:
+    codes = np.array(values, order="C")
+    if signed is None:
+        signed = codes.dtype.kind == "i"
+    if codes.dtype != code_dtype(bits, signed):
+        wanted = code_dtype(bits, signed)
+        raise TypeError(f"values has dtype {codes.dtype}; {bits}-bit codes are {wanted}")
+    low, high = code_range(bits, signed, narrow_range)
+    if codes.size and (codes.min() < low or codes.max() > high):
+        found = f"{codes.min()} to {codes.max()}"
+        raise ValueError(f"values has codes from {found}; they must be {low} to {high}")
+    return codes
+
+
+def _check_levels(
+    levels: ArrayLike | None, codes: NDArray[Any], axis: int | None
+) -> NDArray[np.float32]:
+    """Return levels: one row for the tensor, or one for each index of the axis."""
+    book = None if levels is None else np.array(levels, np.float32, order="C")
+    if book is None or not (book.ndim == 1 or (book.ndim == 2 and axis is not None)):
+        raise ValueError("levels must be (levels,), or (channels, levels) with an axis")
+    if not np.isfinite(book).all():
+        raise ValueError("levels has a value that is not finite")
+    if codes.size and int(codes.max()) >= book.shape[-1]:
+        raise ValueError(f"values has code {codes.max()}; there are {book.shape[-1]} levels")
+    if axis is not None and book.ndim == 2 and book.shape[0] != codes.shape[axis]:
+        raise ValueError(f"levels has {book.shape[0]} rows; axis has {codes.shape[axis]}")
+    return book
+
+
+def _check_scales(
+    scale: ArrayLike, shape: tuple[int, ...], kind: np.dtype[Any], *, may_be_zero: bool
+) -> NDArray[np.float32]:
+    scales = np.array(scale, np.float32, order="C")
+    if scales.shape != shape:
+        raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
+    if not (np.isfinite(scales) & ((scales > 0) | (may_be_zero & (scales == 0)))).all():
+        raise ValueError("scale has a value that is not finite and above 0")
+    if kind == FLOAT16 and (scales.astype(np.float16).astype(np.float32) != scales).any():
+        raise ValueError("scale has a value that float16 does not hold exactly")
+    return scales

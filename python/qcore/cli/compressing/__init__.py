@@ -1,0 +1,1 @@
+"""What qcore compress is made of."""

@@ -1,0 +1,377 @@
+"""The work of ``qcore compress``: which way a model is compressed, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qcore._table import Report
+from qcore.cli.compressing.recipe_flags import given_flags, recipe_from_flags
+from qcore.cli.models import Samples, load_model, load_samples, open_model, short_names
+from qcore.cli.params import bytes_of
+from qcore.errors import FormatError
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.checkpoint import save
+from qcore.files.formats import format_of
+from qcore.files.paths import open_regular
+from qcore.recipes import toml
+from qcore.recipes.recipe import Recipe
+from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
+from qcore.report.compare.variants import Variant, measure_variants, variant_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from qcore.cli.compressing.planning import Plan
+    from qcore.cli.compressing.target_planning import TargetPlan
+    from qcore.files.source import TensorSource
+    from qcore.report.compare.comparison import Comparison
+
+__all__ = ["Job", "Outcome", "plan_job", "run_job"]
+
+_MOST_RANGES = 1 << 24
+# Flags that ask for more than an ONNX graph lets be done to it in place.
+_FOR_NETWORKS = (
+    "sparsity", "pattern", "activations", "layout", "target_bytes", "target_ratio", "min_score",
+    "epochs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for, read and checked.
+
+    Attributes
+    ----------
+    source : Path
+    output : Path or None
+        None for a dry run without one.
+    recipe : Recipe
+    recipe_path : Path or None
+        Where the recipe came from, if not from flags.
+    samples : Samples
+    streams : bool
+        Whether the file is compressed tensor by tensor, without being loaded.
+    in_place : bool
+        Whether the weights of an ONNX graph are, all else staying as it is.
+    flags : sequence of str
+        Those that were given, as they are typed.
+    file_format, dask : str or None
+        As in `compress_file`.
+    """
+
+    source: Path
+    output: Path | None
+    recipe: Recipe
+    recipe_path: Path | None
+    samples: Samples
+    streams: bool
+    in_place: bool = False
+    flags: Sequence[str] = ()
+    file_format: str | None = None
+    dask: str | None = None
+
+    @classmethod
+    def prepare(
+        cls,
+        source: Path,
+        output: Path | None,
+        flags: Mapping[str, Any],
+        recipe_path: Path | None,
+        data: Path | None,
+        labels: Path | None,
+        ranges: Path | None,
+        *,
+        file_format: str | None = None,
+        dask: str | None = None,
+    ) -> Job:
+        """Read the recipe, the samples and the model's header."""
+        found = {} if ranges is None else read_ranges(ranges)
+        if recipe_path is not None:
+            given = given_flags(flags) + (["--ranges"] if ranges else [])
+            if given:
+                raise click.UsageError(f"{given[0]} and --recipe exclude each other")
+        samples = load_samples(data, labels)
+        tensors = open_model(source)
+        kind = getattr(tensors, "kind", "")
+        suffix = "" if output is None else output.suffix
+        in_place = _is_in_place(source, suffix, samples, flags, recipe_path)
+        if kind == "graph" and not in_place:
+            raise click.UsageError(
+                f"'{source}' is no dense network, so that its weights can be quantized only, into "
+                "another .onnx file: without --data and --sparsity"
+            )
+        is_network = kind == "network" and not in_place
+        if recipe_path is not None:
+            recipe = _read_recipe(recipe_path)
+        else:
+            recipe = recipe_from_flags(
+                flags,
+                is_network=is_network or flags["layout"] is not None,
+                has_samples=samples.X is not None,
+                ranges=found,
+                gguf=tensors if suffix == ".gguf" else None,
+            )
+        if recipe.compress is not None and samples.y is None:
+            raise click.UsageError("a target needs --data and --labels, to train the network on")
+        runs = is_network or recipe.network is not None
+        if samples.X is not None and not runs:
+            raise click.UsageError(
+                f"--data: '{source}' is no network; --layout says how its arrays make one"
+            )
+        if suffix == ".onnx" and not runs and not in_place:
+            raise click.UsageError(
+                f"-o: an ONNX file holds a network, and '{source}' is none; --layout says how its "
+                "arrays make one"
+            )
+        if suffix == ".gguf" and runs:
+            raise click.UsageError("-o: GGUF holds arrays, no networks; name a .safetensors file")
+        if suffix not in ("", ".safetensors") and recipe.compress is not None:
+            raise click.UsageError("-o: a target is met by a .safetensors file only")
+        whole = runs or recipe.prune is not None or recipe.quantize is None
+        if dask is not None and (whole or in_place):
+            raise click.UsageError("--dask is for tensors that are quantized one by one")
+        if runs and file_format not in (None, "qcore"):
+            raise click.UsageError(f"--file-format: {file_format} holds arrays, no networks")
+        if output is not None:
+            try:
+                format_of(output, file_format)
+            except ValueError as error:
+                raise click.UsageError(f"--file-format: {error}") from error
+        streams = not whole
+        return cls(
+            source, output, recipe, recipe_path, samples, streams, in_place,
+            given_flags(flags), file_format, dask,
+        )  # fmt: skip
+
+    @contextmanager
+    def blamed_on_recipe(self) -> Iterator[None]:
+        """Add the line of the recipe file to what is wrong with a parameter."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            self._blame_on_flag(error)
+            if self.recipe_path is None or self.recipe_path.suffix != ".toml":
+                raise
+            words = str(error).replace("[", " ").split()
+            text = self.recipe_path.read_text("utf-8")
+            for table in ("quantize", "prune", "network", "compress"):
+                line = toml.line_of(text, table, words[0] if words else None)
+                if line:
+                    where = f"'{self.recipe_path}', line {line}"
+                    raise click.UsageError(
+                        f"Invalid value for '--recipe': {where}: {error}"
+                    ) from error
+            raise
+
+    def _blame_on_flag(self, error: Exception) -> None:
+        """Raise a usage error if what is wrong is the value of a flag."""
+        name, is_, *_ = [*str(error).split(), "", ""]
+        flag = f"--{name.replace('_', '-')}"
+        if is_ == "is" and flag in self.flags:
+            raise click.UsageError(f"Invalid value for '{flag}': {error}") from error
+
+
+def _is_in_place(
+    source: Path, suffix: str, samples: Samples, flags: Mapping[str, Any], recipe: Path | None
+) -> bool:
+    """Tell whether only the weights of an ONNX graph are to be quantized."""
+    if source.suffix != ".onnx" or suffix not in ("", ".onnx") or samples.X is not None:
+        return False
+    if recipe is not None:
+        found = _read_recipe(recipe)
+        return found.quantize is not None and found.prune is None and not found.needs_samples
+    return not any(flags[name] not in (None, ()) for name in _FOR_NETWORKS)
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return Recipe.load(path)
+    except FormatError as error:
+        raise click.UsageError(f"Invalid value for '--recipe': {error}") from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was written.
+
+    Attributes
+    ----------
+    job : Job
+    models : tuple of (Sequential or mapping)
+        Before and after, with the tensors that the report names.
+    report : Report
+        A row for each tensor.
+    before, after : int
+        Bytes of the files.
+    seconds : float
+    outputs : Outputs or None
+        What the network answers, where there were samples.
+    variants : list of Variant
+        Where it is a network: before and after and, of a training to a target, those on the way.
+    """
+
+    job: Job
+    models: tuple[Any, Any]
+    report: Report
+    before: int
+    after: int
+    seconds: float
+    outputs: Outputs | None
+    variants: Sequence[Variant] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome for ``--json``."""
+        return {
+            "format": 1,
+            "input": str(self.job.source),
+            "output": str(self.job.output),
+            "input_bytes": self.before,
+            "output_bytes": self.after,
+            "ratio": self.before / self.after,
+            "seconds": self.seconds,
+            "outputs": None if self.outputs is None else self.outputs._asdict(),
+            "variants": variant_rows(self.variants),
+            "recipe": self.job.recipe.to_toml(),
+            **self.report.to_dict(),
+        }
+
+    def comparison(self, command: str) -> Comparison:
+        """Return what the page shows."""
+        from qcore.cli.compressing.comparing import compare_files
+
+        assert self.job.output is not None
+        return compare_files(
+            self.job.source, self.job.output, self.models, self.report, command,
+            recipe=self.job.recipe.to_toml(), outputs=self.outputs, variants=self.variants,
+            X=None if self.outputs is None else self.job.samples.X, seconds=self.seconds,
+        )  # fmt: skip
+
+
+def run_job(job: Job, start: float) -> Outcome:
+    """Compress, write, and look at what was written."""
+    assert job.output is not None
+    outputs = None
+    variants: list[Variant] = []
+    text = job.recipe.to_toml()
+    with job.blamed_on_recipe():
+        if job.streams:
+            report = _stream(job, text)
+            seconds = perf_counter() - start
+            models: tuple[Any, Any] = open_model(job.source), open_model(job.output)
+        else:
+            model = load_model(job.source)
+            before = job.recipe.prepare(model)
+            small = job.recipe.apply(
+                before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
+            )
+            save(job.output, small, file_format=job.file_format, recipe=text)
+            seconds = perf_counter() - start
+            is_network, in_onnx = hasattr(small, "layers"), job.output.suffix == ".onnx"
+            written = small if in_onnx else open_model(job.output)
+            after: Any = load_model(job.output) if is_network and not in_onnx else written
+            models = before, after
+            report = compare_tensors(before, written)
+            if is_network:
+                outputs = _outputs(job, before, after)
+                variants = _variants(job, before, after, outputs) + _on_the_way(job, small)
+    sizes = bytes_of(job.source), bytes_of(job.output)
+    return Outcome(job, models, report, *sizes, seconds, outputs, variants)
+
+
+def _outputs(job: Job, before: Any, after: Any) -> Outputs | None:
+    """Compare answers; not on samples that the network was trained on to a target."""
+    if job.samples.X is None or job.recipe.compress is not None:
+        return None
+    return compare_outputs(before, after, job.samples.X, job.samples.y)
+
+
+def _variants(job: Job, before: Any, after: Any, outputs: Outputs | None) -> list[Variant]:
+    """Time both networks; their scores are known."""
+    assert job.output is not None
+    sizes = bytes_of(job.source), bytes_of(job.output)
+    names = short_names((job.source, job.output))
+    networks = dict(zip(names, (before, after), strict=True))
+    scores = (None, None) if outputs is None else (outputs.before, outputs.after)
+    timed = measure_variants(networks, sizes, job.samples.X)
+    return [v._replace(score=score) for v, score in zip(timed, scores, strict=True)]
+
+
+def _on_the_way(job: Job, small: Any) -> list[Variant]:
+    """Return the networks that a training to a target scored, on samples that it held out."""
+    if job.recipe.compress is None:
+        return []
+    return [
+        Variant(
+            f"{100 * row['sparsity']:.1f} % zeros, {row['levels']} values", row["bytes"],
+            row["score"],
+        )
+        for row in small.report_.rows
+    ]  # fmt: skip
+
+
+def plan_job(job: Job) -> Plan | TargetPlan:
+    """Say what `run_job` would do."""
+    from qcore.cli.compressing.planning import plan
+    from qcore.cli.compressing.target_planning import plan_target
+
+    with job.blamed_on_recipe():
+        return plan(job) if job.recipe.compress is None else plan_target(job)
+
+
+def read_ranges(path: Path) -> dict[str, Any]:
+    """Return the layers of a file that ``qcore calibrate`` wrote."""
+    file, _ = open_regular(path)
+    with file:
+        try:
+            found = json.loads(file.read(_MOST_RANGES))
+            layers = found["layers"]
+            if found["format"] != 1 or not all(type(v) is dict for v in layers.values()):
+                raise ValueError("it is of another form")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FormatError(f"'{path}' has no ranges: {error}") from error
+    return dict(layers)
+
+
+def _stream(job: Job, recipe: str) -> Report:
+    from qcore.streaming.compress import compress_file
+
+    assert job.output is not None
+    quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
+    done = compress_file(
+        job.source, job.output, quantizer,
+        file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
+    )  # fmt: skip
+    return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
+
+
+def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:
+    """Return the report in the columns of `compare_tensors`."""
+    rows = []
+    group = options.get("group_size")
+    for found in report.rows:
+        info = source.info(found["tensor"])
+        parts = source.stored_parts(found["tensor"])
+        row = {"tensor": found["tensor"], "shape": found["shape"]}
+        row |= {"before": str(info.dtype), "after": str(info.dtype)}
+        if "scheme" in found:
+            width = found.get("bits", "")
+            row["after"] = f"int{width} {found['scheme']}" + (
+                f", groups of {group}" if group else ""
+            )
+        row["before bytes"] = info.nbytes if parts is None else sum(p.nbytes for p in parts[0])
+        copied = {"SQNR dB": math.inf, "cosine": 1.0, "max error": 0.0}
+        columns = ("bytes", *copied, "clipped")
+        rows.append(row | copied | {name: found[name] for name in columns if name in found})
+    totals: dict[str, Any] = {"tensor": "all"}
+    for column in ("before bytes", "bytes"):
+        totals[column] = sum(row[column] for row in rows)
+    return Report("compressed", rows, totals)

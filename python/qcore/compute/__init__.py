@@ -1,1 +1,0 @@
-"""Products: exact on integers, and dense layers on compressed weights."""

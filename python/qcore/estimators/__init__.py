@@ -1,0 +1,1 @@
+"""What is fitted to a model: quantizers, pruners, calibration."""

@@ -1,0 +1,1 @@
+"""What flows through a network, and what quantizing it does there."""

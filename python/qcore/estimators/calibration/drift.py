@@ -1,0 +1,142 @@
+"""Whether the data that a deployed network gets have left the range that it was calibrated for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore._validation import check_fraction, check_one_of
+from qcore.arrays.params.observer import Observer
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.params.ranges import OBSERVERS
+from qcore.estimators.calibration.calibration import layer_inputs, samples_of
+from qcore.report import Report
+
+if TYPE_CHECKING:
+    from qcore.nn.sequential import Sequential
+
+__all__ = ["DriftMonitor"]
+
+
+class DriftMonitor:
+    """Watches the inputs of a static network's layers, and re-calibrates it on request.
+
+    A layer has drifted when more than `tolerance` of its input values lie outside the calibrated
+    range, where they saturate, or when the values seen fill less than `least_use` of that range, so
+    that steps are wasted. Watching runs the network on floats: give it samples of the traffic, not
+    all of it.
+
+    Parameters
+    ----------
+    net : Sequential
+        A quantized network with static activations.
+    tolerance : float, default 0.001
+        The share of values that may saturate.
+    least_use : float, default 0.5
+        The share of the calibrated range that values should fill.
+
+    Attributes
+    ----------
+    samples : int
+        Samples seen.
+
+    Examples
+    --------
+    >>> import numpy as np, qcore as qc
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(0, 1, (200, 4)).astype(np.float32)
+    >>> net = qc.nn.Sequential([qc.nn.Dense.from_weights(np.eye(4), layout="out_in")])
+    >>> net = qc.Quantizer().fit_transform(net, x)
+    >>> monitor = qc.DriftMonitor(net)
+    >>> monitor.update(x).drifted
+    []
+    >>> monitor.update(3 * x).drifted
+    ['fc1']
+    >>> qc.DriftMonitor(monitor.recalibrated()).update(3 * x).drifted
+    []
+    """
+
+    def __init__(
+        self, net: Sequential, *, tolerance: float = 0.001, least_use: float = 0.5
+    ) -> None:
+        self.net = net
+        self.tolerance = check_fraction(tolerance, "tolerance")
+        self.least_use = check_fraction(least_use, "least_use")
+        self._params: dict[str, QParams] = {
+            layer.name: layer.input_qparams
+            for layer in net.layers
+            if isinstance(layer.input_qparams, QParams)
+        }
+        if not self._params:
+            raise ValueError("net has no static activations: there is no range to leave")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+        self.samples = 0
+        self._seen = {name: Observer() for name in self._params}
+        self._outside = dict.fromkeys(self._params, 0)
+
+    def update(self, X: ArrayLike) -> DriftMonitor:
+        """Take in samples (n, inputs).
+
+        Returns
+        -------
+        DriftMonitor
+            Itself.
+        """
+        samples = samples_of(X)
+        for layer, value in layer_inputs(self.net, samples):
+            params = self._params.get(layer.name)
+            if params is None:
+                continue
+            low, high = _ends(params)
+            self._seen[layer.name].update(value)
+            self._outside[layer.name] += _count_outside(value, low, high)
+        self.samples += len(samples)
+        return self
+
+    @property
+    def drifted(self) -> list[str]:
+        """The layers whose input has left its range, or fills too little of it."""
+        return [str(row["tensor"]) for row in self.report().rows if row["drifted"]]
+
+    def report(self) -> Report:
+        """Return a row for each layer: the calibrated range, the one seen, the share outside."""
+        rows: list[dict[str, Any]] = []
+        for name, params in self._params.items():
+            seen, (low, high) = self._seen[name], _ends(params)
+            share = self._outside[name] / max(1, seen.count)
+            use = (max(seen.max, 0.0) - min(seen.min, 0.0)) / (high - low)
+            drifted = bool(seen.count) and (share > self.tolerance or use < self.least_use)
+            rows.append({
+                "tensor": name, "calibrated low": low, "calibrated high": high, "low": seen.min,
+                "high": seen.max, "outside": share, "range used": use, "drifted": drifted,
+            })  # fmt: skip
+        return Report("drift", rows)
+
+    def recalibrated(self, observer: str = "minmax", percentile: float = 99.99) -> Sequential:
+        """Return the network with ranges that fit what was seen; weights stay as they are."""
+        check_one_of(observer, "observer", OBSERVERS)
+        if not self.samples:
+            raise ValueError("nothing was seen yet: update the monitor with samples first")
+        new = self.net.copy()
+        for layer in new.layers:
+            seen = self._seen.get(layer.name)
+            if seen is not None:
+                chosen = Observer(observer, percentile=percentile).merge(seen)
+                layer.input_qparams = chosen.qparams(signed=False, symmetric=False)
+        return new
+
+
+def _ends(params: QParams) -> tuple[float, float]:
+    """Return the least and the greatest value that does not saturate."""
+    scale, zero = float(params.scale), int(params.zero_point)
+    return (params.qmin - zero) * scale, (params.qmax - zero) * scale
+
+
+def _count_outside(value: NDArray[np.float32], low: float, high: float) -> int:
+    step = (high - low) / 512  # half a step of 8 bits rounds to the last code
+    return int(np.count_nonzero((value < low - step) | (value > high + step)))

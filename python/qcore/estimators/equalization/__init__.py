@@ -1,0 +1,1 @@
+"""Moves scale between layers before they are quantized."""

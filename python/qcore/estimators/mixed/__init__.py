@@ -1,0 +1,1 @@
+"""Which width each layer gets under a budget."""

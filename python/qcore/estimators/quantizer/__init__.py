@@ -1,0 +1,1 @@
+"""Quantizer: every tensor of a model, by rules."""

@@ -1,0 +1,148 @@
+"""What a quantizer was asked for, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from qcore._estimator import Estimator
+from qcore._names import matches, matches_any
+from qcore.arrays.layerwise.layerwise import ALGORITHMS
+from qcore.arrays.params.observer import Observer
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.quantizer import choice
+
+if TYPE_CHECKING:
+    from qcore._progress import Progress
+
+__all__ = ["QuantizerOptions"]
+
+
+class QuantizerOptions(Estimator):
+    """The options of `Quantizer`, which documents them, and what follows from them for a tensor."""
+
+    bits_: dict[str, int]
+    mixture_: dict[str, NDArray[np.uint8] | str]
+
+    def __init__(
+        self,
+        bits: int | tuple[int | str, ...] | Mapping[str, int] = 8,
+        *,
+        scheme: str | Mapping[str, str] = "affine",
+        levels: int | Mapping[str, int] | None = None,
+        axis: int | Mapping[str, int | None] | None = 0,
+        group_size: int | Mapping[str, int | None] | None = None,
+        scale_dtype: DTypeLike | None = None,
+        symmetric: bool | Mapping[str, bool | None] | None = None,
+        narrow_range: bool | Mapping[str, bool | None] | None = None,
+        observer: str | Mapping[str, str] = "auto",
+        percentile: float | Mapping[str, float] = 99.99,
+        algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
+        activations: str | Mapping[str, str | None] | None = "auto",
+        target_bits: float | None = None,
+        target_bytes: int | None = None,
+        target_us: float | None = None,
+        min_score: float | None = None,
+        granularity: str = "channel",
+        nested: int | None = None,
+        ignore: Iterable[str] = ("*bias",),
+        progress: Progress = "auto",
+    ) -> None:
+        self.bits = bits
+        self.scheme = scheme
+        self.levels = levels
+        self.axis = axis
+        self.group_size = group_size
+        self.scale_dtype = scale_dtype
+        self.symmetric = symmetric
+        self.narrow_range = narrow_range
+        self.observer = observer
+        self.percentile = percentile
+        self.algorithm = algorithm
+        self.activations = activations
+        self.target_bits = target_bits
+        self.target_bytes = target_bytes
+        self.target_us = target_us
+        self.min_score = min_score
+        self.granularity = granularity
+        self.nested = nested
+        self.ignore = ignore
+        self.progress = progress
+
+    def _option(self, option: str, name: str) -> Any:
+        """Return an option for a tensor."""
+        value = getattr(self, option)
+        if not isinstance(value, Mapping):
+            return value
+        for pattern, found in value.items():
+            if matches(name, pattern):
+                return found
+        raise ValueError(f"{option} names no value for {name!r}; add a pattern '*'")
+
+    def narrow_range_of(self, name: str) -> bool:
+        """Whether a tensor's least code was asked to be left out: 2 bits are ternary then."""
+        return bool(self._option("narrow_range", name))
+
+    def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
+        if isinstance(self.mixture_.get(name), str):
+            return ()
+        if samples and name in self.mixture_:
+            return ALGORITHMS
+        if samples and self.nested is not None:
+            return ALGORITHMS[:3]  # one bias serves both precisions
+        return choice.algorithm(
+            self._option("algorithm", name), self._option("scheme", name), self.bits_[name],
+            samples, self._option("symmetric", name), self._per_output(name),
+        )  # fmt: skip
+
+    def _per_output(self, name: str) -> bool:
+        grouped = self._option("group_size", name) is not None
+        return grouped or self._option("axis", name) == 0
+
+    def _mode(self, name: str, samples: bool) -> str | None:
+        """Return how a layer's activations become integers."""
+        mode: str | None = self._option("activations", name)
+        odd = None
+        rows = self.mixture_.get(name)
+        if isinstance(rows, str) or (rows is not None and rows.min() > 8):
+            return None
+        if self._option("scheme", name) != "affine":
+            odd = f"scheme {self._option('scheme', name)!r} has"
+        elif self._option("group_size", name) is not None:
+            odd = "weights with a group_size have"
+        elif self.bits_[name] == 16:
+            odd = "weights of 16 bits have"
+        if odd is not None:
+            if mode in ("static", "dynamic"):
+                raise ValueError(f"activations is {mode!r}; {odd} none")
+            return None
+        if mode == "auto":
+            return "static" if samples else "dynamic"
+        if mode == "static" and not samples:
+            raise ValueError("activations='static' needs samples: give X, or use 'dynamic'")
+        return mode
+
+    def _takes(self, name: str, value: Any) -> bool:
+        if isinstance(value, QTensor) or getattr(value, "ndim", 0) < 2:
+            return False
+        floating = np.issubdtype(value.dtype, np.floating)
+        return bool(floating and not matches_any(name, self.ignore))
+
+    def _observer(self, layer: str) -> Observer:
+        method = self._option("observer", f"{layer}.weight")
+        percentile = self._option("percentile", f"{layer}.weight")
+        return Observer("minmax" if method == "auto" else method, percentile=percentile)
+
+    def tensor_options(self, name: str, *, fitted: bool = False) -> dict[str, Any]:
+        """Return the arguments with which `qcore.quantize` makes the codes of a tensor.
+
+        `fitted`: by an algorithm, which finds the range itself.
+        """
+        option = {key: self._option(key, name) for key in choice.OPTIONS}
+        if option["group_size"] is not None or option["scheme"] in ("kmeans", "quantile"):
+            option["axis"] = None
+        option["observer"] = choice.observer(option, self.bits_[name], fitted)
+        return {"bits": self.bits_[name], **option}

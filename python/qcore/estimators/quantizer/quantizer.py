@@ -1,0 +1,488 @@
+"""The quantizer: post-training quantization of a network, or of named arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore._models import named_weights
+from qcore._validation import check_one_of
+from qcore.arrays.layerwise.algorithms import DATA_FREE
+from qcore.arrays.layerwise.bias_correction import corrected_bias
+from qcore.arrays.layerwise.float_rows import fit_rows
+from qcore.arrays.layerwise.layerwise import ALGORITHMS, fit_codes
+from qcore.arrays.layerwise.nested import nested_codes, upper_half
+from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.params.observer import Observer
+from qcore.arrays.params.qparams import QParams, check_bits, check_scale_dtype
+from qcore.arrays.schemes.table import CHOICES
+from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.calibration.calibration import Walk, layer_inputs, samples_of
+from qcore.estimators.mixed.mixed import Mixture, check_choices, measure
+from qcore.estimators.mixed.mixture_target import TARGETS, mixture_for, the_target
+from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.options import QuantizerOptions
+from qcore.estimators.quantizer.preparation import Preparation
+from qcore.estimators.quantizer.report import output_columns, tensor_rows, totals_of
+from qcore.report import Report
+
+if TYPE_CHECKING:
+    from qcore.estimators.pruner.pruner import Pruner
+    from qcore.nn.layers import Dense
+    from qcore.nn.sequential import Sequential
+
+__all__ = ["Quantizer"]
+
+#: Samples that `fit` keeps, on which the report judges the network.
+JUDGES = 1000
+
+Model = TypeVar("Model", "Sequential", dict[str, Any])
+
+
+class Quantizer(QuantizerOptions):
+    """Quantizes the weights of a trained model, and calibrates its activations.
+
+    Every option of a tensor may be a dict that gives it by layer: patterns to values, of which the
+    first that names the tensor counts, as in ``{"fc1": 4, "*": 8}``. The targets, `granularity`,
+    `nested`, `ignore` and `progress` are the network's.
+
+    Parameters
+    ----------
+    bits : int, tuple or dict, default 8
+        Width of a weight's code, 1 to 8, or 16. A tuple is a mixture, of which each output of each
+        layer gets one: integer widths, and "float16" and "float32", which take the layer's input as
+        a float, as in ``(2, 4, 8, "float32")``; it needs one of the targets, and a network with
+        samples.
+    scheme : str, default "affine"
+        What codes stand for, as in `qcore.quantize`.
+    levels : int, optional
+        Size of a fitted codebook.
+    axis : int or None, default 0
+        One scale for each index of this axis of a weight (its outputs), or one for the tensor.
+        Codebooks that are fitted have one for the tensor.
+    group_size : int, optional
+        One scale for each so many inputs, instead of `axis`.
+    scale_dtype : dtype, optional
+        As in `qcore.quantize`.
+    symmetric, narrow_range : bool, optional
+        As in `qcore.quantize`.
+    observer : {"auto", "minmax", "percentile", "mse", "entropy"}
+        How ranges are found, of weights and of activations. "auto": "mse" for weights of fewer than
+        8 bits that no algorithm fits, else "minmax".
+    percentile : float, default 99.99
+        Of the observer of that name.
+    algorithm : "auto", str or tuple of str
+        What improves on rounding the weights of a network to the nearest code: any of
+        "clip_search", "gptq", "coordinate_descent", "adaround" and "bias_correction", see
+        `qcore.arrays.layerwise.layerwise`; or, without samples, "hqq". Before them, "smoothquant",
+        "awq" or "cross_layer_equalization" move scales between layers, see
+        `qcore.estimators.equalization.equalization`, and "hadamard" rotates the inputs of layers,
+        which adds a layer for each, see `qcore.estimators.equalization.hadamard`. Most need
+        samples, or `stats`. "auto": where there are samples, all of layerwise for affine codes of
+        2 to 7 bits, and "gptq" and "bias_correction" for 8; else none.
+    activations : {"auto", "static", "dynamic"}, None or dict, default "auto"
+        How a network's activations become integers: "static", with ranges seen in calibration;
+        "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
+        `fit` gets samples, else "dynamic"; schemes other than affine, groups and weights of 16 bits
+        have no integer activations.
+    target_bits : float, optional
+        Of a mixture: bits a weight on average, over the codes.
+    target_bytes : int, optional
+        Of a mixture: bytes of all tensors, scales, widths, zero points and biases included.
+    target_us : float, optional
+        Of a mixture: microseconds that one sample takes, by the measured time of each layer alone
+        at each width. Kernels take whole layers, so the rows of a layer then share a width.
+    min_score : float, optional
+        Of a mixture: the fewest bits with which the network scores so much on the samples and
+        labels that `fit` gets; without labels, agrees with the float network.
+    granularity : {"channel", "layer"}
+        Of a mixture: whether outputs of a layer may have different widths.
+    nested : int, optional
+        4: the 8-bit codes contain those of 4 bits, see `Sequential.set_precision`.
+    ignore : sequence of str, default ("*bias",)
+        Patterns of tensors to leave as they are: globs, or regular expressions after ``re:``.
+        Tensors of fewer than two dimensions are always left.
+    progress : bool, "auto" or callable
+        A bar on standard error; "auto": on a terminal only. A callable gets (done, total, text).
+
+    Attributes
+    ----------
+    bits_ : dict of str to int
+        What each quantized tensor gets.
+    input_qparams_ : dict of str to (QParams, "dynamic" or None)
+        How each layer of a network takes its input.
+    mixture_ : dict of str to (ndarray or str)
+        Of a mixture: the width of each row of each weight, or the type it stays in.
+    curve_ : list of dict
+        Of a mixture: mean bits and the error they were predicted to leave, of each that was tried.
+    stats_ : dict of str to InputStats
+        What was seen of each weight's inputs, where an algorithm needs it.
+    report_ : Report
+        What was lost, tensor by tensor; after `transform`. Where `fit` got samples, also the error
+        of the network's output that each layer alone causes, and scores; of a mixture, ``curve``.
+
+    References
+    ----------
+    Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference: A whitepaper",
+    2018 (per-channel weights, per-tensor activations).
+
+    Examples
+    --------
+    >>> import numpy as np, qcore as qc
+    >>> w = {"fc1.weight": np.eye(4, dtype=np.float32), "fc1.bias": np.ones(4, np.float32)}
+    >>> small = qc.Quantizer(bits=4).fit_transform(w)
+    >>> small["fc1.weight"].bits, small["fc1.bias"].dtype
+    (4, dtype('float32'))
+    """
+
+    mixture_: dict[str, NDArray[np.uint8] | str]
+    curve_: list[dict[str, float]]
+    report_: Report
+    _judges: tuple[NDArray[np.float32], Any] | None = None
+    _pruner: Pruner | None = None
+
+    # fitting -----------------------------------------------------------------------------------
+    def fit(
+        self,
+        model: Any,
+        X: ArrayLike | None = None,
+        y: object = None,
+        *,
+        stats: Mapping[str, InputStats] | None = None,
+        prune: Pruner | None = None,
+    ) -> Quantizer:
+        """Choose what to quantize and how, and see what a network's layers get as input.
+
+        Parameters
+        ----------
+        model : Sequential or dict of str to array
+            The model; it is not changed.
+        X : array_like, optional
+            Samples, (n, inputs), for the ranges of static activations and for algorithms. No
+            labels are needed; a thousand are plenty.
+        y : array_like, optional
+            Labels, (n,): the report then has scores, and `min_score` is held to them.
+        stats : dict of str to InputStats, optional
+            For a dict of weights: the inputs of those that an algorithm is to fit, by the weight's
+            name.
+        prune : Pruner, optional
+            Prune a network in the same pass: weights that stay make up for those that go as they
+            do for rounding, layer by layer. Its `fit` is not needed, and is called.
+
+        Returns
+        -------
+        Quantizer
+            Itself.
+        """
+        self._begin(model)
+        model = self._prepare(model, X)
+        self._pruner = self._begin_pruning(prune, model, X, y)
+        if isinstance(self.bits, tuple):
+            self._mix(model, X, y)
+        if isinstance(model, Mapping):
+            self.stats_.update(stats or {})
+            for name in self.bits_:
+                if self._algorithm(name, self.stats_.get(name) is not None):
+                    self._known[name] = (model[name], *self._fitted(name, model[name], model))
+            return self
+        if stats is not None:
+            raise ValueError("stats is given; a network's are taken from X, leave it out")
+        modes = {name: self._mode(name, X is not None) for name in self.bits_}
+        for layer in self._layers(model):
+            mode = modes[f"{layer.name}.weight"]
+            self.input_qparams_[layer.name] = mode if mode != "static" else None
+        if X is not None:
+            samples = samples_of(X)
+            self._judges = samples[:JUDGES].copy(), None if y is None else np.asarray(y)[:JUDGES]
+            self._walk(model, samples, modes)
+        elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
+            raise ValueError("algorithm needs samples: give X, or leave it out")
+        return self
+
+    def partial_fit(self, model: Sequential, X: ArrayLike, y: object = None) -> Quantizer:
+        """Take in some more samples, with what was seen before; for data that do not fit in memory.
+
+        Statistics are those of the float network: unlike after `fit`, layers do not make up for the
+        errors of those before them.
+        """
+        if isinstance(model, Mapping):
+            raise TypeError("model is a dict; partial_fit is for networks, which have inputs")
+        if not hasattr(self, "_observers"):
+            self._begin(model)
+            self._observers = {
+                layer.name: self._observer(layer.name) for layer in self._layers(model)
+            }
+        for layer, value in layer_inputs(model, samples_of(X)):
+            name = f"{layer.name}.weight"
+            if name not in self.bits_:
+                continue
+            seen = self._observers[layer.name].update(value)
+            mode = self._mode(name, True)
+            static = mode == "static"
+            self.input_qparams_[layer.name] = _activation_qparams(seen) if static else mode
+            if self._algorithm(name, True):
+                self.stats_.setdefault(name, InputStats()).update(value)
+        return self
+
+    def transform(self, model: Model) -> Model:
+        """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
+        self._check_fitted("bits_")
+        given = model
+        model = self._preparation.apply(given)
+        weights = named_weights(model)
+        new: dict[str, Any] = dict(weights)
+        for name, value in weights.items():
+            if name in self.bits_ and not isinstance(value, QTensor):
+                new[name], bias = self._fitted(name, value, weights)
+                if bias is not None:
+                    new[_bias_of(name)] = bias
+        rows = tensor_rows(weights, new, self._preparation.added(given, model))
+        if isinstance(model, Mapping):
+            self.report_ = Report("quantized", rows, totals_of(rows))
+            return new  # type: ignore[return-value]
+        # A layer that had no bias may have got one.
+        small = model.with_weights({name: new[name] for name in weights})
+        for layer in small.layers:
+            if f"{layer.name}.bias" not in weights and f"{layer.name}.bias" in new:
+                layer.use_bias, layer.bias = True, new[f"{layer.name}.bias"]
+            if isinstance(layer.weight, QTensor):
+                layer.input_qparams = self.input_qparams_.get(layer.name)
+        if self._pruner is not None:
+            self._pruner.describe(small)
+        self.report_ = self._report(model, small, rows)
+        return small
+
+    def _report(self, net: Sequential, small: Sequential, rows: list[dict[str, Any]]) -> Report:
+        """Return what was lost, on the samples too, where `fit` got some."""
+        totals = totals_of(rows)
+        if self._judges is not None:
+            layers, whole = output_columns(net, small, *self._judges)
+            rows = [row | layers.get(row["tensor"], {}) for row in rows]
+            totals |= whole
+        return Report("quantized", rows, totals, self.curve_)
+
+    def fit_transform(
+        self,
+        model: Model,
+        X: ArrayLike | None = None,
+        y: object = None,
+        *,
+        stats: Mapping[str, InputStats] | None = None,
+        prune: Pruner | None = None,
+    ) -> Model:
+        """Fit, then transform the same model."""
+        self.fit(model, X, y, stats=stats, prune=prune)
+        return self.transform(model)
+
+    # mixtures ----------------------------------------------------------------------------------
+    def _mix(self, net: Any, X: ArrayLike | None, y: Any) -> None:
+        """Choose the widths of a mixture."""
+        target = the_target({name: getattr(self, name) for name in TARGETS})
+        if isinstance(net, Mapping) or X is None:
+            raise ValueError("a mixture needs a network and samples X, to see what widths cost")
+        check_one_of(self.granularity, "granularity", ("channel", "layer"))
+        samples = samples_of(X)
+        sources: dict[str, QParams | str | None] = {}
+        for layer, value in layer_inputs(net, samples):
+            name = f"{layer.name}.weight"
+            mode = self._mode(name, True) if name in self.bits_ else None
+            seen = self._observer(layer.name).update(value) if mode == "static" else None
+            sources[layer.name] = mode if seen is None else _activation_qparams(seen)
+        assert isinstance(self.bits, tuple)
+        choices = measure(
+            net, samples, list(self.bits_), sources, check_choices(self.bits), steps=ALGORITHMS,
+            by_layer=self.granularity == "layer",
+        )  # fmt: skip
+
+        def quantized(mixture: Mixture) -> Sequential:
+            other = Quantizer(8, activations=self.activations, progress=False)
+            other._begin(net)
+            other._take(mixture)
+            other._walk(net, samples, {name: other._mode(name, True) for name in other.bits_})
+            small: Sequential = other.transform(net)
+            return small
+
+        self._take(mixture_for(target, choices, net, samples, y, quantized))
+        self.curve_ = choices.curve()
+
+    def _take(self, mixture: Mixture) -> None:
+        """Let the widths of a mixture hold."""
+        self.mixture_ = {
+            name: rows
+            for name, rows in mixture.items()
+            if not isinstance(rows, str) or rows != "float32"
+        }
+        self.bits_ = {
+            name: 16 if isinstance(rows, str) else int(rows[rows <= 8].max(initial=2))
+            for name, rows in self.mixture_.items()
+        }
+
+    # the parts ---------------------------------------------------------------------------------
+    def _begin(self, model: Any) -> None:
+        names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
+        self.mixture_ = {}
+        self.curve_ = []
+        if isinstance(self.bits, tuple):
+            check_choices(self.bits)
+            self.bits_ = dict.fromkeys(names, 8)
+        else:
+            for name in TARGETS:
+                if getattr(self, name) is not None:
+                    found = f"{name} is {getattr(self, name)!r}"
+                    raise ValueError(f"{found}; it is for a tuple of bits, a mixture")
+            self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
+        check_one_of(self.nested, "nested", (None, 4))
+        if self.nested is not None and set(self.bits_.values()) - {8}:
+            raise ValueError("nested codes of 4 bits lie in those of 8: bits must be 8")
+        for name in names:
+            modes = ("auto", "static", "dynamic", None)
+            check_one_of(self._option("activations", name), "activations", modes)
+            check_one_of(self._option("scheme", name), "scheme", CHOICES)
+            check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
+        self.input_qparams_: dict[str, QParams | str | None] = {}
+        self.stats_: dict[str, InputStats] = {}
+        self._preparation = Preparation()
+        self._judges = None
+        self._upper_stats: dict[str, InputStats] = {}
+        self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
+        vars(self).pop("_observers", None)
+
+    def _begin_pruning(
+        self, prune: Pruner | None, model: Any, X: ArrayLike | None, y: Any
+    ) -> Pruner | None:
+        """Let the pruner choose what does not need the layers before to be quantized."""
+        if prune is None:
+            return None
+        if isinstance(model, Mapping) or X is None:
+            raise ValueError("prune is given; one pass needs a network and samples X")
+        if isinstance(self.bits, tuple) or self.nested is not None:
+            raise ValueError("prune is given; one pass goes with codes of one width, not nested")
+        prune.begin(model, X, y)
+        for name in {*prune.targets_, *prune.masks_}:
+            if name not in self.bits_:
+                raise ValueError(f"prune takes {name}, which is not quantized: prune it before")
+        return prune
+
+    def _prepare(self, model: Any, X: ArrayLike | None) -> Any:
+        """Return the model after what is done to all of it first."""
+        asked = {
+            name: choice.network_algorithms(self._option("algorithm", name)) for name in self.bits_
+        }
+        first = next((step for steps in asked.values() for step in steps), None)
+        if first is None:
+            return model
+        if isinstance(model, Mapping):
+            raise ValueError(f"algorithm has {first!r}, which is for networks, not for a dict")
+        samples = None if X is None else samples_of(X)
+        options_of = self.tensor_options
+        return self._preparation.fit(model, samples, list(self.bits_), asked, options_of)
+
+    def _layers(self, net: Sequential) -> list[Dense]:
+        return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
+
+    def _walk(
+        self, net: Sequential, samples: NDArray[np.float32], modes: Mapping[str, str | None]
+    ) -> None:
+        """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
+        walk, upper_walk = Walk(samples), Walk(samples)
+        algorithms = {name: self._algorithm(name, True) for name in self.bits_}
+        plain = not any(algorithms.values()) and self._pruner is None
+        if "static" not in modes.values() and plain:
+            return
+        from qcore._progress import EpochProgress  # networks are above this room
+
+        with EpochProgress(self.progress, len(net.layers), "quantize") as ticker:
+            for done, layer in enumerate(net.layers):
+                name = f"{layer.name}.weight"
+                ticker.update(done, layer.name)
+                if name not in self.bits_:
+                    walk.through(layer, layer, None)
+                    if self.nested is not None:
+                        upper_walk.through(layer, layer, None)
+                    continue
+                self.input_qparams_[layer.name] = modes[name]
+                if modes[name] == "static":
+                    seen = self._observer(layer.name)
+                    walk.observe(seen)
+                    self.input_qparams_[layer.name] = _activation_qparams(seen)
+                source = self.input_qparams_[layer.name]
+                quantized = layer.copy()
+                if algorithms[name] or self._pruner is not None:
+                    self.stats_[name] = walk.stats(source)
+                    if self.nested is not None:
+                        self._upper_stats[name] = upper_walk.stats(source)
+                weight = layer.dense_weight()
+                q, bias = self._fitted(name, weight, net.named_weights())
+                quantized.weight = q
+                quantized.bias = layer.bias if bias is None else bias
+                self._known[name] = (weight, q, bias)
+                walk.through(layer, quantized, source)
+                if self.nested is not None:
+                    halved = quantized.copy()
+                    halved.weight = upper_half(q)
+                    upper_walk.through(layer, halved, source)
+
+    def _fitted(
+        self, name: str, value: NDArray[Any], weights: Mapping[str, Any]
+    ) -> tuple[QTensor, NDArray[np.float32] | None]:
+        """Return the tensor, from `fit` if it is the same, and the bias if it is corrected."""
+        known = self._known.get(name)
+        if known is not None and np.array_equal(known[0], value):
+            return known[1], known[2]
+        q = self._quantize(name, value)
+        stats = self.stats_.get(name)
+        corrects = "bias_correction" in self._algorithm(name, stats is not None)
+        if stats is None or not corrects or not name.endswith("weight"):
+            return q, None
+        bias = weights.get(_bias_of(name))
+        corrected = corrected_bias(value, q, bias, stats)
+        if q.float_rows is not None:
+            # Rows that stay floats take the input as it is, not as integers of these statistics.
+            assert q.row_bits is not None
+            corrected = np.where(q.row_bits > 8, np.float32(0) if bias is None else bias, corrected)
+        return q, corrected
+
+    def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
+        stats = self.stats_.get(name)
+        steps = self._algorithm(name, stats is not None)
+        rows = self.mixture_.get(name)
+        if isinstance(rows, str):
+            return quantize(value, scheme=rows)
+        if rows is not None:
+            kind = check_scale_dtype(self._option("scale_dtype", name))
+            assert stats is not None
+            return fit_rows(value, stats, steps, Options(8, axis=0, scale_dtype=kind), rows)
+        if self.nested is not None and stats is not None:
+            return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
+        options = self.tensor_options(name, fitted=bool(steps))
+        if self._pruner is not None:
+            return self._pruned(name, value, steps, options)
+        return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
+
+    def _pruned(
+        self, name: str, value: NDArray[Any], steps: tuple[str, ...], options: dict[str, Any]
+    ) -> QTensor:
+        """Prune and quantize a tensor: the codes that stay make up for both."""
+        assert self._pruner is not None
+        stats, centred = self.stats_[name], "bias_correction" in steps
+        pruned, keep = self._pruner.prune_layer(name, value, stats, centred=centred)
+        if not steps or "hqq" in steps or options.pop("scheme") != "affine":
+            return quantize(
+                pruned, algorithm="hqq" if "hqq" in steps else (), **self.tensor_options(name)
+            )
+        options["observer"] = "minmax"
+        options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
+        return fit_codes(value, stats, steps, Options(**options), keep=keep)
+
+
+def _bias_of(name: str) -> str:
+    return f"{name.removesuffix('weight')}bias"
+
+
+def _activation_qparams(seen: Observer) -> QParams:
+    return seen.qparams(signed=False, symmetric=False)

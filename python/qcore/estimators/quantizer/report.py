@@ -1,0 +1,105 @@
+"""What quantization cost, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.arrays.tensor.tensor import QTensor
+
+if TYPE_CHECKING:
+    from qcore.nn.sequential import Sequential
+
+__all__ = ["output_columns", "tensor_row", "tensor_rows", "totals_of"]
+
+Row = dict[str, Any]
+
+
+def tensor_rows(
+    before: Mapping[str, Any], after: Mapping[str, Any], added: Collection[str] = ()
+) -> list[Row]:
+    """Return a row for each tensor of a model; those that were `added` had no bytes before."""
+    rows = [tensor_row(name, before.get(name, value), value) for name, value in after.items()]
+    for row in rows:
+        if row["tensor"] in added:
+            row["float bytes"] = 0
+    return rows
+
+
+def tensor_row(name: str, before: Any, after: Any) -> Row:
+    """Return what there is to say of one tensor.
+
+    ``clipped`` is the share of the values that saturated; ``dead channels`` are outputs that were
+    not all zero and now are.
+    """
+    row: Row = {"tensor": name, "shape": "x".join(map(str, before.shape))}
+    row["float bytes"] = int(np.prod(before.shape)) * 4
+    row["bytes"] = int(after.nbytes)
+    if not isinstance(after, QTensor):
+        return row
+    mean = after.bits if after.row_bits is None else float(after.row_bits.mean())
+    row |= {"scheme": after.scheme, "bits": mean}
+    row["clipped"] = after.clipped / max(1, after.size)
+    if not isinstance(before, QTensor):
+        error = after.error(before)
+        row |= {"SQNR dB": error.sqnr_db, "cosine": error.cosine, "max error": error.max_abs}
+        if after.ndim >= 2:
+            row["dead channels"] = _dead_channels(before, after)
+    return row
+
+
+def output_columns(
+    before: Sequential, after: Sequential, samples: NDArray[np.float32], y: Any = None
+) -> tuple[dict[str, Row], Row]:
+    """Return what the network's answers lose on samples: by layer alone, and altogether.
+
+    Returns
+    -------
+    layers : dict of str to dict
+        By the name of each quantized weight: ``output error``, the squared error of the logits as
+        a share of their variance when that layer alone is quantized, its input and bias included.
+    totals : dict
+        The same of the whole network; of classifiers ``agreement``, the share of samples with the
+        same label; with labels `y` ``float score`` and ``score``.
+    """
+    from qcore.nn.sequential import Sequential  # networks are above this room
+
+    exact = before.predict_logits(samples)
+
+    def error(net: Sequential) -> float:
+        off = net.predict_logits(samples).astype(np.float64) - exact
+        spread = float(exact.var(dtype=np.float64))
+        return float(np.mean(off**2)) / spread if spread else float(np.any(off))
+
+    layers: dict[str, Row] = {}
+    for index, layer in enumerate(after.layers):
+        if isinstance(layer.weight, QTensor) and layer.weight is not before.layers[index].weight:
+            tried = [one.copy() for one in before.layers]
+            tried[index] = layer.copy()
+            layers[f"{layer.name}.weight"] = {"output error": error(Sequential(tried))}
+    totals: Row = {"output error": error(after)}
+    if before.layers[-1].activation in ("softmax", "sigmoid"):
+        same = before.predict(samples) == after.predict(samples)
+        totals["agreement"] = float(np.mean(same))
+    if y is not None and len(y) == len(samples):
+        totals |= {"float score": before.score(samples, y), "score": after.score(samples, y)}
+    return layers, totals
+
+
+def totals_of(rows: Iterable[Row]) -> Row:
+    """Return the last row of a report."""
+    rows = list(rows)
+    return {
+        "tensor": "all",
+        "float bytes": sum(row["float bytes"] for row in rows),
+        "bytes": sum(row["bytes"] for row in rows),
+    }
+
+
+def _dead_channels(before: Any, after: QTensor) -> int:
+    others = tuple(range(1, after.ndim))
+    gone = ~np.any(after.dequantize(), axis=others) & np.any(np.asarray(before), axis=others)
+    return int(np.count_nonzero(gone))

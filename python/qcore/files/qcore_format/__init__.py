@@ -1,0 +1,1 @@
+"""The one format of our own: safetensors with a description."""

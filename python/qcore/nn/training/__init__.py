@@ -1,0 +1,1 @@
+"""Training: plain, quantization-aware, pruned on a schedule, taught by another network."""

@@ -1,0 +1,440 @@
+"""The training loop: products on NumPy's BLAS, everything between them fused in kernels.
+
+All parameters lie in one flat array, of which weights and biases are views, so that the optimizer
+takes one step over all of them. Buffers are allocated once a batch size, not once a step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore import _core
+from qcore._progress import EpochProgress
+from qcore._validation import check_fraction, check_int, check_one_of
+from qcore.arrays.pruning.schedules import Rewinding
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.nn.activations import activate
+from qcore.nn.sequential import Sequential, check_samples
+from qcore.nn.shared_weights import SharedWeights
+from qcore.nn.training.buffers import Buffers
+from qcore.nn.training.distillation import Hints, Teachers
+from qcore.nn.training.losses import loss_and_gradient, resolve_loss
+from qcore.nn.training.optimizers import optimizer_from
+from qcore.nn.training.quantization_aware import FakeQuantization
+from qcore.nn.training.resuming import Checkpoint
+from qcore.nn.training.targets import encode_targets
+
+if TYPE_CHECKING:
+    from qcore.nn.layers import Dense
+
+__all__ = ["Training", "gradient_norms"]
+
+Floats = NDArray[np.float32]
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+#: Steps in which quantization-aware training only watches the activations.
+SETTLE = 100
+
+#: The share of the steps after which weights of fewer than 8 bits are quantized. Chosen on a
+#: validation split; see docs/quantization.md.
+LEARN_STEPS_FROM = 0.3
+
+
+class Training:
+    """One call of `Sequential.fit`, which documents the settings."""
+
+    def __init__(self, net: Sequential, X: ArrayLike, y: ArrayLike | None, **settings: Any) -> None:
+        settings = _fit_defaults() | settings
+        self.net = net
+        self.batch_size = check_int(settings["batch_size"], "batch_size", 1)
+        self.epochs = check_int(settings["epochs"], "epochs", 1)
+        self.learning_rate = _positive(settings["learning_rate"], "learning_rate")
+        self.temperature = _positive(settings["temperature"], "temperature")
+        self.alpha = check_fraction(settings["alpha"], "alpha")
+        self.schedule = settings["learning_rate_schedule"]
+        check_one_of(self.schedule, "learning_rate_schedule", SCHEDULES)
+        self.patience = settings["patience"]
+        if self.patience is not None:
+            check_int(self.patience, "patience", 1)
+            if settings["validation_data"] is None:
+                raise ValueError("patience needs validation_data to wait on")
+        self.optimizer = optimizer_from(settings["optimizer"])
+        self.progress = settings["progress"]
+        self.pruner = settings["prune"]
+        self.validation = settings["validation_data"]
+        self.output = net.layers[-1].activation
+        self.loss = resolve_loss(settings["loss"], self.output)
+        self.X = check_samples(X, net.layers[0].in_features)
+        self.dropout = check_fraction(settings["dropout"], "dropout", closed=False)
+        self.augment = settings["augment"]
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(f"augment is {self.augment!r}; it must be a function of (X, rng)")
+        self.teachers = self._teachers(settings["teacher"])
+        self.target = self._targets(y)
+        self.rng = np.random.default_rng(settings["random_state"])
+        quantizer = self._quantizer(settings["quantize"])
+        for layer in net.layers:
+            if not layer.built:
+                layer.initialize(self.rng)
+        self.shared = None
+        if quantizer is not None and quantizer.scheme == "kmeans":
+            self.shared = SharedWeights(net, quantizer)
+        for layer in net.layers:
+            if not isinstance(layer.weight, np.ndarray):
+                # Training moves floats; what was quantized goes on from what it decodes to.
+                layer.weight = layer.dense_weight()
+            layer.input_qparams = None
+        self._flatten()
+        self.fake = self._fake_quantization(quantizer)
+        self.hints = None
+        if settings["hints"]:
+            weight = _positive(settings["hint_weight"], "hint_weight")
+            self.hints = Hints(net, settings["hints"], weight, self.X, self.optimizer, self.rng)
+        self.steps = -(-len(self.X) // self.batch_size) * self.epochs
+        self.rewinds: Rewinding | None = None
+        if self.pruner is not None:
+            self.pruner = self.pruner.for_training(self.steps)
+            if isinstance(self.pruner.schedule, Rewinding):
+                self.rewinds = self.pruner.schedule
+        self.regularizer = settings["regularize"]
+        if self.regularizer is not None and not hasattr(self.regularizer, "shrink"):
+            raise TypeError(f"regularize is {self.regularizer!r}; it needs a method shrink")
+        self.buffers: dict[int, Buffers] = {}
+        self.state = self.optimizer.start(self.params.size)
+        self.mask: Floats | None = None
+        #: The weights to go back to, and the step at which the optimizer was last started anew.
+        self.early: Floats | None = None
+        self.restart = 0
+        self.best: tuple[float, int, Floats, Any] | None = None
+        self.history: dict[str, list[float]] = {"loss": [], "seconds": []}
+        self.checkpoint = None
+        if settings["checkpoint"] is not None:
+            self.checkpoint = Checkpoint(settings["checkpoint"], self)
+
+    # set-up ------------------------------------------------------------------------------------
+    def _targets(self, y: ArrayLike | None) -> Floats | None:
+        outputs = self.net.layers[-1].out_features
+        if y is None:
+            if self.alpha < 1.0:
+                raise ValueError("y is None; only distillation with alpha=1 goes without labels")
+            return None
+        # A trained network keeps the meaning of its outputs; a new one learns it from the labels.
+        known = self.net.classes_ if self.net.layers[-1].built else None
+        target, classes = encode_targets(y, outputs, self.output, known)
+        if len(target) != len(self.X):
+            raise ValueError(f"X has {len(self.X)} rows, y has {len(target)}")
+        self.net.classes_ = classes
+        return target
+
+    def _teachers(self, teacher: Any) -> Teachers | None:
+        if teacher is None:
+            self.alpha = 0.0
+            return None
+        if self.output != "softmax":
+            raise ValueError(f"teacher needs a softmax output; this network ends in {self.output}")
+        return Teachers(teacher, self.net.layers[-1].out_features, self.temperature)
+
+    def _flatten(self) -> None:
+        """Move all parameters into one flat array; the layers keep views of it."""
+        parts: list[tuple[Dense, str, Any]] = [
+            (layer, part, getattr(layer, part))
+            for layer in self.net.layers
+            for part in ("weight", "bias")
+            if getattr(layer, part) is not None
+        ]
+        size = sum(value.size for _, _, value in parts)
+        self.params = np.empty(size, np.float32)
+        self.grads = np.zeros(size, np.float32)
+        self.places: dict[str, slice] = {}
+        self.gradients: dict[str, Floats] = {}
+        start = 0
+        for layer, part, value in parts:
+            place = slice(start, start + value.size)
+            view = self.params[place].reshape(value.shape)
+            view[...] = value
+            setattr(layer, part, view)
+            self.places[f"{layer.name}.{part}"] = place
+            self.gradients[f"{layer.name}.{part}"] = self.grads[place].reshape(value.shape)
+            start = place.stop
+
+    def _quantizer(self, quantize: Any) -> Quantizer | None:
+        if isinstance(quantize, str):
+            check_one_of(quantize, "quantize", ("int8",))
+            quantize = Quantizer(8)
+        if quantize is None:
+            return None
+        if not isinstance(quantize, Quantizer):
+            raise TypeError(f"quantize is {quantize!r}; it must be 'int8' or a Quantizer")
+        if quantize.scheme not in ("affine", "kmeans"):
+            known = "'affine' and 'kmeans'"
+            raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows {known}")
+        if quantize.scheme == "kmeans" and self.pruner is not None:
+            raise ValueError("prune and shared weights exclude each other: prune first")
+        if quantize.algorithm not in ("auto", (), None):
+            found = f"quantize has algorithm {quantize.algorithm!r}"
+            raise ValueError(f"{found}; that is for after training, leave it out")
+        return quantize
+
+    def _fake_quantization(self, quantizer: Quantizer | None) -> FakeQuantization | None:
+        if quantizer is None or quantizer.scheme != "affine":
+            return None
+        settle = min(SETTLE, len(self.X) // self.batch_size)
+        learn = int(LEARN_STEPS_FROM * self.epochs * -(-len(self.X) // self.batch_size))
+        return FakeQuantization(self.net, quantizer, settle, learn)
+
+    # the loop ----------------------------------------------------------------------------------
+    def run(self) -> None:
+        """Train; the network has its final weights afterwards, also if this is interrupted."""
+        try:
+            self._run()
+        finally:
+            self._finish()
+
+    def _run(self) -> None:
+        self.net.history_ = self.history
+        first = 1 if self.checkpoint is None else self.checkpoint.restore() + 1
+        soft = None
+        if self.teachers is not None and self.augment is None and first <= self.epochs:
+            soft = self.teachers.answer_all(self.X)
+        with EpochProgress(self.progress, self.steps, "train") as bar:
+            for epoch in range(first, self.epochs + 1):
+                if self._is_over(epoch - 1):
+                    break
+                self._epoch(epoch, soft, bar)
+                self._validate(epoch)
+                if self.checkpoint is not None:
+                    self.checkpoint.save(epoch)
+
+    def _epoch(self, epoch: int, soft: Floats | None, bar: EpochProgress) -> None:
+        samples = len(self.X)
+        started = time.perf_counter()
+        order = self.rng.permutation(samples)
+        total = 0.0
+        step = self.steps // self.epochs * (epoch - 1)
+        for start in range(0, samples, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            buffers = self._buffers(len(rows))
+            total += self._step(rows, buffers, soft, step) * len(rows)
+            self._prune(step)
+            rate = self._rate(step)
+            number = step + 1 - self.restart
+            self.optimizer.step(number, self.params, self.grads, self.state, rate, self.mask)
+            if self.regularizer is not None:
+                self.regularizer.shrink(self._weights(), rate)
+            if self.hints is not None:
+                self.hints.step(step + 1, rate)
+            step += 1
+            if step % 20 == 0:
+                bar.update(step, f"epoch {epoch} of {self.epochs}")
+        self.history["loss"].append(total / samples)
+        self.history["seconds"].append(time.perf_counter() - started)
+        if not np.isfinite(self.history["loss"][-1]):
+            raise ValueError(f"the loss is not finite in epoch {epoch}: learn more slowly")
+
+    def _step(self, rows: NDArray[np.intp], b: Buffers, soft: Floats | None, step: int) -> float:
+        """Go forward and back once; the gradients are in place afterwards. Returns the loss."""
+        layers = self.net.layers
+        np.take(self.X, rows, axis=0, out=b.inputs[0], mode="clip")
+        if self.augment is not None:
+            b.inputs[0][...] = self.augment(b.inputs[0], self.rng)
+        # What teachers are asked about; fake quantization rounds the inputs in place.
+        x = b.inputs[0].copy() if self.fake is not None else b.inputs[0]
+        weights = []
+        for index, layer in enumerate(layers):
+            source = b.inputs[index]
+            weight = layer.weight
+            if self.fake is not None:
+                self.fake.activation(index, source, b.inside[index], step)
+                weight = self.fake.weight(index, layer)
+            assert isinstance(weight, np.ndarray)
+            weights.append(weight)
+            np.matmul(source, weight.T, out=b.sums[index])
+            if index + 1 < len(layers):
+                _core.bias_activate(b.sums[index], layer.out_features, layer.bias, layer.activation)
+                if self.fake is not None:
+                    b.inputs[index + 1][...] = b.sums[index]
+                if self.dropout:
+                    self._drop(b.sums[index], b.inputs[index + 1], b.dropped[index + 1])
+        last = layers[-1]
+        _core.bias_activate(b.sums[-1], last.out_features, last.bias, "linear")
+        loss = self._loss(rows, b, self._soft(rows, x, soft))
+        for index in range(len(layers) - 1, -1, -1):
+            layer, delta = layers[index], b.deltas[index]
+            gradient = self.gradients[f"{layer.name}.weight"]
+            np.matmul(delta.T, b.inputs[index], out=gradient)
+            if self.fake is not None:
+                self.fake.backward(layer, gradient, self._rate(step))
+            if layer.bias is not None:
+                np.sum(delta, axis=0, out=self.gradients[f"{layer.name}.bias"])
+            if index:
+                np.matmul(delta, weights[index], out=b.deltas[index - 1])
+                if self.hints is not None:
+                    hidden, before = b.sums[index - 1], b.deltas[index - 1]
+                    loss += self.hints.add_gradient(index - 1, x, hidden, before)
+                if self.dropout:
+                    b.deltas[index - 1] *= b.dropped[index]
+                _core.multiply_derivative(
+                    b.deltas[index - 1], b.sums[index - 1], layers[index - 1].activation,
+                    b.inside[index],
+                )  # fmt: skip
+        if self.shared is not None:
+            self.shared.share(self.gradients)
+        return loss
+
+    def _drop(self, hidden: Floats, out: Floats, scale: Floats) -> None:
+        """Leave out a share of a layer's outputs; the others grow to the same mean."""
+        self.rng.random(dtype=np.float32, out=scale)
+        np.greater_equal(scale, np.float32(self.dropout), out=scale)
+        scale *= np.float32(1.0 / (1.0 - self.dropout))
+        np.multiply(hidden, scale, out=out)
+
+    def _soft(self, rows: NDArray[np.intp], x: Floats, soft: Floats | None) -> Floats | None:
+        """Return what the teachers say about a batch: now, if it was made up just now."""
+        if self.teachers is None:
+            return None
+        return self.teachers.answer(x) if soft is None else soft[rows]
+
+    def _loss(self, rows: NDArray[np.intp], b: Buffers, soft: Floats | None) -> float:
+        sums, delta = b.sums[-1], b.deltas[-1]
+        delta.fill(0.0)
+        loss = 0.0
+        if soft is not None:
+            loss += _core.softmax_loss(
+                sums, soft, sums.shape[1], self.temperature, self.alpha, delta
+            )
+        if self.target is not None and self.alpha < 1.0:
+            np.take(self.target, rows, axis=0, out=b.target, mode="clip")
+            output = sums
+            if self.loss != "cross_entropy":
+                output = sums.copy()
+                activate(output, None, self.output)
+            loss += loss_and_gradient(
+                self.loss, self.output, sums, output, b.target, 1.0 - self.alpha, delta
+            )
+        return loss
+
+    def _rate(self, step: int) -> float:
+        done = step / self.steps
+        if self.rewinds is not None:
+            place, length = self.rewinds.position(step)
+            done = min(1.0, place / length)
+        if self.schedule == "linear":
+            return self.learning_rate * (1.0 - done)
+        if self.schedule == "cosine":
+            return float(self.learning_rate * 0.5 * (1.0 + np.cos(np.pi * done)))
+        return self.learning_rate
+
+    def _prune(self, step: int) -> None:
+        """Renew the masks where the schedule says so."""
+        if self.pruner is None:
+            return
+        if self.rewinds is not None and step == self.rewinds.rewind_step:
+            self.early = self.params.copy()
+        masks = self.pruner.masks_at(self._weights(), step, self.gradients)
+        if masks is None:
+            return
+        if self.mask is None:
+            self.mask = np.ones_like(self.params)
+        for name, mask in masks.items():
+            self.mask[self.places[name]] = np.asarray(mask, np.float32).reshape(-1)
+        if self.early is not None:
+            self._rewind(step)
+
+    def _rewind(self, step: int) -> None:
+        """Go back to the early weights; the step that is being taken does not move them."""
+        assert self.early is not None
+        self.params[...] = self.early
+        self.grads.fill(0.0)
+        for part in self.state:
+            part.fill(0.0)
+        self.restart = step
+
+    def _weights(self) -> dict[str, Floats]:
+        """Return the parameters by name: views."""
+        return {
+            name: self.params[place].reshape(self.gradients[name].shape)
+            for name, place in self.places.items()
+        }
+
+    # evaluation --------------------------------------------------------------------------------
+    def _snapshot(self) -> Sequential:
+        """Return the network as it would be if training ended now."""
+        coding = self.fake or self.shared
+        return self.net.copy() if coding is None else coding.export(self.net)
+
+    def _validate(self, epoch: int) -> None:
+        """Score the network after an epoch."""
+        if self.validation is None:
+            return
+        score = self._snapshot().score(*self.validation)
+        self.history.setdefault("val_score", []).append(score)
+        if self.patience is None:
+            return
+        if self.best is None or score > self.best[0]:
+            ranges = None if self.fake is None else [(r.low, r.high) for r in self.fake.ranges]
+            self.best = (score, epoch, self.params.copy(), ranges)
+
+    def _is_over(self, epoch: int) -> bool:
+        """Whether the score has not risen for so long that training stops after an epoch."""
+        if self.patience is None or self.best is None:
+            return False
+        return bool(epoch - self.best[1] >= self.patience)
+
+    def _finish(self) -> None:
+        """Give the layers arrays of their own, the best ones if that was asked for."""
+        best = self.best
+        if best is not None:
+            self.params[...] = best[2]
+            for observed, bounds in zip(
+                self.fake.ranges if self.fake else (), best[3] or (), strict=True
+            ):
+                observed.low, observed.high = bounds
+        final = self._snapshot()
+        for layer, trained in zip(self.net.layers, final.layers, strict=True):
+            layer.weight, layer.bias = trained.weight, trained.bias
+            layer.input_qparams = trained.input_qparams
+
+    def _buffers(self, rows: int) -> Buffers:
+        if rows not in self.buffers:
+            self.buffers[rows] = Buffers(self.net, rows, self.fake is not None, self.dropout > 0)
+        return self.buffers[rows]
+
+
+def _fit_defaults() -> dict[str, Any]:
+    """Return the settings that `Sequential.fit` has by default."""
+    parameters = inspect.signature(Sequential.fit).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats]:
+    """Return the root mean square, over batches of samples, of the loss's gradient by tensor.
+
+    The mean itself is next to 0 where training has ended.
+    """
+    training = Training(net.copy(), X, y, batch_size=min(64, len(X)), progress=False)
+    squares = np.zeros(training.grads.size)
+    batches = range(0, len(X), training.batch_size)
+    for start in batches:
+        rows = np.arange(start, min(start + training.batch_size, len(X)))
+        training._step(rows, training._buffers(len(rows)), None, 0)
+        squares += np.square(training.grads, dtype=np.float64)
+    norms = np.sqrt(squares / len(batches)).astype(np.float32)
+    return {
+        name: norms[place].reshape(training.gradients[name].shape)
+        for name, place in training.places.items()
+    }
+
+
+def _positive(value: Any, name: str) -> float:
+    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    number = float(value)
+    if not (np.isfinite(number) and number > 0):
+        raise ValueError(f"{name} is {value}; it must be finite and above 0")
+    return number

@@ -1,0 +1,420 @@
+"""Reports: numbers that are those of the definition, pages that stand alone, pictures."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qcore as qc
+from browser import Browser, find_chromium
+from commands import call
+from qcore.bench.latency import BATCH, measure_latency
+from qcore.report.compare.comparison import Comparison
+from qcore.report.compare.details import histogram, zeros_map
+from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points
+from qcore.report.compare.tensors import compare_outputs, compare_tensors
+from qcore.report.compare.variants import measure_variants, speed_rows
+from qcore.report.page import figures
+from qcore.report.page.figure import Figure
+from qcore.report.page.gallery import tensor_figures
+from qcore.report.page.labels import place_labels
+
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    f"layers.{i}.weight": (RNG.standard_t(4, (24, 40)) * 2.0**-i).astype(np.float32)
+    for i in range(5)
+} | {"layers.0.bias": np.ones(24, np.float32)}
+
+
+@pytest.fixture(scope="module")
+def net() -> qc.nn.Sequential:
+    X, y = samples()
+    layers = [qc.nn.Dense(10, 24, "relu"), qc.nn.Dense(24, 3, "softmax")]
+    return qc.nn.Sequential(layers).fit(X, y, epochs=20, random_state=0)
+
+
+def samples() -> tuple[np.ndarray, np.ndarray]:
+    X = np.random.default_rng(1).standard_normal((400, 10)).astype(np.float32)
+    return X, (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+
+
+@pytest.fixture(scope="module")
+def comparison(net: qc.nn.Sequential) -> Comparison:
+    X, y = samples()
+    return qc.compare(net, qc.compress(net, X, sparsity=0.5, bits=4), X, y)
+
+
+# numbers --------------------------------------------------------------------------------------
+
+
+def test_errors_are_those_of_the_definition() -> None:
+    small = qc.compress(WEIGHTS, bits=3)
+    report = compare_tensors(WEIGHTS, small)
+    noise = signal = 0.0
+    for row in report.rows:
+        x = WEIGHTS[row["tensor"]].astype(np.float64)
+        y = np.asarray(small[row["tensor"]], np.float64)
+        signal, noise = signal + np.sum(x**2), noise + np.sum((x - y) ** 2)
+        if row["tensor"].endswith("bias"):
+            assert row["SQNR dB"] == math.inf
+            continue
+        expected = 10 * math.log10(np.sum(x**2) / np.sum((x - y) ** 2))
+        assert row["SQNR dB"] == pytest.approx(expected)
+        assert row["max error"] == pytest.approx(np.abs(x - y).max())
+        assert row["zeros"] == pytest.approx(np.mean(y == 0))
+        cosine = np.sum(x * y) / np.sqrt(np.sum(x**2) * np.sum(y**2))
+        assert row["cosine"] == pytest.approx(cosine)
+    assert report.totals["SQNR dB"] == pytest.approx(10 * math.log10(signal / noise))
+
+
+def test_long_tensors_are_compared_in_blocks() -> None:
+    x = {"w": RNG.standard_normal((3, 700_001)).astype(np.float32)}
+    y = {"w": x["w"] + np.float32(1e-3)}
+    row = compare_tensors(x, y).rows[0]
+    error = (x["w"].astype(np.float64) - y["w"]) ** 2
+    assert row["SQNR dB"] == pytest.approx(
+        10 * math.log10(np.sum(x["w"].astype(np.float64) ** 2) / error.sum())
+    )
+
+
+def test_outputs(net: qc.nn.Sequential) -> None:
+    X, y = samples()
+    small = qc.compress(net, X, bits=3)
+    found = compare_outputs(net, small, X, y)
+    assert (found.before, found.after) == (net.score(X, y), small.score(X, y))
+    assert found.agreement == np.mean(net.predict(X) == small.predict(X))
+    with pytest.raises(ValueError, match="after is no network"):
+        compare_outputs(net, WEIGHTS, X)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 65_536, 65_537, 200_000])
+def test_histograms_count_everything(size: int) -> None:
+    values = RNG.standard_normal(size)
+    found = histogram(values, values / 2, bins=7)
+    if not size:
+        assert found.before == []
+        return
+    assert sum(found.before) == pytest.approx(1)
+    assert sum(found.after) == pytest.approx(1)
+    if size <= 65_536:
+        edges = np.linspace(found.low, found.high, 8)
+        expected = np.histogram(values, edges)[0] / size
+        np.testing.assert_allclose(found.before, expected, atol=1.5 / size)
+
+
+def test_histogram_of_what_is_not_finite() -> None:
+    found = histogram(np.array([np.nan, np.inf, 1.0, 1.0]))
+    assert (found.low, found.high) == (0.5, 1.5)
+    assert sum(found.before) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (48, 48), (49, 100), (3, 5, 7), (200, 2)])
+def test_map_of_zeros(shape: tuple[int, ...]) -> None:
+    values = RNG.random(shape) < 0.3
+    found = zeros_map(values)
+    flat = values.reshape(shape[0], -1)
+    assert found is None or (max(found.shape) <= 48 and found.min() >= 0 and found.max() <= 1)
+    if found is not None and found.shape == flat.shape:
+        np.testing.assert_array_equal(found, flat)
+    assert zeros_map(np.ones((4, 4))) is None
+    assert zeros_map(np.zeros(9)) is None
+
+
+def test_mixed_widths_are_never_worse_than_equal_ones() -> None:
+    tensors = [precision_of(n, w) for n, w in WEIGHTS.items() if w.ndim == 2]
+    curve = mixed_curve(tensors)
+    assert [point["bits"] for point in curve] == sorted(point["bits"] for point in curve)
+    assert curve[-1]["sqnr"] == pytest.approx(uniform_points(tensors)[-1]["sqnr"])
+    for uniform in uniform_points(tensors):
+        reached = np.interp(
+            uniform["bits"], *zip(*[(p["bits"], p["sqnr"]) for p in curve], strict=True)
+        )
+        assert reached >= uniform["sqnr"] - 1e-9
+
+
+def test_mixed_widths_are_optimal() -> None:
+    """Against every mixture of the widths of three tensors."""
+    import itertools
+
+    tensors = [precision_of(n, w) for n, w in list(WEIGHTS.items())[:3]]
+    for point in mixed_curve(tensors):
+        best = min(
+            sum(t.noise[place] for t, place in zip(tensors, places, strict=True))
+            for places in itertools.product(range(len(WIDTHS)), repeat=3)
+            if np.mean([WIDTHS[place] for place in places]) <= point["bits"] + 1e-9
+        )
+        noise = sum(t.signal for t in tensors) / 10 ** (point["sqnr"] / 10)
+        assert noise == pytest.approx(best)
+
+
+def test_labels_do_not_lie_on_each_other() -> None:
+    points = [(100.0 + 3 * i, 100.0 + i) for i in range(6)]
+    labels = place_labels(points, [f"name {i}" for i in range(6)], 500, 300)
+    boxes = [
+        (x + label.dx - (40 if label.align == "right" else 0), y + label.dy)
+        for (x, y), label in zip(points, labels, strict=True)
+    ]
+    for i, (x, y) in enumerate(boxes):
+        for other_x, other_y in boxes[:i]:
+            assert abs(y - other_y) >= 12 or abs(x - other_x) >= 38
+
+
+def test_variants_are_scored_and_timed(net: qc.nn.Sequential) -> None:
+    X, y = samples()
+    small = qc.compress(net, X)
+    found = measure_variants({"float": net, "small": small}, (900, 300), X, y, seconds=0.05)
+    assert [(v.name, v.nbytes, v.score) for v in found] == [
+        ("float", 900, net.score(X, y)), ("small", 300, small.score(X, y))
+    ]  # fmt: skip
+    for row, name in zip(speed_rows(found), ("batch1_us", "batch1024_us"), strict=True):
+        before, after = getattr(found[0], name), getattr(found[1], name)
+        assert (row["before_us"], row["after_us"]) == (before, after)
+        assert row["speedup"] == before / after > 0
+    other = qc.nn.Sequential.from_arrays([np.eye(4)], [np.zeros(4)], layout="in_out")
+    with pytest.raises(ValueError, match="other takes 4 inputs; float takes 10"):
+        measure_variants({"float": net, "other": other}, (1, 1))
+
+
+def test_networks_that_lost_neurons(net: qc.nn.Sequential, tmp_path: Path) -> None:
+    X, y = samples()
+    pruned = qc.compact(qc.Pruner(sparsity=0.5, pattern="neurons").fit_transform(net))
+    assert pruned.layers[0].out_features < 24
+    small = qc.compress(pruned, X, bits=8)
+    found = qc.compare(net, small, X, y)
+    assert "fc1.weight" not in found.details
+    assert found.report.rows[0]["before"] == "float32 of shape 24x10"
+    found.save(tmp_path / "report.html")
+    assert "smaller" in found._repr_html_()
+
+
+def test_networks_are_timed_without_samples(net: qc.nn.Sequential) -> None:
+    found = qc.compare(net, qc.compress(net))
+    assert [(v.score, v.batch1024_us is not None) for v in found.variants] == [(None, True)] * 2
+    assert "size" not in [figure.name for figure in found.figures]
+    assert "a sample" in found._repr_html_()
+    assert not qc.compare(WEIGHTS, qc.compress(WEIGHTS)).variants
+
+
+def test_little_time_is_little_effort() -> None:
+    calls = dict.fromkeys((1, BATCH), 0)
+
+    def predict(x: np.ndarray) -> None:
+        calls[len(x)] += 1
+        time.sleep(0.002)
+
+    found = measure_latency({"slow": predict}, np.zeros((3, 2), np.float32), seconds=0.01)
+    assert 1 <= len(found["slow"].single) <= calls[1] < 50
+    assert 1 <= len(found["slow"].batch) <= calls[BATCH] < 10
+
+
+# pages ----------------------------------------------------------------------------------------
+
+
+def page_data(path: Path) -> dict[str, Any]:
+    """Return what a page's figures are drawn from."""
+    text = path.read_text("utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def test_page_has_everything(comparison: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    comparison.save(path)
+    data = page_data(path)
+    names = [figure["id"] for figure in data["figures"]]
+    assert names == ["bytes", "sqnr", "layers", "curve", "sensitivity", "size", "speed"]
+    tensors = {tensor["name"]: tensor for tensor in data["tensors"]}
+    assert set(tensors) == {row["tensor"] for row in comparison.report.rows}
+    assert sum(tensors["fc1.weight"]["hist"][0]) == pytest.approx(1, abs=0.05)
+    assert "map" in tensors["fc1.weight"]
+
+
+def test_page_asks_for_nothing(comparison: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    comparison.save(path)
+    text = path.read_text("utf-8")
+    assert "default-src 'none'" in text
+    markup = re.sub(r"<script[^>]*>.*?</script>", "<script>", text, flags=re.DOTALL)
+    assert not re.search(r"""<(?:script|img|iframe|link)[^>]*(?:src|href)=["'](?!data:)""", markup)
+
+
+def test_texts_cannot_break_out_of_the_page(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><b>&amp;"
+    weights = {evil: WEIGHTS["layers.0.weight"]}
+    path = tmp_path / "report.html"
+    qc.compare(weights, qc.compress(weights), title=evil, command=evil, recipe=evil).save(path)
+    text = path.read_text("utf-8")
+    assert "<script>alert(1)" not in text
+    assert "<b>&amp;" not in text
+    assert html.escape(evil) in text
+    assert page_data(path)["tensors"][0]["name"] == evil
+
+
+def test_page_of_two_hundred_tensors_is_small(tmp_path: Path) -> None:
+    weights = {f"w{i}": RNG.standard_normal((64, 64)).astype(np.float32) for i in range(200)}
+    path = tmp_path / "report.html"
+    qc.compare(weights, qc.compress(weights, sparsity=0.5, bits=4)).save(path)
+    assert path.stat().st_size < 3_000_000
+
+
+def test_figures_as_pictures(comparison: Comparison, tmp_path: Path) -> None:
+    for figure in [*comparison.figures, *tensor_figures(comparison, "fc1.weight")]:
+        path = tmp_path / f"{figure.name}.png"
+        figure.save(path, scale=1.0)
+        assert path.read_bytes().startswith(b"\x89PNG")
+        figure.save(path.with_suffix(".svg"), theme="dark")
+        assert figure.title.split(":")[0] in path.with_suffix(".svg").read_text("utf-8")
+    with pytest.raises(ValueError, match=r"\.png or \.svg"):
+        comparison.figures[0].save(tmp_path / "figure.pdf")
+
+
+def test_figures_by_command(tmp_path: Path) -> None:
+    qc.save(tmp_path / "model.safetensors", WEIGHTS)
+    words = ("compress", tmp_path / "model.safetensors", "-o", tmp_path / "small.safetensors")
+    assert call(*words, "--figures", tmp_path / "figures").exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == ["bytes.png", "curve.png", "sensitivity.png", "sqnr.png"]
+
+
+def test_missing_extra(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(ImportError, match=r"qcore\[report\]"):
+        comparison.figures[0].svg()
+    assert "smaller" in comparison._repr_html_()
+
+
+needs_browser = pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A page of each kind, made by the commands."""
+    folder = tmp_path_factory.mktemp("pages")
+    many = {
+        f"layers.{i}.weight": RNG.standard_normal((32, 48)).astype(np.float32) for i in range(60)
+    }
+    qc.save(folder / "many.safetensors", many)
+    few = folder / "few.safetensors"
+    qc.save(few, WEIGHTS)
+    write_network(folder)
+    files = [folder / f"{name}.safetensors" for name in ("net", "int8", "int4")]
+    data = ("--data", folder / "X.npy", "--labels", folder / "y.npy")
+    words = ("-o", folder / "small.safetensors", "--report")
+    results = [
+        call("compress", folder / "many.safetensors", *words, folder / "many.html", "--bits", "4"),
+        call("compress", few, *words, folder / "few.html", "--sparsity", "0.6"),
+        call("compare", few, folder / "small.safetensors", "--report", folder / "compare.html"),
+        call("compress", files[0], "-o", files[1]),
+        call("compress", files[0], "-o", files[2], "--bits", "4", *data),
+        call("compare", *files[:2], "--also", files[2], *data, "--report", folder / "net.html"),
+        call("demo", "--epochs", "1", "--seeds", "2", "--report", folder / "demo.html"),
+    ]
+    for result in results:
+        assert result.exit_code == 0, result.output
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+def write_network(folder: Path) -> None:
+    X, y = samples()
+    layers = [qc.nn.Dense(10, 24, "relu"), qc.nn.Dense(24, 3, "softmax")]
+    qc.nn.Sequential(layers).fit(X, y, epochs=5, random_state=0).save(folder / "net.safetensors")
+    np.save(folder / "X.npy", X)
+    np.save(folder / "y.npy", y)
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["many", "few", "compare", "net", "demo"])
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_page_in_a_browser(pages: dict[str, Path], name: str, width: int, dark: bool) -> None:
+    drawn = len(page_data(pages[name])["figures"])
+    with Browser(width, dark=dark) as browser:
+        browser.open(pages[name])
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        assert (
+            browser.evaluate("document.querySelectorAll('figure .plot svg.marks').length") == drawn
+        )
+        rows = browser.evaluate("document.querySelectorAll('#tensors tbody tr').length")
+        assert rows == len(page_data(pages[name])["tensors"])
+        browser.evaluate("document.querySelector('#tensors tbody tr:last-child').click()")
+        browser.evaluate("document.querySelector('th[data-key=bytes]').click()")
+        browser.evaluate("document.getElementById('theme').click()")
+        outside = browser.evaluate(
+            "[...document.querySelectorAll('main *:not(.scroll *):not(pre *)')]"
+            ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
+        )
+        assert outside == 0
+        assert browser.errors == []
+        assert browser.requests == []
+
+
+@needs_browser
+def test_browser_would_see_an_error(tmp_path: Path) -> None:
+    """The checks above can fail: errors and requests are seen."""
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<script>console.error('oh'); fetch('http://127.0.0.1:9/x').catch(() => 0);"
+        "document.documentElement.dataset.ready = 'yes'; missing()</script>"
+    )
+    with Browser(800) as browser:
+        browser.open(page)
+        for _ in range(50):
+            browser.evaluate("new Promise(done => setTimeout(done, 20))")
+            if len(browser.errors) > 1 and browser.requests:
+                break
+        assert any("oh" in error for error in browser.errors)
+        assert any("missing" in error for error in browser.errors)
+        assert browser.requests == ["http://127.0.0.1:9/x"]
+
+
+# notebooks ------------------------------------------------------------------------------------
+
+
+def test_things_show_themselves(net: qc.nn.Sequential, comparison: Comparison) -> None:
+    q = qc.quantize(WEIGHTS["layers.0.weight"], bits=4, group_size=8)
+    for shown, words in [
+        (q, ["int4 affine, groups of 8", "24 × 40", "<svg"]),
+        (net, ["fc1", "10 → 24", "relu", "softmax"]),
+        (qc.CsrMatrix.from_dense(np.eye(30)), ["CsrMatrix", "30 × 30", "3.3 %", "<rect"]),
+        (qc.CsrMatrix.from_dense(np.zeros((2, 0))), ["CsrMatrix"]),
+        (comparison.report, ["fc1.weight", "SQNR dB"]),
+        (comparison, ["smaller", "<svg", "fc1.weight"]),
+        (comparison.figures[0], ["<svg"]),
+        (qc.quantize(np.zeros(0)), ["QTensor"]),
+        (qc.nn.Sequential([qc.nn.Dense(2, 3)]), ["not trained"]),
+    ]:
+        text = shown._repr_html_()
+        for word in words:
+            assert word in text
+
+
+def test_names_in_notebooks_are_escaped() -> None:
+    report = qc.Report("<i>", [{"tensor": "<script>"}])
+    assert "<script>" not in report._repr_html_()
+    assert "&lt;script&gt;" in report._repr_html_()
+
+
+def test_figure_of_confusion_and_trade_off() -> None:
+    variants = [
+        {"title": f"v{i}", "accuracy": 90.0 + i, "bytes": 100 * (i + 1), "spread": 0.5,
+         "front_bytes": True}
+        for i in range(3)
+    ]  # fmt: skip
+    for spec in (
+        figures.trade_off(variants, "bytes", "bytes"),
+        figures.trade_off(variants[:1], "bytes", "bytes"),
+        figures.confusion({"a": [[3, 0], [1, 2]]}, ["0", "1"]),
+    ):
+        assert Figure("f", "title", "caption", spec).svg().startswith("<svg")

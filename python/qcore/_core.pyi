@@ -153,6 +153,7 @@ def fake_quantize(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> None: ...
+def fake_quantize_rows(x: NDArray[np.float32], row: int, out: NDArray[np.float32]) -> None: ...
 def ranges(
     x: NDArray[Any],
     axis: tuple[int, int] | None = None,

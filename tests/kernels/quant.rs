@@ -5,8 +5,9 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use qcore_kernels::Isa;
 use qcore_kernels::quant::{
-    Code, Counts, Element, Layout, Params, dequantize_with, fake_quantize_with,
-    floor_dequantize_with, floor_quantize_with, quantize_rows_i8_with, quantize_with, ranges_with,
+    Code, Counts, Element, Layout, Params, dequantize_with, fake_quantize_rows_with,
+    fake_quantize_with, floor_dequantize_with, floor_quantize_with, quantize_rows_i8_with,
+    quantize_with, ranges_with,
 };
 
 use crate::guard::Guarded;
@@ -367,9 +368,17 @@ fn dynamic_rows_find_their_own_scale() {
                 let (one, _) = quantize_one(x, scale[index / row], 0, -128, 127);
                 assert_eq!(i32::from(out[index]), one, "{isa} {row} [{index}]");
             }
+            let mut real = Guarded::new(&vec![9.0_f32; rows * row]);
+            fake_quantize_rows_with(isa, &x, row, &mut real).unwrap();
+            for (index, &real) in real.iter().enumerate() {
+                let decoded = f32::from(out[index]) * scale[index / row];
+                assert_eq!(real, decoded, "{isa} {row} [{index}]");
+            }
         }
         let mut bad = x.to_vec();
         bad[2 * row] = f32::NAN;
+        let error = fake_quantize_rows_with(Isa::best(), &bad, row, &mut vec![0.0; rows * row]);
+        assert!(error.unwrap_err().to_string().contains("row 2"));
         let (mut out, mut scale) = (vec![0; rows * row], vec![0.0; rows]);
         let error = quantize_rows_i8_with(Isa::best(), &bad, row, &mut out, &mut scale);
         assert!(error.unwrap_err().to_string().contains("row 2"));

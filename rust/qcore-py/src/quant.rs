@@ -382,6 +382,21 @@ fn fake_quantize(
     py.detach(|| quant::fake_quantize(x, params, out, inside)).map_err(to_py)
 }
 
+/// Writes what each row of the matrix `x` decodes to into `out`, quantized as a network with
+/// dynamic activations quantizes it.
+#[pyfunction]
+fn fake_quantize_rows(
+    py: Python<'_>,
+    x: PyReadonlyArrayDyn<'_, f32>,
+    row: usize,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let x = slice(&x, "x")?;
+    let mut out = writable::<f32>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    py.detach(|| quant::fake_quantize_rows(x, row, out)).map_err(to_py)
+}
+
 /// Four arrays, an element for each scale: least and greatest finite value, counts of NaN and of
 /// infinities.
 #[pyfunction]
@@ -515,6 +530,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(dequantize_plain, module)?)?;
     module.add_function(wrap_pyfunction!(fake_quantize, module)?)?;
+    module.add_function(wrap_pyfunction!(fake_quantize_rows, module)?)?;
     module.add_function(wrap_pyfunction!(floor_dequantize, module)?)?;
     module.add_function(wrap_pyfunction!(floor_quantize, module)?)?;
     module.add_function(wrap_pyfunction!(kmeans, module)?)?;

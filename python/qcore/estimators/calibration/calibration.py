@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore import _core
 from qcore._validation import check_finite, float_array
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.observer import Observer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from qcore.nn.layers import Dense
     from qcore.nn.sequential import Sequential
 
-__all__ = ["Walk", "input_ranges", "quantized_input", "samples_of"]
+__all__ = ["Walk", "quantized_input", "samples_of"]
 
 Floats = NDArray[np.float32]
 
@@ -33,18 +34,6 @@ def samples_of(X: ArrayLike) -> Floats:
         raise ValueError(f"X has shape {samples.shape}; it must be (n, inputs) with n above 0")
     check_finite(samples, "X")
     return np.ascontiguousarray(samples, np.float32)
-
-
-def input_ranges(net: Sequential, X: ArrayLike) -> dict[str, tuple[float, float]]:
-    """Return the least and greatest input of each layer over samples, in blocks of rows."""
-    ranges: dict[str, tuple[float, float]] = {}
-    samples = samples_of(X)
-    for start in range(0, len(samples), BLOCK):
-        for layer, value in layer_inputs(net, samples[start : start + BLOCK]):
-            low, high = float(value.min()), float(value.max())
-            least, most = ranges.get(layer.name, (low, high))
-            ranges[layer.name] = (min(low, least), max(high, most))
-    return ranges
 
 
 def layer_inputs(net: Sequential, value: Floats) -> Iterator[tuple[Dense, Floats]]:
@@ -62,10 +51,11 @@ def quantized_input(value: Floats, source: QParams | str | None) -> Floats:
         return value
     if isinstance(source, QParams):
         return fake_quantize(value, source)
-    # One row, one scale; the full range, as the kernels have it.
-    scale = np.abs(value).max(axis=1, keepdims=True) / np.float32(127)
-    scale[scale < np.finfo(np.float32).tiny] = 1.0
-    real: Floats = np.clip(np.rint(value / scale), -127, 127) * scale
+    # By the kernel that the network will run, so that nothing is fitted to other integers.
+    rows = np.ascontiguousarray(value, np.float32)
+    real = np.empty_like(rows)
+    if rows.size:
+        _core.fake_quantize_rows(rows, rows.shape[1], real)
     return real
 
 

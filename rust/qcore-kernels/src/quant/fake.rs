@@ -56,7 +56,7 @@ impl SimdOp for Fake<'_> {
 
 /// One run, whose elements share a scale or have one each.
 #[inline(always)]
-fn fake_run<S: Simd>(
+pub(super) fn fake_run<S: Simd>(
     s: S,
     x: &[f32],
     params: &Params<'_>,

@@ -22,6 +22,12 @@ pub enum KernelError {
     /// An integer result that does not fit its type.
     #[error("{0}")]
     Overflow(String),
+    /// Memory that is not there, or more of it than there are addresses.
+    #[error("{0}")]
+    Memory(String),
+    /// The caller was asked, and wanted the operation to stop.
+    #[error("the operation was interrupted")]
+    Interrupted,
 }
 
 /// The result of a kernel entry.

@@ -12,6 +12,8 @@
 //! | [`quant`] | quantize, dequantize, ranges |
 //! | [`train`] | the elementwise steps of training, fused |
 //! | [`threads`] | the one pool of this process |
+//! | [`interrupt`] | stopping an operation that is under way |
+//! | [`memory`], [`made`] | the one way to take memory; parts made when they are first needed |
 //! | [`view`] | strided matrices with bounds checked once |
 //!
 //! Each operation comes in two forms: `op(...)` uses the instruction set in force, and
@@ -23,7 +25,10 @@ pub mod entropy;
 pub mod epilogue;
 pub mod error;
 pub mod gemm;
+pub mod interrupt;
 pub mod isa;
+pub mod made;
+pub mod memory;
 pub mod network;
 pub mod prune;
 pub mod quant;

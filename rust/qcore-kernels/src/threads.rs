@@ -1,22 +1,35 @@
 //! One thread pool per process, of a size the user can set.
 //!
-//! Rayon's global pool hangs in a child after `fork`, because its threads do not exist there. So the
-//! pool is kept with the id of the process that built it, and a child builds its own.
+//! Rayon's global pool hangs in a child after `fork`, because its threads do not exist there. So pools
+//! are kept by the process that built them, each behind a lock of its own: a child builds its own, and
+//! never waits for a lock that some thread of its parent held when it was forked.
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use once_cell::race::OnceBox;
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::error::{KernelError, Result};
+use crate::interrupt;
 
 /// 0 until it is set or first needed.
 static SIZE: AtomicUsize = AtomicUsize::new(0);
 
-/// The pool, with the id of the process and the size that it was built for.
-static POOL: Mutex<Option<(u32, usize, Arc<ThreadPool>)>> = Mutex::new(None);
+/// The pool of one process.
+struct Process {
+    id: u32,
+    /// With the size that it was built for.
+    pool: Mutex<Option<(usize, Arc<ThreadPool>)>>,
+    /// That of a child, or of a child's child.
+    next: OnceBox<Process>,
+}
+
+/// The first process that needed a pool; what was forked from it follows.
+static FIRST: OnceBox<Process> = OnceBox::new();
 
 /// How many threads operations may use: what [`set`] was given, else `QCORE_NUM_THREADS`, else the
 /// CPUs that this process may run on.
@@ -46,27 +59,99 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Marks a thread as being inside a task, until this is dropped: after a panic too.
+struct Inside(bool);
+
+impl Inside {
+    fn enter() -> Self {
+        Self(INSIDE.replace(true))
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.0);
+    }
+}
+
 /// Calls `task(0)` to `task(tasks - 1)`, each exactly once, on up to [`count`] threads.
 ///
 /// A single task, a single thread, and a call from inside a task of another run on the caller's own
-/// thread without touching the pool: the outermost split is the one that keeps caches warm.
+/// thread without touching the pool: the outermost split is the one that keeps caches warm. Tasks are
+/// left out once the operation is [to stop](crate::interrupt).
 pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
-    if tasks <= 1 || count() == 1 || INSIDE.get() {
-        (0..tasks).for_each(task);
-        return;
-    }
-    let marked = |index| {
-        INSIDE.set(true);
-        task(index);
-        INSIDE.set(false);
+    let here = || {
+        for index in 0..tasks {
+            if interrupt::requested() {
+                return;
+            }
+            task(index);
+        }
     };
-    match pool() {
-        Some(pool) => pool.install(|| {
-            use rayon::prelude::*;
-            (0..tasks).into_par_iter().with_max_len(1).for_each(marked);
-        }),
-        None => (0..tasks).for_each(task),
+    if tasks <= 1 || count() == 1 || INSIDE.get() {
+        return here();
     }
+    let Some(pool) = pool() else { return here() };
+    let stop = interrupt::shared();
+    let on_pool = |index| {
+        let _inside = Inside::enter();
+        interrupt::helping(stop.as_ref(), || {
+            if !interrupt::requested() {
+                task(index);
+            }
+        });
+    };
+    let all = || (0..tasks).into_par_iter().with_max_len(1).for_each(on_pool);
+    if interrupt::asks() { install_and_ask(&pool, all) } else { pool.install(all) }
+}
+
+/// [`for_each`] of tasks that can fail; of several errors that of the first task is returned, whatever
+/// the threads.
+pub fn try_for_each(tasks: usize, task: impl Fn(usize) -> Result<()> + Sync + Send) -> Result<()> {
+    let first: Mutex<Option<(usize, KernelError)>> = Mutex::new(None);
+    for_each(tasks, |index| {
+        if let Err(error) = task(index) {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            if first.as_ref().is_none_or(|(before, _)| index < *before) {
+                *first = Some((index, error));
+            }
+        }
+    });
+    match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => interrupt::check(),
+    }
+}
+
+/// Runs `work` in the pool, and asks the caller now and then, on this thread, whether to stop it.
+fn install_and_ask(pool: &ThreadPool, work: impl Fn() + Sync + Send) {
+    /// Tells the caller that the work has ended, after a panic too.
+    struct Ended<'a>(&'a Mutex<bool>, &'a Condvar);
+
+    impl Drop for Ended<'_> {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            self.1.notify_one();
+        }
+    }
+
+    let (ended, told) = (Mutex::new(false), Condvar::new());
+    pool.in_place_scope(|scope| {
+        scope.spawn(|_| {
+            let _ended = Ended(&ended, &told);
+            work();
+        });
+        let mut over = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*over {
+            let waited = told.wait_timeout(over, interrupt::EVERY);
+            over = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if !*over {
+                drop(over);
+                let _: bool = interrupt::requested();
+                over = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    });
 }
 
 /// Keeps the operations that the calling thread starts on that thread, for as long as it lives.
@@ -98,20 +183,17 @@ fn from_environment() -> usize {
 
 /// The pool of this process, or None where the system gives no more threads.
 fn pool() -> Option<Arc<ThreadPool>> {
-    let size = count();
-    let me = std::process::id();
-    let mut slot = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((owner, built_for, pool)) = &*slot
-        && *owner == me
+    let (size, me) = (count(), std::process::id());
+    let new = || Box::new(Process { id: me, pool: Mutex::new(None), next: OnceBox::new() });
+    let mut process = FIRST.get_or_init(new);
+    while process.id != me {
+        process = process.next.get_or_init(new);
+    }
+    let mut slot = process.pool.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((built_for, pool)) = &*slot
         && *built_for == size
     {
         return Some(Arc::clone(pool));
-    }
-    if let Some((owner, _, old)) = slot.take()
-        && owner != me
-    {
-        // Its threads do not exist in this process: dropping it would wait for them for ever.
-        std::mem::forget(old);
     }
     let built = rayon::ThreadPoolBuilder::new()
         .num_threads(size)
@@ -119,7 +201,7 @@ fn pool() -> Option<Arc<ThreadPool>> {
         .build()
         .ok()?;
     let pool = Arc::new(built);
-    *slot = Some((me, size, Arc::clone(&pool)));
+    *slot = Some((size, Arc::clone(&pool)));
     Some(pool)
 }
 
@@ -161,6 +243,29 @@ mod tests {
         });
         assert_eq!(alone.join().unwrap(), 1);
         assert_eq!(split(), count());
+    }
+
+    #[test]
+    fn a_panic_in_a_task_leaves_its_thread_as_it_was() {
+        set(2).unwrap();
+        let broken = std::panic::catch_unwind(|| for_each(4, |_| panic!("in a task")));
+        assert!(broken.is_err());
+        for_each(16, |_| assert!(INSIDE.get()));
+        pool().unwrap().broadcast(|_| assert!(!INSIDE.get()));
+        assert!(!INSIDE.get());
+    }
+
+    #[test]
+    fn the_error_of_the_first_task_is_returned() {
+        set(2).unwrap();
+        let fail = |index| match index {
+            0..7 => Ok(()),
+            _ => Err(KernelError::Value(index.to_string())),
+        };
+        for _ in 0..20 {
+            assert_eq!(try_for_each(20, fail), Err(KernelError::Value("7".to_owned())));
+        }
+        assert_eq!(try_for_each(7, fail), Ok(()));
     }
 
     #[test]

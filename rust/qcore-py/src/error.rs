@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use pyo3::exceptions::{PyOSError, PyOverflowError, PyValueError};
+use pyo3::exceptions::{
+    PyKeyboardInterrupt, PyMemoryError, PyOSError, PyOverflowError, PyValueError,
+};
 use pyo3::prelude::*;
 use qcore_files::FileError;
 use qcore_kernels::KernelError;
@@ -15,6 +17,8 @@ pub(crate) fn to_py(error: KernelError) -> PyErr {
     let text = error.to_string();
     match error {
         KernelError::Overflow(_) => PyOverflowError::new_err(text),
+        KernelError::Memory(_) => PyMemoryError::new_err(text),
+        KernelError::Interrupted => PyKeyboardInterrupt::new_err(()),
         KernelError::Isa { .. } | KernelError::Shape(_) | KernelError::Value(_) => {
             PyValueError::new_err(text)
         }

@@ -126,7 +126,8 @@ impl PyProgram {
         let mut out = writable::<f32>(out, "out")?;
         let out = slice_mut(&mut out, "out")?;
         // A small call ends before another thread could take over.
-        if x.len() < SMALL {
+        let rows = out.len() / self.program.outputs().max(1);
+        if self.program.work().saturating_mul(rows.max(1)) < SMALL {
             return self.program.run(x, logits, out).map_err(to_py);
         }
         py.detach(|| self.program.run(x, logits, out)).map_err(to_py)
@@ -145,8 +146,8 @@ impl PyProgram {
     }
 }
 
-/// Inputs up to which the GIL is kept: releasing it costs more than the call.
-const SMALL: usize = 1 << 12;
+/// Multiplications up to which the GIL is kept: releasing it costs more than the call.
+const SMALL: usize = 1 << 17;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyProgramBuilder>()?;

@@ -1,6 +1,6 @@
 //! Bindings of the `sparse` room.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use numpy::ndarray::ArrayView1;
 use numpy::{
@@ -8,6 +8,8 @@ use numpy::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use qcore_kernels::KernelError;
+use qcore_kernels::made::Made;
 use qcore_kernels::network::Weights;
 use qcore_kernels::sparse::{
     Csr, Float, FloatCsr, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply,
@@ -84,12 +86,12 @@ impl Matrix {
 pub(crate) struct PyCsr {
     matrix: Arc<Matrix>,
     /// Made when it is first needed; the matrix never changes.
-    transposed: OnceLock<Arc<Matrix>>,
+    transposed: Made<Arc<Matrix>>,
 }
 
 impl From<Matrix> for PyCsr {
     fn from(matrix: Matrix) -> Self {
-        Self { matrix: Arc::new(matrix), transposed: OnceLock::new() }
+        Self { matrix: Arc::new(matrix), transposed: Made::new() }
     }
 }
 
@@ -132,8 +134,8 @@ impl PyCsr {
         with_csr!(self.matrix, |csr| csr.rows())
     }
 
-    fn transposed(&self) -> &Arc<Matrix> {
-        self.transposed.get_or_init(|| Arc::new(self.matrix.transposed()))
+    fn transposed(&self) -> Result<&Arc<Matrix>, KernelError> {
+        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.transposed())))
     }
 }
 
@@ -295,9 +297,9 @@ impl PyCsr {
     }
 
     /// Rows and columns exchanged; made once.
-    fn transpose(&self, py: Python<'_>) -> Self {
-        let matrix = py.detach(|| Arc::clone(self.transposed()));
-        Self { matrix, transposed: OnceLock::from(Arc::clone(&self.matrix)) }
+    fn transpose(&self, py: Python<'_>) -> PyResult<Self> {
+        let matrix = py.detach(|| self.transposed().cloned()).map_err(to_py)?;
+        Ok(Self { matrix, transposed: Made::with(Arc::clone(&self.matrix)) })
     }
 
     /// Rows `start` to `stop`.
@@ -332,7 +334,7 @@ impl PyCsr {
         out: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (matrix, order) = if left {
-            (py.detach(|| self.transposed()), Order::Columns)
+            (py.detach(|| self.transposed()).map_err(to_py)?, Order::Columns)
         } else {
             (&self.matrix, Order::Rows)
         };

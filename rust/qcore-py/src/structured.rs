@@ -143,8 +143,10 @@ impl PyNofM {
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
     pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands()))),
-            (Typed::I8(a), Some(scale)) => Ok(Weights::NofMI8(Arc::clone(a.transposed()), scale)),
+            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands().map_err(to_py)?))),
+            (Typed::I8(a), Some(scale)) => {
+                Ok(Weights::NofMI8(Arc::clone(a.transposed().map_err(to_py)?), scale))
+            }
             _ => Err(integers_only()),
         }
     }
@@ -158,7 +160,7 @@ impl PyBlocks {
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
     pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands()))),
+            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands().map_err(to_py)?))),
             (Typed::I8(a), Some(scale)) => Ok(Weights::BlocksI8(Arc::clone(a), scale)),
             _ => Err(integers_only()),
         }

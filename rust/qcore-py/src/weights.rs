@@ -1,6 +1,6 @@
 //! Weights laid out for the kernels, and one layer of them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
@@ -47,14 +47,6 @@ fn output_scale(scale: Option<Floats<'_>>, outputs: usize) -> PyResult<Option<Ve
     Ok(scale)
 }
 
-/// Sparse weights for `rows` rows and more.
-fn by_rows(many: Weights, rows: usize) -> Weights {
-    if rows <= 1 {
-        return many;
-    }
-    Weights::ByRows { many: Box::new(many), rows, few: OnceLock::new() }
-}
-
 #[pymethods]
 impl PyPackedWeights {
     /// Int8 codes whose 0 is 0, one scale for each output: multiplied as integers.
@@ -83,21 +75,21 @@ impl PyPackedWeights {
     #[staticmethod]
     fn csr(csr: &PyCsr, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, csr.rows())?;
-        Ok(Self::new(by_rows(csr.weights(scale)?, rows)))
+        Ok(Self::new(Weights::by_rows(csr.weights(scale)?, rows)))
     }
 
     /// An N:M matrix; see `csr`.
     #[staticmethod]
     fn n_of_m(matrix: &PyNofM, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::new(by_rows(matrix.weights(scale)?, rows)))
+        Ok(Self::new(Weights::by_rows(matrix.weights(scale)?, rows)))
     }
 
     /// A matrix of blocks; see `csr`.
     #[staticmethod]
     fn blocks(matrix: &PyBlocks, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::new(by_rows(matrix.weights(scale)?, rows)))
+        Ok(Self::new(Weights::by_rows(matrix.weights(scale)?, rows)))
     }
 
     /// Float32 weights.

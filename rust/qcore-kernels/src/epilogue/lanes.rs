@@ -114,3 +114,12 @@ pub(super) fn check_length(name: &str, found: usize, n: usize) -> Result<()> {
     }
     Err(KernelError::Shape(format!("{name} has {found} elements; it must have 1 or {n}")))
 }
+
+/// The element of a column: `rest` if there is none, the only one if there is one.
+pub(super) fn of_column<T: Copy>(values: &[T], column: usize, rest: T) -> T {
+    match values {
+        [] => rest,
+        [one] => *one,
+        each => each[column],
+    }
+}

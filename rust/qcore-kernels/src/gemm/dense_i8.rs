@@ -1,12 +1,16 @@
-//! Dense layers on int8: the product with its epilogue, tile by tile.
+//! Dense layers on int8: the product with its epilogue, tile by tile. Layers of so many inputs that
+//! int32 may not hold their sums go by int64, some rows at a time.
 
+use super::drive::Product;
 use super::integer::{Right, Shifted, fits_i32, product};
 use super::operand::{Int8, ZeroPoint};
+use super::packed::PackedI8;
 use super::sink::{CodeSink, FloatSink, Out};
-use crate::epilogue::{FloatOutput, Requantize};
-use crate::error::{KernelError, Result};
+use crate::epilogue::{FloatOutput, Requantize, wide_code_row, wide_float_row};
+use crate::error::Result;
 use crate::isa::Isa;
 use crate::quant::Code;
+use crate::{interrupt, memory};
 
 /// float32 results of `activation(f32(acc) * scale + bias)`, where
 /// `acc = (a - a_zero) @ (b - b_zero)`; rows of `out` are `stride` elements apart.
@@ -23,10 +27,16 @@ pub fn dense_f32_from_i8_with<'a>(
     let (a, b) = (a.into(), b.into());
     let (m, n) = (a.rows(), b.n());
     output.check(m, n)?;
-    check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
-    let out = Out::new(out, m, n, stride)?;
+    let target = Out::new(out, m, n, stride)?;
+    if !is_within_i32(a, a_zero, b, b_zero) {
+        return wide_rows(&product, b, |row, sums| {
+            let out = &mut out[row * stride..][..n];
+            wide_float_row(isa, row, sums, &output, out)
+        });
+    }
+    let out = target;
     product.run(&FloatSink { isa, out, output, columns: n });
     Ok(())
 }
@@ -46,28 +56,56 @@ pub fn dense_i8_with<'a, C: Code>(
     let (a, b) = (a.into(), b.into());
     let (m, n) = (a.rows(), b.n());
     output.check::<C>(n)?;
-    check_depth(a, a_zero, b, b_zero)?;
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
-    let out = Out::new(out, m, n, stride)?;
+    let target = Out::new(out, m, n, stride)?;
+    if !is_within_i32(a, a_zero, b, b_zero) {
+        return wide_rows(&product, b, |row, sums| {
+            wide_code_row(sums, &output, &mut out[row * stride..][..n]);
+            Ok(())
+        });
+    }
+    let out = target;
     product.run(&CodeSink { isa, out, output });
     Ok(())
 }
 
-/// Epilogues take int32 sums: refuses what could be beyond.
-fn check_depth(
-    a: Int8<'_>,
-    a_zero: ZeroPoint<'_>,
-    b: Right<'_>,
-    b_zero: ZeroPoint<'_>,
-) -> Result<()> {
+/// Whether int32 holds every sum for certain.
+fn is_within_i32(a: Int8<'_>, a_zero: ZeroPoint<'_>, b: Right<'_>, b_zero: ZeroPoint<'_>) -> bool {
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
-    if fits_i32(b.k(), reach) {
-        return Ok(());
+    fits_i32(b.k(), reach)
+}
+
+/// Calls `row(index, sums)` for the exact sums of each row.
+fn wide_rows(
+    product: &Product<'_>,
+    b: Right<'_>,
+    mut row: impl FnMut(usize, &[i64]) -> Result<()>,
+) -> Result<()> {
+    let packed;
+    let b = match b {
+        Right::Packed(b) => b,
+        Right::Masked(b) => {
+            packed = b.unpacked(product.isa);
+            &packed
+        }
+        Right::Matrix(b) => {
+            packed = PackedI8::new(product.isa, b);
+            &packed
+        }
+    };
+    let (m, n) = (product.a.bytes.rows, b.n());
+    let tall = product.kernel.rows();
+    let mut sums = memory::filled(0_i64, memory::size(&[tall.min(m), n])?)?;
+    for first in (0..m).step_by(tall) {
+        interrupt::check()?;
+        let rows = first..(first + tall).min(m);
+        product.run_wide(b, rows.clone(), |index, column, sum| {
+            sums[(index - first) * n + column] = sum;
+        });
+        for (index, sums) in rows.zip(sums.chunks_exact(n.max(1))) {
+            row(index, sums)?;
+        }
     }
-    Err(KernelError::Overflow(format!(
-        "a sum of {} products may be beyond int32; the longest safe one is {}",
-        b.k(),
-        i64::from(i32::MAX) / reach
-    )))
+    Ok(())
 }

@@ -174,7 +174,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
 fn wide<T: Integer>(product: &Product<'_>, b: &PackedI8, out: &mut [MaybeUninit<T>]) -> Result<()> {
     let n = b.n();
     let mut too_large = None;
-    product.run_wide(b, |row, column, value| match T::from_i64(value) {
+    product.run_wide(b, 0..product.a.bytes.rows, |row, column, value| match T::from_i64(value) {
         Some(value) => {
             out[row * n + column].write(value);
         }

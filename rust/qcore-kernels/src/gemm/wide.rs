@@ -1,5 +1,7 @@
 //! Products longer than int32 can hold: parts of K summed in int64.
 
+use std::ops::Range;
+
 use super::drive::Product;
 use super::left;
 use super::microkernel::{DEPTH, MAX_TILE_COLUMNS, MAX_TILE_ROWS, Tile};
@@ -11,13 +13,18 @@ use crate::aligned::AlignedBytes;
 const CHUNK: usize = 65_792;
 
 impl Product<'_> {
-    /// Calls `put(row, column, value)` for each element of the exact product.
-    pub(super) fn run_wide(&self, b: &PackedI8, mut put: impl FnMut(usize, usize, i64)) {
-        let (m, n) = (self.a.bytes.rows, b.n());
+    /// Calls `put(row, column, value)` for each element of some rows of the exact product.
+    pub(super) fn run_wide(
+        &self,
+        b: &PackedI8,
+        range: Range<usize>,
+        mut put: impl FnMut(usize, usize, i64),
+    ) {
+        let n = b.n();
         let kernel = self.kernel;
         let mut sums = [0_i64; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
-        for row in (0..m).step_by(kernel.rows()) {
-            let rows = kernel.rows().min(m - row);
+        for row in range.clone().step_by(kernel.rows()) {
+            let rows = kernel.rows().min(range.end - row);
             let row_sums = self.wide_row_sums(b.k(), row, rows);
             for column in (0..n).step_by(kernel.columns()) {
                 let columns = kernel.columns().min(n - column);

@@ -1,12 +1,14 @@
 //! What a network is made of: layers with weights in the form that their kernel reads.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::sparse;
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
 use crate::gemm::{self, FloatWeights, Int8, MaskedI8, PackedI4, PackedI8, ZeroPoint};
 use crate::isa::Isa;
+use crate::made::Made;
+use crate::memory;
 use crate::quant::Code;
 use crate::sparse::{BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Structured};
 use crate::view::{MatRef, as_signed};
@@ -74,19 +76,28 @@ pub enum Weights {
     BlocksI8(Arc<BlocksInteger<i8>>, Vec<f32>),
     /// Floats in a pattern.
     BandsF32(Arc<FloatBands>),
-    /// Weights for `rows` rows and more. For fewer they are made dense, by the first product that has
-    /// as few.
+    /// Weights for `rows` rows and more. For fewer they are made dense, by the first call that has as
+    /// few.
     ByRows {
         /// For many rows.
         many: Box<Weights>,
         /// The least number of rows that is many.
         rows: usize,
         /// The same, dense.
-        few: OnceLock<Box<Weights>>,
+        few: Made<Weights>,
     },
 }
 
 impl Weights {
+    /// Sparse weights for `rows` rows and more, which become dense ones for fewer.
+    #[must_use]
+    pub fn by_rows(many: Weights, rows: usize) -> Self {
+        if rows <= 1 {
+            return many;
+        }
+        Weights::ByRows { many: Box::new(many), rows, few: Made::new() }
+    }
+
     /// How many values a row of the input has.
     #[must_use]
     pub fn inputs(&self) -> usize {
@@ -125,7 +136,7 @@ impl Weights {
             Weights::DenseI8(..)
             | Weights::DenseI4(_)
             | Weights::Dense(_)
-            | Weights::NofMI8(..) => self.inputs() * self.outputs(),
+            | Weights::NofMI8(..) => self.inputs().saturating_mul(self.outputs()),
             Weights::SparseI8(w, _) => w.matrix().nnz(),
             Weights::SparseF32(w) => w.matrix().nnz(),
             Weights::BlocksI8(w, _) => w.matrix().stored_values(),
@@ -211,9 +222,7 @@ impl Weights {
             Weights::BlocksI8(w, _) => {
                 sparse::to_float(isa, &**w, x, input.zero_point, output, out)
             }
-            Weights::ByRows { .. } => {
-                self.for_rows(isa, rows).to_float(isa, codes, input, rows, output, out)
-            }
+            Weights::ByRows { many, .. } => many.to_float(isa, codes, input, rows, output, out),
             Weights::Dense(_) | Weights::SparseF32(_) | Weights::BandsF32(_) => Err(not_integer()),
         }
     }
@@ -244,9 +253,7 @@ impl Weights {
             Weights::BlocksI8(w, _) => {
                 sparse::to_codes(isa, &**w, x, input.zero_point, output, out)
             }
-            Weights::ByRows { .. } => {
-                self.for_rows(isa, rows).to_codes(isa, codes, input, rows, output, out)
-            }
+            Weights::ByRows { many, .. } => many.to_codes(isa, codes, input, rows, output, out),
             Weights::DenseI4(_)
             | Weights::Dense(_)
             | Weights::SparseF32(_)
@@ -267,7 +274,7 @@ impl Weights {
             Weights::BlocksI8(w, scale) => w.nbytes() + size_of_val(&scale[..]),
             Weights::BandsF32(w) => w.nbytes(),
             Weights::ByRows { many, few, .. } => {
-                many.nbytes() + few.get().map_or(0, |few| few.nbytes())
+                many.nbytes() + few.get().map_or(0, Weights::nbytes)
             }
         }
     }
@@ -290,50 +297,57 @@ impl Weights {
             Weights::SparseF32(w) => sparse::float(isa, &**w, x, bias, activation, out),
             Weights::BandsF32(w) => sparse::float(isa, &**w, x, bias, activation, out),
             Weights::Dense(w) => gemm::dense_f32_with(isa, x, w, bias, activation, out),
-            Weights::ByRows { .. } => {
-                let rows = out.len().checked_div(self.outputs()).unwrap_or(0);
-                self.for_rows(isa, rows).float(isa, x, bias, activation, out)
-            }
+            Weights::ByRows { many, .. } => many.float(isa, x, bias, activation, out),
         }
     }
 
-    /// The weights that are the faster for so many rows.
-    fn for_rows(&self, isa: Isa, rows: usize) -> &Weights {
+    /// The weights that are the faster for a call of so many rows. Chosen once for the whole call:
+    /// the sums of floats depend on the choice, and blocks of rows on the threads.
+    pub(crate) fn for_rows(&self, isa: Isa, rows: usize) -> Result<&Weights> {
         match self {
             Weights::ByRows { many, rows: least, few } if rows < *least => {
-                few.get_or_init(|| Box::new(many.dense(isa)))
+                few.get_or_make(|| many.dense(isa))
             }
-            Weights::ByRows { many, .. } => many,
-            _ => self,
+            Weights::ByRows { many, .. } => Ok(many),
+            _ => Ok(self),
         }
+    }
+
+    /// Whether the order of a sum depends on the number of rows that are multiplied together.
+    pub(crate) fn sums_follow_rows(&self) -> bool {
+        matches!(self, Weights::SparseF32(_) | Weights::BandsF32(_))
     }
 
     /// The same as dense weights.
-    fn dense(&self, isa: Isa) -> Weights {
+    fn dense(&self, isa: Isa) -> Result<Weights> {
         let (outputs, inputs) = (self.outputs(), self.inputs());
+        let elements = memory::size(&[outputs, inputs])?;
         let codes = |fill: &dyn Fn(&mut [i8]) -> Result<()>, scale: &[f32]| {
-            let mut dense = vec![0; outputs * inputs];
-            fill(&mut dense).expect("it has an element for each place");
-            let dense = MatRef::from_slice(&dense, outputs, inputs).expect("as above");
-            Weights::DenseI8(PackedI8::new(isa, dense.transposed()), scale.to_vec())
+            let mut dense = memory::filled(0, elements)?;
+            fill(&mut dense)?;
+            let dense = MatRef::from_slice(&dense, outputs, inputs)?;
+            let packed = PackedI8::new(isa, dense.transposed());
+            Ok(Weights::DenseI8(packed, memory::copied(scale)?))
         };
         let floats = |dense: &[f32]| {
-            let dense = MatRef::from_slice(dense, outputs, inputs).expect("as above");
-            Weights::Dense(FloatWeights::from_f32(dense))
+            let dense = MatRef::from_slice(dense, outputs, inputs)?;
+            Ok(Weights::Dense(FloatWeights::from_f32(dense)))
         };
         match self {
             Weights::SparseI8(w, scale) => codes(&|out| w.matrix().to_dense(out), scale),
             Weights::BlocksI8(w, scale) => codes(&|out| w.matrix().to_dense(out), scale),
-            Weights::NofMI8(w, scale) => Weights::DenseI8(w.unpacked(isa), scale.clone()),
+            Weights::NofMI8(w, scale) => {
+                Ok(Weights::DenseI8(w.unpacked(isa), memory::copied(scale)?))
+            }
             Weights::SparseF32(w) => {
-                let mut dense = vec![0.0; outputs * inputs];
-                w.matrix().to_dense(&mut dense).expect("it has an element for each place");
+                let mut dense = memory::filled(0.0, elements)?;
+                w.matrix().to_dense(&mut dense)?;
                 floats(&dense)
             }
             Weights::BandsF32(w) => floats(&w.to_dense()),
             Weights::ByRows { many, .. } => many.dense(isa),
             Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::Dense(_) => {
-                unreachable!("weights by rows are sparse ones")
+                Err(KernelError::Value("weights by rows are sparse ones".to_owned()))
             }
         }
     }

@@ -1,15 +1,14 @@
 //! One layer alone: float in, float out.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
 use super::layer::{Affine, Weights};
 use crate::epilogue::{Activation, FloatOutput, finish_rows_with};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
-use crate::quant;
-use crate::threads;
 use crate::view::as_signed_mut;
+use crate::{memory, quant, threads};
 
 /// Multiplications below which a thread of its own costs more than it saves.
 const GRAIN: usize = 1 << 21;
@@ -17,9 +16,16 @@ const GRAIN: usize = 1 << 21;
 /// Rows of a block: their codes stay in the second cache, and the product has enough of them.
 const BLOCK_BYTES: usize = 1 << 18;
 
+/// What dynamic quantization makes of rows.
+#[derive(Debug, Default)]
+pub(super) struct Dynamic {
+    codes: Vec<u8>,
+    row_scale: Vec<f32>,
+}
+
 thread_local! {
-    /// Codes and row scales, kept from call to call.
-    static ROOM: RefCell<(Vec<u8>, Vec<f32>)> = RefCell::default();
+    /// Kept from call to call; taken by each, so that a call within a call finds its own.
+    static ROOM: Cell<Dynamic> = Cell::default();
 }
 
 /// [`linear_with`] on the instruction set in force.
@@ -43,16 +49,17 @@ pub fn linear_with(
     activation: Activation,
     out: &mut [f32],
 ) -> Result<()> {
+    let (inputs, outputs) = (weights.inputs(), weights.outputs());
+    let rows = out.len().checked_div(outputs).unwrap_or(0);
+    let weights = weights.for_rows(isa, rows)?;
     if !weights.is_integer() {
         return weights.float(isa, x, bias, activation, out);
     }
-    let (inputs, outputs) = (weights.inputs(), weights.outputs());
     if inputs == 0 {
         out.fill(0.0);
         return finish_rows_with(isa, out, outputs, bias, activation);
     }
-    let rows = x.len() / inputs;
-    if rows * inputs != x.len() || rows * outputs != out.len() {
+    if rows.checked_mul(inputs) != Some(x.len()) || rows * outputs != out.len() {
         return Err(KernelError::Shape(format!(
             "x has {} elements and out {}; they must be rows of {inputs} and {outputs}",
             x.len(),
@@ -61,58 +68,54 @@ pub fn linear_with(
     }
     let tasks = threads::tasks_for(rows, weights.work(), GRAIN).max(1);
     let block = (BLOCK_BYTES / inputs).max(64).min(rows.div_ceil(tasks)).max(1);
-    for_row_blocks(x, inputs, out, outputs, block, |x, out| {
-        ROOM.with_borrow_mut(|(codes, row_scale)| {
-            dynamic(isa, x, weights, bias, activation, codes, row_scale, out)
-        })
+    for_row_blocks(x, inputs, out, outputs, block, |first, x, out| {
+        let mut room = ROOM.take();
+        let result = dynamic(isa, first, x, weights, bias, activation, &mut room, out);
+        ROOM.set(room);
+        result
     })
 }
 
-/// Quantizes rows, each with a scale of its own, and multiplies.
+/// Quantizes rows, each with a scale of its own, and multiplies. The first is row `first` of the call.
 pub(super) fn dynamic(
     isa: Isa,
+    first: usize,
     x: &[f32],
     weights: &Weights,
     bias: &[f32],
     activation: Activation,
-    codes: &mut Vec<u8>,
-    row_scale: &mut Vec<f32>,
+    room: &mut Dynamic,
     out: &mut [f32],
 ) -> Result<()> {
+    let Dynamic { codes, row_scale } = room;
     let inputs = weights.inputs();
     let rows = x.len() / inputs;
-    codes.resize(x.len(), 0);
-    row_scale.resize(rows, 0.0);
-    quant::quantize_rows_i8_with(isa, x, inputs, as_signed_mut(codes), row_scale)?;
+    memory::resize(codes, x.len(), 0)?;
+    memory::resize(row_scale, rows, 0.0)?;
+    quant::quantize_rows_i8_from(isa, first, x, inputs, as_signed_mut(codes), row_scale)?;
     let output = FloatOutput { scale: weights.scale(), row_scale, bias, activation };
     let input = Affine { scale: 1.0, zero_point: 0, signed: true };
     weights.to_float(isa, codes, input, rows, output, out)
 }
 
-/// Calls `run` for each block of so many rows of `x` and `out`, on the threads that there are; of
-/// several errors, the first block's is returned.
+/// Calls `run` for each block of so many rows of `x` and `out`, and the number of the first of them, on
+/// the threads that there are; of several errors, the first block's is returned.
 pub(super) fn for_row_blocks(
     x: &[f32],
     inputs: usize,
     out: &mut [f32],
     outputs: usize,
     block: usize,
-    run: impl Fn(&[f32], &mut [f32]) -> Result<()> + Sync + Send,
+    run: impl Fn(usize, &[f32], &mut [f32]) -> Result<()> + Sync + Send,
 ) -> Result<()> {
     if x.len() <= block * inputs {
-        return run(x, out);
+        return run(0, x, out);
     }
-    let blocks: Vec<_> = x
-        .chunks(block * inputs)
-        .zip(out.chunks_mut(block * outputs))
-        .map(|(x, out)| Mutex::new((x, out, Ok(()))))
-        .collect();
-    threads::for_each(blocks.len(), |index| {
-        let mut block = blocks[index].lock().unwrap_or_else(PoisonError::into_inner);
-        let (x, out, result) = &mut *block;
-        *result = run(x, out);
-    });
-    blocks
-        .into_iter()
-        .try_for_each(|block| block.into_inner().unwrap_or_else(PoisonError::into_inner).2)
+    let parts = x.chunks(block * inputs).zip(out.chunks_mut(block * outputs));
+    let parts = memory::collected(parts.map(Mutex::new))?;
+    threads::try_for_each(parts.len(), |index| {
+        let mut part = parts[index].lock().unwrap_or_else(PoisonError::into_inner);
+        let (x, out) = &mut *part;
+        run(index * block, x, out)
+    })
 }

@@ -1,16 +1,16 @@
 //! Running a network: block by block of rows, stage by stage.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::layer::{Affine, Layer};
-use super::linear::{dynamic, for_row_blocks};
+use super::linear::{Dynamic, dynamic, for_row_blocks};
 use super::stage::{Stage, lower};
 use crate::epilogue::{Activation, FloatOutput, Requantize};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::quant::{self, Layout, Params};
-use crate::threads;
 use crate::view::as_signed_mut;
+use crate::{memory, threads};
 
 /// Bytes of a block's widest value: what flows between layers stays in the second cache.
 const BLOCK_BYTES: usize = 1 << 18;
@@ -33,7 +33,16 @@ struct Buffers {
     next_codes: Vec<u8>,
     floats: Vec<f32>,
     next_floats: Vec<f32>,
-    row_scale: Vec<f32>,
+    dynamic: Dynamic,
+}
+
+/// The rows of a call that go through the network together.
+struct Block<'a> {
+    /// How many rows the call has: by them weights are chosen.
+    of: usize,
+    /// The call's row that is the first.
+    first: usize,
+    x: &'a [f32],
 }
 
 impl Program {
@@ -80,68 +89,89 @@ impl Program {
     /// [`Program::run`] on the given instruction set.
     pub fn run_with(&self, isa: Isa, x: &[f32], logits: bool, out: &mut [f32]) -> Result<()> {
         let (inputs, outputs) = (self.inputs(), self.outputs());
-        let rows = x.len() / inputs;
-        if rows * inputs != x.len() || rows * outputs != out.len() {
+        let rows = out.len().checked_div(outputs).unwrap_or(0);
+        if rows.checked_mul(inputs) != Some(x.len()) || rows * outputs != out.len() {
             return Err(KernelError::Shape(format!(
                 "{} inputs and {} outputs are not rows of {inputs} and {outputs}",
                 x.len(),
                 out.len()
             )));
         }
-        let block = self.block_rows(rows);
-        if rows <= block {
-            return self.run_block(isa, x, logits, out);
+        if rows == 0 {
+            return Ok(());
         }
-        for_row_blocks(x, inputs, out, outputs, block, |x, out| self.run_block(isa, x, logits, out))
+        // What the rows choose is made here, not by every thread.
+        for layer in &self.layers {
+            layer.weights.for_rows(isa, rows)?;
+        }
+        let block = self.block_rows(isa, rows)?;
+        for_row_blocks(x, inputs, out, outputs, block, |first, x, out| {
+            self.run_block(isa, &Block { of: rows, first, x }, logits, out)
+        })
+    }
+
+    /// Multiplications for a row: what it costs, more or less.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.layers.iter().fold(0, |work, layer| work.saturating_add(layer.weights.work()))
     }
 
     /// Rows that go through the network together: few enough for the cache, and for every thread to
-    /// have its share where that pays.
-    fn block_rows(&self, rows: usize) -> usize {
-        let work: usize = self.layers.iter().map(|layer| layer.weights.work()).sum();
+    /// have its share where that pays. They follow the threads only where no sum follows them.
+    fn block_rows(&self, isa: Isa, rows: usize) -> Result<usize> {
         let widest = self.layers.iter().map(|layer| layer.weights.inputs()).max().unwrap_or(1);
-        let tasks = threads::tasks_for(rows, work, GRAIN).max(1);
-        (BLOCK_BYTES / widest.max(1)).max(16).min(rows.div_ceil(tasks)).max(1)
+        let block = (BLOCK_BYTES / widest.max(1)).max(16);
+        for layer in &self.layers {
+            if layer.weights.for_rows(isa, rows)?.sums_follow_rows() {
+                return Ok(block);
+            }
+        }
+        let tasks = threads::tasks_for(rows, self.work(), GRAIN).max(1);
+        Ok(block.min(rows.div_ceil(tasks)).max(1))
     }
 
-    fn run_block(&self, isa: Isa, x: &[f32], logits: bool, out: &mut [f32]) -> Result<()> {
-        let spare = lock(&self.spare).pop();
+    fn run_block(&self, isa: Isa, block: &Block<'_>, logits: bool, out: &mut [f32]) -> Result<()> {
+        // Nobody waits: a thread that a fork left behind may hold the lock for ever.
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
         let mut buffers = spare.unwrap_or_default();
-        let result = self.run_stages(isa, x, logits, out, &mut buffers);
-        lock(&self.spare).push(buffers);
+        let result = self.run_stages(isa, block, logits, out, &mut buffers);
+        if let Ok(mut spare) = self.spare.try_lock() {
+            spare.push(buffers);
+        }
         result
     }
 
     fn run_stages(
         &self,
         isa: Isa,
-        x: &[f32],
+        block: &Block<'_>,
         logits: bool,
         out: &mut [f32],
         buffers: &mut Buffers,
     ) -> Result<()> {
-        let Buffers { codes, next_codes, floats, next_floats, row_scale } = buffers;
-        let rows = x.len() / self.inputs();
+        let Buffers { codes, next_codes, floats, next_floats, dynamic: room } = buffers;
+        let rows = out.len().checked_div(self.outputs()).unwrap_or(0);
         let last = self.stages.len() - 1;
         // Whether a layer has run: before that, floats are the caller's.
         let mut begun = false;
         for (index, stage) in self.stages.iter().enumerate() {
-            let source = if begun { &floats[..] } else { x };
+            let source = if begun { &floats[..] } else { block.x };
+            let layer = &self.layers[stage.layer()];
+            let weights = layer.weights.for_rows(isa, block.of)?;
             match stage {
                 Stage::Quantize(affine) => {
-                    codes.resize(source.len(), 0);
+                    memory::resize(codes, source.len(), 0)?;
                     quantize(isa, source, *affine, codes)?;
                     continue;
                 }
-                Stage::Requantize { layer, input, output, bias, multiplier } => {
-                    let layer = &self.layers[*layer];
-                    next_codes.resize(rows * layer.weights.outputs(), 0);
+                Stage::Requantize { input, output, bias, multiplier, .. } => {
+                    memory::resize(next_codes, memory::size(&[rows, weights.outputs()])?, 0)?;
                     let requantize = requantize(*output, layer.activation, bias, multiplier);
                     if output.signed {
                         let out = as_signed_mut(next_codes);
-                        layer.weights.to_codes(isa, codes, *input, rows, requantize, out)?;
+                        weights.to_codes(isa, codes, *input, rows, requantize, out)?;
                     } else {
-                        layer.weights.to_codes(isa, codes, *input, rows, requantize, next_codes)?;
+                        weights.to_codes(isa, codes, *input, rows, requantize, next_codes)?;
                     }
                     std::mem::swap(codes, next_codes);
                     begun = true;
@@ -149,26 +179,25 @@ impl Program {
                 }
                 _ => {}
             }
-            let layer = &self.layers[stage.layer()];
             let activation =
                 if logits && index == last { Activation::Linear } else { layer.activation };
             let result = if index == last {
                 &mut *out
             } else {
-                next_floats.resize(rows * layer.weights.outputs(), 0.0);
+                memory::resize(next_floats, memory::size(&[rows, weights.outputs()])?, 0.0)?;
                 &mut next_floats[..]
             };
             match stage {
                 Stage::ToFloat { input, scale, .. } => {
                     let output =
                         FloatOutput { scale, row_scale: &[], bias: &layer.bias, activation };
-                    layer.weights.to_float(isa, codes, *input, rows, output, result)?;
+                    weights.to_float(isa, codes, *input, rows, output, result)?;
                 }
                 Stage::Dynamic { .. } => {
-                    let (bias, w) = (&layer.bias[..], &layer.weights);
-                    dynamic(isa, source, w, bias, activation, codes, row_scale, result)?;
+                    let bias = &layer.bias[..];
+                    dynamic(isa, block.first, source, weights, bias, activation, room, result)?;
                 }
-                _ => layer.weights.float(isa, source, &layer.bias, activation, result)?,
+                _ => weights.float(isa, source, &layer.bias, activation, result)?,
             }
             std::mem::swap(floats, next_floats);
             begun = true;
@@ -206,8 +235,4 @@ fn quantize(isa: Isa, x: &[f32], affine: Affine, out: &mut [u8]) -> Result<()> {
         return Err(KernelError::Value("x has NaN, which no integer stands for".to_owned()));
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,13 +2,15 @@
 
 use crate::epilogue::{
     Activation, FloatOutput, Requantize, finish_rows_with, float_rows_with, requantize_rows_with,
+    wide_code_row, wide_float_row,
 };
 use crate::error::{KernelError, Result};
 use crate::gemm::Int8;
 use crate::isa::Isa;
+use crate::memory;
 use crate::quant::Code;
 use crate::sparse::{
-    BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Order, Structured, multiply_integer_with,
+    BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Order, Structured, Sum, multiply_integer_with,
     multiply_with,
 };
 use crate::view::MatRef;
@@ -16,8 +18,10 @@ use crate::view::MatRef;
 /// Integer weights `[out, in]` that multiply columns.
 pub(super) trait Integers {
     fn outputs(&self) -> usize;
+    /// Whether int32 holds every sum with such an `x` for certain.
+    fn fits_i32(&self, x: Int8<'_>, zero_point: i32) -> bool;
     /// `xᵀ` times the weights, `x` less its zero point, row by row of `x`.
-    fn multiply(&self, isa: Isa, x: Int8<'_>, zero_point: i32, out: &mut [i32]) -> Result<()>;
+    fn multiply<T: Sum>(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [T]) -> Result<()>;
 }
 
 /// Float weights `[out, in]` that multiply columns.
@@ -32,7 +36,11 @@ impl Integers for IntegerCsr<i8> {
         self.matrix().rows()
     }
 
-    fn multiply(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [i32]) -> Result<()> {
+    fn fits_i32(&self, x: Int8<'_>, zero: i32) -> bool {
+        if x.is_unsigned() { self.fits_i32::<u8>(zero) } else { self.fits_i32::<i8>(zero) }
+    }
+
+    fn multiply<T: Sum>(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [T]) -> Result<()> {
         match x {
             Int8::I8(x) => {
                 multiply_integer_with(isa, self, x.transposed(), zero, Order::Columns, out)
@@ -49,7 +57,11 @@ impl Integers for BlocksInteger<i8> {
         self.matrix().rows()
     }
 
-    fn multiply(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [i32]) -> Result<()> {
+    fn fits_i32(&self, x: Int8<'_>, zero: i32) -> bool {
+        if x.is_unsigned() { self.fits_i32::<u8>(zero) } else { self.fits_i32::<i8>(zero) }
+    }
+
+    fn multiply<T: Sum>(&self, isa: Isa, x: Int8<'_>, zero: i32, out: &mut [T]) -> Result<()> {
         match x {
             Int8::I8(x) => self.multiply_with(isa, x.transposed(), zero, Order::Columns, out),
             Int8::U8(x) => self.multiply_with(isa, x.transposed(), zero, Order::Columns, out),
@@ -86,7 +98,17 @@ pub(super) fn to_float(
     output: FloatOutput<'_>,
     out: &mut [f32],
 ) -> Result<()> {
-    float_rows_with(isa, &sums(isa, w, x, zero_point)?, w.outputs(), output, out)
+    let n = w.outputs();
+    if w.fits_i32(x, zero_point) {
+        return float_rows_with(isa, &sums::<i32>(isa, w, x, zero_point)?, n, output, out);
+    }
+    output.check(x.rows(), n)?;
+    let sums = sums::<i64>(isa, w, x, zero_point)?;
+    let rows = sums.chunks_exact(n.max(1)).zip(out.chunks_exact_mut(n.max(1))).enumerate();
+    for (index, (sums, out)) in rows {
+        wide_float_row(isa, index, sums, &output, out)?;
+    }
+    Ok(())
 }
 
 /// Codes of `x @ wᵀ`, `x` less its zero point.
@@ -98,12 +120,21 @@ pub(super) fn to_codes<C: Code>(
     output: Requantize<'_>,
     out: &mut [C],
 ) -> Result<()> {
-    requantize_rows_with(isa, &sums(isa, w, x, zero_point)?, w.outputs(), output, out)
+    let n = w.outputs();
+    if w.fits_i32(x, zero_point) {
+        return requantize_rows_with(isa, &sums::<i32>(isa, w, x, zero_point)?, n, output, out);
+    }
+    output.check::<C>(n)?;
+    let sums = sums::<i64>(isa, w, x, zero_point)?;
+    for (sums, out) in sums.chunks_exact(n.max(1)).zip(out.chunks_exact_mut(n.max(1))) {
+        wide_code_row(sums, &output, out);
+    }
+    Ok(())
 }
 
 /// Rows of sums.
-fn sums(isa: Isa, w: &impl Integers, x: Int8<'_>, zero_point: i32) -> Result<Vec<i32>> {
-    let mut sums = vec![0; x.rows() * w.outputs()];
+fn sums<T: Sum>(isa: Isa, w: &impl Integers, x: Int8<'_>, zero_point: i32) -> Result<Vec<T>> {
+    let mut sums = memory::filled(T::default(), memory::size(&[x.rows(), w.outputs()])?)?;
     w.multiply(isa, x, zero_point, &mut sums)?;
     Ok(sums)
 }

@@ -22,11 +22,23 @@ pub fn quantize_rows_i8_with(
     out: &mut [i8],
     scale: &mut [f32],
 ) -> Result<()> {
+    quantize_rows_i8_from(isa, 0, x, row, out, scale)
+}
+
+/// [`quantize_rows_i8_with`] of rows of which the first is the caller's row `first`.
+pub(crate) fn quantize_rows_i8_from(
+    isa: Isa,
+    first: usize,
+    x: &[f32],
+    row: usize,
+    out: &mut [i8],
+    scale: &mut [f32],
+) -> Result<()> {
     check_rows(x, row, out.len())?;
     if scale.len() != x.len() / row {
         return Err(KernelError::Shape(format!("{} scales are not one a row", scale.len())));
     }
-    told(dispatch(isa, Rows { x, row, out, scale }))
+    told(first, dispatch(isa, Rows { x, row, out, scale }))
 }
 
 /// What [`quantize_rows_i8`] decodes to, in one pass: for calibration, that layers are fitted to
@@ -38,7 +50,7 @@ pub fn fake_quantize_rows(x: &[f32], row: usize, out: &mut [f32]) -> Result<()> 
 /// [`fake_quantize_rows`] on the given instruction set.
 pub fn fake_quantize_rows_with(isa: Isa, x: &[f32], row: usize, out: &mut [f32]) -> Result<()> {
     check_rows(x, row, out.len())?;
-    told(dispatch(isa, FakeRows { x, row, out }))
+    told(0, dispatch(isa, FakeRows { x, row, out }))
 }
 
 fn check_rows(x: &[f32], row: usize, out: usize) -> Result<()> {
@@ -48,11 +60,11 @@ fn check_rows(x: &[f32], row: usize, out: usize) -> Result<()> {
     Ok(())
 }
 
-/// The error of a row that has a NaN, where there is one.
-fn told(row: Option<usize>) -> Result<()> {
+/// The error of a row that has a NaN, where there is one; rows are counted from `first` on.
+fn told(first: usize, row: Option<usize>) -> Result<()> {
     match row {
         None => Ok(()),
-        Some(index) => Err(KernelError::Value(format!("x has a NaN in row {index}"))),
+        Some(index) => Err(KernelError::Value(format!("x has a NaN in row {}", first + index))),
     }
 }
 

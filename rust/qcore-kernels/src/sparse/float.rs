@@ -1,7 +1,6 @@
 //! Float products. The sum of each element has an order of its own, whatever the threads.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use super::csr::Csr;
 use super::drive::{self, BLOCK_ROWS, BLOCK_VALUES, row_blocks};
@@ -13,13 +12,14 @@ use super::scratch::Number;
 use super::value::Value;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::made::Made;
 use crate::simd::{Simd, SimdOp, dispatch};
 use crate::view::MatRef;
 
 /// A stored float.
 pub trait Float: Value + Number {
     #[doc(hidden)]
-    fn product(isa: Isa, a: &FloatCsr<Self>, x: MatRef<'_, Self>, out: Out<Self>);
+    fn product(isa: Isa, a: &FloatCsr<Self>, x: MatRef<'_, Self>, out: Out<Self>) -> Result<()>;
     #[doc(hidden)]
     #[must_use]
     fn fused<S: Simd>(self, x: Self, sum: Self) -> Self;
@@ -41,14 +41,14 @@ pub trait Float: Value + Number {
 pub struct FloatCsr<V> {
     matrix: Csr<V>,
     /// How it is laid out for products with up to 8 columns, and with more; made by the first of them.
-    panels: [OnceLock<Option<Panels>>; 2],
+    panels: [Made<Option<Panels>>; 2],
 }
 
 impl<V: Float> FloatCsr<V> {
     /// A matrix ready for products.
     #[must_use]
     pub fn new(matrix: Csr<V>) -> Self {
-        Self { matrix, panels: [const { OnceLock::new() }; 2] }
+        Self { matrix, panels: [const { Made::new() }; 2] }
     }
 
     /// The matrix.
@@ -60,7 +60,7 @@ impl<V: Float> FloatCsr<V> {
     /// Bytes in memory, with what the products so far laid out.
     #[must_use]
     pub fn nbytes(&self) -> usize {
-        let panels = self.panels.iter().filter_map(OnceLock::get).flatten();
+        let panels = self.panels.iter().filter_map(Made::get).flatten();
         self.matrix.nbytes() + panels.map(Panels::nbytes).sum::<usize>()
     }
 }
@@ -87,8 +87,7 @@ pub fn multiply_with<V: Float>(
     check_inner(matrix.cols(), x.rows())?;
     let out = Out::new(out, matrix.rows(), x.cols(), order)?;
     if x.cols() != 1 {
-        V::product(isa, a, x, out);
-        return Ok(());
+        return V::product(isa, a, x, out);
     }
     let copy;
     let x = if let Some(x) = x.transposed().row(0) {
@@ -113,13 +112,13 @@ pub(super) fn check_inner(cols: usize, rows: usize) -> Result<()> {
 }
 
 impl Float for f32 {
-    fn product(isa: Isa, a: &FloatCsr<f32>, x: MatRef<'_, f32>, out: Out<f32>) {
+    fn product(isa: Isa, a: &FloatCsr<f32>, x: MatRef<'_, f32>, out: Out<f32>) -> Result<()> {
         let widths: &[usize] = if isa.includes(Isa::Avx2) { &[8, 16, 32] } else { &[8] };
         let lanes = Lanes::blocks(x, widths);
         let matrix = &a.matrix;
         let few = x.cols() <= 8;
         let panels = &a.panels[usize::from(!few)];
-        if let Some(panels) = panels.get_or_init(|| Panels::new(matrix, few)) {
+        if let Some(panels) = panels.get_or_make(|| Ok(Panels::new(matrix, few)))? {
             let compute = |block, lanes: &Lanes<f32>, out: &mut [f32]| {
                 let (a, cols, x) = (panels, matrix.cols(), lanes.as_slice());
                 match lanes.width {
@@ -129,7 +128,7 @@ impl Float for f32 {
                 }
             };
             drive::product(&panels.blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
-            return;
+            return Ok(());
         }
         let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
         let compute = |block: usize, lanes: &Lanes<f32>, out: &mut [f32]| {
@@ -141,6 +140,7 @@ impl Float for f32 {
             });
         };
         drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
+        Ok(())
     }
 
     #[inline(always)]
@@ -168,7 +168,7 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
-    fn product(isa: Isa, a: &FloatCsr<f64>, x: MatRef<'_, f64>, out: Out<f64>) {
+    fn product(isa: Isa, a: &FloatCsr<f64>, x: MatRef<'_, f64>, out: Out<f64>) -> Result<()> {
         let lanes = Lanes::blocks(x, &[8]);
         let matrix = &a.matrix;
         let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
@@ -179,6 +179,7 @@ impl Float for f64 {
             });
         };
         drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
+        Ok(())
     }
 
     #[inline(always)]

@@ -1,7 +1,6 @@
 //! Exact products of int8 and uint8.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use super::csr::Csr;
 use super::drive::{self, BLOCK_ROWS, BLOCK_VALUES, row_blocks};
@@ -13,6 +12,7 @@ use super::scratch::Scratch;
 use super::value::Int8Value;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::made::Made;
 use crate::simd::{Dot4, Dot4Op, dispatch_dot};
 use crate::view::MatRef;
 
@@ -31,7 +31,7 @@ pub struct IntegerCsr<V> {
     /// The greatest sum of the magnitudes of a row.
     reach: i64,
     /// The transpose, for products with one column; made by the first of them.
-    columns: OnceLock<Csr<V>>,
+    columns: Made<Csr<V>>,
 }
 
 /// What an exact product is given in: i32, or i64, which holds every result.
@@ -74,7 +74,7 @@ impl<V: Int8Value> IntegerCsr<V> {
             values.iter().map(value).sum::<i64>() as i32
         });
         let row_sums = row_sums.collect();
-        Self { matrix, row_sums, reach, columns: OnceLock::new() }
+        Self { matrix, row_sums, reach, columns: Made::new() }
     }
 
     /// The matrix.
@@ -84,7 +84,7 @@ impl<V: Int8Value> IntegerCsr<V> {
     }
 
     /// Whether int32 holds every result for certain.
-    pub(super) fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
+    pub(crate) fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
         let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
         self.reach.checked_mul(distance).is_some_and(|most| most <= i64::from(i32::MAX))
     }
@@ -158,10 +158,9 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
     if n == 1 {
         let x: Vec<i32> = (0..x.rows()).map(|row| x.get(row, 0).into() - x_zero).collect();
         if m <= SCATTERED && drive::vector_tasks(matrix.nnz()) == 1 {
+            let columns = a.columns.get_or_make(|| Ok(matrix.transposed()))?;
             // SAFETY: the only task writes all.
-            scatter(a.columns.get_or_init(|| matrix.transposed()), &x, unsafe {
-                target.vector(0..m)
-            });
+            scatter(columns, &x, unsafe { target.vector(0..m) });
         } else {
             drive::vector_product(matrix.indptr(), target, |rows, out| {
                 vector(matrix, rows, &x, out);

@@ -1,12 +1,11 @@
 //! Exact products of int8 and uint8 matrices of blocks.
 
-use std::sync::OnceLock;
-
 use super::blocks::Blocks;
 use super::product::Structured;
 use super::quads::Quads;
 use crate::error::Result;
 use crate::isa::{self, Isa};
+use crate::made::Made;
 use crate::sparse::float::check_inner;
 use crate::sparse::integer::{IntegerCsr, Moved, Sum, check_zero, multiply_integer_with};
 use crate::sparse::out::{Order, Out};
@@ -18,10 +17,10 @@ use crate::view::MatRef;
 pub struct BlocksInteger<V> {
     matrix: Blocks<V>,
     /// For products with several columns.
-    quads: OnceLock<Quads>,
+    quads: Made<Quads>,
     /// For those with one, and for those that may be beyond int32.
-    csr: OnceLock<IntegerCsr<V>>,
-    transposed: OnceLock<Box<Self>>,
+    csr: Made<IntegerCsr<V>>,
+    transposed: Made<Self>,
     /// The greatest sum of the magnitudes of a row.
     reach: i64,
 }
@@ -36,7 +35,7 @@ impl<V: Int8Value> BlocksInteger<V> {
             matrix.for_row(row, |_, value| sum += i64::from(value.into()).abs());
             reach = reach.max(sum);
         }
-        let (quads, csr, transposed) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let (quads, csr, transposed) = (Made::new(), Made::new(), Made::new());
         Self { matrix, quads, csr, transposed, reach }
     }
 
@@ -64,11 +63,17 @@ impl<V: Int8Value> BlocksInteger<V> {
     ) -> Result<()> {
         let isa = isa::active()?;
         if left {
-            let transposed = || Box::new(Self::new(self.matrix.transposed()));
-            let a = self.transposed.get_or_init(transposed);
+            let transposed = || Ok(Self::new(self.matrix.transposed()));
+            let a = self.transposed.get_or_make(transposed)?;
             return a.multiply_with(isa, x.transposed(), x_zero, Order::Columns, out);
         }
         self.multiply_with(isa, x, x_zero, Order::Rows, out)
+    }
+
+    /// Whether int32 holds every result for certain.
+    pub(crate) fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
+        let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
+        self.reach.checked_mul(distance).is_some_and(|most| most <= i64::from(i32::MAX))
     }
 
     /// `out = self @ (x - x_zero)`, exact; an error where a result does not fit.
@@ -82,15 +87,13 @@ impl<V: Int8Value> BlocksInteger<V> {
     ) -> Result<()> {
         check_inner(self.matrix.cols(), x.rows())?;
         check_zero::<X>(x_zero)?;
-        let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
-        let most = self.reach.checked_mul(distance);
-        if x.cols() == 1 || most.is_none_or(|most| most > i64::from(i32::MAX)) {
-            let csr = self.csr.get_or_init(|| IntegerCsr::new(self.matrix.to_csr()));
+        if x.cols() == 1 || !self.fits_i32::<X>(x_zero) {
+            let csr = self.csr.get_or_make(|| Ok(IntegerCsr::new(self.matrix.to_csr())))?;
             return multiply_integer_with(isa, csr, x, x_zero, order, out);
         }
         let out = Out::new(out, self.matrix.rows(), x.cols(), order)?;
         let x = Moved::new::<V, X>(x, x_zero);
-        let quads = self.quads.get_or_init(|| Quads::new(&self.matrix));
+        let quads = self.quads.get_or_make(|| Ok(Quads::new(&self.matrix)))?;
         quads.multiply::<V, T>(isa, &x, out, T::from_i32);
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! Exact products of int8 and uint8 N:M matrices.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::n_of_m::NofM;
 use super::product::Structured;
 use crate::error::Result;
 use crate::gemm::{Int8, Integer, MaskedI8, ZeroPoint, matmul_integer_with};
 use crate::isa::{self, Isa};
+use crate::made::Made;
 use crate::simd::transpose;
 use crate::sparse::float::check_inner;
 use crate::sparse::integer::{IntegerCsr, Sum, check_zero, multiply_integer_with};
@@ -19,8 +20,8 @@ use crate::view::MatRef;
 pub struct NofMInteger<V> {
     matrix: NofM<V>,
     /// As the right operand of a dense product, transposed and not.
-    transposed: OnceLock<Arc<MaskedI8>>,
-    straight: OnceLock<MaskedI8>,
+    transposed: Made<Arc<MaskedI8>>,
+    straight: Made<MaskedI8>,
 }
 
 impl<V: Int8Value> NofM<V> {
@@ -44,7 +45,7 @@ impl<V: Int8Value> NofMInteger<V> {
     /// A matrix ready for products.
     #[must_use]
     pub fn new(matrix: NofM<V>) -> Self {
-        Self { matrix, transposed: OnceLock::new(), straight: OnceLock::new() }
+        Self { matrix, transposed: Made::new(), straight: Made::new() }
     }
 
     /// The matrix.
@@ -54,8 +55,8 @@ impl<V: Int8Value> NofMInteger<V> {
     }
 
     /// The transpose, (cols, rows), as the right operand of dense products.
-    pub fn transposed(&self) -> &Arc<MaskedI8> {
-        self.transposed.get_or_init(|| Arc::new(self.matrix.masked_transpose()))
+    pub fn transposed(&self) -> Result<&Arc<MaskedI8>> {
+        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.masked_transpose())))
     }
 
     /// [`NofMInteger::multiply_with`] on the instruction set in force.
@@ -91,11 +92,11 @@ impl<V: Int8Value> NofMInteger<V> {
         }
         let (x_zero, zero) = (ZeroPoint::One(x_zero), ZeroPoint::One(0));
         if left {
-            let b = self.straight.get_or_init(|| matrix.masked());
+            let b = self.straight.get_or_make(|| Ok(matrix.masked()))?;
             return matmul_integer_with(isa, int8(x), b, x_zero, zero, out);
         }
         // a @ x is the transpose of xᵀ @ aᵀ.
-        let b = &**self.transposed();
+        let b = &**self.transposed()?;
         let (rows, columns) = (matrix.rows(), x.cols());
         let copy;
         let mut a = x.transposed();

@@ -1,10 +1,11 @@
 //! What structured matrices have in common, and the products of those of floats.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::bands::FloatBands;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::made::Made;
 use crate::sparse::csr::Csr;
 use crate::sparse::out::Order;
 use crate::sparse::value::Value;
@@ -98,15 +99,15 @@ impl<V: Value> Structured<V> for Csr<V> {
 #[derive(Debug)]
 pub struct StructuredFloat<A> {
     matrix: A,
-    bands: OnceLock<Arc<FloatBands>>,
-    transposed: OnceLock<FloatBands>,
+    bands: Made<Arc<FloatBands>>,
+    transposed: Made<FloatBands>,
 }
 
 impl<A: Structured<f32>> StructuredFloat<A> {
     /// A matrix ready for products.
     #[must_use]
     pub fn new(matrix: A) -> Self {
-        Self { matrix, bands: OnceLock::new(), transposed: OnceLock::new() }
+        Self { matrix, bands: Made::new(), transposed: Made::new() }
     }
 
     /// The matrix.
@@ -130,15 +131,15 @@ impl<A: Structured<f32>> StructuredFloat<A> {
     ) -> Result<()> {
         if left {
             // x @ a is the transpose of aᵀ @ xᵀ.
-            let bands = || FloatBands::new(&self.matrix.transposed());
-            let bands = self.transposed.get_or_init(bands);
+            let bands = || Ok(FloatBands::new(&self.matrix.transposed()));
+            let bands = self.transposed.get_or_make(bands)?;
             return bands.multiply(isa, x.transposed(), Order::Columns, out);
         }
-        self.bands().multiply(isa, x, Order::Rows, out)
+        self.bands()?.multiply(isa, x, Order::Rows, out)
     }
 
     /// As it is laid out for products.
-    pub fn bands(&self) -> &Arc<FloatBands> {
-        self.bands.get_or_init(|| Arc::new(FloatBands::new(&self.matrix)))
+    pub fn bands(&self) -> Result<&Arc<FloatBands>> {
+        self.bands.get_or_make(|| Ok(Arc::new(FloatBands::new(&self.matrix))))
     }
 }

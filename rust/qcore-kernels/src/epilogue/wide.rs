@@ -1,0 +1,50 @@
+//! From sums beyond int32 to a layer's output: the same arithmetic, a row at a time.
+//!
+//! Such sums come from layers of more inputs than int32 holds for certain. Each is exact in int64 and
+//! rounded once, to float32; from there on every step is that of the other sums.
+
+use super::activation::softmax_row;
+use super::finish::finish_rows_with;
+use super::float::FloatOutput;
+use super::requantize::Requantize;
+use super::{Activation, lanes};
+use crate::error::Result;
+use crate::isa::Isa;
+use crate::quant::Code;
+
+/// Turns the sums of row `index` into floats, softmax included.
+pub(crate) fn wide_float_row(
+    isa: Isa,
+    index: usize,
+    sums: &[i64],
+    output: &FloatOutput<'_>,
+    out: &mut [f32],
+) -> Result<()> {
+    let row_scale = output.row_scale.get(index).copied().unwrap_or(1.0);
+    for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+        let scale = lanes::of_column(output.scale, column, 1.0);
+        let bias = lanes::of_column(output.bias, column, -0.0);
+        *out = sum as f32 * (row_scale * scale) + bias;
+    }
+    let elementwise = match output.activation {
+        Activation::Softmax => Activation::Linear,
+        other => other,
+    };
+    finish_rows_with(isa, out, out.len(), &[], elementwise)?;
+    if output.activation == Activation::Softmax {
+        softmax_row(isa, out);
+    }
+    Ok(())
+}
+
+/// Turns the sums of a row into codes.
+pub(crate) fn wide_code_row<C: Code>(sums: &[i64], output: &Requantize<'_>, out: &mut [C]) {
+    let low = (output.min - output.zero_point) as f32;
+    let high = (output.max - output.zero_point) as f32;
+    for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+        let bias = i64::from(lanes::of_column(output.bias, column, 0));
+        let level = (sum + bias) as f32 * lanes::of_column(output.multiplier, column, 1.0);
+        let level = level.max(low).min(high).round_ties_even();
+        *out = C::from_i32(level as i32 + output.zero_point);
+    }
+}

@@ -21,6 +21,15 @@ impl AlignedBytes {
         Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
     }
 
+    /// `len` zero bytes, or None where there is not so much memory.
+    #[must_use]
+    pub fn try_zeroed(len: usize) -> Option<Self> {
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(len.div_ceil(64)).ok()?;
+        lines.resize(len.div_ceil(64), Line([0; 64]));
+        Some(Self { lines, len })
+    }
+
     /// Makes room for `len` bytes; what they hold is left as it happens to be.
     pub fn resize_scratch(&mut self, len: usize) {
         let lines = len.div_ceil(64);

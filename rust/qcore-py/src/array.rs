@@ -107,6 +107,30 @@ impl<'a> Raw<'a> {
         Some(unsafe { std::slice::from_raw_parts_mut(self.data.cast(), self.len()) })
     }
 
+    /// The bytes of a C-contiguous, aligned array in native byte order, of elements of this size.
+    pub(crate) fn bytes(&self, size: usize) -> Option<&'a [u8]> {
+        let wanted = C_CONTIGUOUS | ALIGNED;
+        if self.flags & wanted != wanted || !self.native {
+            return None;
+        }
+        // SAFETY: NumPy vouches for the elements, which have no gaps; that nothing writes to them
+        // meanwhile is the bargain of every NumPy function.
+        Some(unsafe { std::slice::from_raw_parts(self.data, self.len() * size) })
+    }
+
+    /// The bytes of a C-contiguous, aligned, writable array, of elements of this size.
+    ///
+    /// # Safety
+    /// Nothing else refers to the elements meanwhile.
+    pub(crate) unsafe fn bytes_mut(&self, size: usize) -> Option<&'a mut [u8]> {
+        let wanted = C_CONTIGUOUS | ALIGNED | WRITEABLE;
+        if self.flags & wanted != wanted || !self.native {
+            return None;
+        }
+        // SAFETY: as above; the caller vouches that there is no other reference.
+        Some(unsafe { std::slice::from_raw_parts_mut(self.data, self.len() * size) })
+    }
+
     /// Whether two C-contiguous arrays share no memory.
     pub(crate) fn is_apart(&self, size: usize, other: &Raw<'_>, other_size: usize) -> bool {
         let (mine, theirs) = (self.data.addr(), other.data.addr());

@@ -7,6 +7,7 @@ mod entropy;
 mod error;
 mod files;
 mod gemm;
+mod graph;
 mod layerwise;
 mod network;
 mod observe;
@@ -26,6 +27,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     entropy::register(module)?;
     files::register(module)?;
     gemm::register(module)?;
+    graph::register(module)?;
     layerwise::register(module)?;
     network::register(module)?;
     observe::register(module)?;

@@ -1,0 +1,364 @@
+//! Compiling a graph for the shapes of its inputs: facts forwards, what is needed backwards, steps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use qcore_kernels::Isa;
+
+use crate::dtype::DType;
+use crate::error::{GraphError, Result, spec_error, value_error};
+use crate::fact::{Fact, Inputs};
+use crate::graph::{Body, Graph, Node};
+use crate::lower::{Builder, Context};
+use crate::memory;
+use crate::op::Op;
+use crate::plan::Plan;
+use crate::run::{self, Room};
+use crate::shape;
+use crate::tensor::Tensor;
+
+/// What a plan is asked for.
+pub(crate) struct Request<'a> {
+    pub(crate) shapes: &'a [Vec<usize>],
+    pub(crate) values: Vec<Option<Tensor>>,
+    pub(crate) outputs: &'a [usize],
+}
+
+/// Known values of more elements are computed when the plan runs, not when it is made.
+const FOLDED: usize = 1 << 24;
+
+/// A value that a plan computes.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its number in the graph.
+    pub value: usize,
+    /// The type of its elements.
+    pub dtype: DType,
+    /// Its shape.
+    pub dims: Vec<usize>,
+}
+
+/// A graph for given shapes, ready to run.
+pub struct Compiled {
+    plan: Plan,
+    outputs: Vec<Output>,
+    nodes: Vec<String>,
+    /// Memory of runs that have ended.
+    rooms: Mutex<Vec<Room>>,
+}
+
+impl Compiled {
+    /// What it computes.
+    #[must_use]
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// About how many operations on elements a run does.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.plan.work
+    }
+
+    /// Bytes of the arena that a run works in.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        self.plan.arena
+    }
+
+    /// The steps: the node of each and the kernel that runs it.
+    pub fn kernels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan.steps.iter().map(|placed| {
+            (self.nodes.get(placed.node).map_or("", String::as_str), placed.step.kernel())
+        })
+    }
+
+    /// Runs it: the bytes of each input of the graph that no plan is made for, in their order, to the
+    /// bytes of each output. All are aligned to their elements. Once as many runs have ended as go
+    /// on at a time, it allocates nothing.
+    pub fn run(&self, isa: Isa, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
+        let spare = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut room = match spare {
+            Some(room) => room,
+            None => Room::new(&self.plan)?,
+        };
+        let result = run::run(&self.plan, &mut room, isa, inputs, outputs);
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        result
+    }
+}
+
+/// What happens, in order.
+enum Act<'a> {
+    Node(&'a Node, &'a dyn Op),
+    /// One value is another: what a branch gives.
+    Same {
+        from: usize,
+        to: usize,
+    },
+}
+
+/// Facts of values, and the acts that make them.
+pub(crate) struct Forward<'a> {
+    pub(crate) facts: Vec<Option<Fact>>,
+    acts: Vec<Act<'a>>,
+}
+
+/// How strictly facts are inferred.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A node that does not fit is an error.
+    Strict,
+    /// What follows from a node that does not fit stays unknown; only small values are computed.
+    Lenient,
+}
+
+/// Compiles a graph.
+pub(crate) fn compile(graph: &Graph, request: &Request<'_>) -> Result<Compiled> {
+    let mut facts = vec![None; graph.names.len()];
+    let mut builder = Builder::keeping(Arc::clone(&graph.prepared), Arc::clone(&graph.lasting));
+    for ((input, dims), value) in graph.inputs.iter().zip(request.shapes).zip(&request.values) {
+        let len = shape::nbytes(dims, input.dtype)?;
+        let fact = match value {
+            Some(value) => Fact::known(value.clone()),
+            None => Fact::new(input.dtype, dims.clone()),
+        };
+        facts[input.value] = Some(fact);
+        builder.input(input.value, len);
+    }
+    let wanted = reaching(graph, request.outputs);
+    let forward = forward(graph, facts, &wanted, Mode::Strict)?;
+    lower(graph, forward, request.outputs, builder)
+}
+
+/// Which nodes of the outermost graph lead to these values.
+fn reaching(graph: &Graph, outputs: &[usize]) -> Vec<bool> {
+    let mut needed = vec![false; graph.names.len()];
+    for &value in outputs {
+        needed[value] = true;
+    }
+    let mut wanted = vec![false; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        if node.outputs.iter().flatten().any(|&value| needed[value]) {
+            wanted[index] = true;
+            node.reads().for_each(|value| needed[value] = true);
+        }
+    }
+    wanted
+}
+
+/// Facts of everything that the wanted nodes make.
+pub(crate) fn forward<'a>(
+    graph: &'a Graph,
+    mut facts: Vec<Option<Fact>>,
+    wanted: &[bool],
+    mode: Mode,
+) -> Result<Forward<'a>> {
+    for (&value, tensor) in &graph.constants {
+        facts[value] = Some(Fact::known(tensor.clone()));
+    }
+    let mut forward = Forward { facts, acts: Vec::new() };
+    for (node, _) in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        forward.node(node, mode)?;
+    }
+    Ok(forward)
+}
+
+impl<'a> Forward<'a> {
+    fn node(&mut self, node: &'a Node, mode: Mode) -> Result<()> {
+        match self.try_node(node, mode) {
+            Err(_) if mode == Mode::Lenient => Ok(()),
+            result => result.map_err(|error| error.at(&node.name, &node.op)),
+        }
+    }
+
+    fn try_node(&mut self, node: &'a Node, mode: Mode) -> Result<()> {
+        match &node.body {
+            Body::Op(op) => self.op(node, &**op, mode),
+            Body::If { then, otherwise } => {
+                let condition = node.inputs.first().copied().flatten();
+                let value = condition
+                    .and_then(|value| self.facts[value].as_ref())
+                    .and_then(|fact| fact.value.as_ref())
+                    .ok_or_else(|| value_error!("the condition depends on what is computed"))?;
+                let chosen = value.bytes().iter().any(|&byte| byte != 0);
+                let branch = if chosen { then } else { otherwise };
+                for node in &branch.nodes {
+                    self.node(node, mode)?;
+                }
+                for (to, &from) in node.outputs.iter().zip(&branch.outputs) {
+                    let Some(to) = *to else { continue };
+                    self.facts[to] = self.facts[from].clone();
+                    self.acts.push(Act::Same { from, to });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn op(&mut self, node: &'a Node, op: &'a dyn Op, mode: Mode) -> Result<()> {
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for value in &node.inputs {
+            inputs.push(match value {
+                None => None,
+                Some(value) => Some(
+                    self.facts[*value]
+                        .as_ref()
+                        .ok_or_else(|| spec_error!("an input is not known"))?,
+                ),
+            });
+        }
+        let mut outputs = op.facts(Inputs(&inputs))?;
+        if outputs.len() < node.outputs.len() {
+            let (found, gives) = (node.outputs.len(), outputs.len());
+            return Err(spec_error!("it has {found} outputs; there are at most {gives}"));
+        }
+        for fact in &outputs {
+            shape::nbytes(&fact.dims, fact.dtype)?;
+        }
+        let limit = if mode == Mode::Strict { FOLDED } else { FOLDED >> 8 };
+        let all = inputs.iter().flatten().all(|fact| fact.value.is_some());
+        let open = outputs.iter().any(|fact| fact.value.is_none());
+        if all && open && outputs.iter().all(|fact| fact.count() <= limit) {
+            outputs = fold(op, &inputs, &outputs)?.into_iter().map(Fact::known).collect();
+        }
+        for (value, fact) in node.outputs.iter().zip(outputs) {
+            if let Some(value) = *value {
+                self.facts[value] = Some(fact);
+            }
+        }
+        self.acts.push(Act::Node(node, op));
+        Ok(())
+    }
+}
+
+/// Computes a node whose inputs are known, by the steps that it lowers to.
+fn fold(op: &dyn Op, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Result<Vec<Tensor>> {
+    let mut builder = Builder::default();
+    let input_values: Vec<Option<usize>> =
+        inputs.iter().enumerate().map(|(index, fact)| fact.map(|_| index)).collect();
+    let output_values: Vec<Option<usize>> =
+        (0..outputs.len()).map(|index| Some(inputs.len() + index)).collect();
+    let mut cx = Context {
+        inputs: Inputs(inputs),
+        outputs,
+        node: 0,
+        input_values: &input_values,
+        output_values: &output_values,
+        builder: &mut builder,
+    };
+    op.lower(&mut cx)?;
+    let wanted: Vec<(usize, &Fact)> =
+        outputs.iter().enumerate().map(|(index, fact)| (inputs.len() + index, fact)).collect();
+    let plan = builder.finish(&wanted, 0)?;
+    let mut bytes = Vec::with_capacity(outputs.len());
+    for &len in &plan.output_lens {
+        bytes.push(memory::zeroed(len)?);
+    }
+    let mut slices: Vec<&mut [u8]> = bytes.iter_mut().map(|bytes| &mut bytes[..]).collect();
+    let isa = qcore_kernels::isa::active()?;
+    run::run(&plan, &mut Room::new(&plan)?, isa, &[], &mut slices)?;
+    let tensor = |(fact, bytes): (&Fact, _)| Tensor::from_aligned(fact.dtype, &fact.dims, bytes);
+    Ok(outputs.iter().zip(bytes).map(tensor).collect())
+}
+
+/// Computes, once, what depends on constants alone; what cannot be is left for the compilation to
+/// refuse.
+pub(crate) fn fold_constants(graph: &mut Graph) {
+    let facts = vec![None; graph.names.len()];
+    let wanted = vec![true; graph.nodes.len()];
+    let Ok(forward) = forward(graph, facts, &wanted, Mode::Lenient) else { return };
+    let known: Vec<(usize, Tensor)> = forward
+        .facts
+        .iter()
+        .enumerate()
+        .filter_map(|(value, fact)| Some((value, fact.as_ref()?.value.clone()?)))
+        .collect();
+    graph.constants.extend(known);
+    let constants = &graph.constants;
+    graph
+        .nodes
+        .retain(|node| !node.outputs.iter().flatten().all(|value| constants.contains_key(value)));
+}
+
+/// Lowers the acts that lead to the outputs.
+fn lower(
+    graph: &Graph,
+    forward: Forward<'_>,
+    outputs: &[usize],
+    mut builder: Builder,
+) -> Result<Compiled> {
+    let Forward { facts, acts } = forward;
+    let known = |value: usize| facts[value].as_ref().is_some_and(|fact| fact.value.is_some());
+    let mut needed = vec![false; facts.len()];
+    for &value in outputs {
+        needed[value] = true;
+    }
+    let mut live = vec![false; acts.len()];
+    for (index, act) in acts.iter().enumerate().rev() {
+        let open = |value: usize| needed[value] && !known(value);
+        match act {
+            Act::Node(node, _) => {
+                if node.outputs.iter().flatten().any(|&value| open(value)) {
+                    live[index] = true;
+                    node.inputs.iter().flatten().for_each(|&value| needed[value] = true);
+                }
+            }
+            Act::Same { from, to } => {
+                if open(*to) {
+                    live[index] = true;
+                    needed[*from] = true;
+                }
+            }
+        }
+    }
+    let mut nodes = Vec::new();
+    for (act, _) in acts.iter().zip(&live).filter(|(_, live)| **live) {
+        match act {
+            Act::Same { from, to } => builder.same(*from, *to),
+            Act::Node(node, op) => {
+                nodes.push(node.name.clone());
+                let at = nodes.len() - 1;
+                lower_node(node, *op, &facts, &mut builder, at)
+                    .map_err(|error| error.at(&node.name, &node.op))?;
+            }
+        }
+    }
+    nodes.push("outputs".to_owned());
+    let mut wanted = Vec::with_capacity(outputs.len());
+    for &value in outputs {
+        let fact = facts[value].as_ref();
+        let name = &graph.names[value];
+        wanted.push((
+            value,
+            fact.ok_or_else(|| {
+                GraphError::Value(format!("value '{name}' lies in a branch that is not taken"))
+            })?,
+        ));
+    }
+    let plan = builder.finish(&wanted, nodes.len() - 1)?;
+    let outputs = wanted
+        .iter()
+        .map(|(value, fact)| Output { value: *value, dtype: fact.dtype, dims: fact.dims.clone() })
+        .collect();
+    Ok(Compiled { plan, outputs, nodes, rooms: Mutex::default() })
+}
+
+fn lower_node(
+    node: &Node,
+    op: &dyn Op,
+    facts: &[Option<Fact>],
+    builder: &mut Builder,
+    at: usize,
+) -> Result<()> {
+    let inputs: Vec<Option<&Fact>> =
+        node.inputs.iter().map(|value| value.and_then(|value| facts[value].as_ref())).collect();
+    let outputs = op.facts(Inputs(&inputs))?;
+    op.lower(&mut Context {
+        inputs: Inputs(&inputs),
+        outputs: &outputs,
+        node: at,
+        input_values: &node.inputs,
+        output_values: &node.outputs,
+        builder,
+    })
+}

@@ -1,0 +1,51 @@
+//! Networks as graphs of ops: read, compiled for the shapes of their inputs, run.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `graph`, `spec`, `attributes` | the graph and the JSON text that it is read from |
+//! | `fact`, `infer` | what is known of values |
+//! | `op`, `ops/` | one table of ops: facts and lowering, a file for each family |
+//! | `compile`, `lower/` | nodes to steps, in the layout that they want |
+//! | `plan` | lives of buffers, one arena |
+//! | `run`, `step` | running a plan |
+//!
+//! # The text of a graph
+//! ```json
+//! {"inputs": [{"name": "x", "dtype": "float32", "shape": [1, "batch", 3]}],
+//!  "outputs": ["y"],
+//!  "constants": {"w": 0},
+//!  "nodes": [{"name": "n", "op": "MatMul", "inputs": ["x", "w"], "outputs": ["y"],
+//!             "attributes": {}}]}
+//! ```
+//! A text is a named dim, `"shape": null` an unknown rank, `""` an absent optional input or output, a
+//! constant the index of a tensor. Ops and attributes mean what ONNX opset 21 says; an attribute that
+//! is a tensor is `{"tensor": index}`, one that is a graph (`then_branch` and `else_branch` of `If`)
+//! is an object with `outputs`, `constants` and `nodes`, which read values around it by name. Numbers
+//! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`.
+
+mod attributes;
+mod compile;
+mod dtype;
+mod error;
+mod fact;
+mod graph;
+mod infer;
+mod lower;
+pub mod memory;
+mod op;
+mod ops;
+mod plan;
+mod region;
+mod run;
+mod shape;
+mod spec;
+mod step;
+mod tensor;
+mod walk;
+
+pub use compile::{Compiled, Output};
+pub use dtype::DType;
+pub use error::{GraphError, Missing, Result};
+pub use fact::{Dim, Fact};
+pub use graph::{Graph, Input};
+pub use tensor::Tensor;

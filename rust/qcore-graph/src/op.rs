@@ -1,0 +1,35 @@
+//! What an op is: what it says of its outputs, and what it becomes.
+
+use crate::attributes::Attributes;
+use crate::error::Result;
+use crate::fact::{Fact, Inputs};
+use crate::lower::Context;
+
+/// An op with its attributes read and checked.
+pub(crate) trait Op: Send + Sync {
+    /// Types and shapes of the outputs; their values, where they follow from shapes alone.
+    fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>>;
+
+    /// Adds the steps that compute the outputs.
+    fn lower(&self, cx: &mut Context<'_>) -> Result<()>;
+
+    /// Inputs whose elements decide shapes: a graph is compiled for their values.
+    fn known_inputs(&self) -> &'static [usize] {
+        &[]
+    }
+
+    /// Whether outputs depend on the shapes of the inputs only.
+    fn reads_shapes_only(&self) -> bool {
+        false
+    }
+}
+
+/// What the table hands to an op's constructor.
+pub(crate) struct Spec<'a> {
+    pub(crate) op: &'static str,
+    pub(crate) attributes: Attributes<'a>,
+    pub(crate) outputs: usize,
+}
+
+/// A constructor of the table.
+pub(crate) type Make = fn(&Spec<'_>) -> Result<Box<dyn Op>>;

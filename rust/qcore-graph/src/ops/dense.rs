@@ -1,0 +1,300 @@
+//! Products of matrices: `MatMul` and `Gemm`, with what is fused behind them.
+
+use crate::dtype::DType;
+use crate::error::{Result, dtype_error, shape_error};
+use crate::fact::{Fact, Inputs};
+use crate::lower::{Context, Emit, Layout};
+use crate::memory::Element;
+use crate::op::{Make, Op, Spec};
+use crate::ops::activation::Activation;
+use crate::run::Io;
+use crate::shape::{broadcast, broadcast_strides};
+use crate::step::Step;
+use crate::walk::Walk;
+
+pub(super) const OPS: &[(&str, Make)] = &[("Gemm", gemm), ("MatMul", matmul)];
+
+/// `activation(a @ b + bias + residual)`; leading dims are batches.
+struct MatMul {
+    activation: Activation,
+}
+
+fn matmul(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
+    Ok(Box::new(MatMul { activation: Activation::read(spec.attributes)? }))
+}
+
+/// `activation(alpha * a' @ b' + beta * c + residual)`.
+struct Gemm {
+    alpha: f32,
+    beta: f32,
+    transposed: [bool; 2],
+    activation: Activation,
+}
+
+fn gemm(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
+    let a = &spec.attributes;
+    Ok(Box::new(Gemm {
+        alpha: a.float_or("alpha", 1.0)?,
+        beta: a.float_or("beta", 1.0)?,
+        transposed: [a.flag("transA", false)?, a.flag("transB", false)?],
+        activation: Activation::read(*a)?,
+    }))
+}
+
+/// The shape of `a @ b` as NumPy has it, and the shapes with the dims that vectors lack.
+fn matmul_dims(a: &[usize], b: &[usize]) -> Result<(Vec<usize>, Vec<usize>, Vec<usize>)> {
+    if a.is_empty() || b.is_empty() {
+        return Err(shape_error!("a {a:?} or b {b:?} is a scalar"));
+    }
+    let full_a = if a.len() == 1 { vec![1, a[0]] } else { a.to_vec() };
+    let full_b = if b.len() == 1 { vec![b[0], 1] } else { b.to_vec() };
+    let (batch_a, ends_a) = full_a.split_at(full_a.len() - 2);
+    let (batch_b, ends_b) = full_b.split_at(full_b.len() - 2);
+    if ends_a[1] != ends_b[0] {
+        return Err(shape_error!(
+            "a {a:?} has {} columns, b {b:?} has {} rows",
+            ends_a[1],
+            ends_b[0]
+        ));
+    }
+    let mut out = broadcast(&[batch_a, batch_b])?;
+    if a.len() > 1 {
+        out.push(ends_a[0]);
+    }
+    if b.len() > 1 {
+        out.push(ends_b[1]);
+    }
+    Ok((out, full_a, full_b))
+}
+
+fn takes(dtype: DType, plain: bool) -> Result<()> {
+    match dtype {
+        DType::F32 => Ok(()),
+        DType::I32 | DType::I64 if plain => Ok(()),
+        _ => Err(dtype_error!("its inputs are {dtype}, which it does not take")),
+    }
+}
+
+/// Checks what is added to a result: bias and residual broadcast to it.
+fn check_added(inputs: Inputs<'_>, from: usize, out: &[usize]) -> Result<()> {
+    for index in from..inputs.len() {
+        if inputs.optional(index).is_some() {
+            let added = &inputs.of(index, inputs.get(0)?.dtype)?.dims;
+            if added.len() > out.len() || broadcast(&[added, out])? != out {
+                return Err(shape_error!("input {index} {added:?} does not broadcast to {out:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Op for MatMul {
+    fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
+        let a = inputs.get(0)?;
+        let b = inputs.of(1, a.dtype)?;
+        takes(a.dtype, self.activation.is_linear())?;
+        let (out, _, _) = matmul_dims(&a.dims, &b.dims)?;
+        check_added(inputs, 2, &out)?;
+        Ok(vec![Fact::new(a.dtype, out)])
+    }
+
+    fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
+        let (a, b) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
+        let (_, full_a, full_b) = matmul_dims(&a.dims, &b.dims)?;
+        let (batch_a, ends_a) = full_a.split_at(full_a.len() - 2);
+        let (batch_b, ends_b) = full_b.split_at(full_b.len() - 2);
+        let batch = broadcast(&[batch_a, batch_b])?;
+        // Strides of batches count elements, not matrices.
+        let of = |dims: &[usize], ends: &[usize]| -> Vec<usize> {
+            let size = ends[0] * ends[1];
+            broadcast_strides(dims, &batch).iter().map(|stride| stride * size).collect()
+        };
+        let (stride_a, stride_b) = (of(batch_a, ends_a), of(batch_b, ends_b));
+        let product = Product {
+            dtype: a.dtype,
+            batches: Walk::new(&batch, [&stride_a[..], &stride_b[..]])?,
+            m: ends_a[0],
+            n: ends_b[1],
+            k: ends_a[1],
+            a: [ends_a[1], 1],
+            b: [ends_b[1], 1],
+            alpha: 1.0,
+            added: added(cx, 2, &[1.0, 1.0])?,
+            activation: self.activation,
+        };
+        emit(cx, product, 2)
+    }
+}
+
+impl Op for Gemm {
+    fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
+        let a = inputs.get(0)?;
+        let b = inputs.of(1, a.dtype)?;
+        let plain = self.activation.is_linear() && self.alpha == 1.0 && self.beta == 1.0;
+        takes(a.dtype, plain)?;
+        let ([m, k], [k_b, n]) = (self.ends(a, 0)?, self.ends(b, 1)?);
+        if k != k_b {
+            return Err(shape_error!("a {:?} and b {:?} do not multiply", a.dims, b.dims));
+        }
+        check_added(inputs, 2, &[m, n])?;
+        Ok(vec![Fact::new(a.dtype, vec![m, n])])
+    }
+
+    fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
+        let (a, b) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
+        let ([m, k], [_, n]) = (self.ends(&a, 0)?, self.ends(&b, 1)?);
+        let product = Product {
+            dtype: a.dtype,
+            batches: Walk::new(&[], [&[][..], &[][..]])?,
+            m,
+            n,
+            k,
+            a: if self.transposed[0] { [1, m] } else { [k, 1] },
+            b: if self.transposed[1] { [1, k] } else { [n, 1] },
+            alpha: self.alpha,
+            added: added(cx, 2, &[self.beta, 1.0])?,
+            activation: self.activation,
+        };
+        emit(cx, product, 2)
+    }
+}
+
+impl Gemm {
+    /// Rows and columns of an operand as it is multiplied.
+    fn ends(&self, fact: &Fact, operand: usize) -> Result<[usize; 2]> {
+        let [rows, columns]: [usize; 2] = fact.dims[..]
+            .try_into()
+            .map_err(|_| shape_error!("input {operand} {:?} is no matrix", fact.dims))?;
+        Ok(if self.transposed[operand] { [columns, rows] } else { [rows, columns] })
+    }
+}
+
+/// What is added to the result, one for each input from `from` on that is there.
+fn added(cx: &Context<'_>, from: usize, factors: &[f32]) -> Result<Vec<Added>> {
+    let mut out = Vec::new();
+    let dims = &cx.outputs[0].dims;
+    for (index, &factor) in (from..cx.inputs.len()).zip(factors) {
+        if let Some(fact) = cx.inputs.optional(index) {
+            let strides = broadcast_strides(&fact.dims, dims);
+            out.push(Added { walk: Walk::new(dims, [&strides[..]])?, factor });
+        }
+    }
+    Ok(out)
+}
+
+fn emit(cx: &mut Context<'_>, product: Product, from: usize) -> Result<()> {
+    let mut inputs = vec![cx.plain(0)?, cx.plain(1)?];
+    for index in from..cx.inputs.len() {
+        if cx.inputs.optional(index).is_some() {
+            inputs.push(cx.plain(index)?);
+        }
+    }
+    let step = Box::new(product);
+    cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[Layout::Plain] })
+}
+
+/// `factor` times an operand that is broadcast to the result.
+struct Added {
+    walk: Walk<1>,
+    factor: f32,
+}
+
+struct Product {
+    dtype: DType,
+    batches: Walk<2>,
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Strides of rows and columns.
+    a: [usize; 2],
+    b: [usize; 2],
+    alpha: f32,
+    added: Vec<Added>,
+    activation: Activation,
+}
+
+impl Product {
+    fn product<T: Element>(
+        &self,
+        io: &mut Io<'_>,
+        multiply_add: impl Fn(T, T, T) -> T + Copy,
+        scale: impl Fn(T, f32) -> T,
+        add: impl Fn(T, T) -> T,
+        finish: impl Fn(&mut [T]),
+    ) -> Result<()> {
+        let (a, b) = (io.input::<T>(0), io.input::<T>(1));
+        let out = io.output::<T>(0)?;
+        let (m, n) = (self.m, self.n);
+        let mut batches = out.chunks_exact_mut((m * n).max(1));
+        self.batches.for_rows(|_, count, [mut at_a, mut at_b], steps| {
+            for _ in 0..count {
+                let Some(out) = batches.next() else { return };
+                out.fill(T::default());
+                for (i, row) in out.chunks_exact_mut(n).enumerate() {
+                    for p in 0..self.k {
+                        let x = a[at_a + i * self.a[0] + p * self.a[1]];
+                        let b = &b[at_b + p * self.b[0]..];
+                        for (j, out) in row.iter_mut().enumerate() {
+                            *out = multiply_add(x, b[j * self.b[1]], *out);
+                        }
+                    }
+                }
+                at_a += steps[0];
+                at_b += steps[1];
+            }
+        });
+        if self.alpha != 1.0 {
+            for out in out.iter_mut() {
+                *out = scale(*out, self.alpha);
+            }
+        }
+        for (index, added) in self.added.iter().enumerate() {
+            let values = io.input::<T>(2 + index);
+            added.walk.for_rows(|start, n, [mut at], [step]| {
+                for out in &mut out[start..start + n] {
+                    *out = add(*out, scale(values[at], added.factor));
+                    at += step;
+                }
+            });
+        }
+        finish(out);
+        Ok(())
+    }
+}
+
+impl Step for Product {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        match self.dtype {
+            DType::I32 => self.product::<i32>(
+                io,
+                |x, y, sum| sum.wrapping_add(x.wrapping_mul(y)),
+                |x, _| x,
+                i32::wrapping_add,
+                |_| {},
+            ),
+            DType::I64 => self.product::<i64>(
+                io,
+                |x, y, sum| sum.wrapping_add(x.wrapping_mul(y)),
+                |x, _| x,
+                i64::wrapping_add,
+                |_| {},
+            ),
+            _ => self.product::<f32>(
+                io,
+                |x, y, sum| sum + x * y,
+                |x, by| x * by,
+                |x, y| x + y,
+                |out| self.activation.apply(out),
+            ),
+        }
+    }
+
+    fn kernel(&self) -> &'static str {
+        "product"
+    }
+
+    fn work(&self) -> usize {
+        let each = self.m.saturating_mul(self.n).saturating_mul(self.k);
+        self.batches.count().saturating_mul(each)
+    }
+}

@@ -1,0 +1,176 @@
+//! Windows that slide over space: kernel, strides, dilations and padding as ONNX has them.
+
+use crate::attributes::Attributes;
+use crate::error::{Result, shape_error, value_error};
+
+/// The attributes of a window; lists may be absent.
+#[derive(Debug, Clone)]
+pub(super) struct WindowSpec {
+    pub(super) kernel: Option<Vec<usize>>,
+    strides: Option<Vec<usize>>,
+    dilations: Option<Vec<usize>>,
+    pads: Option<Vec<usize>>,
+    auto: Auto,
+    ceil: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Auto {
+    Off,
+    SameUpper,
+    SameLower,
+    Valid,
+}
+
+/// One dim of space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Axis {
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) dilation: usize,
+    pub(super) before: usize,
+    pub(super) after: usize,
+}
+
+impl Axis {
+    /// A dim that is not there.
+    pub(super) const ONE: Axis =
+        Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
+
+    /// The places of the input that the window at `output` covers, with their taps.
+    pub(super) fn taps(self, output: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+        let start = output * self.stride;
+        (0..self.kernel).filter_map(move |tap| {
+            let at = (start + tap * self.dilation).checked_sub(self.before)?;
+            (at < self.input).then_some((tap, at))
+        })
+    }
+
+    /// How many taps of the window at `output` lie in the input or in its padding.
+    pub(super) fn taps_with_padding(self, output: usize) -> usize {
+        let end = self.before + self.input + self.after;
+        (0..self.kernel).filter(|tap| output * self.stride + tap * self.dilation < end).count()
+    }
+}
+
+/// Sizes above which a window is refused: products of a few of them fit.
+const LARGEST: usize = 1 << 31;
+
+fn sizes(attributes: Attributes<'_>, name: &str, least: usize) -> Result<Option<Vec<usize>>> {
+    let Some(values) = attributes.ints(name)? else { return Ok(None) };
+    let size = |&value: &i64| {
+        usize::try_from(value).ok().filter(|size| (least..LARGEST).contains(size)).ok_or_else(
+            || value_error!("{name} is {values:?}; its elements must be {least} or more"),
+        )
+    };
+    values.iter().map(size).collect::<Result<Vec<_>>>().map(Some)
+}
+
+impl WindowSpec {
+    /// Reads the attributes.
+    pub(super) fn read(attributes: Attributes<'_>) -> Result<Self> {
+        let auto = match attributes.text_or("auto_pad", "NOTSET")? {
+            "" | "NOTSET" => Auto::Off,
+            "SAME_UPPER" => Auto::SameUpper,
+            "SAME_LOWER" => Auto::SameLower,
+            "VALID" => Auto::Valid,
+            found => {
+                let allowed = "'NOTSET', 'SAME_UPPER', 'SAME_LOWER' or 'VALID'";
+                return Err(value_error!("auto_pad is '{found}'; it must be {allowed}"));
+            }
+        };
+        Ok(Self {
+            kernel: sizes(attributes, "kernel_shape", 1)?,
+            strides: sizes(attributes, "strides", 1)?,
+            dilations: sizes(attributes, "dilations", 1)?,
+            pads: sizes(attributes, "pads", 0)?,
+            auto,
+            ceil: attributes.flag("ceil_mode", false)?,
+        })
+    }
+
+    /// The axes for the space of an input; `kernel` is what the weights say.
+    pub(super) fn axes(&self, space: &[usize], kernel: Option<&[usize]>) -> Result<Vec<Axis>> {
+        let rank = space.len();
+        let kernel = match (&self.kernel, kernel) {
+            (Some(said), Some(found)) if said != found => {
+                return Err(shape_error!("kernel_shape is {said:?}; the weights have {found:?}"));
+            }
+            (_, Some(found)) => found.to_vec(),
+            (Some(said), None) => said.clone(),
+            (None, None) => return Err(value_error!("attribute 'kernel_shape' is missing")),
+        };
+        let list = |values: &Option<Vec<usize>>, fill: usize, len: usize, name: &str| {
+            let values = values.clone().unwrap_or_else(|| vec![fill; len]);
+            if values.len() == len {
+                return Ok(values);
+            }
+            Err(shape_error!("{name} has {} elements for {rank} dims of space", values.len()))
+        };
+        let strides = list(&self.strides, 1, rank, "strides")?;
+        let dilations = list(&self.dilations, 1, rank, "dilations")?;
+        let pads = list(&self.pads, 0, 2 * rank, "pads")?;
+        if kernel.len() != rank {
+            return Err(shape_error!("kernel {kernel:?} is not made for {rank} dims of space"));
+        }
+        (0..rank)
+            .map(|axis| {
+                let (input, kernel) = (space[axis], kernel[axis]);
+                let (stride, dilation) = (strides[axis], dilations[axis]);
+                let pads = (pads[axis], pads[axis + rank]);
+                self.axis(input, kernel, stride, dilation, pads)
+            })
+            .collect()
+    }
+
+    fn axis(
+        &self,
+        input: usize,
+        kernel: usize,
+        stride: usize,
+        dilation: usize,
+        (mut before, mut after): (usize, usize),
+    ) -> Result<Axis> {
+        if input >= LARGEST || kernel >= LARGEST {
+            return Err(shape_error!("a dim of {} is too large", input.max(kernel)));
+        }
+        let reach = (kernel.max(1) - 1) * dilation + 1;
+        match self.auto {
+            Auto::Off => {}
+            Auto::Valid => (before, after) = (0, 0),
+            Auto::SameUpper | Auto::SameLower => {
+                let output = input.div_ceil(stride);
+                let total = (output.max(1) - 1) * stride + reach;
+                let total = total.saturating_sub(input);
+                let (less, more) = (total / 2, total - total / 2);
+                (before, after) =
+                    if self.auto == Auto::SameUpper { (less, more) } else { (more, less) };
+            }
+        }
+        let padded = before + input + after;
+        let Some(room) = padded.checked_sub(reach) else {
+            return Err(shape_error!("a window of {reach} does not fit into {padded}"));
+        };
+        let mut output = room / stride + 1;
+        if self.ceil {
+            output = room.div_ceil(stride) + 1;
+            // No window starts in the padding behind.
+            if (output - 1) * stride >= input + before {
+                output -= 1;
+            }
+        }
+        Ok(Axis { input, output, kernel, stride, dilation, before, after })
+    }
+}
+
+/// Three axes, those that are not there in front.
+pub(super) fn three(axes: &[Axis]) -> Result<[Axis; 3]> {
+    if axes.len() > 3 {
+        return Err(shape_error!("{} dims of space are more than 3", axes.len()));
+    }
+    let mut out = [Axis::ONE; 3];
+    out[3 - axes.len()..].copy_from_slice(axes);
+    Ok(out)
+}

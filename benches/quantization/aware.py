@@ -6,7 +6,7 @@ import numpy as np
 from common import TITLES, spread, table
 
 import qcore as qc
-from qcore.nn.training import learned_steps
+from qcore.training import learned_steps
 
 SIZES = {"mlp128": (784, 128, 10), "lenet300": (784, 300, 100, 10)}
 

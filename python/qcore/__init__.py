@@ -7,6 +7,7 @@ TYPE_CHECKING = False  # not that of typing, for whose import the command line w
 if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
+    from qcore._table import Report
     from qcore.arrays.params.input_stats import InputStats
     from qcore.arrays.params.observer import Observer
     from qcore.arrays.params.qparams import QParams, choose_qparams
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
     from qcore.estimators.pruner.compact import compact
     from qcore.estimators.pruner.pruner import Pruner
     from qcore.estimators.quantizer.quantizer import Quantizer
-    from qcore.files.checkpoint import load, load_tensors, save
     from qcore.frameworks.keras import from_keras
     from qcore.frameworks.onnx.load import from_onnx
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.frameworks.torch import from_torch
+    from qcore.loading import load, load_tensors
     from qcore.recipes.recipe import Recipe
-    from qcore.report import Report
     from qcore.report.compare.comparison import compare
+    from qcore.saving.checkpoint import save
 
 __all__ = [
     "BsrMatrix",
@@ -104,7 +105,7 @@ _HOMES = {
     "Quantizer": "qcore.estimators.quantizer.quantizer",
     "Recipe": "qcore.recipes.recipe",
     "Regrowth": "qcore.arrays.pruning.schedules",
-    "Report": "qcore.report",
+    "Report": "qcore._table",
     "Rewinding": "qcore.arrays.pruning.schedules",
     "__version__": "qcore._core",
     "choose_qparams": "qcore.arrays.params.qparams",
@@ -119,14 +120,14 @@ _HOMES = {
     "from_sklearn": "qcore.frameworks.sklearn",
     "from_torch": "qcore.frameworks.torch",
     "linear": "qcore.arrays.products.linear",
-    "load": "qcore.files.checkpoint",
-    "load_tensors": "qcore.files.checkpoint",
+    "load": "qcore.loading",
+    "load_tensors": "qcore.loading",
     "matmul_integer": "qcore.arrays.products.integer",
     "nn": "qcore.nn",
     "pack": "qcore.arrays.products.integer",
     "prune": "qcore.arrays.pruning.functions",
     "quantize": "qcore.arrays.tensor.functions",
-    "save": "qcore.files.checkpoint",
+    "save": "qcore.saving.checkpoint",
     "sklearn": "qcore.sklearn",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore._table import Report
 from qcore.arrays.pruning.criteria import find_criterion
 from qcore.deep_compression.search import compress_deeply
 from qcore.estimators.pruner.choice import untrained_options
@@ -18,7 +19,6 @@ from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.nn.sequential import Sequential
-from qcore.report import Report
 from qcore.streaming.compress import compress_file
 
 __all__ = ["CompressedWeights", "compress", "merged_report", "prune_and_quantize"]

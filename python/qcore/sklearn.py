@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._extras import require
+from qcore._table import Report
+from qcore.chain.activations import softmax
 from qcore.compression import compress
 from qcore.frameworks.sklearn import from_sklearn
-from qcore.nn.activations import softmax
 from qcore.nn.sequential import Sequential
-from qcore.report import Report
 
 require("sklearn", "qcore.sklearn")
 

@@ -72,7 +72,7 @@ def _ranges(
     network: Path, data: Path, observer: str, percentile: float | None, dask: str | None
 ) -> dict[str, Any]:
     """Return what the file holds: the integer input of each layer."""
-    from qcore.files.network import encode_input
+    from qcore.saving.network import encode_input
     from qcore.streaming.calibrate import observe_layers, samples_in
 
     options: dict[str, Any] = {} if percentile is None else {"percentile": percentile}

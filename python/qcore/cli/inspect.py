@@ -63,8 +63,8 @@ def inspect(file: Path, patterns: tuple[str, ...], header: bool, as_json: bool) 
 
 def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
     """Return what is known of a tensor."""
-    from qcore.report.compare.details import histogram, values_in_one_row
-    from qcore.report.compare.tensors import kind_of
+    from qcore._histograms import histogram, values_in_one_row
+    from qcore.arrays.tensor.kinds import kind_of
 
     info = source.info(name)
     row: dict[str, Any] = {

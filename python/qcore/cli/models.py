@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.errors import FormatError
-from qcore.files.checkpoint import load, load_tensors
 from qcore.files.formats import Loaded, open_tensors
-from qcore.files.packed import PACKED
 from qcore.files.source import TensorSource
+from qcore.loading import load, load_tensors
 from qcore.recipes.recipe import Recipe
+from qcore.saving.packed import PACKED
 
 __all__ = [
     "Samples", "data_options", "like_network", "load_model", "load_samples", "open_model",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.shared_weights import shared_tensor
+from qcore.training.shared_weights import shared_tensor
 
 __all__ = ["choose_codes"]
 

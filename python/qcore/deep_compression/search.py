@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._table import Report
 from qcore._validation import check_fraction, check_int
+from qcore.chain.chain import check_samples
 from qcore.deep_compression.stages import Sharing, Trainer, predicted_nbytes
 from qcore.deep_compression.tidy import as_stored
-from qcore.files.checkpoint import stored_nbytes
-from qcore.nn.sequential import check_samples
-from qcore.report import Report
+from qcore.saving.checkpoint import stored_nbytes
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

@@ -20,8 +20,8 @@ from qcore.deep_compression.codes import choose_codes
 from qcore.deep_compression.tidy import as_stored, tidied
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.files.checkpoint import stored_nbytes
-from qcore.nn.training.training import gradient_norms
+from qcore.saving.checkpoint import stored_nbytes
+from qcore.training.training import gradient_norms
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

@@ -9,7 +9,7 @@ import numpy as np
 
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.pruner.compact import compact
-from qcore.nn.shared_weights import shared_tensor
+from qcore.training.shared_weights import shared_tensor
 
 if TYPE_CHECKING:
     from qcore.nn.sequential import Sequential

@@ -23,7 +23,7 @@ from qcore.experiments.common import (
     options,
     say,
 )
-from qcore.files.packed import packed_nbytes
+from qcore.saving.packed import packed_nbytes
 
 __all__ = ["RECIPES", "main"]
 

@@ -1,5 +1,1 @@
-"""Files: save and load, tensors of safetensors and NumPy files, idx files."""
-
-from qcore.files.checkpoint import load, load_tensors, save, stored_nbytes
-
-__all__ = ["load", "load_tensors", "save", "stored_nbytes"]
+"""Files of tensors: what is read and written, format by format."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.layers import Dense
+from qcore.chain.layers import Dense
 from qcore.nn.sequential import Sequential
 
 __all__ = ["AffineChain"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from qcore.chain.activations import ACTIVATIONS
 from qcore.frameworks.affine import AffineChain
-from qcore.nn.activations import ACTIVATIONS
 from qcore.nn.sequential import Sequential
 
 __all__ = ["from_keras"]

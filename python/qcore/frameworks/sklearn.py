@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._estimator import NotFittedError
-from qcore.nn.layers import Dense
+from qcore.chain.layers import Dense
 from qcore.nn.sequential import Sequential
 
 __all__ = ["from_sklearn", "is_estimator"]

@@ -12,17 +12,17 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore._table import Report
 from qcore.compression import merged_report, prune_and_quantize
 from qcore.errors import FormatError
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.files.network import decode_input
 from qcore.files.paths import open_regular
 from qcore.nn.sequential import Sequential
 from qcore.recipes import toml
 from qcore.recipes.deep import compress_to_target
 from qcore.recipes.networks import network_of
-from qcore.report import Report
+from qcore.saving.network import decode_input
 
 __all__ = ["Recipe"]
 

@@ -20,9 +20,9 @@ from qcore._extras import require
 from qcore._progress import EpochProgress, Progress
 from qcore.arrays.params.observer import Observer
 from qcore.estimators.calibration.calibration import BLOCK, layer_inputs, samples_of
-from qcore.files.checkpoint import load
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
+from qcore.loading import load
 from qcore.nn.sequential import Sequential
 from qcore.streaming.cluster import connected
 

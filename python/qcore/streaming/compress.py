@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from qcore import _core
 from qcore._progress import EpochProgress, Progress
+from qcore._table import Report
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
 from qcore.files.sharded.shard_output import (
@@ -19,7 +20,6 @@ from qcore.files.sharded.shard_output import (
     write_shards,
 )
 from qcore.files.source import TensorSource
-from qcore.report import Report
 from qcore.streaming.cluster import run_on_cluster
 from qcore.streaming.forms import Form, StoredTensor, form_of
 from qcore.streaming.output import Output

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from test_layerwise import inputs, network, output_error, weights
 
 import qcore as qc
+from layers import inputs, network, output_error, weights
 from qcore.arrays.layerwise.adaround import learned_rounding
 from qcore.arrays.layerwise.layerwise import ALGORITHMS, DAMPING
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_layerwise import inputs, network, weights
 
 import qcore as qc
+from layers import inputs, network, weights
 from qcore.arrays.layerwise.hqq import fit_groups
 
 LAYOUTS = [{"axis": 0}, {"group_size": 8}, {"group_size": 10}, {}]

@@ -8,9 +8,9 @@ import pytest
 import qcore as qc
 from qcore.deep_compression.codes import choose_codes
 from qcore.deep_compression.tidy import as_stored, tidied
-from qcore.files.checkpoint import stored_nbytes
-from qcore.files.packed import PACKED, is_packable, packed_nbytes
 from qcore.files.qcore_format.container import Container
+from qcore.saving.checkpoint import stored_nbytes
+from qcore.saving.packed import PACKED, is_packable, packed_nbytes
 
 
 def digits():
@@ -189,8 +189,8 @@ def test_every_changed_byte_is_noticed(tmp_path):
 
 def test_payloads_that_cannot_be_are_refused(tmp_path):
     """With a hash that is right: what a writer with bad intent would make."""
-    from qcore.files.packed import _hash, pack_layers
     from qcore.files.qcore_format import container
+    from qcore.saving.packed import _hash, pack_layers
 
     body = pack_layers(shared(pruned(20, 10, 4))).tobytes()[8:]
     rng = np.random.default_rng(0)
@@ -234,14 +234,17 @@ def test_shared_weights_train_and_stay_shared(trained):
 
 
 def test_shared_weights_have_the_gradient_of_their_level(trained):
-    from qcore.nn.training.training import Training
+    from qcore.training.settings import Settings
+    from qcore.training.training import Training
 
     X, y, _, _ = digits()
     net = shared(qc.Pruner(0.7, scope="global").fit_transform(trained), levels=4)
     quantizer = qc.Quantizer(scheme="kmeans")
-    training = Training(net, X[:64], y[:64], batch_size=64, quantize=quantizer, progress=False)
+    training = Training(
+        net, X[:64], y[:64], Settings(batch_size=64, quantize=quantizer, progress=False)
+    )
     rows = np.arange(64)
-    plain = Training(net.copy(), X[:64], y[:64], batch_size=64, progress=False)
+    plain = Training(net.copy(), X[:64], y[:64], Settings(batch_size=64, progress=False))
     plain._step(rows, plain._buffers(64), None, 0)
     training._step(rows, training._buffers(64), None, 0)
     name = "fc1.weight"

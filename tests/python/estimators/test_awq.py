@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layerwise import inputs, network, output_error, weights
 
 import qcore as qc
+from layers import inputs, network, output_error, weights
 from qcore.estimators.equalization.awq import activation_aware_scale
 
 OPTIONS = {"bits": 3, "group_size": 8}

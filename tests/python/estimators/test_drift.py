@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_layerwise import inputs, network
 
 import qcore as qc
+from layers import inputs, network
 
 
 def test_nothing_drifts_on_the_data_of_the_calibration():

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_layerwise import inputs, network
 
 import qcore as qc
+from layers import inputs, network
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.estimators.equalization.equalization import equalizing_scales, scaled
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layerwise import inputs, network
 
 import qcore as qc
+from layers import inputs, network
 from qcore.estimators.equalization.hadamard import (
     hadamard_matrix,
     largest_order,

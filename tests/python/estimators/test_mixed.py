@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_layerwise import inputs, network, weights
 
 import qcore as qc
+from layers import inputs, network, weights
 from qcore.arrays.layerwise.float_rows import fit_rows
 from qcore.arrays.layerwise.layerwise import ALGORITHMS, fit_codes
 from qcore.arrays.tensor.options import Options

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import qcore as qc
 from qcore import FormatError
-from qcore.files import stored_nbytes
+from qcore.saving import stored_nbytes
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.safetensors"))
 SETTINGS = settings(

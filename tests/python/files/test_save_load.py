@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import qcore as qc
-from qcore.files import stored_nbytes
 from qcore.files.qcore_format.sparse_layout import LAYOUTS, decode_positions, encode_positions
+from qcore.saving import stored_nbytes
 
 FLOAT_NETWORK_BYTES = 407_080  # 784-128-10 in float32
 DTYPES = ["?", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8", "c8"]
@@ -254,7 +254,7 @@ def test_names_biases_and_activations(tmp_path):
 @given(bits=st.integers(0x00800000, 0x7F7FFFFF))
 @settings(max_examples=300)
 def test_the_scale_of_an_input_keeps_every_bit(bits):
-    from qcore.files.network import _short_floats
+    from qcore.saving.network import _short_floats
 
     scale = np.array(bits, np.uint32).view(np.float32)
     assert np.array(_short_floats(scale), np.float32).tobytes() == scale.tobytes()

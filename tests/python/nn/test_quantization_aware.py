@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore.nn.training.learned_steps import LearnedSteps
+from qcore.training.learned_steps import LearnedSteps
 
 
 def weights(rows=4, columns=7, seed=0):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from itertools import pairwise
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore.nn.layers import Dense
+from qcore.chain.layers import Dense
 from qcore.nn.sequential import Sequential
-from qcore.nn.training.training import Training
+from qcore.training.settings import Settings
+from qcore.training.training import Training
 
 
 def digits() -> tuple[Any, Any, Any, Any]:
@@ -31,9 +34,15 @@ def network(*widths: int, activation: str = "relu", output: str = "softmax") -> 
     )
 
 
-def settings(**changes: Any) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"batch_size": 8, "epochs": 1, "temperature": 3.0, "alpha": 0.6}
-    return defaults | {"random_state": 0, "progress": False} | changes
+def settings(**changes: Any) -> Settings:
+    few: dict[str, Any] = {"batch_size": 8, "epochs": 1, "temperature": 3.0, "alpha": 0.6}
+    return Settings(**(few | {"random_state": 0, "progress": False} | changes))
+
+
+def test_fit_has_the_defaults_of_the_settings() -> None:
+    parameters = inspect.signature(qc.nn.Sequential.fit).parameters.values()
+    given = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert given == dataclasses.asdict(Settings())
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "linear"])
@@ -57,7 +66,7 @@ def test_gradients_are_the_slopes_of_the_loss(
     y = rng.integers(0, 3, 8) if output == "softmax" else rng.uniform(0, 1, (8, 3))
     teacher = (lambda x: np.tanh(x[:, :3]) * 2) if distilled else None
     net = network(5, 7, 3, activation=activation, output=output)
-    training = Training(net, X, y, **settings(loss=loss, teacher=teacher))
+    training = Training(net, X, y, settings(loss=loss, teacher=teacher))
     soft = None if training.teachers is None else training.teachers.answer_all(X)
     rows = np.arange(8)
     training._step(rows, training._buffers(8), soft, 0)
@@ -231,8 +240,8 @@ def blobs(n: int = 300, seed: int = 0) -> tuple[Any, Any]:
 
 
 def test_several_teachers_are_averaged() -> None:
-    from qcore.nn.activations import softmax
-    from qcore.nn.training.distillation import Teachers
+    from qcore.chain.activations import softmax
+    from qcore.training.distillation import Teachers
 
     X, _ = blobs()
     asks = [lambda x: x[:, :2], lambda x: 3 * x[:, 2:4]]
@@ -282,7 +291,7 @@ def test_the_gradient_of_hints_is_the_slope_of_the_loss() -> None:
     X, y = blobs(8)
     net = network(6, 7, 5, 2, activation="tanh")
     hints = {"fc1": lambda x: np.tanh(x[:, :3]), "fc2": lambda x: x[:, :4] ** 2}
-    training = Training(net, X, y, **settings(hints=hints, hint_weight=0.7))
+    training = Training(net, X, y, settings(hints=hints, hint_weight=0.7))
     rows = np.arange(8)
     training._step(rows, training._buffers(8), None, 0)
     for flat, grads in (
@@ -339,7 +348,7 @@ def test_augmentation_sees_every_batch_and_the_teacher_sees_what_it_made() -> No
 
 def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
     X, y = blobs(64)
-    training = Training(network(6, 500, 2), X, y, **settings(batch_size=64, dropout=0.25))
+    training = Training(network(6, 500, 2), X, y, settings(batch_size=64, dropout=0.25))
     buffers = training._buffers(64)
     training._step(np.arange(64), buffers, None, 0)
     scale = buffers.dropped[1]
@@ -352,7 +361,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
 def test_gradients_with_dropout_are_the_slopes_of_the_loss(activation: str) -> None:
     X, y = blobs(8)
     training = Training(
-        network(6, 12, 2, activation=activation), X, y, **settings(dropout=0.5, random_state=3)
+        network(6, 12, 2, activation=activation), X, y, settings(dropout=0.5, random_state=3)
     )
     rows, state = np.arange(8), training.rng.bit_generator.state
 
@@ -468,7 +477,9 @@ def test_rewinding_takes_the_weights_back() -> None:
     X, y = blobs()
     schedule = qc.Rewinding(0.5, rounds=1, rewind_step=15)
     common: dict[str, Any] = {"epochs": 4, "batch_size": 20, "random_state": 0, "progress": False}
-    training = Training(network(6, 8, 2), X, y, prune=qc.Pruner(schedule=schedule), **common)
+    training = Training(
+        network(6, 8, 2), X, y, Settings(prune=qc.Pruner(schedule=schedule), **common)
+    )
     seen = {}
     optimizer = training.optimizer
 

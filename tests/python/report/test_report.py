@@ -16,9 +16,9 @@ import pytest
 import qcore as qc
 from browser import Browser, find_chromium
 from commands import call
+from qcore._histograms import histogram, zeros_map
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.report.compare.comparison import Comparison
-from qcore.report.compare.details import histogram, zeros_map
 from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points
 from qcore.report.compare.tensors import compare_outputs, compare_tensors
 from qcore.report.compare.variants import measure_variants, speed_rows

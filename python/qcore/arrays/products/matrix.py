@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._html import facts_html, shades
 from qcore._validation import check_int, numeric_array
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ STRUCTURED_VALUES = (np.float32, np.int8, np.uint8)
 
 #: The share of a pattern's places that must be used for it to pay.
 FULL = 0.9
+
+# Squares a side of the picture.
+_MAP = 24
 
 _BYTES = (np.int8, np.uint8)
 _LONGEST = 2**63 - 1
@@ -205,9 +209,20 @@ class SparseMatrix(ABC):
         """Return the values that are not zero as a `CsrMatrix`."""
 
     def _repr_html_(self) -> str:
-        from qcore.report.notebook import sparse_html
-
-        return sparse_html(self)
+        rows, columns = self.shape
+        facts = {
+            "shape": f"{rows:,} × {columns:,}", "stored": f"{self.nnz:,}",
+            "density": f"{100 * self.density:.1f} %", "bytes": f"{self.nbytes:,}",
+        }  # fmt: skip
+        picture = ""
+        csr = self.to_csr()
+        if csr.nnz:
+            at = np.repeat(np.arange(rows), np.diff(csr.indptr))
+            bins = [min(rows, _MAP), min(columns, _MAP)]
+            ends = [[0, rows], [0, columns]]
+            counts, *_ = np.histogram2d(at, csr.indices, bins=bins, range=ends)
+            picture = shades(counts / counts.max())
+        return facts_html(f"{type(self).__name__}, {self.dtype}", facts, picture)
 
 
 def check_shape(shape: object) -> tuple[int, int]:

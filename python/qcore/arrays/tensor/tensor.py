@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
+from qcore._histograms import histogram
+from qcore._html import bars, facts_html
 from qcore._validation import check_out, float_array
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.tensor.error import QuantizationError, error_of
@@ -455,11 +457,15 @@ class QTensor:
         kind = f"{width}-bit {self.scheme}, {per}, {self.values.dtype}"
         return f"QTensor({self.shape}, {kind}, {self.nbytes} bytes)"
 
-    def _repr_html_(self) -> str:
-        from qcore.report.compare.details import histogram
-        from qcore.report.compare.tensors import kind_of
-        from qcore.report.notebook import bars, facts_html
+    @property
+    def kind(self) -> str:
+        """The codes in a few words, such as ``int4 affine, groups of 32``."""
+        sign = "int" if self.signed else "uint"
+        groups = f", groups of {self.group_size}" if self.group_size else ""
+        levels = f", {self.levels.shape[-1]} levels" if self.levels is not None else ""
+        return f"{sign}{self.bits} {self.scheme}{groups}{levels}"
 
+    def _repr_html_(self) -> str:
         shares = histogram(self.dequantize()).before if self.size else []
         shape = " × ".join(map(str, self.shape)) or "scalar"
         width = f"{8 * self.nbytes / self.size:.2f}" if self.size else ""
@@ -468,7 +474,7 @@ class QTensor:
             "scales": f"{self.scale.size:,}" if self.levels is None else "",
             "clipped": f"{self.clipped:,}" if self.clipped else "",
         }  # fmt: skip
-        return facts_html(f"QTensor, {kind_of(self)}", facts, bars(shares))
+        return facts_html(f"QTensor, {self.kind}", facts, bars(shares))
 
 
 #: The parts but values, scale and zero_point.

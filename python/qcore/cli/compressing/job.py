@@ -19,13 +19,13 @@ from qcore.cli.models import Samples, load_model, load_samples, open_model, shor
 from qcore.cli.params import bytes_of
 from qcore.errors import FormatError
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.files.checkpoint import save
 from qcore.files.formats import format_of
 from qcore.files.paths import open_regular
 from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants, variant_rows
+from qcore.saving.checkpoint import save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

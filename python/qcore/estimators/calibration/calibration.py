@@ -16,8 +16,8 @@ from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.functions import fake_quantize
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
 
 __all__ = ["Walk", "quantized_input", "samples_of"]
 
@@ -36,7 +36,7 @@ def samples_of(X: ArrayLike) -> Floats:
     return np.ascontiguousarray(samples, np.float32)
 
 
-def layer_inputs(net: Sequential, value: Floats) -> Iterator[tuple[Dense, Floats]]:
+def layer_inputs(net: Chain, value: Floats) -> Iterator[tuple[Dense, Floats]]:
     """Yield each layer with its input in the float network."""
     for layer in net.layers:
         if not np.isfinite(value).all():

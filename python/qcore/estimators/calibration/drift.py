@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._table import Report
 from qcore._validation import check_fraction, check_one_of
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.params.ranges import OBSERVERS
 from qcore.estimators.calibration.calibration import layer_inputs, samples_of
-from qcore.report import Report
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["DriftMonitor"]
 
@@ -58,9 +58,7 @@ class DriftMonitor:
     []
     """
 
-    def __init__(
-        self, net: Sequential, *, tolerance: float = 0.001, least_use: float = 0.5
-    ) -> None:
+    def __init__(self, net: Chain, *, tolerance: float = 0.001, least_use: float = 0.5) -> None:
         self.net = net
         self.tolerance = check_fraction(tolerance, "tolerance")
         self.least_use = check_fraction(least_use, "least_use")
@@ -117,7 +115,7 @@ class DriftMonitor:
             })  # fmt: skip
         return Report("drift", rows)
 
-    def recalibrated(self, observer: str = "minmax", percentile: float = 99.99) -> Sequential:
+    def recalibrated(self, observer: str = "minmax", percentile: float = 99.99) -> Chain:
         """Return the network with ranges that fit what was seen; weights stay as they are."""
         check_one_of(observer, "observer", OBSERVERS)
         if not self.samples:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from qcore.estimators.calibration.calibration import layer_inputs
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
 
 __all__ = ["output_weights"]
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 SAMPLES, DIRECTIONS = 1000, 16
 
 
-def output_weights(net: Sequential, samples: Floats) -> list[NDArray[np.float64]]:
+def output_weights(net: Chain, samples: Floats) -> list[NDArray[np.float64]]:
     """Return, for each layer, the mean over samples of each output's squared effect on the logits.
 
     That is the squared norm of the derivatives of all logits by the output, before its activation:

@@ -28,8 +28,8 @@ from qcore.estimators.equalization.cross_layer_equalization import cross_layer_s
 from qcore.estimators.equalization.smoothquant import smoothing_scale
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
 
 __all__ = ["equalizing_scales", "scaled"]
 
@@ -40,7 +40,7 @@ OptionsOf = Callable[[str], Mapping[str, Any]]
 
 
 def equalizing_scales(
-    net: Sequential, method: str, samples: Floats | None, options_of: OptionsOf
+    net: Chain, method: str, samples: Floats | None, options_of: OptionsOf
 ) -> dict[str, Floats]:
     """Return what each hidden layer's outputs are to be divided by, powers of two, by its name."""
     if method != "cross_layer_equalization" and samples is None:
@@ -67,7 +67,7 @@ def equalizing_scales(
     return scales
 
 
-def scaled(net: Sequential, scales: Mapping[str, Floats]) -> Sequential:
+def scaled(net: Chain, scales: Mapping[str, Floats]) -> Chain:
     """Return a network that computes the same, with its hidden units divided by scales."""
     weights = {
         name: np.array(w) for name, w in net.named_weights().items() if isinstance(w, np.ndarray)
@@ -83,7 +83,7 @@ def scaled(net: Sequential, scales: Mapping[str, Floats]) -> Sequential:
     return net.with_weights(weights)
 
 
-def _seen(net: Sequential, samples: Floats) -> dict[str, InputStats]:
+def _seen(net: Chain, samples: Floats) -> dict[str, InputStats]:
     return {layer.name: InputStats().update(value) for layer, value in layer_inputs(net, samples)}
 
 

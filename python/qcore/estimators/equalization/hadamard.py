@@ -17,16 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._validation import float_array
 from qcore.arrays.tensor.tensor import QTensor
-
-if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+from qcore.chain.chain import Chain
+from qcore.chain.layers import Dense
 
 __all__ = ["hadamard_matrix", "largest_order", "rotate", "rotated", "rotation"]
 
@@ -85,14 +84,11 @@ def rotation(n: int, *, random_state: int = SEED) -> QTensor:
     return QTensor.from_parts(matrix, scale, axis=0, bits=2, narrow_range=True)
 
 
-def rotated(net: Sequential, names: Iterable[str], random_state: int = SEED) -> Sequential:
+def rotated(net: Chain, names: Iterable[str], random_state: int = SEED) -> Chain:
     """Return a network that computes the same, in which these layers read rotated inputs.
 
     Before the layer "fc2" comes a new one, "fc2_rotation".
     """
-    from qcore.nn.layers import Dense  # networks are above this room
-    from qcore.nn.sequential import Sequential
-
     chosen = set(names)
     layers: list[Dense] = []
     for layer in net.layers:
@@ -103,7 +99,7 @@ def rotated(net: Sequential, names: Iterable[str], random_state: int = SEED) -> 
             layers.append(Dense.from_weights(turn, layout="out_in", name=f"{layer.name}_rotation"))
             named.weight = rotate(layer.dense_weight(), random_state=random_state)
         layers.append(named)
-    new = Sequential(layers)
+    new = type(net)(layers)
     new.classes_ = None if net.classes_ is None else net.classes_.copy()
     return new
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,11 @@ from qcore._validation import check_int
 from qcore.arrays.layerwise.layerwise import row_errors
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.qparams import QParams
+from qcore.chain.chain import Chain
+from qcore.chain.layers import Dense
 from qcore.estimators.calibration.calibration import layer_inputs, quantized_input
 from qcore.estimators.calibration.sensitivity import output_weights
 from qcore.estimators.mixed.allocation import LayerChoice, allocate_each
-
-if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
 
 __all__ = ["FLOAT_BITS", "Choices", "Mixture", "check_choices", "measure"]
 
@@ -174,7 +172,7 @@ class Choices:
 
 
 def measure(
-    net: Sequential,
+    net: Chain,
     samples: Floats,
     names: list[str],
     sources: Mapping[str, QParams | str | None],
@@ -230,7 +228,6 @@ def _nanoseconds(
     Widths that run on one kernel take the same time: it is measured once.
     """
     from qcore.arrays.tensor.functions import quantize
-    from qcore.nn.sequential import Sequential  # networks are above this room
 
     single = layer.copy()
     weight = layer.dense_weight()
@@ -241,7 +238,7 @@ def _nanoseconds(
         single.input_qparams = source
     elif bits == 16:
         single.weight = quantize(weight, scheme="float16")
-    net = Sequential([single])
+    net = Chain([single])
     kernel = net.kernels[0]
     if kernel in known:
         return known[kernel]

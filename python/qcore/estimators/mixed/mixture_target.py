@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore.estimators.mixed.mixed import Choices, Mixture
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["TARGETS", "mixture_for", "the_target"]
 
@@ -30,10 +30,10 @@ def the_target(given: Mapping[str, float | None]) -> tuple[str, float]:
 def mixture_for(
     target: tuple[str, float],
     choices: Choices,
-    net: Sequential,
+    net: Chain,
     samples: NDArray[np.float32],
     y: Any,
-    quantized: Callable[[Mixture], Sequential],
+    quantized: Callable[[Mixture], Chain],
 ) -> Mixture:
     """Return the best mixture under a target; `quantized` is the network with a mixture."""
     name, value = target

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from qcore._table import Report
 from qcore.arrays.pruning.patterns import Mask
-from qcore.nn.activations import activate
-from qcore.report import Report
-
-if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+from qcore.chain.activations import activate
+from qcore.chain.chain import Chain
+from qcore.chain.layers import Dense
 
 __all__ = ["compact"]
 
+Network = TypeVar("Network", bound=Chain)
 
-def compact(net: Sequential) -> Sequential:
+
+def compact(net: Network) -> Network:
     """Remove the neurons that do nothing: their rows, biases, and columns in the next layer.
 
     A hidden neuron goes if the next layer reads nothing of it, or if it reads nothing itself: then
@@ -95,7 +95,7 @@ def _move_constants(layer: Dense, reader: Dense, silent: Mask) -> None:
     reader.use_bias = True
 
 
-def _report(before: Sequential, after: Sequential) -> Report:
+def _report(before: Chain, after: Chain) -> Report:
     rows: list[dict[str, Any]] = []
     for old, new in zip(before.layers, after.layers, strict=True):
         row = {"tensor": f"{new.name}.weight", "shape": f"{old.out_features}x{old.in_features}"}

@@ -13,7 +13,7 @@ from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["gather_evidence", "layer_stats"]
 
@@ -71,16 +71,16 @@ def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputStats:
     return found
 
 
-def _samples(net: Sequential, X: ArrayLike | None) -> NDArray[np.float32]:
-    from qcore.nn.sequential import check_samples
+def _samples(net: Chain, X: ArrayLike | None) -> NDArray[np.float32]:
+    from qcore.chain.chain import check_samples
 
     if X is None:
         raise ValueError("X is None; this criterion needs samples")
     return check_samples(X, net.layers[0].in_features)
 
 
-def _gradients(net: Sequential, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, Any]:
-    from qcore.nn.training.training import gradient_norms
+def _gradients(net: Chain, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, Any]:
+    from qcore.training.training import gradient_norms
 
     if y is None:
         raise ValueError("y is None; criterion 'taylor' needs samples and labels")

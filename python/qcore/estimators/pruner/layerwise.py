@@ -17,8 +17,8 @@ from qcore.estimators.pruner.sensitivity import Trial
 
 if TYPE_CHECKING:
     from qcore._progress import Progress
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
 
 __all__ = ["lone_surgery", "prune_layers"]
 
@@ -26,7 +26,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def prune_layers(
-    net: Sequential,
+    net: Chain,
     X: ArrayLike,
     shares: Mapping[str, tuple[Pattern, float]],
     progress: Progress,
@@ -60,7 +60,7 @@ def prune_layers(
     return updated, masks
 
 
-def lone_surgery(net: Sequential, X: ArrayLike, pattern: str) -> Trial:
+def lone_surgery(net: Chain, X: ArrayLike, pattern: str) -> Trial:
     """Return the function that prunes one layer of a network as it is: what changes by that."""
     samples = samples_of(X)
     last: dict[str, tuple[Dense, InputStats, Surgeon]] = {}
@@ -77,7 +77,7 @@ def lone_surgery(net: Sequential, X: ArrayLike, pattern: str) -> Trial:
 
 
 def _prepared(
-    net: Sequential, name: str, samples: NDArray[np.float32]
+    net: Chain, name: str, samples: NDArray[np.float32]
 ) -> tuple[Dense, InputStats, Surgeon]:
     walk = Walk(samples)
     for layer in net.layers:

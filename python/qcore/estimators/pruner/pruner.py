@@ -26,11 +26,11 @@ from qcore.estimators.pruner.sensitivity import Trial, sensitive_targets
 
 if TYPE_CHECKING:
     from qcore._progress import Progress
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["Pruner"]
 
-Model = TypeVar("Model", "Sequential", dict[str, Any])
+Model = TypeVar("Model", bound="Chain | dict[str, Any]")
 Masks = dict[str, Mask]
 Share = float | Mapping[str, float] | None
 
@@ -416,9 +416,7 @@ class Pruner(Estimator):
         criterion = find_criterion(self.criterion)
         return gather_evidence(model, self.targets_, criterion, X, y, stats, gradients, rng)
 
-    def _trial(
-        self, net: Sequential, X: ArrayLike, y: ArrayLike | None, criterion: Criterion
-    ) -> Trial:
+    def _trial(self, net: Chain, X: ArrayLike, y: ArrayLike | None, criterion: Criterion) -> Trial:
         """Return the function that prunes one tensor of a network, for what finds targets."""
         if criterion.updates:
             return lone_surgery(net, X, self.pattern)

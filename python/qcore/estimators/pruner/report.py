@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from qcore._table import Report
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.report import Report
 
 __all__ = ["pruning_report"]
 

@@ -13,7 +13,7 @@ from qcore.estimators.calibration.calibration import samples_of
 
 if TYPE_CHECKING:
     from qcore._progress import Progress
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["Trial", "sensitive_targets"]
 
@@ -28,7 +28,7 @@ GRID = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 
 
 
 def sensitive_targets(
-    net: Sequential,
+    net: Chain,
     targets: Mapping[str, float],
     X: ArrayLike,
     trial: Trial,

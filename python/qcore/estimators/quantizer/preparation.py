@@ -14,7 +14,7 @@ from qcore.estimators.equalization.equalization import equalizing_scales, scaled
 from qcore.estimators.equalization.hadamard import rotated
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["Preparation"]
 
@@ -30,12 +30,12 @@ class Preparation:
 
     def fit(
         self,
-        net: Sequential,
+        net: Chain,
         samples: Floats | None,
         names: Sequence[str],
         asked: Mapping[str, tuple[str, ...]],
         options_of: Callable[[str], Mapping[str, Any]],
-    ) -> Sequential:
+    ) -> Chain:
         """Choose the steps and return the network after them.
 
         Parameters

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._models import named_weights
+from qcore._table import Report
 from qcore._validation import check_one_of
 from qcore.arrays.layerwise.algorithms import DATA_FREE
 from qcore.arrays.layerwise.bias_correction import corrected_bias
@@ -29,19 +30,18 @@ from qcore.estimators.quantizer import choice
 from qcore.estimators.quantizer.options import QuantizerOptions
 from qcore.estimators.quantizer.preparation import Preparation
 from qcore.estimators.quantizer.report import output_columns, tensor_rows, totals_of
-from qcore.report import Report
 
 if TYPE_CHECKING:
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
     from qcore.estimators.pruner.pruner import Pruner
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
 
 __all__ = ["Quantizer"]
 
 #: Samples that `fit` keeps, on which the report judges the network.
 JUDGES = 1000
 
-Model = TypeVar("Model", "Sequential", dict[str, Any])
+Model = TypeVar("Model", bound="Chain | dict[str, Any]")
 
 
 class Quantizer(QuantizerOptions):
@@ -204,7 +204,7 @@ class Quantizer(QuantizerOptions):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         return self
 
-    def partial_fit(self, model: Sequential, X: ArrayLike, y: object = None) -> Quantizer:
+    def partial_fit(self, model: Chain, X: ArrayLike, y: object = None) -> Quantizer:
         """Take in some more samples, with what was seen before; for data that do not fit in memory.
 
         Statistics are those of the float network: unlike after `fit`, layers do not make up for the
@@ -257,7 +257,7 @@ class Quantizer(QuantizerOptions):
         self.report_ = self._report(model, small, rows)
         return small
 
-    def _report(self, net: Sequential, small: Sequential, rows: list[dict[str, Any]]) -> Report:
+    def _report(self, net: Chain, small: Chain, rows: list[dict[str, Any]]) -> Report:
         """Return what was lost, on the samples too, where `fit` got some."""
         totals = totals_of(rows)
         if self._judges is not None:
@@ -299,12 +299,12 @@ class Quantizer(QuantizerOptions):
             by_layer=self.granularity == "layer",
         )  # fmt: skip
 
-        def quantized(mixture: Mixture) -> Sequential:
+        def quantized(mixture: Mixture) -> Chain:
             other = Quantizer(8, activations=self.activations, progress=False)
             other._begin(net)
             other._take(mixture)
             other._walk(net, samples, {name: other._mode(name, True) for name in other.bits_})
-            small: Sequential = other.transform(net)
+            small: Chain = other.transform(net)
             return small
 
         self._take(mixture_for(target, choices, net, samples, y, quantized))
@@ -382,11 +382,11 @@ class Quantizer(QuantizerOptions):
         options_of = self.tensor_options
         return self._preparation.fit(model, samples, list(self.bits_), asked, options_of)
 
-    def _layers(self, net: Sequential) -> list[Dense]:
+    def _layers(self, net: Chain) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
 
     def _walk(
-        self, net: Sequential, samples: NDArray[np.float32], modes: Mapping[str, str | None]
+        self, net: Chain, samples: NDArray[np.float32], modes: Mapping[str, str | None]
     ) -> None:
         """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
         walk, upper_walk = Walk(samples), Walk(samples)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["output_columns", "tensor_row", "tensor_rows", "totals_of"]
 
@@ -52,7 +52,7 @@ def tensor_row(name: str, before: Any, after: Any) -> Row:
 
 
 def output_columns(
-    before: Sequential, after: Sequential, samples: NDArray[np.float32], y: Any = None
+    before: Chain, after: Chain, samples: NDArray[np.float32], y: Any = None
 ) -> tuple[dict[str, Row], Row]:
     """Return what the network's answers lose on samples: by layer alone, and altogether.
 
@@ -65,11 +65,9 @@ def output_columns(
         The same of the whole network; of classifiers ``agreement``, the share of samples with the
         same label; with labels `y` ``float score`` and ``score``.
     """
-    from qcore.nn.sequential import Sequential  # networks are above this room
-
     exact = before.predict_logits(samples)
 
-    def error(net: Sequential) -> float:
+    def error(net: Chain) -> float:
         off = net.predict_logits(samples).astype(np.float64) - exact
         spread = float(exact.var(dtype=np.float64))
         return float(np.mean(off**2)) / spread if spread else float(np.any(off))
@@ -79,7 +77,7 @@ def output_columns(
         if isinstance(layer.weight, QTensor) and layer.weight is not before.layers[index].weight:
             tried = [one.copy() for one in before.layers]
             tried[index] = layer.copy()
-            layers[f"{layer.name}.weight"] = {"output error": error(Sequential(tried))}
+            layers[f"{layer.name}.weight"] = {"output error": error(type(before)(tried))}
     totals: Row = {"output error": error(after)}
     if before.layers[-1].activation in ("softmax", "sigmoid"):
         same = before.predict(samples) == after.predict(samples)

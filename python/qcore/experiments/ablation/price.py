@@ -8,7 +8,7 @@ import qcore as qc
 from qcore.deep_compression.stages import Sharing, Trainer
 from qcore.experiments.ablation.bench import EPOCHS, Bench
 from qcore.experiments.common import LENET, Row, cached
-from qcore.files.checkpoint import stored_nbytes
+from qcore.saving.checkpoint import stored_nbytes
 
 __all__ = ["rate"]
 

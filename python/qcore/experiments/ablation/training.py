@@ -8,7 +8,7 @@ from typing import Any
 import qcore as qc
 from qcore.experiments.ablation.bench import EPOCHS, Bench, table_rows
 from qcore.experiments.common import LENET, MLP, Row
-from qcore.nn.training.regularizers import L1, GroupLasso
+from qcore.training.regularizers import L1, GroupLasso
 
 __all__ = ["distillation", "regularizers", "schedules"]
 

@@ -21,12 +21,12 @@ from qcore.arrays.layerwise.float_rows import without_float_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import integer_codes, output_scale
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.chain.layers import Dense
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
-from qcore.nn.layers import Dense
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["to_onnx"]
 
@@ -39,7 +39,7 @@ _TINY = np.finfo(np.float32).tiny
 
 
 def to_onnx(
-    network: Sequential, path: str | PathLike[str] | None = None, *, recipe: str | None = None
+    network: Chain, path: str | PathLike[str] | None = None, *, recipe: str | None = None
 ) -> Any:
     """Return a network as an ONNX model, and write it to `path`, if it is given, atomically.
 
@@ -106,7 +106,7 @@ class _Graph:
         self.constants[name] = self.helper.make_tensor(name, kind, q.shape, raw, raw=True)
         return name
 
-    def model(self, network: Sequential) -> Any:
+    def model(self, network: Chain) -> Any:
         kind = self.onnx.TensorProto.FLOAT
         first, last = network.layers[0], network.layers[-1]
         graph = self.helper.make_graph(

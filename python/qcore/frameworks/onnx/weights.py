@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._extras import require
+from qcore._table import Report
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
@@ -26,7 +27,6 @@ from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.drafts import write_bytes
 from qcore.files.source import TensorInfo
 from qcore.frameworks.onnx.metadata import RECIPE, write_text
-from qcore.report import Report
 
 __all__ = ["quantize_graph"]
 

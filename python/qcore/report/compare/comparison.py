@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._environment import environment
+from qcore._histograms import Histogram, histogram, zeros_map
 from qcore._table import Report
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.drafts import write_text
-from qcore.report.compare.details import Histogram, histogram, zeros_map
 from qcore.report.compare.precision import Precision, precision_of
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants
@@ -107,7 +107,7 @@ class Comparison:
         return str(self.report)
 
     def _repr_html_(self) -> str:
-        from qcore.report.notebook import comparison_html
+        from qcore.report.page.notebook import comparison_html
 
         return comparison_html(self)
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._histograms import values_in_one_row
 from qcore._models import named_weights
 from qcore._progress import EpochProgress, Progress
 from qcore._sums import dot
 from qcore._table import Report
-from qcore.arrays.tensor.tensor import QTensor
-from qcore.report.compare.details import values_in_one_row
+from qcore.arrays.tensor.kinds import kind_of
 
-__all__ = ["Outputs", "compare_outputs", "compare_tensors", "is_adjusted", "kind_of"]
+__all__ = ["Outputs", "compare_outputs", "compare_tensors", "is_adjusted"]
 
 # Elements at a time: what is compared is decoded in blocks, in float64.
 _BLOCK = 1 << 20
@@ -133,24 +133,6 @@ def is_adjusted(row: Mapping[str, Any]) -> bool:
     True
     """
     return row["after"].endswith(_CHANGED) and "x" not in row["shape"]
-
-
-def kind_of(value: Any) -> str:
-    """Return what a tensor is, in a few words.
-
-    Examples
-    --------
-    >>> import numpy as np, qcore as qc
-    >>> kind_of(qc.quantize(np.ones((2, 64)), bits=4, group_size=32))
-    'int4 affine, groups of 32'
-    """
-    if isinstance(value, QTensor):
-        sign = "int" if value.signed else "uint"
-        groups = f", groups of {value.group_size}" if value.group_size else ""
-        levels = f", {value.levels.shape[-1]} levels" if value.levels is not None else ""
-        return f"{sign}{value.bits} {value.scheme}{groups}{levels}"
-    dtype = getattr(value, "dtype", None)
-    return str(dtype) if isinstance(value, np.ndarray) else f"{type(value).__name__} {dtype}"
 
 
 def _tensors(model: Any) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qcore.report.compare.details import Histogram
+from qcore._histograms import Histogram
 from qcore.report.page.labels import place_labels
 
 __all__ = [

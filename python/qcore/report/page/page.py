@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from qcore._histograms import Histogram
 from qcore.report.compare.comparison import Comparison, Detail
-from qcore.report.compare.details import Histogram
 from qcore.report.compare.tensors import is_adjusted
 from qcore.report.page import figures
 from qcore.report.page.figure import Figure

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["Buffers"]
 
@@ -22,7 +22,7 @@ class Buffers:
     memory.
     """
 
-    def __init__(self, net: Sequential, rows: int, fake: bool, dropout: bool) -> None:
+    def __init__(self, net: Chain, rows: int, fake: bool, dropout: bool) -> None:
         layers = net.layers
         self.sums = [np.empty((rows, layer.out_features), np.float32) for layer in layers]
         self.deltas = [np.empty_like(sums) for sums in self.sums]

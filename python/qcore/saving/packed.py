@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.activations import ACTIVATIONS
-from qcore.nn.layers import Dense
+from qcore.chain.activations import ACTIVATIONS
+from qcore.chain.layers import Dense
 
 if TYPE_CHECKING:
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
 
 __all__ = ["PACKED", "is_packable", "pack_layers", "packed_nbytes", "unpack_layers"]
 
@@ -45,7 +45,7 @@ _LONGEST_NUMBER = 9
 Bytes = NDArray[np.uint8]
 
 
-def is_packable(network: Sequential) -> bool:
+def is_packable(network: Chain) -> bool:
     """Whether every weight of a network is shared, by tensor, and at least half of all are 0."""
     if not all(_is_shared(layer) for layer in network.layers):
         return False
@@ -54,13 +54,13 @@ def is_packable(network: Sequential) -> bool:
     return bool(zeros >= _SPARSE * sum(q.values.size for q in weights))
 
 
-def pack_layers(network: Sequential) -> Bytes:
+def pack_layers(network: Chain) -> Bytes:
     """Return the payload that holds the layers of a packable network."""
     body = b"".join(_pack_layer(layer) for layer in network.layers)
     return np.frombuffer(_hash(body) + body, np.uint8)
 
 
-def packed_nbytes(network: Sequential) -> int:
+def packed_nbytes(network: Chain) -> int:
     """Return what papers count: coded weights and levels, without heads, biases and hash."""
     total = 0
     for layer in network.layers:

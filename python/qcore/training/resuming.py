@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qcore.errors import FormatError
 
 if TYPE_CHECKING:
-    from qcore.nn.training.training import Training
+    from qcore.training.training import Training
 
 __all__ = ["Checkpoint"]
 

@@ -8,7 +8,7 @@ kind of the labels and the labels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from qcore.arrays.params.qparams import QParams, code_range
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.files.packed import PACKED, is_packable, pack_layers, unpack_layers
+from qcore.chain.chain import Chain
+from qcore.chain.layers import Dense
 from qcore.files.qcore_format.parts import Description, field
-from qcore.nn.layers import Dense
-from qcore.nn.sequential import Sequential
+from qcore.saving.packed import PACKED, is_packable, pack_layers, unpack_layers
+
+Network = TypeVar("Network", bound=Chain)
 
 __all__ = ["decode_input", "decode_network", "encode_input", "encode_network"]
 
@@ -30,7 +32,7 @@ _USUAL_INPUT: Description = {
 _LAYER_KEYS = {"activation", "input", "name"}
 
 
-def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
+def encode_network(network: Chain) -> tuple[dict[str, Any], Description]:
     """Return a network's tensors by name, and what else there is to it."""
     if network.packed and is_packable(network):
         return _encode_packed(network)
@@ -42,7 +44,7 @@ def encode_network(network: Sequential) -> tuple[dict[str, Any], Description]:
     return network.named_weights(), about
 
 
-def _encode_packed(network: Sequential) -> tuple[dict[str, Any], Description]:
+def _encode_packed(network: Chain) -> tuple[dict[str, Any], Description]:
     """Return the layers as one tensor; names and classes are written where they are not usual."""
     about: Description = {}
     names = [layer.name for layer in network.layers]
@@ -56,9 +58,11 @@ def _encode_packed(network: Sequential) -> tuple[dict[str, Any], Description]:
 
 
 def decode_network(
-    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix], about: Description
-) -> Sequential:
-    """Put a network together.
+    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix],
+    about: Description,
+    kind: type[Network],
+) -> Network:
+    """Put a network together, of a kind of chain.
 
     Raises
     ------
@@ -66,19 +70,17 @@ def decode_network(
         If tensors and description do not fit together.
     """
     if "layers" not in about and PACKED in tensors:
-        return _decode_packed(tensors[PACKED], about)
+        return _decode_packed(tensors[PACKED], about, kind)
     layers = field(about, "layers", list)
     if not layers:
         raise ValueError("it is a network and describes no layers")
-    network = Sequential(
-        _decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1)
-    )
+    network = kind(_decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1))
     if "classes" in about:
         network.classes_ = _decode_classes(field(about, "classes", dict))
     return network
 
 
-def _decode_packed(payload: object, about: Description) -> Sequential:
+def _decode_packed(payload: object, about: Description, kind: type[Network]) -> Network:
     if not isinstance(payload, np.ndarray):
         raise ValueError("its packed layers are no bytes")
     layers = unpack_layers(payload)
@@ -88,7 +90,7 @@ def _decode_packed(payload: object, about: Description) -> Sequential:
             raise ValueError(f"it names the layers {names!r} and has {len(layers)}")
         for place, (layer, name) in enumerate(zip(layers, names, strict=True), 1):
             layer._given_name = None if name == _usual_name(place) else name
-    network = Sequential(layers)
+    network = kind(layers)
     network.classes_ = np.arange(max(network.layers[-1].out_features, 2))
     if "classes" in about:
         known = about["classes"] is not None

@@ -23,12 +23,12 @@ from qcore import _core
 from qcore.arrays.params.qparams import QParams, qparams_from_range
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.training.learned_steps import LearnedSteps
+from qcore.training.learned_steps import LearnedSteps
 
 if TYPE_CHECKING:
-    from qcore.estimators.quantizer.quantizer import Quantizer
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
+    from qcore.training.settings import WeightQuantizer
 
 __all__ = ["ActivationRange", "FakeQuantization"]
 
@@ -66,7 +66,7 @@ class ActivationRange:
 class FakeQuantization:
     """What quantization-aware training keeps beside the network."""
 
-    def __init__(self, net: Sequential, quantizer: Quantizer, settle: int, learn: int) -> None:
+    def __init__(self, net: Chain, quantizer: WeightQuantizer, settle: int, learn: int) -> None:
         self.bits = quantizer.fit(net, None).bits_
         self.narrow = {name: quantizer.narrow_range_of(name) for name in self.bits}
         self.settle = settle
@@ -108,7 +108,7 @@ class FakeQuantization:
             for part, value in steps.state().items()
         }
 
-    def restore(self, net: Sequential, state: Mapping[str, NDArray[np.generic]]) -> None:
+    def restore(self, net: Chain, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from a state."""
         for layer in net.layers:
             name = f"{layer.name}.weight"
@@ -143,7 +143,7 @@ class FakeQuantization:
             source, params.scale, params.zero_point, params.qmin, params.qmax, x, inside
         )
 
-    def export(self, net: Sequential) -> Sequential:
+    def export(self, net: Chain) -> Chain:
         """Return the network on integers: weights and ranges as training last saw them."""
         small = net.copy()
         for layer, observed in zip(small.layers, self.ranges, strict=True):

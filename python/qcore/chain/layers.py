@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._validation import check_finite, check_int, check_one_of, float_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.activations import ACTIVATIONS, activate
+from qcore.chain.activations import ACTIVATIONS, activate
 
 __all__ = ["Dense"]
 

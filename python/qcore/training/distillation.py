@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.nn.activations import softmax
+from qcore.chain.activations import softmax
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
-    from qcore.nn.training.optimizers import Optimizer
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
+    from qcore.training.optimizers import Optimizer
 
 __all__ = ["Ask", "Hints", "Teachers", "features_of"]
 
@@ -103,7 +103,7 @@ class Hints:
 
     def __init__(
         self,
-        net: Sequential,
+        net: Chain,
         hints: Mapping[str, Ask],
         weight: float,
         X: Floats,
@@ -161,7 +161,7 @@ class Hints:
         self._optimizer.step(number, self.params, self.grads, self.state, learning_rate, None)
 
 
-def features_of(teacher: Sequential, name: str) -> Ask:
+def features_of(teacher: Chain, name: str) -> Ask:
     """Return the function that gives a layer's output in a trained network, for hints."""
     layers: list[Dense] = []
     for layer in teacher.layers:

@@ -6,7 +6,6 @@ takes one step over all of them. Buffers are allocated once a batch size, not on
 
 from __future__ import annotations
 
-import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,20 @@ from qcore import _core
 from qcore._progress import EpochProgress
 from qcore._validation import check_fraction, check_int, check_one_of
 from qcore.arrays.pruning.schedules import Rewinding
-from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.nn.activations import activate
-from qcore.nn.sequential import Sequential, check_samples
-from qcore.nn.shared_weights import SharedWeights
-from qcore.nn.training.buffers import Buffers
-from qcore.nn.training.distillation import Hints, Teachers
-from qcore.nn.training.losses import loss_and_gradient, resolve_loss
-from qcore.nn.training.optimizers import optimizer_from
-from qcore.nn.training.quantization_aware import FakeQuantization
-from qcore.nn.training.resuming import Checkpoint
-from qcore.nn.training.targets import encode_targets
+from qcore.chain.activations import activate
+from qcore.chain.chain import Chain, check_samples
+from qcore.training.buffers import Buffers
+from qcore.training.distillation import Hints, Teachers
+from qcore.training.losses import loss_and_gradient, resolve_loss
+from qcore.training.optimizers import optimizer_from
+from qcore.training.quantization_aware import FakeQuantization
+from qcore.training.resuming import Checkpoint
+from qcore.training.settings import Settings, WeightQuantizer
+from qcore.training.shared_weights import SharedWeights
+from qcore.training.targets import encode_targets
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
+    from qcore.chain.layers import Dense
 
 __all__ = ["Training", "gradient_norms"]
 
@@ -49,36 +48,35 @@ LEARN_STEPS_FROM = 0.3
 class Training:
     """One call of `Sequential.fit`, which documents the settings."""
 
-    def __init__(self, net: Sequential, X: ArrayLike, y: ArrayLike | None, **settings: Any) -> None:
-        settings = _fit_defaults() | settings
+    def __init__(self, net: Chain, X: ArrayLike, y: ArrayLike | None, settings: Settings) -> None:
         self.net = net
-        self.batch_size = check_int(settings["batch_size"], "batch_size", 1)
-        self.epochs = check_int(settings["epochs"], "epochs", 1)
-        self.learning_rate = _positive(settings["learning_rate"], "learning_rate")
-        self.temperature = _positive(settings["temperature"], "temperature")
-        self.alpha = check_fraction(settings["alpha"], "alpha")
-        self.schedule = settings["learning_rate_schedule"]
+        self.batch_size = check_int(settings.batch_size, "batch_size", 1)
+        self.epochs = check_int(settings.epochs, "epochs", 1)
+        self.learning_rate = _positive(settings.learning_rate, "learning_rate")
+        self.temperature = _positive(settings.temperature, "temperature")
+        self.alpha = check_fraction(settings.alpha, "alpha")
+        self.schedule = settings.learning_rate_schedule
         check_one_of(self.schedule, "learning_rate_schedule", SCHEDULES)
-        self.patience = settings["patience"]
+        self.patience = settings.patience
         if self.patience is not None:
             check_int(self.patience, "patience", 1)
-            if settings["validation_data"] is None:
+            if settings.validation_data is None:
                 raise ValueError("patience needs validation_data to wait on")
-        self.optimizer = optimizer_from(settings["optimizer"])
-        self.progress = settings["progress"]
-        self.pruner = settings["prune"]
-        self.validation = settings["validation_data"]
+        self.optimizer = optimizer_from(settings.optimizer)
+        self.progress = settings.progress
+        self.pruner = settings.prune
+        self.validation = settings.validation_data
         self.output = net.layers[-1].activation
-        self.loss = resolve_loss(settings["loss"], self.output)
+        self.loss = resolve_loss(settings.loss, self.output)
         self.X = check_samples(X, net.layers[0].in_features)
-        self.dropout = check_fraction(settings["dropout"], "dropout", closed=False)
-        self.augment = settings["augment"]
+        self.dropout = check_fraction(settings.dropout, "dropout", closed=False)
+        self.augment = settings.augment
         if self.augment is not None and not callable(self.augment):
             raise TypeError(f"augment is {self.augment!r}; it must be a function of (X, rng)")
-        self.teachers = self._teachers(settings["teacher"])
+        self.teachers = self._teachers(settings.teacher)
         self.target = self._targets(y)
-        self.rng = np.random.default_rng(settings["random_state"])
-        quantizer = self._quantizer(settings["quantize"])
+        self.rng = np.random.default_rng(settings.random_state)
+        quantizer = self._quantizer(settings.quantize)
         for layer in net.layers:
             if not layer.built:
                 layer.initialize(self.rng)
@@ -93,16 +91,16 @@ class Training:
         self._flatten()
         self.fake = self._fake_quantization(quantizer)
         self.hints = None
-        if settings["hints"]:
-            weight = _positive(settings["hint_weight"], "hint_weight")
-            self.hints = Hints(net, settings["hints"], weight, self.X, self.optimizer, self.rng)
+        if settings.hints:
+            weight = _positive(settings.hint_weight, "hint_weight")
+            self.hints = Hints(net, settings.hints, weight, self.X, self.optimizer, self.rng)
         self.steps = -(-len(self.X) // self.batch_size) * self.epochs
         self.rewinds: Rewinding | None = None
         if self.pruner is not None:
             self.pruner = self.pruner.for_training(self.steps)
             if isinstance(self.pruner.schedule, Rewinding):
                 self.rewinds = self.pruner.schedule
-        self.regularizer = settings["regularize"]
+        self.regularizer = settings.regularize
         if self.regularizer is not None and not hasattr(self.regularizer, "shrink"):
             raise TypeError(f"regularize is {self.regularizer!r}; it needs a method shrink")
         self.buffers: dict[int, Buffers] = {}
@@ -114,8 +112,8 @@ class Training:
         self.best: tuple[float, int, Floats, Any] | None = None
         self.history: dict[str, list[float]] = {"loss": [], "seconds": []}
         self.checkpoint = None
-        if settings["checkpoint"] is not None:
-            self.checkpoint = Checkpoint(settings["checkpoint"], self)
+        if settings.checkpoint is not None:
+            self.checkpoint = Checkpoint(settings.checkpoint, self)
 
     # set-up ------------------------------------------------------------------------------------
     def _targets(self, y: ArrayLike | None) -> Floats | None:
@@ -163,14 +161,9 @@ class Training:
             self.gradients[f"{layer.name}.{part}"] = self.grads[place].reshape(value.shape)
             start = place.stop
 
-    def _quantizer(self, quantize: Any) -> Quantizer | None:
-        if isinstance(quantize, str):
-            check_one_of(quantize, "quantize", ("int8",))
-            quantize = Quantizer(8)
+    def _quantizer(self, quantize: WeightQuantizer | None) -> WeightQuantizer | None:
         if quantize is None:
             return None
-        if not isinstance(quantize, Quantizer):
-            raise TypeError(f"quantize is {quantize!r}; it must be 'int8' or a Quantizer")
         if quantize.scheme not in ("affine", "kmeans"):
             known = "'affine' and 'kmeans'"
             raise ValueError(f"quantize has scheme {quantize.scheme!r}; training knows {known}")
@@ -181,7 +174,7 @@ class Training:
             raise ValueError(f"{found}; that is for after training, leave it out")
         return quantize
 
-    def _fake_quantization(self, quantizer: Quantizer | None) -> FakeQuantization | None:
+    def _fake_quantization(self, quantizer: WeightQuantizer | None) -> FakeQuantization | None:
         if quantizer is None or quantizer.scheme != "affine":
             return None
         settle = min(SETTLE, len(self.X) // self.batch_size)
@@ -363,7 +356,7 @@ class Training:
         }
 
     # evaluation --------------------------------------------------------------------------------
-    def _snapshot(self) -> Sequential:
+    def _snapshot(self) -> Chain:
         """Return the network as it would be if training ended now."""
         coding = self.fake or self.shared
         return self.net.copy() if coding is None else coding.export(self.net)
@@ -406,18 +399,12 @@ class Training:
         return self.buffers[rows]
 
 
-def _fit_defaults() -> dict[str, Any]:
-    """Return the settings that `Sequential.fit` has by default."""
-    parameters = inspect.signature(Sequential.fit).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def gradient_norms(net: Sequential, X: Floats, y: ArrayLike) -> dict[str, Floats]:
+def gradient_norms(net: Chain, X: Floats, y: ArrayLike) -> dict[str, Floats]:
     """Return the root mean square, over batches of samples, of the loss's gradient by tensor.
 
     The mean itself is next to 0 where training has ended.
     """
-    training = Training(net.copy(), X, y, batch_size=min(64, len(X)), progress=False)
+    training = Training(net.copy(), X, y, Settings(batch_size=min(64, len(X)), progress=False))
     squares = np.zeros(training.grads.size)
     batches = range(0, len(X), training.batch_size)
     for start in batches:

@@ -1,4 +1,4 @@
-"""Save and load: networks, dicts of tensors, single tensors."""
+"""Save: networks, dicts of tensors, single tensors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qcore.arrays.products.matrix import SparseMatrix
-from qcore.arrays.tensor.tensor import QTensor
+from qcore.chain.chain import Chain
 from qcore.files.foreign.compressed_tensors import (
     is_packed,
     schemes_of,
@@ -19,17 +17,16 @@ from qcore.files.foreign.compressed_tensors import (
     write_weights,
 )
 from qcore.files.foreign.gguf import write_gguf
-from qcore.files.formats import format_of, open_tensors
-from qcore.files.network import decode_network, encode_network
-from qcore.files.packed import PACKED
+from qcore.files.formats import format_of
 from qcore.files.qcore_format import container
 from qcore.files.sharded.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
-from qcore.nn.sequential import Sequential
+from qcore.frameworks.onnx.export import to_onnx
+from qcore.saving.network import encode_network
 
-__all__ = ["load", "load_tensors", "save", "stored_nbytes"]
+__all__ = ["SINGLE", "save", "stored_nbytes"]
 
-# The name under which a single tensor is stored.
-_SINGLE = "tensor"
+#: The name under which a single tensor is stored.
+SINGLE = "tensor"
 
 
 def save(
@@ -75,7 +72,7 @@ def save(
 
     See Also
     --------
-    load, load_tensors
+    qcore.load, qcore.load_tensors
 
     Examples
     --------
@@ -95,10 +92,8 @@ def save(
         about["recipe"] = recipe
     target = Path(path)
     if target.suffix == ".onnx":
-        if not isinstance(obj, Sequential):
+        if not isinstance(obj, Chain):
             raise TypeError(f"obj is {type(obj).__name__}; an ONNX file holds a network")
-        from qcore.frameworks.onnx.export import to_onnx
-
         to_onnx(obj, target, recipe=recipe)
         return
     form = format_of(target, file_format)
@@ -154,93 +149,6 @@ def stored_nbytes(obj: object) -> int:
     return container.nbytes(kind, tensors, **about)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Load what `save` saved.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A checkpoint, as in `load_tensors`, or a dense network in ONNX, as in `from_onnx`.
-
-    Returns
-    -------
-    Sequential, dict, ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
-        What was saved; from files that qcore did not write, as `load_tensors`.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    FormatError
-        If it is corrupt or truncated, or of a newer format than this version reads.
-
-    See Also
-    --------
-    load_tensors : Always a dict.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np, qcore as qc
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     qc.save(f"{folder}/codes.safetensors", np.arange(3))
-    ...     qc.load(f"{folder}/codes.safetensors")
-    array([0, 1, 2])
-    """
-    if Path(path).suffix == ".onnx":
-        from qcore.frameworks.onnx.load import from_onnx
-
-        return from_onnx(path)
-    file = open_tensors(Path(path))
-    if not isinstance(file, container.Container):
-        return dict(file)
-    if file.kind == "network":
-        with file.checked():
-            return decode_network(file, file.about)
-    if file.kind == "tensor" and list(file) == [_SINGLE]:
-        return file[_SINGLE]
-    return dict(file)
-
-
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
-    """Load every tensor of a file by its name.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A safetensors file of any maker, weights that compressed-tensors packed among them;
-        several as one checkpoint: their index
-        (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
-        GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
-        or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).
-
-    Returns
-    -------
-    dict of str to ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
-        In the file's types and the machine's byte order; bfloat16 and the floats of 8 bits and
-        fewer become float32, exactly.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    FormatError
-        If it is corrupt or truncated, or of a newer format than this version reads.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np, qcore as qc
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/w.npz", w=np.ones(2))
-    ...     qc.load_tensors(f"{folder}/w.npz")
-    {'w': array([1., 1.])}
-    """
-    tensors = open_tensors(Path(path))
-    if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
-        with tensors.checked():
-            return decode_network(tensors, tensors.about).named_weights()
-    return dict(tensors)
-
-
 def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:
     """Return the kind, the tensors and the rest of the description of what is to be saved."""
     if isinstance(obj, Mapping):
@@ -248,7 +156,7 @@ def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:
             if not isinstance(name, str):
                 raise TypeError(f"the names of tensors are str; {name!r} is not")
         return "checkpoint", obj, {}
-    if isinstance(obj, Sequential):
+    if isinstance(obj, Chain):
         tensors, about = encode_network(obj)
         return "network", tensors, about
-    return "tensor", {_SINGLE: obj}, {}
+    return "tensor", {SINGLE: obj}, {}

@@ -15,11 +15,11 @@ from qcore.arrays.layerwise.float_rows import coded_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.nn.activations import activate
+from qcore.chain.activations import activate
 
 if TYPE_CHECKING:
-    from qcore.nn.layers import Dense
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.chain.layers import Dense
 
 __all__ = ["Executable", "compile_network"]
 
@@ -43,7 +43,7 @@ class Executable(ABC):
 class BlasExecutable(Executable):
     """A float network as it was trained: on NumPy's BLAS, the yardstick of all others."""
 
-    def __init__(self, net: Sequential) -> None:
+    def __init__(self, net: Chain) -> None:
         self.layers = [
             (layer.dense_weight().T, layer.bias, layer.activation) for layer in net.layers
         ]
@@ -109,7 +109,7 @@ class SplitLayer(Executable):
 class ChainExecutable(Executable):
     """Several one after the other: a network in which layers are split."""
 
-    def __init__(self, net: Sequential) -> None:
+    def __init__(self, net: Chain) -> None:
         self.links: list[Executable] = []
         for split, layers in groupby(net.layers, _is_split):
             if split:
@@ -125,7 +125,7 @@ class ChainExecutable(Executable):
         return self.links[-1].run(x, logits=logits)
 
 
-def compile_network(net: Sequential) -> Executable:
+def compile_network(net: Chain) -> Executable:
     """Return the form in which `net` runs: BLAS if all is dense float, else our own kernels."""
     if all(_is_dense_float(layer) for layer in net.layers):
         return BlasExecutable(net)

@@ -20,8 +20,8 @@ from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
 
 if TYPE_CHECKING:
-    from qcore.estimators.quantizer.quantizer import Quantizer
-    from qcore.nn.sequential import Sequential
+    from qcore.chain.chain import Chain
+    from qcore.training.settings import WeightQuantizer
 
 __all__ = ["SharedWeights"]
 
@@ -45,7 +45,7 @@ class SharedWeights:
         Each layer's shared weight as training starts, by the weight's name.
     """
 
-    def __init__(self, net: Sequential, quantizer: Quantizer) -> None:
+    def __init__(self, net: Chain, quantizer: WeightQuantizer) -> None:
         self.start: dict[str, QTensor] = {}
         self._members: dict[str, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
         for layer in net.layers:
@@ -71,7 +71,7 @@ class SharedWeights:
             flat.fill(0.0)
             flat[places] = sums[codes]
 
-    def export(self, net: Sequential) -> Sequential:
+    def export(self, net: Chain) -> Chain:
         """Return the network with codes, and the levels that its weights have now."""
         small = net.copy()
         for layer in small.layers:

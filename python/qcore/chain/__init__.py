@@ -1,0 +1,1 @@
+"""The chain of dense layers: what it holds and how it runs."""

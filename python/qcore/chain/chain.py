@@ -1,0 +1,280 @@
+"""A chain of dense layers: what it holds, and how it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qcore._arrays import as_array
+from qcore._estimator import NotFittedError
+from qcore._html import number_text, table_html
+from qcore._table import Report
+from qcore._validation import check_finite, check_one_of, float_array, numeric_array
+from qcore.arrays.layerwise.nested import upper_half
+from qcore.arrays.tensor.kinds import kind_of
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.chain.inference import Executable, compile_network
+from qcore.chain.layers import Dense
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Chain", "check_samples"]
+
+
+class Chain:
+    """Dense layers, one after another: what estimators work on.
+
+    `qcore.nn.Sequential` is the chain that can be trained and saved, and documents the attributes.
+
+    Parameters
+    ----------
+    layers : iterable of Dense
+        From input to output; each takes as many values as the one before gives. Softmax may only
+        come last.
+    """
+
+    report_: Report
+    history_: dict[str, list[float]]
+
+    def __init__(self, layers: Iterable[Dense]) -> None:
+        self.layers = tuple(layers)
+        if not self.layers:
+            raise ValueError("layers is empty; a network has at least one")
+        for place, layer in enumerate(self.layers, 1):
+            if not isinstance(layer, Dense):
+                raise TypeError(f"layers[{place - 1}] is {type(layer).__name__}; it must be Dense")
+            layer._place = place
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if before.out_features != after.in_features:
+                widths = f"{before.out_features} values, {after.name} takes {after.in_features}"
+                raise ValueError(f"{before.name} gives {widths}")
+            if before.activation == "softmax":
+                raise ValueError(f"{before.name} has softmax; only the last layer may")
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"layers share a name: {names}")
+        self.classes_: NDArray[Any] | None = None
+        self.packed = False
+        self.precision = 8
+        self._executable: Executable | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        weights: Sequence[ArrayLike],
+        biases: Sequence[ArrayLike | None],
+        *,
+        layout: str,
+        activation: str = "relu",
+        output: str = "softmax",
+    ) -> Self:
+        """Build a network from trained arrays.
+
+        Parameters
+        ----------
+        weights, biases : sequences of array_like
+            One for each layer; a bias may be None.
+        layout : {"out_in", "in_out"}
+            Which axis of a weight is which, as in `Dense.from_weights`. Required.
+        activation : str
+            Of the hidden layers.
+        output : str
+            Of the last layer.
+        """
+        if len(weights) != len(biases):
+            raise ValueError(f"there are {len(weights)} weights and {len(biases)} biases")
+        last = len(weights) - 1
+        return cls(
+            Dense.from_weights(
+                w, b, layout=layout, activation=output if index == last else activation
+            )
+            for index, (w, b) in enumerate(zip(weights, biases, strict=True))
+        )
+
+    # weights -----------------------------------------------------------------------------------
+    def named_weights(self) -> dict[str, Any]:
+        """Return the tensors by name: ``fc1.weight``, ``fc1.bias``, and so on; not copied."""
+        self._check_built()
+        return {name: value for layer in self.layers for name, value in layer.tensors().items()}
+
+    def with_weights(self, weights: Mapping[str, Any]) -> Self:
+        """Return a copy of the network with the tensors of these names replaced."""
+        unknown = set(weights) - set(self.named_weights())
+        if unknown:
+            raise ValueError(f"the network has no tensor {sorted(unknown)[0]!r}")
+        new = self.copy()
+        for layer in new.layers:
+            for part in ("weight", "bias"):
+                value = weights.get(f"{layer.name}.{part}")
+                if value is None:
+                    continue
+                if value.shape != getattr(layer, part).shape:
+                    wanted = getattr(layer, part).shape
+                    raise ValueError(f"{layer.name}.{part} has shape {value.shape}, not {wanted}")
+                plain = (
+                    np.array(value, np.float32, order="C")
+                    if isinstance(value, np.ndarray)
+                    else value
+                )
+                setattr(layer, part, plain)
+        return new
+
+    def copy(self) -> Self:
+        """Return a network with copies of the layers."""
+        new = type(self)(layer.copy() for layer in self.layers)
+        new.classes_ = None if self.classes_ is None else self.classes_.copy()
+        new.packed = self.packed
+        new.precision = self.precision
+        return new
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as they are in memory or, where quantized, as stored."""
+        return sum(int(value.nbytes) for value in self.named_weights().values())
+
+    def _check_built(self) -> None:
+        for layer in self.layers:
+            if not layer.built:
+                raise NotFittedError(f"layer {layer.name} has no weights yet: fit the network")
+
+    # prediction --------------------------------------------------------------------------------
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the last layer's output, (n, outputs) float32: probabilities after softmax."""
+        return self.executable().run(self._samples(X))
+
+    def predict_logits(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return the last layer's sums before its activation: (n, outputs) float32."""
+        return self.executable().run(self._samples(X), logits=True)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return labels (n,) of a classifier (softmax or sigmoid output), else the output."""
+        if not self._classifies:
+            return self.predict_proba(X)
+        logits = self.predict_logits(X)
+        if self.layers[-1].out_features == 1:
+            codes = (logits[:, 0] > 0).astype(np.intp)
+        elif self.layers[-1].activation == "softmax":
+            codes = logits.argmax(axis=1)
+        else:
+            return (logits > 0).astype(np.int8)
+        return codes if self.classes_ is None else self.classes_[codes]
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Return the accuracy of a classifier, or R² of a regression."""
+        found, wanted = self.predict(X), np.asarray(y)
+        if len(found) != len(wanted):
+            raise ValueError(f"X has {len(found)} rows, y has {len(wanted)}")
+        if self._classifies:
+            if wanted.ndim == 2 and found.ndim == 1:
+                wanted = wanted.argmax(axis=1)
+            return float(np.mean(found == wanted))
+        wanted = wanted.reshape(found.shape).astype(np.float64)
+        rest = float(np.sum((wanted - found) ** 2))
+        total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
+        return 1.0 - rest / total if total else float(rest == 0)
+
+    @property
+    def _classifies(self) -> bool:
+        return self.layers[-1].activation in ("softmax", "sigmoid")
+
+    def executable(self) -> Executable:
+        """Return the network in the form that runs, built once: kernels chosen, weights laid out.
+
+        Replace a layer's weights through `with_weights`, which makes a new network.
+        """
+        if self._executable is None:
+            self._check_built()
+            self._executable = compile_network(self._at_precision())
+        return self._executable
+
+    @property
+    def kernels(self) -> list[str]:
+        """Which kernel runs each layer."""
+        return self.executable().kernels
+
+    def set_precision(self, bits: int) -> Self:
+        """Run the 8-bit weights whole, or only the 4-bit codes in their upper halves.
+
+        For networks that ``Quantizer(8, nested=4)`` made, the latter is as good as a network of 4
+        bits; of other 8-bit networks it is the rounded codes. Files hold the whole codes.
+
+        Parameters
+        ----------
+        bits : {8, 4}
+
+        Returns
+        -------
+        Chain
+            Itself.
+        """
+        check_one_of(bits, "bits", (8, 4))
+        quantized = [layer.weight for layer in self.layers if isinstance(layer.weight, QTensor)]
+        if not quantized:
+            raise ValueError("the network has no 8-bit weights: quantize it first")
+        if bits == 4:
+            for weight in quantized:
+                upper_half(weight)
+        self.precision = int(bits)
+        self._executable = None
+        return self
+
+    def _at_precision(self) -> Self:
+        """Return the network whose weights are those that run."""
+        if self.precision == 8:
+            return self
+        halved = self.copy()
+        for layer in halved.layers:
+            if isinstance(layer.weight, QTensor):
+                layer.weight = upper_half(layer.weight)
+        return halved
+
+    def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
+        samples = as_array(X)
+        if samples.dtype != np.float32 or not samples.flags.c_contiguous:
+            samples = np.ascontiguousarray(float_array(samples, "X"), np.float32)
+        inputs = self.layers[0].in_features
+        if samples.ndim != 2 or samples.shape[1] != inputs:
+            raise ValueError(f"X has shape {samples.shape}; it must be (n, {inputs})")
+        return samples
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_executable": None}
+
+    def _repr_html_(self) -> str:
+        rows: list[dict[str, Any]] = []
+        for layer in self.layers:
+            weight, qparams = layer.weight, layer.input_qparams
+            tensors = layer.tensors().values()
+            rows.append(
+                {
+                    "layer": layer.name,
+                    "widths": f"{layer.in_features} → {layer.out_features}",
+                    "activation": layer.activation,
+                    "weights": "not trained" if weight is None else kind_of(weight),
+                    "input": qparams if qparams is None or isinstance(qparams, str) else "static",
+                    "parameters": sum(int(value.size) for value in tensors),
+                    "bytes": sum(int(value.nbytes) for value in tensors),
+                }
+            )
+        sums = {key: sum(row[key] for row in rows) for key in ("parameters", "bytes")}
+        rows.append({"layer": "all", **sums})
+        return table_html(type(self).__name__, rows, number_text)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}([{', '.join(map(repr, self.layers))}])"
+
+
+def check_samples(X: ArrayLike, inputs: int, name: str = "X") -> NDArray[np.float32]:
+    """Return finite samples (n, inputs) as float32."""
+    array = as_array(X)
+    if array.dtype.kind in "iu":
+        array = numeric_array(array, name, [array.dtype.newbyteorder("=")]).astype(np.float32)
+    samples = np.ascontiguousarray(float_array(array, name), np.float32)
+    if samples.ndim != 2 or samples.shape[1] != inputs or not len(samples):
+        raise ValueError(f"{name} has shape {samples.shape}; it must be (n, {inputs}), n above 0")
+    check_finite(samples, name)
+    return samples

@@ -1,0 +1,106 @@
+"""Load: networks, dicts of tensors, single tensors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.files.formats import open_tensors
+from qcore.files.qcore_format import container
+from qcore.frameworks.onnx.load import from_onnx
+from qcore.nn.sequential import Sequential
+from qcore.saving.checkpoint import SINGLE
+from qcore.saving.network import decode_network
+from qcore.saving.packed import PACKED
+
+__all__ = ["load", "load_tensors"]
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Load what `save` saved.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A checkpoint, as in `load_tensors`, or a dense network in ONNX, as in `from_onnx`.
+
+    Returns
+    -------
+    Sequential, dict, ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
+        What was saved; from files that qcore did not write, as `load_tensors`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is corrupt or truncated, or of a newer format than this version reads.
+
+    See Also
+    --------
+    load_tensors : Always a dict.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, qcore as qc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     qc.save(f"{folder}/codes.safetensors", np.arange(3))
+    ...     qc.load(f"{folder}/codes.safetensors")
+    array([0, 1, 2])
+    """
+    if Path(path).suffix == ".onnx":
+        return from_onnx(path)
+    file = open_tensors(Path(path))
+    if not isinstance(file, container.Container):
+        return dict(file)
+    if file.kind == "network":
+        with file.checked():
+            return decode_network(file, file.about, Sequential)
+    if file.kind == "tensor" and list(file) == [SINGLE]:
+        return file[SINGLE]
+    return dict(file)
+
+
+def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
+    """Load every tensor of a file by its name.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A safetensors file of any maker, weights that compressed-tensors packed among them;
+        several as one checkpoint: their index
+        (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
+        GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
+        or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).
+
+    Returns
+    -------
+    dict of str to ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
+        In the file's types and the machine's byte order; bfloat16 and the floats of 8 bits and
+        fewer become float32, exactly.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    FormatError
+        If it is corrupt or truncated, or of a newer format than this version reads.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, qcore as qc
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/w.npz", w=np.ones(2))
+    ...     qc.load_tensors(f"{folder}/w.npz")
+    {'w': array([1., 1.])}
+    """
+    tensors = open_tensors(Path(path))
+    if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
+        with tensors.checked():
+            return decode_network(tensors, tensors.about, Sequential).named_weights()
+    return dict(tensors)

@@ -68,6 +68,11 @@ impl<'a> Attributes<'a> {
         Ok(self.text(name)?.unwrap_or(default))
     }
 
+    /// Texts.
+    pub(crate) fn texts(self, name: &str) -> Result<Option<Vec<String>>> {
+        self.list(name, |value| value.as_str().map(str::to_owned), "a list of texts")
+    }
+
     /// A tensor.
     pub(crate) fn tensor(self, name: &str) -> Result<Option<Tensor>> {
         let Some(value) = self.raw(name) else { return Ok(None) };

@@ -4,11 +4,14 @@ mod activation;
 mod binary;
 mod cast;
 mod conv;
+mod conv_transpose;
 mod dense;
 mod join;
 mod normalize;
 mod pool;
+mod recurrent;
 mod reduce;
+mod resize;
 mod scalar;
 mod shapes;
 mod slice;
@@ -23,11 +26,14 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     binary::OPS,
     cast::OPS,
     conv::OPS,
+    conv_transpose::OPS,
     dense::OPS,
     join::OPS,
     normalize::OPS,
     pool::OPS,
+    recurrent::OPS,
     reduce::OPS,
+    resize::OPS,
     shapes::OPS,
     slice::OPS,
     softmax::OPS,

@@ -10,16 +10,24 @@ pub(super) struct WindowSpec {
     strides: Option<Vec<usize>>,
     dilations: Option<Vec<usize>>,
     pads: Option<Vec<usize>>,
-    auto: Auto,
+    pub(super) auto: Auto,
     ceil: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Auto {
+pub(super) enum Auto {
     Off,
     SameUpper,
     SameLower,
     Valid,
+}
+
+/// The attributes of a window, an element for each dim of space.
+pub(super) struct Lists {
+    pub(super) kernel: Vec<usize>,
+    pub(super) strides: Vec<usize>,
+    pub(super) dilations: Vec<usize>,
+    pub(super) pads: Vec<(usize, usize)>,
 }
 
 /// One dim of space.
@@ -58,7 +66,12 @@ impl Axis {
 /// Sizes above which a window is refused: products of a few of them fit.
 const LARGEST: usize = 1 << 31;
 
-fn sizes(attributes: Attributes<'_>, name: &str, least: usize) -> Result<Option<Vec<usize>>> {
+/// A list of sizes, each at least `least`, where the attribute is there.
+pub(super) fn sizes(
+    attributes: Attributes<'_>,
+    name: &str,
+    least: usize,
+) -> Result<Option<Vec<usize>>> {
     let Some(values) = attributes.ints(name)? else { return Ok(None) };
     let size = |&value: &i64| {
         usize::try_from(value).ok().filter(|size| (least..LARGEST).contains(size)).ok_or_else(
@@ -91,9 +104,8 @@ impl WindowSpec {
         })
     }
 
-    /// The axes for the space of an input; `kernel` is what the weights say.
-    pub(super) fn axes(&self, space: &[usize], kernel: Option<&[usize]>) -> Result<Vec<Axis>> {
-        let rank = space.len();
+    /// The lists for so many dims of space; `kernel` is what the weights say.
+    pub(super) fn lists(&self, rank: usize, kernel: Option<&[usize]>) -> Result<Lists> {
         let kernel = match (&self.kernel, kernel) {
             (Some(said), Some(found)) if said != found => {
                 return Err(shape_error!("kernel_shape is {said:?}; the weights have {found:?}"));
@@ -109,19 +121,23 @@ impl WindowSpec {
             }
             Err(shape_error!("{name} has {} elements for {rank} dims of space", values.len()))
         };
-        let strides = list(&self.strides, 1, rank, "strides")?;
-        let dilations = list(&self.dilations, 1, rank, "dilations")?;
         let pads = list(&self.pads, 0, 2 * rank, "pads")?;
         if kernel.len() != rank {
             return Err(shape_error!("kernel {kernel:?} is not made for {rank} dims of space"));
         }
-        (0..rank)
-            .map(|axis| {
-                let (input, kernel) = (space[axis], kernel[axis]);
-                let (stride, dilation) = (strides[axis], dilations[axis]);
-                let pads = (pads[axis], pads[axis + rank]);
-                self.axis(input, kernel, stride, dilation, pads)
-            })
+        Ok(Lists {
+            kernel,
+            strides: list(&self.strides, 1, rank, "strides")?,
+            dilations: list(&self.dilations, 1, rank, "dilations")?,
+            pads: (0..rank).map(|axis| (pads[axis], pads[axis + rank])).collect(),
+        })
+    }
+
+    /// The axes for the space of an input; `kernel` is what the weights say.
+    pub(super) fn axes(&self, space: &[usize], kernel: Option<&[usize]>) -> Result<Vec<Axis>> {
+        let Lists { kernel, strides, dilations, pads } = self.lists(space.len(), kernel)?;
+        (0..space.len())
+            .map(|at| self.axis(space[at], kernel[at], strides[at], dilations[at], pads[at]))
             .collect()
     }
 

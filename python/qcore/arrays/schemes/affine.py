@@ -26,9 +26,10 @@ from qcore.arrays.params.qparams import (
 from qcore.arrays.params.ranges import observed_range
 from qcore.arrays.schemes import binary
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
-__all__ = ["decode", "quantize", "seed_from"]
+__all__ = ["SCHEME", "decode", "quantize", "seed_from"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -160,3 +161,6 @@ def _check_zero_point(
         found = zeros[(zeros < low) | (zeros > high)].flat[0]
         raise ValueError(f"zero_point is {found}; it must be a code, {low} to {high}")
     return np.array(np.broadcast_to(zeros, shape), np.int32, order="C")
+
+
+SCHEME = Scheme("affine", quantize, decode)

@@ -19,9 +19,10 @@ from qcore import _core
 from qcore._validation import nan_error
 from qcore.arrays.params.qparams import code_dtype, layout_of, round_scales, scale_shape
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
-__all__ = ["decode", "quantize", "signs"]
+__all__ = ["SCHEME", "decode", "quantize", "signs"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -92,3 +93,7 @@ def _mean_magnitudes(
     means = np.asarray(sums / np.maximum(counts, 1), np.float32)
     means = np.where(means >= np.finfo(np.float32).tiny, means, np.float32(0.0))
     return np.asarray(np.minimum(means, np.finfo(np.float32).max))
+
+
+#: ``bits=1`` asks for it.
+SCHEME = Scheme("binary", quantize, decode, is_choice=False)

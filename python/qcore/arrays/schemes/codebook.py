@@ -11,6 +11,7 @@ from qcore import _core
 from qcore._validation import first_position, nan_error
 from qcore.arrays.params.qparams import finite_range, round_scales, scale_shape
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
 __all__ = ["absmax_scales", "decode", "finite_values", "nearest", "spread", "tensor_of"]
@@ -71,8 +72,7 @@ def tensor_of(
     share = x / spread(scale, x.shape, options.axis, options.group_size)
     nearest(share, levels, codes)
     zero = np.zeros(shape, np.int32)
-    fitted = scheme in ("kmeans", "quantile")
-    clipped = 0 if fitted else int(np.count_nonzero(_beyond(share, levels)))
+    clipped = 0 if SCHEMES[scheme].is_fitted else int(np.count_nonzero(_beyond(share, levels)))
     for part in (scale, zero, levels) if options.out is codes else (scale, zero, levels, codes):
         part.setflags(write=False)
     bits = max(1, (len(levels) - 1).bit_length())

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 
 from qcore._validation import check_int
 from qcore.arrays.params.qparams import FLOAT32, round_scales, scale_shape
-from qcore.arrays.schemes.codebook import absmax_scales, finite_values, spread, tensor_of
+from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, spread, tensor_of
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["FIXED", "levels_of", "quantize"]
+__all__ = ["FORMATS", "levels_of", "quantize"]
 
 #: NF4, as the reference implementation of QLoRA has it.
 _NF4 = (
@@ -150,3 +151,16 @@ def _even_ties(
         fixed, q.scale, q.zero_point, q.axis, q.group_size, q.bits, False, scheme=scheme,
         levels=levels, clipped=q.clipped, scale_dtype=kind,
     )  # fmt: skip
+
+
+#: The schemes that these formats are.
+FORMATS = tuple(
+    Scheme(
+        name,
+        partial(quantize, name),
+        decode,
+        is_codebook=True,
+        known_levels=partial(levels_of, name),
+    )
+    for name in FIXED
+)

@@ -11,9 +11,10 @@ from qcore import _core
 from qcore._validation import nan_error
 from qcore.arrays.params.qparams import check_bits, code_dtype, code_range
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
-__all__ = ["decode", "quantize"]
+__all__ = ["SCHEME", "decode", "quantize"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -71,3 +72,7 @@ def decode(q: QTensor, out: NDArray[Any]) -> None:
     shift = 0.5 if q.reconstruct == "centre" else 0.0
     codes = np.ascontiguousarray(q.values).reshape(q.shape)
     _core.floor_dequantize(codes, float(q.scale), q.offset, shift, out)
+
+
+#: ``rounding="floor"`` asks for it.
+SCHEME = Scheme("floor", quantize, decode, has_scale=False, is_choice=False)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from qcore._validation import nan_error
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
-__all__ = ["decode", "quantize"]
+__all__ = ["SCHEME", "decode", "quantize"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -43,3 +44,6 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
 def decode(q: QTensor, out: NDArray[Any]) -> None:
     """Write the values of the bit patterns."""
     out[...] = np.ascontiguousarray(q.values).reshape(q.shape).view(np.float16)
+
+
+SCHEME = Scheme("float16", quantize, decode, has_scale=False)

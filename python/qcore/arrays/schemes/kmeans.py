@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._validation import check_int
 from qcore.arrays.params.qparams import FLOAT32
-from qcore.arrays.schemes.codebook import absmax_scales, finite_values, nearest, spread, tensor_of
+from qcore.arrays.schemes.codebook import (
+    absmax_scales,
+    decode,
+    finite_values,
+    nearest,
+    spread,
+    tensor_of,
+)
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
 
-__all__ = ["level_count", "quantize"]
+__all__ = ["SCHEME", "level_count", "quantize"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -109,3 +117,6 @@ def _levels(
         return _core.kmeans(flat, count)
     shares = np.ascontiguousarray(np.broadcast_to(weights, values.shape)).reshape(-1)
     return _core.kmeans(flat, count, shares)
+
+
+SCHEME = Scheme("kmeans", quantize, decode, is_codebook=True)

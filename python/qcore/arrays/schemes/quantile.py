@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.arrays.schemes.codebook import absmax_scales, finite_values, spread, tensor_of
+from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, spread, tensor_of
 from qcore.arrays.schemes.kmeans import level_count
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["quantize"]
+__all__ = ["SCHEME", "quantize"]
 
 
 def quantize(x: NDArray[Any], options: Options) -> QTensor:
@@ -40,3 +41,6 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
         if zero < shares.size and shares[zero] == 0:
             levels[np.argmin(np.abs(levels))] = 0.0
     return tensor_of(values, levels, scale, kind, options, "quantile")
+
+
+SCHEME = Scheme("quantile", quantize, decode, is_codebook=True)

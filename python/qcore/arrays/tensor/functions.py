@@ -21,8 +21,9 @@ from qcore.arrays.params.qparams import (
     layout_of,
 )
 from qcore.arrays.params.ranges import OBSERVERS, check_percentile
-from qcore.arrays.schemes.table import CHOICES, SCHEMES
+from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.options import Options
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["dequantize", "fake_quantize", "quantize"]

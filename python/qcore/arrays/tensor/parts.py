@@ -19,16 +19,9 @@ from qcore.arrays.params.qparams import (
     scale_shape,
 )
 from qcore.arrays.tensor.row_bits import check_row_bits
+from qcore.arrays.tensor.scheme import SCHEMES, scheme_names
 
-__all__ = ["ALL_SCHEMES", "CODEBOOKS", "FIXED_LEVELS", "check_parts"]
-
-#: Schemes whose levels everyone knows: they need not be stored.
-FIXED_LEVELS = ("power_of_two", "log", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2")
-
-#: Schemes whose codes are indices of levels, which scales multiply.
-CODEBOOKS = ("kmeans", "quantile", *FIXED_LEVELS)
-
-ALL_SCHEMES = ("affine", "floor", "binary", "float16", *CODEBOOKS)
+__all__ = ["check_parts"]
 
 
 def check_parts(
@@ -52,7 +45,8 @@ def check_parts(
     """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
     if bits == 1 and scheme == "affine":
         scheme = "binary"
-    check_one_of(scheme, "scheme", ALL_SCHEMES)
+    check_one_of(scheme, "scheme", scheme_names())
+    traits = SCHEMES[scheme]
     check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
     if scheme == "binary" and bits != 1:
         raise ValueError(f"scheme is 'binary' with {bits} bits; signs have 1 bit")
@@ -61,13 +55,13 @@ def check_parts(
     if scheme == "floor" and (offset is None or not math.isfinite(offset)):
         raise ValueError(f"offset is {offset}; the floor form needs a finite one")
     book = None
-    if scheme in CODEBOOKS:
+    if traits.is_codebook:
         if codes.dtype != np.uint8:
             raise TypeError(f"values has dtype {codes.dtype}; indices of levels are uint8")
         book = _check_levels(levels, codes, axis)
     if scheme == "float16" and codes.dtype != np.uint16:
         raise TypeError(f"values has dtype {codes.dtype}; bit patterns of float16 are uint16")
-    plain = scheme in ("floor", "float16") or (book is not None and book.ndim == 2)
+    plain = not traits.has_scale or (book is not None and book.ndim == 2)
     shape = () if plain else scale_shape(codes.shape, axis, group_size)
     kind = check_scale_dtype(scale_dtype)
     if kind is None:

@@ -14,8 +14,9 @@ from qcore._html import bars, facts_html
 from qcore._validation import check_out, float_array
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.tensor.error import QuantizationError, error_of
-from qcore.arrays.tensor.parts import FIXED_LEVELS, check_parts
+from qcore.arrays.tensor.parts import check_parts
 from qcore.arrays.tensor.row_bits import pack_rows, packed_nbytes
+from qcore.arrays.tensor.scheme import SCHEMES
 
 __all__ = ["QTensor", "new_codes"]
 
@@ -26,10 +27,6 @@ def _float_type(dtype: DTypeLike) -> np.dtype[Any]:
     if kind.type not in (np.float16, np.float32, np.float64):
         raise TypeError(f"dtype is {kind}; it must be float16, float32 or float64")
     return kind
-
-
-#: How the codes of each scheme decode into an array; `qcore.arrays.schemes.table` fills it.
-DECODERS: dict[str, Callable[[QTensor, NDArray[Any]], None]] = {}
 
 
 def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -> NDArray[Any]:
@@ -354,7 +351,7 @@ class QTensor:
             total = rows * (-(-row * self.bits // 8))
         else:
             total = packed_nbytes(self.row_bits, row) + self.row_bits.nbytes
-        if self.levels is not None and self.scheme not in FIXED_LEVELS:
+        if self.levels is not None and SCHEMES[self.scheme].is_fitted:
             total += self.levels.nbytes
         if self.levels is None or self.scale.size > 1 or self.scale != 1:
             total += self.scale.size * self.scale_dtype.itemsize
@@ -375,7 +372,7 @@ class QTensor:
                 return found
         if out is None:
             real = np.empty(self._values.shape, np.float32 if dtype is None else _float_type(dtype))
-            DECODERS[form.scheme](self, real)
+            SCHEMES[form.scheme].decode(self, real)
             return real
         if dtype is not None or out.__class__ is not np.ndarray or not out.flags.carray:
             kind = np.dtype(np.float32) if dtype is None else _float_type(dtype)
@@ -385,7 +382,7 @@ class QTensor:
                 return out
         else:
             check_out(out, np.float32, self._values.shape, self._values)
-        DECODERS[form.scheme](self, out)
+        SCHEMES[form.scheme].decode(self, out)
         return out
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:

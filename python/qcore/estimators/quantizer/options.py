@@ -12,6 +12,7 @@ from qcore._estimator import Estimator
 from qcore._names import matches, matches_any
 from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.arrays.params.observer import Observer
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.quantizer import choice
 
@@ -142,7 +143,7 @@ class QuantizerOptions(Estimator):
         `fitted`: by an algorithm, which finds the range itself.
         """
         option = {key: self._option(key, name) for key in choice.OPTIONS}
-        if option["group_size"] is not None or option["scheme"] in ("kmeans", "quantile"):
+        if option["group_size"] is not None or SCHEMES[option["scheme"]].is_fitted:
             option["axis"] = None
         option["observer"] = choice.observer(option, self.bits_[name], fitted)
         return {"bits": self.bits_[name], **option}

@@ -22,9 +22,8 @@ from qcore.arrays.products.blocks import BsrMatrix
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.n_of_m import NmMatrix
 from qcore.arrays.products.sparse import CsrMatrix
-from qcore.arrays.schemes.fixed_levels import levels_of
-from qcore.arrays.tensor.parts import ALL_SCHEMES, CODEBOOKS, FIXED_LEVELS
 from qcore.arrays.tensor.row_bits import unpack_rows
+from qcore.arrays.tensor.scheme import SCHEMES, scheme_names
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.dtypes import stored_name
 from qcore.files.qcore_format.csr import decode_csr, encode_csr
@@ -152,9 +151,9 @@ def dense_parts(q: QTensor) -> Parts:
     parts = {"": q.values if q.bits >= 8 and q.row_bits is None else q.packed}
     if q.row_bits is not None:
         parts["bits"] = q.row_bits
-    if q.levels is not None and q.scheme not in FIXED_LEVELS:
+    if q.levels is not None and SCHEMES[q.scheme].is_fitted:
         parts["levels"] = q.levels
-    if q.scheme not in CODEBOOKS or q.scale.size != 1 or q.scale.flat[0] != 1:
+    if not SCHEMES[q.scheme].is_codebook or q.scale.size != 1 or q.scale.flat[0] != 1:
         parts["scale"] = q.scale.astype(q.scale_dtype)
     if q.zero_point.any():
         parts["zero"] = q.zero_point.astype(q.values.dtype)
@@ -195,8 +194,10 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     axis = field(description, "axis", int)
     group_size = field(description, "group", int)
     offset = field(description, "offset", float)
-    if scheme not in ALL_SCHEMES:
-        raise ValueError(f"its scheme {scheme!r} is not known; known are {', '.join(ALL_SCHEMES)}")
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"its scheme {scheme!r} is not known; known are {', '.join(scheme_names())}"
+        )
     if not 1 <= bits <= 16:
         raise ValueError(f"its codes have {bits} bits; 1 to 16 are known")
     codes = parts[""]
@@ -204,7 +205,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
     axis, group_size = check_layout(shape, axis, group_size)
     if scheme == "floor" and offset is None:
         raise ValueError("its scheme is floor and it has no offset")
-    if scheme not in CODEBOOKS and "scale" not in parts:
+    if not SCHEMES[scheme].is_codebook and "scale" not in parts:
         raise ValueError("it has no scale")
     kinds: dict[str, list[np.dtype[Any]]] = {
         "levels": [FLOAT32], "scale": [FLOAT32, FLOAT16], "zero": [code_dtype(bits, signed)],
@@ -213,8 +214,9 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         if part in parts and parts[part].dtype not in allowed:
             raise ValueError(f"its {part} is {parts[part].dtype}; {allowed[0]} is expected")
     levels = parts.get("levels")
-    if scheme in FIXED_LEVELS:
-        levels = levels_of(scheme, bits)
+    known = SCHEMES[scheme].known_levels
+    if known is not None:
+        levels = known(bits)
     row_bits, float_rows = parts.get("bits"), None
     if description.get("order") != (_BIT_ORDER if bits < 8 or row_bits is not None else None):
         order = description.get("order")
@@ -330,7 +332,7 @@ def _zero_codes(
         if group_size is not None:
             return zero_point[..., np.arange(shape[-1]) // group_size]
         codes = zero_point
-    elif scheme in CODEBOOKS and levels is not None and levels.size:
+    elif SCHEMES[scheme].is_codebook and levels is not None and levels.size:
         exact = levels == 0
         if not exact.any(axis=-1).all():
             return None

@@ -7,7 +7,6 @@ mod gemm;
 mod groups;
 mod guard;
 mod int4;
-mod network;
 mod quant;
 mod random;
 mod simd;

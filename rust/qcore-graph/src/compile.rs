@@ -1,6 +1,6 @@
 //! Compiling a graph for the shapes of its inputs: facts forwards, what is needed backwards, steps.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use qcore_kernels::Isa;
 
@@ -76,13 +76,16 @@ impl Compiled {
     /// bytes of each output. All are aligned to their elements. Once as many runs have ended as go
     /// on at a time, it allocates nothing.
     pub fn run(&self, isa: Isa, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
-        let spare = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Nobody waits: a thread that a fork left behind may hold the lock for ever.
+        let spare = self.rooms.try_lock().ok().and_then(|mut rooms| rooms.pop());
         let mut room = match spare {
             Some(room) => room,
             None => Room::new(&self.plan)?,
         };
         let result = run::run(&self.plan, &mut room, isa, inputs, outputs);
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        if let Ok(mut rooms) = self.rooms.try_lock() {
+            rooms.push(room);
+        }
         result
     }
 }

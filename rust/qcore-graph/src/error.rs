@@ -31,9 +31,6 @@ pub enum GraphError {
     /// A value that is not allowed.
     #[error("{0}")]
     Value(String),
-    /// Memory that the system does not give.
-    #[error("{0}")]
-    Memory(String),
     /// What a kernel refused.
     #[error("{0}")]
     Kernel(KernelError),
@@ -57,7 +54,6 @@ impl GraphError {
             GraphError::Value(text) | GraphError::Kernel(KernelError::Value(text)) => {
                 GraphError::Value(say(text))
             }
-            GraphError::Memory(text) => GraphError::Memory(say(text)),
             GraphError::Spec(text) => GraphError::Spec(say(text)),
             other => other,
         }

@@ -8,6 +8,8 @@
 //! | `compile`, `lower/` | nodes to steps, in the layout that they want |
 //! | `plan` | lives of buffers, one arena |
 //! | `run`, `step` | running a plan |
+//! | `operand/` | weights in the forms that kernels read, a file for each |
+//! | `chain/` | chains of dense layers, block by block of rows |
 //!
 //! # The text of a graph
 //! ```json
@@ -24,6 +26,7 @@
 //! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`.
 
 mod attributes;
+pub mod chain;
 mod compile;
 mod dtype;
 mod error;
@@ -33,6 +36,7 @@ mod infer;
 mod lower;
 pub mod memory;
 mod op;
+pub mod operand;
 mod ops;
 mod plan;
 mod region;

@@ -1,6 +1,7 @@
 //! Bytes as elements, and memory that may not be there: with `run`, the only files that need `unsafe`.
 
 use qcore_kernels::aligned::AlignedBytes;
+use qcore_kernels::memory;
 
 use crate::error::{GraphError, Result};
 
@@ -50,6 +51,7 @@ pub fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
 
 /// Zero bytes on cache lines, or an error.
 pub(crate) fn zeroed(len: usize) -> Result<AlignedBytes> {
-    AlignedBytes::try_zeroed(len)
-        .ok_or_else(|| GraphError::Memory(format!("{len} bytes of memory are not to be had")))
+    memory::admit(len)?;
+    let bytes = AlignedBytes::try_zeroed(len);
+    bytes.ok_or_else(|| GraphError::Kernel(memory::refused(len)))
 }

@@ -5,8 +5,8 @@
 
 use std::marker::PhantomData;
 
-use qcore_kernels::Isa;
 use qcore_kernels::aligned::AlignedBytes;
+use qcore_kernels::{Isa, interrupt};
 
 use crate::error::{Result, shape_error, value_error};
 use crate::memory::{self, Element, cast, cast_mut};
@@ -144,6 +144,7 @@ pub(crate) fn run(
         life: PhantomData,
     };
     for placed in &plan.steps {
+        interrupt::check()?;
         placed.step.run(&mut Io { isa, placed, memory, taken: 0 })?;
     }
     Ok(())

@@ -29,7 +29,6 @@ pub mod interrupt;
 pub mod isa;
 pub mod made;
 pub mod memory;
-pub mod network;
 pub mod prune;
 pub mod quant;
 pub mod simd;

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::{
-    PyKeyError, PyMemoryError, PyNotImplementedError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::{PyKeyError, PyNotImplementedError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use qcore_graph::{Compiled, DType, Dim, Graph, GraphError, Output, Tensor};
@@ -22,7 +20,6 @@ fn graph_to_py(error: GraphError) -> PyErr {
     match error {
         GraphError::Unsupported(_) => PyNotImplementedError::new_err(text),
         GraphError::DType(_) => PyTypeError::new_err(text),
-        GraphError::Memory(_) => PyMemoryError::new_err(text),
         GraphError::Kernel(error) => to_py(error),
         GraphError::Spec(_) | GraphError::Shape(_) | GraphError::Value(_) => {
             PyValueError::new_err(text)

@@ -1,13 +1,14 @@
-//! Bindings of the `network` room.
+//! Bindings of chains of dense layers.
 
 use std::sync::{Arc, Mutex};
 
 use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use qcore_graph::chain::{Input, Layer, Program};
+use qcore_graph::operand::{Affine, Dense, Operand};
 use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::FloatWeights;
-use qcore_kernels::network::{Affine, Input, Layer, Program, Weights};
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
@@ -51,7 +52,7 @@ impl PyProgramBuilder {
     fn push(
         &self,
         input: Input,
-        weights: Arc<Weights>,
+        weights: Arc<dyn Operand>,
         bias: &Floats<'_>,
         activation: &str,
     ) -> PyResult<()> {
@@ -78,7 +79,7 @@ impl PyProgramBuilder {
         bias: Floats<'_>,
         activation: &str,
     ) -> PyResult<()> {
-        let weights = Weights::Dense(FloatWeights::from_f32(matrix(&weight)?));
+        let weights = Dense(FloatWeights::from_f32(matrix(&weight)?));
         self.push(Input::Float, Arc::new(weights), &bias, activation)
     }
 

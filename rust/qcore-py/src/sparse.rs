@@ -8,9 +8,9 @@ use numpy::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use qcore_graph::operand::{Operand, SparseF32, SparseI8};
 use qcore_kernels::KernelError;
 use qcore_kernels::made::Made;
-use qcore_kernels::network::Weights;
 use qcore_kernels::sparse::{
     Csr, Float, FloatCsr, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply,
     multiply_integer,
@@ -122,10 +122,12 @@ pub(crate) fn with_indices_array<'py>(py: Python<'py>, indices: &Indices) -> Bou
 
 impl PyCsr {
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
-    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
+    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Box<dyn Operand>> {
         match (&*self.matrix, scale) {
-            (Matrix::F32(csr), None) => Ok(Weights::SparseF32(Arc::clone(csr))),
-            (Matrix::I8(csr), Some(scale)) => Ok(Weights::SparseI8(Arc::clone(csr), scale)),
+            (Matrix::F32(csr), None) => Ok(Box::new(SparseF32(Arc::clone(csr)))),
+            (Matrix::I8(csr), Some(scale)) => {
+                Ok(Box::new(SparseI8 { codes: Arc::clone(csr), scale }))
+            }
             _ => Err(PyTypeError::new_err("weights are float32, or int8 with a scale")),
         }
     }

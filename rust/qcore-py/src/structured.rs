@@ -5,7 +5,7 @@ use std::sync::Arc;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use qcore_kernels::network::Weights;
+use qcore_graph::operand::{BandsF32, BlocksI8, NofMI8, Operand};
 use qcore_kernels::sparse::{
     Blocks, BlocksInteger, NofM, NofMInteger, Structured, StructuredFloat, Value,
 };
@@ -141,11 +141,12 @@ impl PyNofM {
     }
 
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
-    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
+    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Box<dyn Operand>> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands().map_err(to_py)?))),
+            (Typed::F32(a), None) => Ok(Box::new(BandsF32(Arc::clone(a.bands().map_err(to_py)?)))),
             (Typed::I8(a), Some(scale)) => {
-                Ok(Weights::NofMI8(Arc::clone(a.transposed().map_err(to_py)?), scale))
+                let codes = Arc::clone(a.transposed().map_err(to_py)?);
+                Ok(Box::new(NofMI8 { codes, scale }))
             }
             _ => Err(integers_only()),
         }
@@ -158,10 +159,10 @@ impl PyBlocks {
     }
 
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
-    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Weights> {
+    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Box<dyn Operand>> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Weights::BandsF32(Arc::clone(a.bands().map_err(to_py)?))),
-            (Typed::I8(a), Some(scale)) => Ok(Weights::BlocksI8(Arc::clone(a), scale)),
+            (Typed::F32(a), None) => Ok(Box::new(BandsF32(Arc::clone(a.bands().map_err(to_py)?)))),
+            (Typed::I8(a), Some(scale)) => Ok(Box::new(BlocksI8 { codes: Arc::clone(a), scale })),
             _ => Err(integers_only()),
         }
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use qcore_graph::chain::linear;
+use qcore_graph::operand::{Dense, DenseI4, DenseI8, Operand, by_rows};
 use qcore_kernels::epilogue;
 use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI4, PackedI8};
 use qcore_kernels::isa;
-use qcore_kernels::network::{Weights, linear};
 
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
@@ -22,16 +23,21 @@ type Integers<'py> = PyReadonlyArrayDyn<'py, i32>;
 /// Weights (out, in) in the form that a kernel of this CPU reads.
 #[pyclass(name = "PackedWeights", module = "qcore._core", frozen)]
 pub(crate) struct PyPackedWeights {
-    weights: Arc<Weights>,
+    weights: Arc<dyn Operand>,
 }
 
 impl PyPackedWeights {
-    pub(crate) fn shared(&self) -> Arc<Weights> {
+    pub(crate) fn shared(&self) -> Arc<dyn Operand> {
         Arc::clone(&self.weights)
     }
 
-    fn new(weights: Weights) -> Self {
+    fn new(weights: impl Operand + 'static) -> Self {
         Self { weights: Arc::new(weights) }
+    }
+
+    /// Sparse weights for `rows` rows and more.
+    fn by_rows(weights: Box<dyn Operand>, rows: usize) -> Self {
+        Self { weights: Arc::from(by_rows(weights, rows)) }
     }
 }
 
@@ -58,7 +64,7 @@ impl PyPackedWeights {
             return Err(PyValueError::new_err("scale has no element for each output"));
         }
         let active = isa::active().map_err(to_py)?;
-        Ok(Self::new(Weights::DenseI8(PackedI8::new(active, codes.transposed()), scale)))
+        Ok(Self::new(DenseI8 { codes: PackedI8::new(active, codes.transposed()), scale }))
     }
 
     /// Codes of at most 4 bits whose 0 is 0, `scale` (out, groups) for groups of `group` inputs:
@@ -67,7 +73,7 @@ impl PyPackedWeights {
     fn int4(codes: PyReadonlyArray2<'_, i8>, scale: Floats<'_>, group: usize) -> PyResult<Self> {
         let scale = slice(&scale, "scale")?;
         let weights = PackedI4::new(matrix(&codes)?, group, scale).map_err(to_py)?;
-        Ok(Self::new(Weights::DenseI4(weights)))
+        Ok(Self::new(DenseI4(weights)))
     }
 
     /// A float32 CSR matrix, or an int8 one with one scale for each output, multiplied as integers;
@@ -75,27 +81,27 @@ impl PyPackedWeights {
     #[staticmethod]
     fn csr(csr: &PyCsr, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, csr.rows())?;
-        Ok(Self::new(Weights::by_rows(csr.weights(scale)?, rows)))
+        Ok(Self::by_rows(csr.weights(scale)?, rows))
     }
 
     /// An N:M matrix; see `csr`.
     #[staticmethod]
     fn n_of_m(matrix: &PyNofM, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::new(Weights::by_rows(matrix.weights(scale)?, rows)))
+        Ok(Self::by_rows(matrix.weights(scale)?, rows))
     }
 
     /// A matrix of blocks; see `csr`.
     #[staticmethod]
     fn blocks(matrix: &PyBlocks, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::new(Weights::by_rows(matrix.weights(scale)?, rows)))
+        Ok(Self::by_rows(matrix.weights(scale)?, rows))
     }
 
     /// Float32 weights.
     #[staticmethod]
     fn float(weight: PyReadonlyArray2<'_, f32>) -> PyResult<Self> {
-        Ok(Self::new(Weights::Dense(FloatWeights::from_f32(matrix(&weight)?))))
+        Ok(Self::new(Dense(FloatWeights::from_f32(matrix(&weight)?))))
     }
 
     /// Int8 or uint8 codes that become floats in the cache. `scale` and `zero_point` (of the same
@@ -119,7 +125,7 @@ impl PyPackedWeights {
         } else {
             FloatWeights::from_u8(matrix(&codes.extract::<PyReadonlyArray2<'_, u8>>()?)?, steps)
         };
-        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+        Ok(Self::new(Dense(weights.map_err(to_py)?)))
     }
 
     /// Uint8 indices into books of `count` levels: one book, or one for each index of `axis`.
@@ -137,7 +143,7 @@ impl PyPackedWeights {
         };
         let levels = slice(&levels, "levels")?;
         let weights = FloatWeights::from_codebook(matrix(&codes)?, levels, count, kind);
-        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+        Ok(Self::new(Dense(weights.map_err(to_py)?)))
     }
 
     /// Uint8 indices into one book of levels, which `scale` (out, groups) multiplies for groups of
@@ -152,7 +158,7 @@ impl PyPackedWeights {
         let levels = slice(&levels, "levels")?;
         let scale = slice(&scale, "scale")?;
         let weights = FloatWeights::from_scaled_codebook(matrix(&codes)?, levels, group, scale);
-        Ok(Self::new(Weights::Dense(weights.map_err(to_py)?)))
+        Ok(Self::new(Dense(weights.map_err(to_py)?)))
     }
 
     /// `activation(x · weightsᵀ + bias)` of float32 rows into `out`; integers take rows as int8, each
@@ -174,7 +180,7 @@ impl PyPackedWeights {
         };
         let mut out = writable::<f32>(out, "out")?;
         let out = slice_mut(&mut out, "out")?;
-        py.detach(|| linear(x, &self.weights, bias, activation, out)).map_err(to_py)
+        py.detach(|| linear(x, &*self.weights, bias, activation, out)).map_err(to_py)
     }
 
     /// (out, in).

@@ -21,7 +21,7 @@ pub struct FloatOutput<'a> {
 
 impl FloatOutput<'_> {
     /// Checks the lengths against a result of (m, n).
-    pub(crate) fn check(&self, m: usize, n: usize) -> Result<()> {
+    pub fn check(&self, m: usize, n: usize) -> Result<()> {
         check_length("scale", self.scale.len(), n)?;
         if !self.bias.is_empty() {
             check_length("bias", self.bias.len(), n)?;

@@ -18,4 +18,4 @@ pub(crate) use float::float_block;
 pub use float::{FloatOutput, float_rows, float_rows_with};
 pub(crate) use requantize::requantize_block;
 pub use requantize::{Requantize, requantize_rows, requantize_rows_with};
-pub(crate) use wide::{wide_code_row, wide_float_row};
+pub use wide::{wide_code_row, wide_float_row};

@@ -24,7 +24,7 @@ pub struct Requantize<'a> {
 
 impl Requantize<'_> {
     /// Checks the lengths against `n` columns, and the codes against their type.
-    pub(crate) fn check<C: Code>(&self, n: usize) -> Result<()> {
+    pub fn check<C: Code>(&self, n: usize) -> Result<()> {
         check_length("multiplier", self.multiplier.len(), n)?;
         if !self.bias.is_empty() {
             check_length("bias", self.bias.len(), n)?;

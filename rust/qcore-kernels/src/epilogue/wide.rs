@@ -13,7 +13,7 @@ use crate::isa::Isa;
 use crate::quant::Code;
 
 /// Turns the sums of row `index` into floats, softmax included.
-pub(crate) fn wide_float_row(
+pub fn wide_float_row(
     isa: Isa,
     index: usize,
     sums: &[i64],
@@ -38,7 +38,7 @@ pub(crate) fn wide_float_row(
 }
 
 /// Turns the sums of a row into codes.
-pub(crate) fn wide_code_row<C: Code>(sums: &[i64], output: &Requantize<'_>, out: &mut [C]) {
+pub fn wide_code_row<C: Code>(sums: &[i64], output: &Requantize<'_>, out: &mut [C]) {
     let low = (output.min - output.zero_point) as f32;
     let high = (output.max - output.zero_point) as f32;
     for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {

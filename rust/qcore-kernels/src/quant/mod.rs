@@ -37,8 +37,8 @@ pub use observe::{Codes, Method, choose_range, observe};
 pub use packing::{pack_bits, unpack_bits};
 pub use quantize::{Counts, quantize, quantize_with};
 pub use range::{Range, ranges, ranges_with};
-pub(crate) use rows::quantize_rows_i8_from;
 pub use rows::{
-    fake_quantize_rows, fake_quantize_rows_with, quantize_rows_i8, quantize_rows_i8_with,
+    fake_quantize_rows, fake_quantize_rows_with, quantize_rows_i8, quantize_rows_i8_from,
+    quantize_rows_i8_with,
 };
 pub use stochastic::stochastic_quantize;

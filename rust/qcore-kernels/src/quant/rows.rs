@@ -26,7 +26,7 @@ pub fn quantize_rows_i8_with(
 }
 
 /// [`quantize_rows_i8_with`] of rows of which the first is the caller's row `first`.
-pub(crate) fn quantize_rows_i8_from(
+pub fn quantize_rows_i8_from(
     isa: Isa,
     first: usize,
     x: &[f32],

@@ -71,7 +71,8 @@ impl<V: Int8Value> BlocksInteger<V> {
     }
 
     /// Whether int32 holds every result for certain.
-    pub(crate) fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
+    #[must_use]
+    pub fn fits_i32<X: Int8Value>(&self, x_zero: i32) -> bool {
         let distance = i64::from((X::MAX - x_zero).max(x_zero - X::MIN));
         self.reach.checked_mul(distance).is_some_and(|most| most <= i64::from(i32::MAX))
     }

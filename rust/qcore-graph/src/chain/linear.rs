@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 
-use super::layer::{Affine, Weights};
-use crate::epilogue::{Activation, FloatOutput, finish_rows_with};
-use crate::error::{KernelError, Result};
-use crate::isa::{self, Isa};
-use crate::view::as_signed_mut;
-use crate::{memory, quant, threads};
+use qcore_kernels::epilogue::{Activation, FloatOutput, finish_rows_with};
+use qcore_kernels::isa::{self, Isa};
+use qcore_kernels::view::as_signed_mut;
+use qcore_kernels::{KernelError, Result, memory, quant, threads};
+
+use crate::operand::{Affine, Operand};
 
 /// Multiplications below which a thread of its own costs more than it saves.
 const GRAIN: usize = 1 << 21;
@@ -31,7 +31,7 @@ thread_local! {
 /// [`linear_with`] on the instruction set in force.
 pub fn linear(
     x: &[f32],
-    weights: &Weights,
+    weights: &dyn Operand,
     bias: &[f32],
     activation: Activation,
     out: &mut [f32],
@@ -44,7 +44,7 @@ pub fn linear(
 pub fn linear_with(
     isa: Isa,
     x: &[f32],
-    weights: &Weights,
+    weights: &dyn Operand,
     bias: &[f32],
     activation: Activation,
     out: &mut [f32],
@@ -81,7 +81,7 @@ pub(super) fn dynamic(
     isa: Isa,
     first: usize,
     x: &[f32],
-    weights: &Weights,
+    weights: &dyn Operand,
     bias: &[f32],
     activation: Activation,
     room: &mut Dynamic,

@@ -2,15 +2,16 @@
 
 use std::sync::Mutex;
 
-use super::layer::{Affine, Layer};
+use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize};
+use qcore_kernels::isa::{self, Isa};
+use qcore_kernels::quant::{self, Layout, Params};
+use qcore_kernels::view::as_signed_mut;
+use qcore_kernels::{KernelError, Result, memory, threads};
+
+use super::layer::Layer;
 use super::linear::{Dynamic, dynamic, for_row_blocks};
 use super::stage::{Stage, lower};
-use crate::epilogue::{Activation, FloatOutput, Requantize};
-use crate::error::{KernelError, Result};
-use crate::isa::{self, Isa};
-use crate::quant::{self, Layout, Params};
-use crate::view::as_signed_mut;
-use crate::{memory, threads};
+use crate::operand::{Affine, CodesMut};
 
 /// Bytes of a block's widest value: what flows between layers stays in the second cache.
 const BLOCK_BYTES: usize = 1 << 18;
@@ -167,12 +168,8 @@ impl Program {
                 Stage::Requantize { input, output, bias, multiplier, .. } => {
                     memory::resize(next_codes, memory::size(&[rows, weights.outputs()])?, 0)?;
                     let requantize = requantize(*output, layer.activation, bias, multiplier);
-                    if output.signed {
-                        let out = as_signed_mut(next_codes);
-                        weights.to_codes(isa, codes, *input, rows, requantize, out)?;
-                    } else {
-                        weights.to_codes(isa, codes, *input, rows, requantize, next_codes)?;
-                    }
+                    let out = CodesMut::new(next_codes, *output);
+                    weights.to_codes(isa, codes, *input, rows, requantize, out)?;
                     std::mem::swap(codes, next_codes);
                     begun = true;
                     continue;

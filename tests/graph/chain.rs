@@ -3,10 +3,14 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use qcore_graph::chain::{Input, Layer, Program, linear_with};
+use qcore_graph::operand::{
+    Affine, BandsF32, BlocksI8, Dense, DenseI4, DenseI8, NofMI8, Operand, SparseF32, SparseI8,
+    by_rows,
+};
 use qcore_kernels::Isa;
 use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::{FloatWeights, PackedI4, PackedI8};
-use qcore_kernels::network::{Affine, Input, Layer, Program, Weights, linear_with};
 use qcore_kernels::sparse::{
     Blocks, BlocksInteger, Csr, FloatCsr, IntegerCsr, NofM, NofMInteger, StructuredFloat,
 };
@@ -49,38 +53,44 @@ fn view<T: Copy>(values: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
 }
 
 /// The same int8 codes as each kind of weights that takes inputs of fixed scale.
-fn integer_kinds(isa: Isa, codes: &[i8], rows: usize, cols: usize, scale: f32) -> Vec<Weights> {
+fn integer_kinds(
+    isa: Isa,
+    codes: &[i8],
+    rows: usize,
+    cols: usize,
+    scale: f32,
+) -> Vec<Box<dyn Operand>> {
     let dense = view(codes, rows, cols);
     let scales = || vec![scale; rows];
     let csr = || Arc::new(IntegerCsr::new(Csr::from_dense(dense)));
     let n_of_m = NofMInteger::new(NofM::from_dense(dense, 2, 4).unwrap());
     let blocks = BlocksInteger::new(Blocks::from_dense(dense, 4, 1).unwrap());
     vec![
-        Weights::DenseI8(PackedI8::new(isa, dense.transposed()), scales()),
-        Weights::SparseI8(csr(), scales()),
-        Weights::by_rows(Weights::SparseI8(csr(), scales()), 7),
-        Weights::NofMI8(Arc::clone(n_of_m.transposed().unwrap()), scales()),
-        Weights::BlocksI8(Arc::new(blocks), scales()),
+        Box::new(DenseI8 { codes: PackedI8::new(isa, dense.transposed()), scale: scales() }),
+        Box::new(SparseI8 { codes: csr(), scale: scales() }),
+        by_rows(Box::new(SparseI8 { codes: csr(), scale: scales() }), 7),
+        Box::new(NofMI8 { codes: Arc::clone(n_of_m.transposed().unwrap()), scale: scales() }),
+        Box::new(BlocksI8 { codes: Arc::new(blocks), scale: scales() }),
     ]
 }
 
 /// The same floats as each kind of weights.
-fn float_kinds(values: &[f32], rows: usize, cols: usize) -> Vec<Weights> {
+fn float_kinds(values: &[f32], rows: usize, cols: usize) -> Vec<Box<dyn Operand>> {
     let dense = view(values, rows, cols);
     let csr = || Arc::new(FloatCsr::new(Csr::from_dense(dense)));
     let bands = StructuredFloat::new(NofM::from_dense(dense, 2, 4).unwrap());
     let blocks = StructuredFloat::new(Blocks::from_dense(dense, 4, 1).unwrap());
     vec![
-        Weights::Dense(FloatWeights::from_f32(dense)),
-        Weights::SparseF32(csr()),
-        Weights::by_rows(Weights::SparseF32(csr()), 40),
-        Weights::BandsF32(Arc::clone(bands.bands().unwrap())),
-        Weights::BandsF32(Arc::clone(blocks.bands().unwrap())),
+        Box::new(Dense(FloatWeights::from_f32(dense))),
+        Box::new(SparseF32(csr())),
+        by_rows(Box::new(SparseF32(csr())), 40),
+        Box::new(BandsF32(Arc::clone(bands.bands().unwrap()))),
+        Box::new(BandsF32(Arc::clone(blocks.bands().unwrap()))),
     ]
 }
 
-fn layer(input: Input, weights: Weights, bias: Vec<f32>, activation: Activation) -> Layer {
-    Layer { input, weights: Arc::new(weights), bias, activation }
+fn layer(input: Input, weights: Box<dyn Operand>, bias: Vec<f32>, activation: Activation) -> Layer {
+    Layer { input, weights: Arc::from(weights), bias, activation }
 }
 
 /// Inputs that int32 does not hold the sums of: their codes, and those of the weights.
@@ -162,7 +172,7 @@ fn codes_from_sums_beyond_int32_are_those_of_the_exact_ones() {
             let kind = weights.kind();
             let identity = view(&identity, deep.outputs, deep.outputs).transposed();
             let identity = PackedI8::new(isa, identity);
-            let last = Weights::DenseI8(identity, vec![1.0; deep.outputs]);
+            let last = Box::new(DenseI8 { codes: identity, scale: vec![1.0; deep.outputs] });
             let none = || vec![0.0; deep.outputs];
             let program = Program::new(vec![
                 layer(Input::Static(deep.input), weights, none(), Activation::Linear),
@@ -287,11 +297,8 @@ fn a_network_of_integers_is_the_naive_one() {
 #[test]
 fn logits_leave_out_the_last_activation_alone() {
     let weights = |outputs: usize, inputs: usize, value: f32| {
-        Weights::Dense(FloatWeights::from_f32(view(
-            &vec![value; outputs * inputs],
-            outputs,
-            inputs,
-        )))
+        let values = vec![value; outputs * inputs];
+        Box::new(Dense(FloatWeights::from_f32(view(&values, outputs, inputs))))
     };
     let program = Program::new(vec![
         layer(Input::Float, weights(3, 2, -1.0), vec![0.0; 3], Activation::Relu),
@@ -307,7 +314,7 @@ fn logits_leave_out_the_last_activation_alone() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let weights = || Weights::Dense(FloatWeights::from_f32(view(&[1.0; 6], 2, 3)));
+    let weights = || Box::new(Dense(FloatWeights::from_f32(view(&[1.0; 6], 2, 3))));
     let build = |layers| Program::new(layers).map(|_| ()).unwrap_err().to_string();
     assert!(build(vec![]).contains("at least one layer"));
     let two = || layer(Input::Float, weights(), vec![0.0; 2], Activation::Linear);
@@ -334,10 +341,10 @@ fn the_row_of_a_nan_is_the_callers() {
     for count in [1, 2, 5] {
         let isa = Isa::best();
         let packed = PackedI8::new(isa, view(&codes, 4, inputs).transposed());
-        let weights = Weights::DenseI8(packed, vec![1.0; 4]);
+        let weights = Box::new(DenseI8 { codes: packed, scale: vec![1.0; 4] });
         let mut out = vec![0.0; rows * 4];
         let error = on_threads(count, || {
-            linear_with(isa, &x, &weights, &[], Activation::Linear, &mut out).unwrap_err()
+            linear_with(isa, &x, &*weights, &[], Activation::Linear, &mut out).unwrap_err()
         });
         assert!(error.to_string().ends_with("row 2718"), "{error}");
         let one = layer(Input::Dynamic, weights, vec![0.0; 4], Activation::Linear);
@@ -365,17 +372,16 @@ fn first_calls_from_two_threads_end() {
                 kinds.extend(float_kinds(&values, n, n));
                 let small: Vec<i8> = codes.iter().map(|code| code / 16).collect();
                 let four = PackedI4::new(view(&small, n, n), n, &vec![0.5; n]).unwrap();
-                kinds.push(Weights::DenseI4(four));
+                kinds.push(Box::new(DenseI4(four)));
                 for weights in kinds {
-                    let weights = Weights::by_rows(weights, if round % 2 == 0 { 1 } else { 200 });
-                    let dense = matches!(&weights, Weights::ByRows { many, .. }
-                        if matches!(**many, Weights::DenseI8(..) | Weights::DenseI4(_) | Weights::Dense(_)));
-                    if dense {
+                    let least = if round % 2 == 0 { 1 } else { 200 };
+                    if least > 1 && weights.kind().starts_with("dense") {
                         continue;
                     }
+                    let weights = by_rows(weights, least);
                     std::thread::scope(|scope| {
                         for rows in [1, 300, 2] {
-                            let (weights, x) = (&weights, &x[..rows * n]);
+                            let (weights, x) = (&*weights, &x[..rows * n]);
                             scope.spawn(move || {
                                 let mut out = vec![0.0; rows * n];
                                 let isa = Isa::best();

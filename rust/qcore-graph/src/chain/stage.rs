@@ -1,8 +1,10 @@
 //! Layers lowered to what runs: each stage reads one kind of value and writes one.
 
-use super::layer::{Affine, Input, Layer};
-use crate::epilogue::Activation;
-use crate::error::{KernelError, Result};
+use qcore_kernels::epilogue::Activation;
+use qcore_kernels::{KernelError, Result};
+
+use super::layer::{Input, Layer};
+use crate::operand::Affine;
 
 /// What a layer becomes once it is known what comes before and after it.
 pub(crate) enum Stage {

@@ -1,4 +1,4 @@
-//! A whole compressed network in one call: float in, float out, integers between.
+//! A chain of dense layers in one call: float in, float out, integers between.
 //!
 //! A [`Program`] is built once from [`Layer`]s. It runs block by block of rows, so that what flows
 //! between layers stays in the cache, and threads take blocks of their own. Activations of static
@@ -8,9 +8,8 @@
 mod layer;
 mod linear;
 mod program;
-mod sparse;
 mod stage;
 
-pub use layer::{Affine, Input, Layer, Weights};
+pub use layer::{Input, Layer};
 pub use linear::{linear, linear_with};
 pub use program::Program;

@@ -1,19 +1,17 @@
 //! Sparse layers: the product, then its epilogue.
 
-use crate::epilogue::{
+use qcore_kernels::epilogue::{
     Activation, FloatOutput, Requantize, finish_rows_with, float_rows_with, requantize_rows_with,
     wide_code_row, wide_float_row,
 };
-use crate::error::{KernelError, Result};
-use crate::gemm::Int8;
-use crate::isa::Isa;
-use crate::memory;
-use crate::quant::Code;
-use crate::sparse::{
+use qcore_kernels::gemm::Int8;
+use qcore_kernels::quant::Code;
+use qcore_kernels::sparse::{
     BlocksInteger, FloatBands, FloatCsr, IntegerCsr, Order, Structured, Sum, multiply_integer_with,
     multiply_with,
 };
-use crate::view::MatRef;
+use qcore_kernels::view::MatRef;
+use qcore_kernels::{Isa, KernelError, Result, memory};
 
 /// Integer weights `[out, in]` that multiply columns.
 pub(super) trait Integers {

@@ -1,5 +1,10 @@
-//! One binary for every test of the graph crate.
+//! One binary for the tests of the graph crate: chains, ops, plans, hostile graphs.
 
 mod chain;
+mod hostile;
+mod ops;
+mod plan;
 #[path = "../kernels/random.rs"]
 mod random;
+mod space;
+mod support;

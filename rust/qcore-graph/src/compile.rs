@@ -82,7 +82,7 @@ impl Compiled {
             Some(room) => room,
             None => Room::new(&self.plan)?,
         };
-        let result = run::run(&self.plan, &mut room, isa, inputs, outputs);
+        let result = run::run(&self.plan, &mut room, &self.nodes, isa, inputs, outputs);
         if let Ok(mut rooms) = self.rooms.try_lock() {
             rooms.push(room);
         }
@@ -259,7 +259,7 @@ fn fold(op: &dyn Op, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Result<Vec<T
     }
     let mut slices: Vec<&mut [u8]> = bytes.iter_mut().map(|bytes| &mut bytes[..]).collect();
     let isa = qcore_kernels::isa::active()?;
-    run::run(&plan, &mut Room::new(&plan)?, isa, &[], &mut slices)?;
+    run::run(&plan, &mut Room::new(&plan)?, &[], isa, &[], &mut slices)?;
     let tensor = |(fact, bytes): (&Fact, _)| Tensor::from_aligned(fact.dtype, &fact.dims, bytes);
     Ok(outputs.iter().zip(bytes).map(tensor).collect())
 }

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use qcore_kernels::memory;
+
 use crate::error::{Result, value_error};
 use crate::step::Step;
 use crate::tensor::Tensor;
@@ -141,7 +143,10 @@ impl Plan {
                 in_place,
             })
             .collect();
-        let output_lens = outputs.iter().map(|&r| buffers[r].len).collect();
+        let output_lens: Vec<usize> = outputs.iter().map(|&r| buffers[r].len).collect();
+        // Said before anything is computed.
+        memory::admit(memory::sum(&output_lens)?)?;
+        memory::admit(arena)?;
         let plan = Self { steps, constants, input_lens, output_lens, arena, work };
         plan.check()?;
         Ok(plan)

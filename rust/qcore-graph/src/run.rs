@@ -122,10 +122,11 @@ impl<'a> Io<'a> {
     }
 }
 
-/// Runs a plan. Inputs and outputs are aligned to their elements.
+/// Runs a plan, whose steps belong to `nodes`. Inputs and outputs are aligned to their elements.
 pub(crate) fn run(
     plan: &Plan,
     room: &mut Room,
+    nodes: &[String],
     isa: Isa,
     inputs: &[&[u8]],
     outputs: &mut [&mut [u8]],
@@ -145,7 +146,11 @@ pub(crate) fn run(
     };
     for placed in &plan.steps {
         interrupt::check()?;
-        placed.step.run(&mut Io { isa, placed, memory, taken: 0 })?;
+        let result = placed.step.run(&mut Io { isa, placed, memory, taken: 0 });
+        result.map_err(|error| match nodes.get(placed.node) {
+            Some(node) => error.at(node, placed.step.kernel()),
+            None => error,
+        })?;
     }
     Ok(())
 }

@@ -19,9 +19,11 @@ def named_weights(model: Any) -> dict[str, Any]:
         for name, value in model.items():
             if not isinstance(name, str):
                 raise TypeError(f"model has the name {name!r}; names must be strings")
+            if isinstance(value, (list, tuple)):
+                continue  # nested numbers, which become an array
             if not hasattr(value, "ndim") or not hasattr(value, "nbytes"):
                 raise TypeError(f"model[{name!r}] is {type(value).__name__}; it must be an array")
-        return {name: _plain(value) for name, value in model.items()}
+        return {name: _plain(name, value) for name, value in model.items()}
     if hasattr(model, "named_weights"):
         weights: dict[str, Any] = model.named_weights()
         return weights
@@ -29,9 +31,13 @@ def named_weights(model: Any) -> dict[str, Any]:
     raise TypeError(f"model is {type(model).__name__}; it must be {kinds}")
 
 
-def _plain(value: Any) -> Any:
-    ours = type(value).__module__.partition(".")[0] == "qcore"
-    return value if ours else as_array(value)
+def _plain(name: str, value: Any) -> Any:
+    if type(value).__module__.partition(".")[0] == "qcore":
+        return value
+    array = as_array(value)
+    if array.dtype.kind in "OSUVMm" and array.dtype.name != "bfloat16":
+        raise TypeError(f"model[{name!r}] is of {array.dtype}; it must be an array of numbers")
+    return array
 
 
 def rebuilt(model: Any, weights: dict[str, Any]) -> Any:

@@ -23,6 +23,8 @@ def matches(name: str, pattern: str) -> bool:
     >>> matches("fc10.weight", "fc1")
     False
     """
+    if not isinstance(pattern, str):
+        raise TypeError(f"a pattern is {pattern!r}; it must be a string")
     if pattern.startswith("re:"):
         try:
             return re.search(pattern[3:], name) is not None
@@ -33,6 +35,6 @@ def matches(name: str, pattern: str) -> bool:
 
 def matches_any(name: str, patterns: Iterable[str]) -> bool:
     """Whether any of `patterns` names the tensor `name`; see `matches`."""
-    if isinstance(patterns, str):
-        raise TypeError(f"patterns must be a list of strings, found the string {patterns!r}")
+    if isinstance(patterns, (str, bytes)) or not isinstance(patterns, Iterable):
+        raise TypeError(f"patterns must be a list of strings, found {patterns!r}")
     return any(matches(name, pattern) for pattern in patterns)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +17,19 @@ from qcore._arrays import as_array
 __all__ = [
     "check_axis",
     "check_finite",
+    "check_flag",
     "check_fraction",
+    "check_instance",
     "check_int",
+    "check_number",
     "check_one_of",
     "check_out",
+    "check_path",
     "float_array",
+    "integer_array",
     "numeric_array",
+    "positive_array",
+    "real_array",
 ]
 
 FLOATS = (np.float16, np.float32, np.float64)
@@ -49,6 +60,45 @@ def numeric_array(x: ArrayLike, name: str, dtypes: Iterable[Any]) -> NDArray[Any
         names = ", ".join(str(dtype) for dtype in allowed)
         raise TypeError(f"{name} has dtype {array.dtype}; it must be one of {names}")
     return _plain(array)
+
+
+def integer_array(x: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `x` as an array of integers of any width; bools and whole floats are none."""
+    array = as_array(x)
+    if array.dtype.kind not in "iu":
+        if array.size == 0 and array.dtype.kind == "f":  # an empty list
+            return array.astype(np.int64)
+        raise TypeError(f"{name} has dtype {array.dtype}; it must be of integers")
+    return array
+
+
+def real_array(x: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `x` as an array of integers or floats of any width."""
+    array = as_array(x)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} has dtype {array.dtype}; it must be of real numbers")
+    return array
+
+
+def positive_array(
+    x: ArrayLike, name: str, shape: tuple[int, ...] | None = None, *, may_be_zero: bool = False
+) -> NDArray[np.float32]:
+    """Return numbers above 0 as a new float32 array: scales, wherever they come from.
+
+    Integers and floats of any width are numbers; bools, complex numbers, dates, texts, bytes and
+    objects are not.
+    """
+    array = real_array(x, name)
+    with np.errstate(over="ignore"):  # what float32 does not hold is infinite, and refused as such
+        values = np.array(array, np.float32, order="C")
+    if shape is not None and values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}; it must be {shape}")
+    bad = ~(np.isfinite(values) & ((values >= 0) if may_be_zero else (values > 0)))
+    if bad.any():
+        at = first_position(bad) if values.ndim else ""
+        least = "not below 0" if may_be_zero else "above 0"
+        raise ValueError(f"{name}{at} is {values[bad].flat[0]}; it must be finite and {least}")
+    return values
 
 
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
@@ -102,10 +152,45 @@ def check_fraction(value: object, name: str, *, closed: bool = True) -> float:
     return number
 
 
+def check_number(
+    value: object, name: str, low: float, high: float = math.inf, *, open_low: bool = False
+) -> float:
+    """Return a finite number from `low` (above it, if `open_low`) to below `high`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name} is {value!r}; it must be a number")
+    number = float(value)
+    least = low < number or (low == number and not open_low)
+    if not (math.isfinite(number) and least and number < high):
+        bounds = [] if low == -math.inf else [f"{'above' if open_low else 'at least'} {low:g}"]
+        bounds.append("finite" if high == math.inf else f"below {high:g}")
+        raise ValueError(f"{name} is {value}; it must be {' and '.join(bounds)}")
+    return number
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return True or False; no other value has a meaning here."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
+
+
+def check_instance(value: object, kind: type | tuple[type, ...], name: str) -> None:
+    """Refuse what is not an object of a class, or of one of several."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(one.__name__ for one in kinds)
+        article = "an" if wanted[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} is {type(value).__name__}; it must be {article} {wanted}")
+
+
 def check_one_of(value: object, name: str, allowed: Iterable[object]) -> None:
     """Refuse what is not one of the allowed values."""
     options = tuple(allowed)
-    if value not in options:
+    # Of simple types only: an array compares element by element, and True equals 1.
+    simple = isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
+    if not any(value is option or (simple and value == option) for option in options):
         names = ", ".join(repr(option) for option in options)
         raise ValueError(f"{name} is {value!r}; it must be one of {names}")
 
@@ -116,6 +201,28 @@ def check_axis(axis: object, ndim: int, name: str = "axis") -> int:
     if number is None:
         raise ValueError(f"{name} is {axis!r}; x has no axes")
     return number % ndim
+
+
+def check_path(path: object, name: str = "path") -> Path:
+    """Return where a file is to be, or is said to be; nothing is opened.
+
+    Raises
+    ------
+    TypeError
+        If it is no text and no path.
+    ValueError
+        If no file can have the name.
+    FileNotFoundError
+        If it is empty: a folder, the current one, is never meant.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{name} is {path!r:.100}; it must be a text or a path")
+    text = os.fspath(path)
+    if "\0" in text:
+        raise ValueError(f"{name} is {text!r:.100}; a file's name has no zero byte")
+    if not text:
+        raise FileNotFoundError(errno.ENOENT, "The name of the file is empty", text)
+    return Path(text)
 
 
 def check_out(

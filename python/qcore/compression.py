@@ -9,8 +9,10 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore._names import matches_any
 from qcore._table import Report
 from qcore.arrays.pruning.criteria import find_criterion
+from qcore.arrays.pruning.patterns import parse_pattern
 from qcore.deep_compression.search import compress_deeply
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
@@ -126,6 +128,10 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
+    matches_any("", ignore)  # refuses what are no patterns
+    parse_pattern(pattern, None if ":" in str(pattern) else 0.0)
+    if pattern != "unstructured" and ":" not in pattern and sparsity is None:
+        raise ValueError(f"pattern is {pattern!r}; it needs sparsity, the share that goes")
     if (target_bytes, target_ratio, min_score) != (None, None, None):
         if not isinstance(model, Sequential) or X is None or y is None:
             raise ValueError("a target needs a network, samples X and labels y")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from qcore._validation import check_path
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.formats import open_tensors
@@ -53,9 +53,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     ...     qc.load(f"{folder}/codes.safetensors")
     array([0, 1, 2])
     """
-    if Path(path).suffix == ".onnx":
-        return from_onnx(path)
-    file = open_tensors(Path(path))
+    place = check_path(path)
+    if place.suffix == ".onnx":
+        return from_onnx(place)
+    file = open_tensors(place)
     if not isinstance(file, container.Container):
         return dict(file)
     if file.kind == "network":
@@ -99,7 +100,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     ...     qc.load_tensors(f"{folder}/w.npz")
     {'w': array([1., 1.])}
     """
-    tensors = open_tensors(Path(path))
+    tensors = open_tensors(check_path(path))
     if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
         with tensors.checked():
             return decode_network(tensors, tensors.about, Sequential).named_weights()

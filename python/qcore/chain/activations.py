@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.arrays.products.linear import ACTIVATIONS
 
 __all__ = ["ACTIVATIONS", "activate", "softmax"]
-
-#: Every activation by name; softmax acts on a row, the rest on each element.
-ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[Any]:

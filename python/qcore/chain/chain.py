@@ -12,7 +12,13 @@ from qcore._arrays import as_array
 from qcore._estimator import NotFittedError
 from qcore._html import number_text, table_html
 from qcore._table import Report
-from qcore._validation import check_finite, check_one_of, float_array, numeric_array
+from qcore._validation import (
+    check_finite,
+    check_instance,
+    check_one_of,
+    float_array,
+    numeric_array,
+)
 from qcore.arrays.layerwise.nested import upper_half
 from qcore.arrays.tensor.kinds import kind_of
 from qcore.arrays.tensor.tensor import QTensor
@@ -41,6 +47,7 @@ class Chain:
     history_: dict[str, list[float]]
 
     def __init__(self, layers: Iterable[Dense]) -> None:
+        check_instance(layers, Iterable, "layers")
         self.layers = tuple(layers)
         if not self.layers:
             raise ValueError("layers is empty; a network has at least one")
@@ -103,24 +110,17 @@ class Chain:
 
     def with_weights(self, weights: Mapping[str, Any]) -> Self:
         """Return a copy of the network with the tensors of these names replaced."""
+        check_instance(weights, Mapping, "weights")
         unknown = set(weights) - set(self.named_weights())
         if unknown:
-            raise ValueError(f"the network has no tensor {sorted(unknown)[0]!r}")
+            raise ValueError(f"the network has no tensor {sorted(unknown, key=repr)[0]!r}")
         new = self.copy()
         for layer in new.layers:
             for part in ("weight", "bias"):
                 value = weights.get(f"{layer.name}.{part}")
                 if value is None:
                     continue
-                if value.shape != getattr(layer, part).shape:
-                    wanted = getattr(layer, part).shape
-                    raise ValueError(f"{layer.name}.{part} has shape {value.shape}, not {wanted}")
-                plain = (
-                    np.array(value, np.float32, order="C")
-                    if isinstance(value, np.ndarray)
-                    else value
-                )
-                setattr(layer, part, plain)
+                setattr(layer, part, _replacement(value, getattr(layer, part), layer, part))
         return new
 
     def copy(self) -> Self:
@@ -234,7 +234,8 @@ class Chain:
 
     def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
         samples = as_array(X)
-        if samples.dtype != np.float32 or not samples.flags.c_contiguous:
+        plain = samples.flags.c_contiguous and samples.flags.aligned
+        if samples.dtype != np.float32 or not plain:
             samples = np.ascontiguousarray(float_array(samples, "X"), np.float32)
         inputs = self.layers[0].in_features
         if samples.ndim != 2 or samples.shape[1] != inputs:
@@ -266,6 +267,23 @@ class Chain:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}([{', '.join(map(repr, self.layers))}])"
+
+
+def _replacement(value: Any, old: Any, layer: Dense, part: str) -> Any:
+    """Return what takes the place of a tensor: float32 or a QTensor, of the same shape."""
+    name = f"{layer.name}.{part}"
+    new = value
+    if not isinstance(value, QTensor):
+        array = as_array(value)
+        if array.dtype != np.float32:
+            raise TypeError(f"{name} has dtype {array.dtype}; it must be float32 or a QTensor")
+        check_finite(array, name)
+        new = np.array(array, np.float32, order="C")
+    if old is None:
+        raise ValueError(f"{name} is given; the layer has no {part}")
+    if new.shape != old.shape:
+        raise ValueError(f"{name} has shape {new.shape}, not {old.shape}")
+    return new
 
 
 def check_samples(X: ArrayLike, inputs: int, name: str = "X") -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from qcore._table import Report
+from qcore._validation import check_instance, check_path
 from qcore.compression import merged_report, prune_and_quantize
 from qcore.errors import FormatError
 from qcore.estimators.pruner.pruner import Pruner
@@ -88,7 +89,7 @@ class Recipe:
         FormatError
             If it is no recipe; names the file and the line.
         """
-        path = Path(path)
+        path = check_path(path)
         if path.suffix == ".toml":
             file, length = open_regular(path)
             with file:
@@ -118,6 +119,7 @@ class Recipe:
         FormatError
             If it is none; names the line.
         """
+        check_instance(text, str, "text")
         try:
             tables = toml.loads(text)
         except ValueError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qcore._validation import check_instance, check_int, check_path
 from qcore.chain.chain import Chain
 from qcore.files.foreign.compressed_tensors import (
     is_packed,
@@ -87,10 +88,12 @@ def save(
     array([[ 32, -64],
            [ 16, 127]], dtype=int8)
     """
+    target = check_path(path)
     kind, tensors, about = _contents(obj)
+    check_int(shard_bytes, "shard_bytes", 1)
     if recipe is not None:
+        check_instance(recipe, str, "recipe")
         about["recipe"] = recipe
-    target = Path(path)
     if target.suffix == ".onnx":
         if not isinstance(obj, Chain):
             raise TypeError(f"obj is {type(obj).__name__}; an ONNX file holds a network")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._validation import check_number
 
 __all__ = ["SGD", "Adam", "Optimizer", "optimizer_from"]
 
@@ -44,6 +45,11 @@ class Adam:
     beta2: float = 0.999
     epsilon: float = 1e-7
 
+    def __post_init__(self) -> None:
+        check_number(self.beta1, "beta1", 0.0, 1.0)
+        check_number(self.beta2, "beta2", 0.0, 1.0)
+        check_number(self.epsilon, "epsilon", 0.0, open_low=True)
+
     def start(self, size: int) -> tuple[Floats, ...]:
         """Return the state for `size` parameters."""
         return np.zeros(size, np.float32), np.zeros(size, np.float32)
@@ -74,6 +80,9 @@ class SGD:
 
     momentum: float = 0.9
 
+    def __post_init__(self) -> None:
+        check_number(self.momentum, "momentum", 0.0, 1.0)
+
     def start(self, size: int) -> tuple[Floats, ...]:
         """Return the state for `size` parameters."""
         return (np.zeros(size, np.float32),)
@@ -98,6 +107,7 @@ def optimizer_from(optimizer: str | Optimizer) -> Optimizer:
         if optimizer not in known:
             raise ValueError(f"optimizer is {optimizer!r}; it must be one of 'adam', 'sgd'")
         return known[optimizer]
-    if not (hasattr(optimizer, "start") and hasattr(optimizer, "step")):
+    made = not isinstance(optimizer, type)
+    if not (made and hasattr(optimizer, "start") and hasattr(optimizer, "step")):
         raise TypeError(f"optimizer is {optimizer!r}; it needs start and step")
     return optimizer

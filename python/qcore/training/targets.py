@@ -39,6 +39,12 @@ def _encode_labels(
     if classes is None:
         found = np.unique(labels)
         whole = found.dtype.kind in "iu" and found[0] >= 0 and found[-1] < count
+        if not whole and len(found) < count:
+            # Which output would mean which label, and the rest nothing, nobody could tell.
+            labels_are = f"0 to {count - 1}, or {count} different ones"
+            raise ValueError(
+                f"y has the labels {found.tolist()}; of {outputs} outputs they must be {labels_are}"
+            )
         classes = np.arange(count) if whole else found
     if len(classes) > count:
         raise ValueError(

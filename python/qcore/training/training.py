@@ -7,6 +7,7 @@ takes one step over all of them. Buffers are allocated once a batch size, not on
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._progress import EpochProgress
-from qcore._validation import check_fraction, check_int, check_one_of
+from qcore._validation import (
+    check_fraction,
+    check_instance,
+    check_int,
+    check_number,
+    check_one_of,
+)
 from qcore.arrays.pruning.schedules import Rewinding
 from qcore.chain.activations import activate
 from qcore.chain.chain import Chain, check_samples
@@ -52,8 +59,10 @@ class Training:
         self.net = net
         self.batch_size = check_int(settings.batch_size, "batch_size", 1)
         self.epochs = check_int(settings.epochs, "epochs", 1)
-        self.learning_rate = _positive(settings.learning_rate, "learning_rate")
-        self.temperature = _positive(settings.temperature, "temperature")
+        self.learning_rate = check_number(
+            settings.learning_rate, "learning_rate", 0.0, open_low=True
+        )
+        self.temperature = check_number(settings.temperature, "temperature", 0.0, open_low=True)
         self.alpha = check_fraction(settings.alpha, "alpha")
         self.schedule = settings.learning_rate_schedule
         check_one_of(self.schedule, "learning_rate_schedule", SCHEDULES)
@@ -91,12 +100,17 @@ class Training:
         self._flatten()
         self.fake = self._fake_quantization(quantizer)
         self.hints = None
+        if settings.hints is not None:
+            check_instance(settings.hints, Mapping, "hints")
         if settings.hints:
-            weight = _positive(settings.hint_weight, "hint_weight")
+            weight = check_number(settings.hint_weight, "hint_weight", 0.0, open_low=True)
             self.hints = Hints(net, settings.hints, weight, self.X, self.optimizer, self.rng)
         self.steps = -(-len(self.X) // self.batch_size) * self.epochs
         self.rewinds: Rewinding | None = None
         if self.pruner is not None:
+            if not hasattr(self.pruner, "for_training"):
+                kind = type(self.pruner).__name__
+                raise TypeError(f"prune is {kind}; it must be a Pruner, such as Pruner(0.9)")
             self.pruner = self.pruner.for_training(self.steps)
             if isinstance(self.pruner.schedule, Rewinding):
                 self.rewinds = self.pruner.schedule
@@ -416,12 +430,3 @@ def gradient_norms(net: Chain, X: Floats, y: ArrayLike) -> dict[str, Floats]:
         name: norms[place].reshape(training.gradients[name].shape)
         for name, place in training.places.items()
     }
-
-
-def _positive(value: Any, name: str) -> float:
-    if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
-        raise TypeError(f"{name} is {value!r}; it must be a number")
-    number = float(value)
-    if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} is {value}; it must be finite and above 0")
-    return number

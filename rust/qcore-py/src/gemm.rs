@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use numpy::{Element, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBool, PyTuple};
 use qcore_kernels::gemm::{
     Int8, Integer, PackedI8, Right, ZeroPoint, matmul_integer, matmul_integer_uninit_with,
 };
@@ -183,7 +183,7 @@ fn matmul_integer_plain<'py>(
     b_zero_point: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyArray2<i32>>>> {
     let (Some(a), Some(b)) = (operand(a), right(b)) else { return Ok(None) };
-    let (Ok(za), Ok(zb)) = (a_zero_point.extract::<i32>(), b_zero_point.extract::<i32>()) else {
+    let (Some(za), Some(zb)) = (zero_of(a_zero_point), zero_of(b_zero_point)) else {
         return Ok(None);
     };
     let (m, (k, n)) = (a.rows(), right_shape(&b));
@@ -203,6 +203,11 @@ fn matmul_integer_plain<'py>(
     let small = m.saturating_mul(n).saturating_mul(k) < SMALL;
     if small { run() } else { py.detach(run) }.map_err(to_py)?;
     Ok(Some(array))
+}
+
+/// A zero point that is an integer; truth is none.
+fn zero_of(value: &Bound<'_, PyAny>) -> Option<i32> {
+    if value.is_instance_of::<PyBool>() { None } else { value.extract().ok() }
 }
 
 /// Writes the exact product into `out`, C-contiguous int32 or int64 (m, n). Zero points are int32

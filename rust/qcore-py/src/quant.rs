@@ -6,7 +6,7 @@ use half::f16;
 use numpy::npyffi::{NpyTypes, PY_ARRAY_API, get_type_object};
 use numpy::{Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::{PyBool, PyFloat, PyInt};
 use qcore_kernels::quant::{self, Code, Counts, Layout, Params};
 
 use crate::array::{
@@ -202,7 +202,13 @@ fn one_scale(scale: &Bound<'_, PyAny>) -> Option<f32> {
     } else if let Some(value) = float32_scalar(scale) {
         value
     } else {
-        scale.extract::<f64>().ok()? as f32
+        // Python's own numbers, and NumPy's float64, which is one. Whatever else has a float in it
+        // (texts, dates, complex numbers, truth) is for the long way to refuse.
+        if scale.is_instance_of::<PyFloat>() || scale.is_exact_instance_of::<PyInt>() {
+            scale.extract::<f64>().ok()? as f32
+        } else {
+            return None;
+        }
     };
     (value.is_finite() && value > 0.0).then_some(value)
 }

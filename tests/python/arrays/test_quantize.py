@@ -324,7 +324,11 @@ X = np.ones((2, 3), np.float32)
         ({"bits": 1, "narrow_range": True}, ValueError, "1 bit has two codes"),
         ({"bits": 1, "observer": "mse"}, ValueError, "1 bit takes the mean magnitude"),
         ({"bits": 1, "rounding": "stochastic"}, ValueError, "rounding is 'stochastic'"),
-        ({"bits": 1, "scale": -1.0}, ValueError, "scale has a value"),
+        (
+            {"bits": 1, "scale": -1.0},
+            ValueError,
+            "scale is -1.0; it must be finite and not below 0",
+        ),
         ({"bits": 12}, ValueError, "bits is 12; it must be 1 to 8, or 16"),
         ({"bits": 8.0}, TypeError, "bits is 8.0; it must be an integer"),
         ({"bits": True}, TypeError, "bits is True"),

@@ -25,6 +25,8 @@ def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the names of the algorithms for an array that were asked for."""
     if algorithm is None or algorithm == "":
         return ()
+    if not isinstance(algorithm, (str, tuple, list)):
+        raise TypeError(f"algorithm is {algorithm!r}; it must be a name or a tuple of names")
     names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
     for name in names:
         if name in NETWORK_ALGORITHMS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import check_finite, float_array
+from qcore._validation import check_finite, check_instance, float_array
 
 __all__ = ["InputStats"]
 
@@ -98,6 +98,7 @@ class InputStats:
 
     def merge(self, other: InputStats) -> InputStats:
         """Return the statistics of both."""
+        check_instance(other, InputStats, "other")
         merged = InputStats()
         parts = [part for part in (self, other) if part.count]
         if not parts:

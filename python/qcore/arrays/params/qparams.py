@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_axis, check_int, check_one_of, float_array, nan_error
+from qcore._validation import (
+    check_axis,
+    check_flag,
+    check_int,
+    check_one_of,
+    first_position,
+    float_array,
+    integer_array,
+    nan_error,
+    positive_array,
+)
 from qcore.arrays.params.ranges import OBSERVERS, observed_range
 
 __all__ = ["QParams", "choose_qparams", "code_dtype", "code_range", "layout_of"]
@@ -108,6 +118,24 @@ class QParams:
     group_size: int | None = None
     scale_dtype: np.dtype[Any] = FLOAT32
 
+    def __post_init__(self) -> None:
+        bits = check_bits(self.bits)
+        for name in ("signed", "symmetric", "narrow_range"):
+            object.__setattr__(self, name, check_flag(getattr(self, name), name))
+        shared = self.axis, self.group_size
+        if None not in shared:
+            raise ValueError("axis and group_size are both given; groups run along the last axis")
+        for name, value, least in zip(("axis", "group_size"), shared, (0, 1), strict=True):
+            if value is not None:
+                object.__setattr__(self, name, check_int(value, name, least))
+        scale = positive_array(self.scale, "scale")
+        zeros = check_zero_points(self.zero_point, scale.shape, bits, self.signed)
+        for name, part in (("scale", scale), ("zero_point", zeros)):
+            part.setflags(write=False)
+            object.__setattr__(self, name, part)
+        object.__setattr__(self, "bits", bits)
+        object.__setattr__(self, "scale_dtype", check_scale_dtype(self.scale_dtype) or FLOAT32)
+
     @property
     def qmin(self) -> int:
         """The least code."""
@@ -147,11 +175,29 @@ def check_bits(bits: object, least: int = 1) -> int:
     return width
 
 
+def check_zero_points(
+    zero_point: ArrayLike, shape: tuple[int, ...], bits: int, signed: bool
+) -> NDArray[np.int32]:
+    """Return codes of 0 as a new int32 array, if they are codes and in the shape of the scales."""
+    zeros = integer_array(zero_point, "zero_point")
+    if zeros.shape != shape:
+        raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
+    low, high = code_range(bits, signed, False)
+    bad = (zeros < low) | (zeros > high)
+    if bad.any():
+        at = first_position(bad) if zeros.ndim else ""
+        raise ValueError(f"zero_point{at} is {zeros[bad].flat[0]}; it must be {low} to {high}")
+    return np.array(zeros, np.int32, order="C")
+
+
 def check_scale_dtype(scale_dtype: DTypeLike | None) -> np.dtype[Any] | None:
     """Return the type for scales, if one was asked for."""
     if scale_dtype is None:
         return None
-    kind: np.dtype[Any] = np.dtype(scale_dtype).newbyteorder("=")
+    try:
+        kind: np.dtype[Any] = np.dtype(scale_dtype).newbyteorder("=")
+    except TypeError as error:
+        raise TypeError(f"scale_dtype is {scale_dtype!r}, which is no type") from error
     if kind not in (FLOAT16, FLOAT32):
         raise ValueError(f"scale_dtype is {kind}; it must be float16 or float32")
     return kind

@@ -99,7 +99,7 @@ class BsrMatrix(SparseMatrix):
                 "the same number"
             )
         block = (values.shape[1], values.shape[2])
-        self._hold(_core.Blocks(values.reshape(-1), columns, offsets, block, rows, cols))
+        self._hold(_blocks(values.reshape(-1), columns, offsets, block, (rows, cols)))
 
     @classmethod
     def from_flat(
@@ -116,7 +116,7 @@ class BsrMatrix(SparseMatrix):
         values = numeric_array(data, "data", STRUCTURED_VALUES)
         columns = integer_vector(indices, "indices").astype(np.int64, copy=False)
         offsets = integer_vector(indptr, "indptr").astype(np.int64, copy=False)
-        return cls._of(_core.Blocks(values, columns, offsets, _block(pattern), rows, cols))
+        return cls._of(_blocks(values, columns, offsets, _block(pattern), (rows, cols)))
 
     @classmethod
     def from_dense(cls, dense: ArrayLike, pattern: str) -> BsrMatrix:
@@ -261,6 +261,29 @@ def _rebuild_bsr(
 ) -> BsrMatrix:
     """Return the matrix that was pickled, checked anew."""
     return BsrMatrix.from_flat(data, indices, indptr, pattern, shape=shape)
+
+
+def _blocks(
+    values: NDArray[Any],
+    columns: NDArray[Any],
+    offsets: NDArray[Any],
+    block: tuple[int, int],
+    shape: tuple[int, int],
+) -> _core.Blocks:
+    """Return the checked matrix; blocks that reach past the edges hold zeros there."""
+    matrix = _core.Blocks(values, columns, offsets, block, *shape)
+    data, (height, width) = values.reshape(-1, *block), block
+    below, beside = shape[0] % height, shape[1] % width
+    at = np.flatnonzero(columns == shape[1] // width) if beside else np.empty(0, np.intp)
+    past = [(at, data[at, :, beside:].any(axis=(1, 2)))]
+    if below:
+        last = np.arange(offsets[-2], offsets[-1])
+        past.append((last, data[last, below:, :].any(axis=(1, 2))))
+    for places, bad in past:
+        if bad.any():
+            found = f"data[{places[np.argmax(bad)]}] has a value past the edge of {shape}"
+            raise ValueError(f"{found}; there it must be 0")
+    return matrix
 
 
 def _block(pattern: object) -> tuple[int, int]:

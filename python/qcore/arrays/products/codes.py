@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._validation import check_instance
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["plain_codes"]
@@ -14,6 +15,7 @@ __all__ = ["plain_codes"]
 
 def plain_codes(q: QTensor) -> NDArray[Any]:
     """Return affine codes (rows, columns) less their zero points, as int8 or, beyond it, uint8."""
+    check_instance(q, QTensor, "q")
     if q.ndim != 2:
         raise ValueError(f"q has shape {q.shape}; it must have 2 dimensions")
     if q.scheme != "affine" or q.bits > 8 or q.group_size is not None:

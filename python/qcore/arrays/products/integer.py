@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._core import PackedMatrix
-from qcore._validation import check_out
+from qcore._validation import check_out, integer_array
 
 __all__ = ["PackedMatrix", "matmul_integer", "pack"]
 
@@ -204,9 +204,7 @@ def _zero_point(value: ArrayLike, name: str, wanted: tuple[int, ...]) -> NDArray
 
     The shapes: (), (count,), or broadcast to `wanted`.
     """
-    zeros = np.asarray(value)
-    if zeros.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {zeros.dtype}; it must be an integer")
+    zeros = integer_array(value, name)
     count = wanted[-2] * wanted[-1]
     if zeros.size == 1:
         zeros = zeros.reshape(())

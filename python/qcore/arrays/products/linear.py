@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of, check_out, float_array
+from qcore._validation import check_one_of, check_out, float_array, positive_array
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.weights import packed_weights, sparse_weights
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["linear"]
+__all__ = ["ACTIVATIONS", "linear"]
+
+#: Every activation by name; softmax acts on a row, the rest on each element.
+ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
 
 
 def linear(
@@ -74,6 +77,7 @@ def linear(
     array([[-2.,  2.]], dtype=float32)
     """
     check_one_of(activations, "activations", ("dynamic", None))
+    check_one_of(activation, "activation", ACTIVATIONS)
     if isinstance(w, SparseMatrix):
         weights = _sparse(w, scale)
     elif scale is not None:
@@ -99,7 +103,7 @@ def _sparse(w: SparseMatrix, scale: ArrayLike | None) -> _core.PackedWeights:
         raise TypeError(f"w has dtype {w.dtype}; a {kind} of weights is float32 or int8")
     if scale is None:
         raise ValueError(f"w is an int8 {kind}; it needs scale, one step or one for each output")
-    steps = float_array(scale, "scale").astype(np.float32, copy=False)
+    steps = positive_array(scale, "scale")
     outputs = w.shape[0]
     if steps.shape not in ((), (1,), (outputs,)):
         raise ValueError(f"scale has shape {steps.shape}; it must be () or {(outputs,)}")
@@ -128,6 +132,8 @@ def _check(
     check_out(out, np.float32, wanted, x)
     if not out.flags.carray:
         raise ValueError("out is not C-contiguous")
+    if vector is not None and np.may_share_memory(out, vector):
+        vector = vector.copy()  # it is added when the sums are already there
     return out, vector
 
 
@@ -140,6 +146,8 @@ def _blas(
     if weight.ndim != 2:
         raise ValueError(f"w has shape {weight.shape}; it must be (out, in)")
     target, vector = _check(samples, weight.shape, bias, out)
+    if np.may_share_memory(target, weight):
+        raise ValueError("out shares memory with w")
     np.matmul(samples, weight.T, out=target)
     if target.size:
         _core.finish_rows(target, target.shape[-1], vector, activation)

@@ -117,7 +117,16 @@ class NmMatrix(SparseMatrix):
         values = numeric_array(data, "data", STRUCTURED_VALUES)
         words = numeric_array(codes, "codes", (np.uint64,))
         rows, cols = check_shape(shape)
-        return cls._of(_core.NofM.from_codes(values, words, *_pattern(pattern), rows, cols))
+        n, m = _pattern(pattern)
+        matrix = cls._of(_core.NofM.from_codes(values, words, n, m, rows, cols))
+        if rows and cols % m:
+            # The extension stores zeros for what lies past the edge.
+            given = values.reshape(rows, -1)[:, -n:].view(np.uint8)
+            lost = (given != matrix.data[:, -n:].view(np.uint8)).any(axis=1)
+            if lost.any():
+                row = int(np.argmax(lost))
+                raise ValueError(f"row {row} has a value past column {cols - 1}; it must be 0")
+        return matrix
 
     def to_csr(self) -> CsrMatrix:
         """Return the values that are not zero as a `CsrMatrix`."""

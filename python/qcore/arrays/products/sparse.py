@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_int, numeric_array
+from qcore._arrays import as_array
+from qcore._validation import check_int, first_position, integer_array, numeric_array
 from qcore.arrays.products.codes import plain_codes
 from qcore.arrays.products.matrix import SparseMatrix, check_shape
 from qcore.arrays.tensor.tensor import QTensor
@@ -347,12 +348,11 @@ def _vector(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 def integer_vector(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array of integers as int32 or int64, C-contiguous."""
-    array = np.asarray(x)
-    if array.size == 0 and array.dtype.kind == "f":  # an empty list
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {array.dtype}; it must be of integers")
-    _vector(array, name)
+    array = as_array(x)
+    if array.dtype == np.float64 and (array >= _LONGEST).any():
+        # What NumPy makes of integers that no type of its own holds together.
+        raise ValueError(f"{name}{first_position(array >= _LONGEST)} is beyond int64")
+    array = _vector(integer_array(array, name), name)
     if array.dtype == np.uint64 and array.size and int(array.max()) > _LONGEST:
         at = int(np.argmax(array > _LONGEST))
         raise ValueError(f"{name}[{at}] is {array[at]}, beyond int64")

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from qcore._validation import check_finite, check_fraction, check_int, float_array
+from qcore._validation import (
+    check_finite,
+    check_fraction,
+    check_int,
+    float_array,
+)
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
@@ -122,6 +127,8 @@ def factorize(
     if array.ndim != 2 or not array.size:
         raise ValueError(f"w has shape {array.shape}; it must be a matrix")
     wide = array.astype(np.float64)
+    if stats is not None and not hasattr(stats, "gram"):
+        raise TypeError(f"stats is {type(stats).__name__}; it must be an InputStats")
     root = None if stats is None else _root(stats, array.shape[1])
     values = np.linalg.svd(wide if root is None else wide @ root, compute_uv=False)
     squares = np.cumsum(values**2) / max(float(np.sum(values**2)), np.finfo(np.float64).tiny)

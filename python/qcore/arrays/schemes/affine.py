@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import nan_error
+from qcore._validation import integer_array, nan_error, positive_array
 from qcore.arrays.params.qparams import (
     FLOAT16,
     FLOAT32,
@@ -55,7 +55,7 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
             return q
     kind: np.dtype[Any] = FLOAT32
     if options.scale is not None:
-        scales = _check_scale(options.scale, shape)
+        scales = positive_array(options.scale, "scale", shape)
         if options.scale_dtype is not None:
             scales, kind = round_scales(scales, options.scale_dtype, group_size)
         if zeros is None:
@@ -138,23 +138,10 @@ def _plain(codes: NDArray[Any]) -> NDArray[Any]:
     return codes if codes.flags.c_contiguous else np.ascontiguousarray(codes)
 
 
-def _check_scale(scale: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    scales = np.array(scale, np.float32, order="C")
-    if scales.shape != shape:
-        raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
-    bad = ~(np.isfinite(scales) & (scales > 0))
-    if bad.any():
-        at = "" if not shape else f"[{', '.join(str(i) for i in np.argwhere(bad)[0])}]"
-        raise ValueError(f"scale{at} is {scales[bad].flat[0]}; it must be finite and above 0")
-    return scales
-
-
 def _check_zero_point(
     zero_point: ArrayLike, shape: tuple[int, ...], low: int, high: int
 ) -> NDArray[np.int32]:
-    zeros = np.asarray(zero_point)
-    if zeros.dtype.kind not in "iu":
-        raise TypeError(f"zero_point has dtype {zeros.dtype}; it must be an integer")
+    zeros = integer_array(zero_point, "zero_point")
     if zeros.shape not in (shape, ()):
         raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
     if zeros.size and (zeros.min() < low or zeros.max() > high):

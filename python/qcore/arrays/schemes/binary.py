@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import nan_error
+from qcore._validation import nan_error, positive_array
 from qcore.arrays.params.qparams import code_dtype, layout_of, round_scales, scale_shape
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
@@ -41,11 +41,7 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     if options.scale is None:
         means = _mean_magnitudes(x, axis, group_size, shape)
     else:
-        means = np.array(options.scale, np.float32, order="C")
-        if means.shape != shape:
-            raise ValueError(f"scale has shape {means.shape}; it must be {shape}")
-        if not (np.isfinite(means) & (means >= 0)).all():
-            raise ValueError("scale has a value that is not finite, or below 0")
+        means = positive_array(options.scale, "scale", shape, may_be_zero=True)
     scales, kind = round_scales(means, options.scale_dtype, group_size)
     codes = new_codes(options.out, code_dtype(1, options.signed), x)
     if options.signed:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import check_int
+from qcore._validation import check_int, positive_array
 from qcore.arrays.params.qparams import FLOAT32, round_scales, scale_shape
 from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, spread, tensor_of
 from qcore.arrays.tensor.options import Options
@@ -113,9 +113,7 @@ def quantize(scheme: str, x: NDArray[Any], options: Options) -> QTensor:
         )
     else:
         shape = scale_shape(values.shape, options.axis, options.group_size)
-        scale = np.array(options.scale, np.float32, order="C")
-        if scale.shape != shape or not (np.isfinite(scale) & (scale > 0)).all():
-            raise ValueError(f"scale must be {shape}, finite and above 0")
+        scale = positive_array(options.scale, "scale", shape)
         kind = FLOAT32
     if scheme.startswith("fp"):
         # On a tie the neighbour with the even code: moved a little towards it, off the middle.

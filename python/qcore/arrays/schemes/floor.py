@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import nan_error
+from qcore._validation import check_number, nan_error, positive_array
 from qcore.arrays.params.qparams import check_bits, code_dtype, code_range
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
@@ -34,16 +35,12 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     if options.nan == "raise" and nans[0]:
         raise nan_error(x, "x")
     low, high = (float(lows[0]), float(highs[0])) if lows[0] <= highs[0] else (0.0, 0.0)
-    start = low if options.offset is None else float(options.offset)
-    if not np.isfinite(start):
-        raise ValueError(f"offset is {start}; it must be finite")
+    start = low if options.offset is None else check_number(options.offset, "offset", -math.inf)
     if options.scale is not None:
-        step = np.asarray(options.scale, np.float32)
+        step = positive_array(options.scale, "scale")
         if step.size != 1:
             raise ValueError(f"scale has shape {step.shape}; the floor form has one step")
-        step = np.array(step.reshape(()))
-        if not (np.isfinite(step) and step > 0):
-            raise ValueError(f"scale is {step}; it must be finite and above 0")
+        step = step.reshape(())
     else:
         # Halves, so that no range overflows.
         step = np.array((high / 2 - start / 2) / 2 ** (width - 1), np.float32)

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of, check_out, float_array, nan_error
+from qcore._validation import (
+    check_instance,
+    check_one_of,
+    check_out,
+    float_array,
+    nan_error,
+)
 from qcore.arrays.layerwise import hqq
 from qcore.arrays.layerwise.algorithms import check_algorithm
 from qcore.arrays.layerwise.layerwise import fit_codes
@@ -19,6 +25,7 @@ from qcore.arrays.params.qparams import (
     check_scale_dtype,
     choose_qparams,
     layout_of,
+    scale_shape,
 )
 from qcore.arrays.params.ranges import OBSERVERS, check_percentile
 from qcore.arrays.schemes.table import CHOICES
@@ -299,6 +306,13 @@ def fake_quantize(
             array, bits=bits, signed=signed, symmetric=symmetric, narrow_range=narrow_range,
             axis=axis, group_size=group_size, scale_dtype=scale_dtype,
         )  # fmt: skip
+    else:
+        check_instance(params, QParams, "params")
+        shared = check_layout(array.shape, params.axis, params.group_size)
+        wanted = scale_shape(array.shape, *shared)
+        if params.scale.shape != wanted:
+            found = f"params.scale has shape {params.scale.shape}"
+            raise ValueError(f"{found}; for x of {array.shape} it must be {wanted}")
     if out is None:
         out = np.empty(array.shape, np.float32)
     else:

@@ -8,12 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from qcore._validation import check_one_of
+from qcore._arrays import as_array
+from qcore._validation import (
+    check_flag,
+    check_number,
+    check_one_of,
+    integer_array,
+    positive_array,
+    real_array,
+)
 from qcore.arrays.params.qparams import (
     FLOAT16,
     FLOAT32,
+    check_bits,
     check_layout,
     check_scale_dtype,
+    check_zero_points,
     code_dtype,
     code_range,
     scale_shape,
@@ -43,17 +53,21 @@ def check_parts(
     float_rows: ArrayLike | None = None,
 ) -> dict[str, Any]:
     """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
+    bits = check_bits(bits)
     if bits == 1 and scheme == "affine":
         scheme = "binary"
     check_one_of(scheme, "scheme", scheme_names())
     traits = SCHEMES[scheme]
     check_one_of(reconstruct, "reconstruct", ("centre", "edge"))
+    narrow_range = check_flag(narrow_range, "narrow_range")
     if scheme == "binary" and bits != 1:
         raise ValueError(f"scheme is 'binary' with {bits} bits; signs have 1 bit")
     codes = _check_codes(values, bits, signed, narrow_range)
     axis, group_size = check_layout(codes.shape, axis, group_size)
-    if scheme == "floor" and (offset is None or not math.isfinite(offset)):
-        raise ValueError(f"offset is {offset}; the floor form needs a finite one")
+    if offset is not None:
+        offset = check_number(offset, "offset", -math.inf)
+    elif scheme == "floor":
+        raise ValueError("offset is None; the floor form needs one")
     book = None
     if traits.is_codebook:
         if codes.dtype != np.uint8:
@@ -66,18 +80,17 @@ def check_parts(
     kind = check_scale_dtype(scale_dtype)
     if kind is None:
         kind = FLOAT16 if np.asarray(scale).dtype == FLOAT16 else FLOAT32
-    scales = _check_scales(scale, shape, kind, may_be_zero=scheme == "binary")
+    scales = positive_array(scale, "scale", shape, may_be_zero=scheme == "binary")
+    if kind == FLOAT16 and (scales.astype(np.float16).astype(np.float32) != scales).any():
+        raise ValueError("scale has a value that float16 does not hold exactly")
     zeros = np.zeros(shape, np.int32)
     if zero_point is not None:
-        zeros = np.array(zero_point, np.int32, order="C")
-    if zeros.shape != shape:
-        raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
-    low, high = code_range(bits, codes.dtype.kind == "i", False)
-    if zeros.size and (zeros.min() < low or zeros.max() > high):
-        raise ValueError(f"zero_point is outside {low} to {high}")
+        zeros = check_zero_points(zero_point, shape, bits, codes.dtype.kind == "i")
     widths = real = None
     if row_bits is not None:
-        widths, real = check_row_bits(np.asarray(row_bits), codes, scheme, axis, float_rows)
+        widths, real = check_row_bits(
+            integer_array(row_bits, "row_bits"), codes, scheme, axis, float_rows
+        )
     elif float_rows is not None:
         raise ValueError("float_rows is given; it needs row_bits")
     for part in (codes, scales, zeros, book, widths, real):
@@ -85,8 +98,8 @@ def check_parts(
             part.setflags(write=False)
     return {
         "values": codes, "scale": scales, "zero_point": zeros, "axis": axis,
-        "group_size": group_size, "bits": int(bits), "signed": codes.dtype.kind == "i",
-        "narrow_range": bool(narrow_range), "scheme": scheme, "offset": offset, "levels": book,
+        "group_size": group_size, "bits": bits, "signed": codes.dtype.kind == "i",
+        "narrow_range": narrow_range, "scheme": scheme, "offset": offset, "levels": book,
         "reconstruct": reconstruct, "scale_dtype": kind, "row_bits": widths,
         "float_rows": real,
     }  # fmt: skip
@@ -95,9 +108,8 @@ def check_parts(
 def _check_codes(
     values: ArrayLike, bits: int, signed: bool | None, narrow_range: bool
 ) -> NDArray[Any]:
-    codes = np.array(values, order="C")
-    if signed is None:
-        signed = codes.dtype.kind == "i"
+    codes = np.array(as_array(values), order="C")
+    signed = codes.dtype.kind == "i" if signed is None else check_flag(signed, "signed")
     if codes.dtype != code_dtype(bits, signed):
         wanted = code_dtype(bits, signed)
         raise TypeError(f"values has dtype {codes.dtype}; {bits}-bit codes are {wanted}")
@@ -112,7 +124,7 @@ def _check_levels(
     levels: ArrayLike | None, codes: NDArray[Any], axis: int | None
 ) -> NDArray[np.float32]:
     """Return levels: one row for the tensor, or one for each index of the axis."""
-    book = None if levels is None else np.array(levels, np.float32, order="C")
+    book = None if levels is None else np.array(real_array(levels, "levels"), np.float32, order="C")
     if book is None or not (book.ndim == 1 or (book.ndim == 2 and axis is not None)):
         raise ValueError("levels must be (levels,), or (channels, levels) with an axis")
     if not np.isfinite(book).all():
@@ -122,16 +134,3 @@ def _check_levels(
     if axis is not None and book.ndim == 2 and book.shape[0] != codes.shape[axis]:
         raise ValueError(f"levels has {book.shape[0]} rows; axis has {codes.shape[axis]}")
     return book
-
-
-def _check_scales(
-    scale: ArrayLike, shape: tuple[int, ...], kind: np.dtype[Any], *, may_be_zero: bool
-) -> NDArray[np.float32]:
-    scales = np.array(scale, np.float32, order="C")
-    if scales.shape != shape:
-        raise ValueError(f"scale has shape {scales.shape}; it must be {shape}")
-    if not (np.isfinite(scales) & ((scales > 0) | (may_be_zero & (scales == 0)))).all():
-        raise ValueError("scale has a value that is not finite and above 0")
-    if kind == FLOAT16 and (scales.astype(np.float16).astype(np.float32) != scales).any():
-        raise ValueError("scale has a value that float16 does not hold exactly")
-    return scales

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._validation import real_array
 
 __all__ = ["FLOAT_WIDTHS", "check_row_bits", "pack_rows", "packed_nbytes", "unpack_rows"]
 
@@ -26,12 +27,12 @@ def check_row_bits(
     float_rows: ArrayLike | None,
 ) -> tuple[NDArray[np.uint8], Floats | None]:
     """Return checked widths of the rows of int8 codes (rows, n), and the rows that are floats."""
-    widths = np.array(row_bits, np.uint8)
     if scheme != "affine" or axis != 0 or codes.ndim != 2 or codes.dtype != np.int8:
         raise ValueError("row_bits is for affine int8 codes of two dimensions, with axis=0")
-    if widths.shape != codes.shape[:1]:
-        raise ValueError(f"row_bits has shape {widths.shape}; it must be {codes.shape[:1]}")
-    _check_widths(widths)
+    if row_bits.shape != codes.shape[:1]:
+        raise ValueError(f"row_bits has shape {row_bits.shape}; it must be {codes.shape[:1]}")
+    _check_widths(row_bits)
+    widths = row_bits.astype(np.uint8)
     floats = widths > 8
     wide = codes.astype(np.int16)
     half = np.where(floats, 0, 1 << (np.minimum(widths, 8).astype(np.int16) - 1))
@@ -89,7 +90,7 @@ def unpack_rows(
     return codes, real if len(real) else None
 
 
-def _check_widths(widths: NDArray[np.uint8]) -> None:
+def _check_widths(widths: NDArray[Any]) -> None:
     allowed = ((widths >= 1) & (widths <= 8)) | np.isin(widths, list(FLOAT_WIDTHS))
     if not allowed.all():
         raise ValueError("row_bits has a width that is not 1 to 8, 16 or 32")
@@ -103,7 +104,9 @@ def _check_floats(
         if float_rows is not None and np.asarray(float_rows).size:
             raise ValueError("float_rows is given; no row has a width of 16 or 32")
         return None
-    rows = np.array(float_rows, np.float32, order="C")
+    if float_rows is None:
+        raise ValueError("float_rows is missing; rows of a width of 16 or 32 are floats")
+    rows = np.array(real_array(float_rows, "float_rows"), np.float32, order="C")
     if rows.shape != (len(widths), columns):
         raise ValueError(f"float_rows has shape {rows.shape}; it must be {(len(widths), columns)}")
     if not np.isfinite(rows).all():

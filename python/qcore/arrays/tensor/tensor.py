@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from qcore import _core
 from qcore._histograms import histogram
 from qcore._html import bars, facts_html
-from qcore._validation import check_out, float_array
+from qcore._validation import check_int, check_out, float_array
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.tensor.error import QuantizationError, error_of
 from qcore.arrays.tensor.parts import check_parts
@@ -37,6 +37,19 @@ def new_codes(out: NDArray[Any] | None, dtype: np.dtype[Any], x: NDArray[Any]) -
     if not out.flags.c_contiguous:
         raise ValueError("out is not C-contiguous")
     return out
+
+
+def _lock(part: NDArray[Any]) -> None:
+    """Make what a part is a view of read-only too: nobody can then make a view writable."""
+    owner = part.base
+    while isinstance(owner, np.ndarray):
+        owner.setflags(write=False)
+        owner = owner.base
+
+
+def _shown(part: NDArray[Any]) -> NDArray[Any]:
+    """Return a view of a part that stays read-only; a buffer of the caller's as it is."""
+    return part if part.flags.writeable else part.view()
 
 
 class _Form(NamedTuple):
@@ -138,6 +151,9 @@ class QTensor:
         float_rows: NDArray[np.float32] | None = None,
     ) -> QTensor:
         """Build one from parts that are known to fit, and that nobody else will write to."""
+        for part in (values, scale, zero_point, levels, row_bits, float_rows):
+            if part is not None and part.base is not None and not part.flags.writeable:
+                _lock(part)
         self = _new(QTensor)
         self._values = values
         self._scale = scale
@@ -172,12 +188,12 @@ class QTensor:
     @property
     def values(self) -> NDArray[Any]:
         """The codes, unpacked, in the tensor's shape."""
-        return self._values
+        return _shown(self._values)
 
     @property
     def scale(self) -> NDArray[np.float32]:
         """The steps."""
-        return self._scale
+        return _shown(self._scale)
 
     @property
     def scale_dtype(self) -> np.dtype[Any]:
@@ -187,7 +203,7 @@ class QTensor:
     @property
     def zero_point(self) -> NDArray[np.int32]:
         """The codes of 0."""
-        return self._zero_point
+        return _shown(self._zero_point)
 
     @property
     def offset(self) -> float | None:
@@ -197,7 +213,8 @@ class QTensor:
     @property
     def levels(self) -> NDArray[np.float32] | None:
         """The codebook."""
-        return self._form.levels
+        part = self._form.levels
+        return None if part is None else _shown(part)
 
     @property
     def axis(self) -> int | None:
@@ -217,12 +234,14 @@ class QTensor:
     @property
     def row_bits(self) -> NDArray[np.uint8] | None:
         """The width of each row, where they differ: of its codes, or 16 or 32 for floats."""
-        return self._form.row_bits
+        part = self._form.row_bits
+        return None if part is None else _shown(part)
 
     @property
     def float_rows(self) -> NDArray[np.float32] | None:
         """The rows that stay floats, one after the other; their codes are 0."""
-        return self._form.float_rows
+        part = self._form.float_rows
+        return None if part is None else _shown(part)
 
     @property
     def signed(self) -> bool:
@@ -287,26 +306,26 @@ class QTensor:
             reconstruct=reconstruct, scale_dtype=scale_dtype, row_bits=row_bits,
             float_rows=float_rows,
         )  # fmt: skip
-        return cls._make(**parts, clipped=int(clipped))
+        return cls._make(**parts, clipped=check_int(clipped, "clipped", 0))
 
     # shape -------------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[int, ...]:
         """The tensor's shape."""
-        return self.values.shape
+        return self._values.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.values.ndim
+        return self._values.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.values.size
+        return self._values.size
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self._values)
 
     @property
     def T(self) -> QTensor:  # noqa: N802
@@ -331,7 +350,7 @@ class QTensor:
         return packed
 
     def _pack(self) -> NDArray[np.uint8]:
-        codes = np.ascontiguousarray(self.values)
+        codes = np.ascontiguousarray(self._values)
         if self.row_bits is not None:
             packed = pack_rows(codes, self.row_bits, self.float_rows)
         elif self.bits >= 8 or not codes.size:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._table import Report
-from qcore._validation import check_fraction, check_one_of
+from qcore._validation import check_fraction, check_instance, check_one_of
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.params.ranges import OBSERVERS
+from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import layer_inputs, samples_of
-
-if TYPE_CHECKING:
-    from qcore.chain.chain import Chain
 
 __all__ = ["DriftMonitor"]
 
@@ -59,6 +57,7 @@ class DriftMonitor:
     """
 
     def __init__(self, net: Chain, *, tolerance: float = 0.001, least_use: float = 0.5) -> None:
+        check_instance(net, Chain, "net")
         self.net = net
         self.tolerance = check_fraction(tolerance, "tolerance")
         self.least_use = check_fraction(least_use, "least_use")

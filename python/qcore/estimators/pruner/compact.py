@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from qcore._table import Report
+from qcore._validation import check_instance
 from qcore.arrays.pruning.patterns import Mask
 from qcore.chain.activations import activate
 from qcore.chain.chain import Chain
@@ -51,6 +52,7 @@ def compact(net: Network) -> Network:
     >>> small.layers[0].weight, small.layers[1].weight, small.layers[1].bias
     (array([[1., 2.]], dtype=float32), array([[1.]], dtype=float32), array([5.], dtype=float32))
     """
+    check_instance(net, Chain, "net")
     new = net.copy()
     new._check_built()
     for layer in new.layers:

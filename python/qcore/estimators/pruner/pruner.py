@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._estimator import Estimator
 from qcore._models import named_weights, rebuilt
 from qcore._names import matches, matches_any
-from qcore._validation import check_fraction, check_one_of
+from qcore._validation import check_fraction, check_instance, check_one_of
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
 from qcore.arrays.pruning.functions import apply_mask, check_evidence, keep_in_array, prune_array
@@ -153,6 +153,9 @@ class Pruner(Estimator):
         ValueError
             If options do not fit together, a weight is NaN, or evidence is missing.
         """
+        for name, evidence_of in (("stats", stats), ("gradients", gradients)):
+            if evidence_of is not None:
+                check_instance(evidence_of, Mapping, name)
         self.allocate(model, X, y)
         weights, criterion = named_weights(model), find_criterion(self.criterion)
         chosen = self._chosen(weights)
@@ -379,6 +382,13 @@ class Pruner(Estimator):
 
     def _check_scope(self, criterion: Criterion) -> None:
         check_one_of(self.scope, "scope", SCOPES)
+        if self.schedule is not None:
+            for name in ("sparsity", "should_prune"):
+                if not callable(getattr(self.schedule, name, None)):
+                    kind = type(self.schedule).__name__
+                    raise TypeError(
+                        f"schedule is {kind}; it needs the methods sparsity and should_prune"
+                    )
         if self.scope == "layer":
             return
         if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from qcore._estimator import Estimator
 from qcore._names import matches, matches_any
+from qcore._validation import FLOATS
 from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.tensor.scheme import SCHEMES
@@ -129,7 +130,7 @@ class QuantizerOptions(Estimator):
     def _takes(self, name: str, value: Any) -> bool:
         if isinstance(value, QTensor) or getattr(value, "ndim", 0) < 2:
             return False
-        floating = np.issubdtype(value.dtype, np.floating)
+        floating = value.dtype.newbyteorder("=").type in FLOATS
         return bool(floating and not matches_any(name, self.ignore))
 
     def _observer(self, layer: str) -> Observer:

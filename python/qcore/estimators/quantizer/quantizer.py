@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._models import named_weights
 from qcore._table import Report
-from qcore._validation import check_one_of
+from qcore._validation import check_instance, check_one_of
 from qcore.arrays.layerwise.algorithms import DATA_FREE
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.layerwise.float_rows import fit_rows
@@ -185,6 +185,8 @@ class Quantizer(QuantizerOptions):
         if isinstance(self.bits, tuple):
             self._mix(model, X, y)
         if isinstance(model, Mapping):
+            if stats is not None:
+                check_instance(stats, Mapping, "stats")
             self.stats_.update(stats or {})
             for name in self.bits_:
                 if self._algorithm(name, self.stats_.get(name) is not None):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -21,6 +23,9 @@ from qcore.files.source import StoredPart, TensorInfo, TensorSource
 __all__ = ["INDEX_SUFFIX", "Shards", "shard_paths"]
 
 INDEX_SUFFIX = ".safetensors.index.json"
+# What hubs call a checkpoint of one file, and the files of one that are told apart by numbers.
+_ONE = "model.safetensors"
+_NUMBERED = re.compile(r"(.*?)[-_.]?[0-9]+(?:-of-[0-9]+)?\.safetensors")
 # Names and shard names; a checkpoint of a hundred thousand tensors takes a tenth.
 _MAX_INDEX_BYTES = 1 << 27
 
@@ -90,13 +95,27 @@ def shard_paths(path: Path) -> list[Path] | None:
         if len(indices) > 1:
             names = ", ".join(index.name for index in indices)
             raise FormatError(f"'{path}' has several index files: {names}; name one")
-        return _indexed(indices[0]) if indices else sorted(path.glob("*.safetensors"))
+        return _indexed(indices[0]) if indices else _together(path)
     if any(letter in path.name for letter in "*?[") and not path.exists():
         found = sorted(path.parent.glob(path.name))
         if not found:
             raise FileNotFoundError(2, "No file matches", str(path))
         return found
     return None
+
+
+def _together(folder: Path) -> list[Path]:
+    """Return the safetensors files of a folder without an index, if they are one checkpoint.
+
+    One is what ``model.safetensors`` holds, or what files of one name and their numbers do; files
+    that only lie in the same place are not mixed.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    stems = {match[1] if (match := _NUMBERED.match(path.name)) else None for path in paths}
+    if paths and (None in stems or len(stems) > 1) and [p.name for p in paths] != [_ONE]:
+        text = f"Is a folder whose files are not one checkpoint ({paths[0].name}, ...); name them"
+        raise IsADirectoryError(errno.EISDIR, text, str(folder))
+    return paths
 
 
 def _indexed(path: Path) -> list[Path]:

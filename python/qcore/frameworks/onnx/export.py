@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
+from qcore._validation import check_path
 from qcore.arrays.layerwise.float_rows import without_float_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import integer_codes, output_scale
@@ -62,6 +62,7 @@ def to_onnx(
     ImportError
         If the onnx package is not there; says what to install.
     """
+    target = None if path is None else check_path(path)
     graph = _Graph()
     value = "input"
     layers = network.layers
@@ -73,8 +74,8 @@ def to_onnx(
     model = graph.model(network)
     if recipe is not None:
         write_text(model, RECIPE, recipe)
-    if path is not None:
-        write_bytes(Path(path), model.SerializeToString())
+    if target is not None:
+        write_bytes(target, model.SerializeToString())
     return model
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
+from qcore._validation import check_instance, check_path
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
+from qcore.files.paths import open_regular
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.nn.sequential import Sequential
@@ -62,13 +64,18 @@ def from_onnx(model: Any) -> Sequential:
     """
     if isinstance(model, (str, PathLike)):
         model = load_model(model)
+    else:
+        kind = require("onnx", "reading ONNX").ModelProto
+        check_instance(model, (str, PathLike, kind), "model")
     return GraphReader(model).network()
 
 
 def load_model(path: str | PathLike[str]) -> Any:
     """Return the onnx.ModelProto of a file; FormatError if it has none."""
     onnx = require("onnx", "reading ONNX")
-    name = fspath(path)
+    place = check_path(path, "model")
+    name = str(place)
+    open_regular(place)[0].close()  # a pipe would wait for its writer
     try:
         return onnx.load_model(name)
     except OSError:

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore._table import Report
+from qcore._validation import check_path
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.drafts import write_bytes
+from qcore.files.paths import open_regular
 from qcore.files.source import TensorInfo
 from qcore.frameworks.onnx.metadata import RECIPE, write_text
 
@@ -87,7 +89,8 @@ def quantize_graph(
         If the recipe is none that ONNX can express.
     """
     onnx = require("onnx", "quantizing ONNX")
-    source, target = Path(path), Path(output)
+    source, target = check_path(path), check_path(output, "output")
+    open_regular(source)[0].close()  # a pipe would wait for its writer
     try:
         model = onnx.load_model(fspath(source), load_external_data=False)
     except OSError:

@@ -157,6 +157,7 @@ def compare(
     >>> [figure.name for figure in comparison.figures]
     ['bytes', 'sqnr', 'curve', 'sensitivity']
     """
+    _check_shapes(before, after)
     found = compare_tensors(before, after) if report is None else report
     if outputs is None and X is not None:
         outputs = compare_outputs(before, after, X, y)
@@ -173,6 +174,22 @@ def compare(
         title, subtitle, size, left, found, details, precision, layers, outputs, variants, command,
         recipe, shown,
     )  # fmt: skip
+
+
+def _check_shapes(before: Any, after: Any) -> None:
+    """Refuse arrays of one name and two shapes; only networks lose neurons."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return
+    for name in before:
+        if name in after and _shape(before, name) != _shape(after, name):
+            shapes = f"{_shape(before, name)} before and {_shape(after, name)} after"
+            raise ValueError(f"{name} has shape {shapes}; they are not one tensor")
+
+
+def _shape(model: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Return the shape of a tensor; a file is not read for it."""
+    shape: tuple[int, ...] = model.info(name).shape if hasattr(model, "info") else ()
+    return shape or tuple(np.shape(model[name]))
 
 
 def _look_at(before: Any, after: Any, report: Report) -> tuple[dict[str, Detail], list[Precision]]:

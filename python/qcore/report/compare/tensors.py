@@ -136,7 +136,8 @@ def is_adjusted(row: Mapping[str, Any]) -> bool:
 
 
 def _tensors(model: Any) -> Mapping[str, Any]:
-    return model if isinstance(model, Mapping) else named_weights(model)
+    # An open file has its tensors asked for one by one; a dict is checked as a whole.
+    return model if hasattr(model, "info") else named_weights(model)
 
 
 def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

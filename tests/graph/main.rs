@@ -1,6 +1,7 @@
 //! One binary for the tests of the graph crate: chains, ops, plans, hostile graphs.
 
 mod chain;
+mod codes;
 mod hostile;
 mod ops;
 mod plan;

@@ -15,6 +15,7 @@ pub(crate) struct Net {
     constants: serde_json::Map<String, Value>,
     nodes: Vec<Value>,
     tensors: Vec<Tensor>,
+    codes: serde_json::Map<String, Value>,
 }
 
 impl Net {
@@ -48,6 +49,12 @@ impl Net {
         self
     }
 
+    /// Says that a value or an int8 constant is codes.
+    pub(crate) fn codes(mut self, name: &str, codes: Value) -> Self {
+        self.codes.insert(name.to_owned(), codes);
+        self
+    }
+
     /// Names the outputs.
     pub(crate) fn output(mut self, names: &str) -> Self {
         self.outputs = names.split(' ').map(str::to_owned).collect();
@@ -59,6 +66,7 @@ impl Net {
             "inputs": self.inputs,
             "outputs": self.outputs,
             "constants": self.constants,
+            "codes": self.codes,
             "nodes": self.nodes,
         });
         Graph::new(&spec.to_string(), &self.tensors)

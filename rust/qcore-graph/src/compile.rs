@@ -118,7 +118,11 @@ pub(crate) enum Mode {
 /// Compiles a graph.
 pub(crate) fn compile(graph: &Graph, request: &Request<'_>) -> Result<Compiled> {
     let mut facts = vec![None; graph.names.len()];
-    let mut builder = Builder::keeping(Arc::clone(&graph.prepared), Arc::clone(&graph.lasting));
+    let mut builder = Builder::keeping(
+        Arc::clone(&graph.prepared),
+        Arc::clone(&graph.lasting),
+        Arc::clone(&graph.codes),
+    );
     for ((input, dims), value) in graph.inputs.iter().zip(request.shapes).zip(&request.values) {
         let len = shape::nbytes(dims, input.dtype)?;
         let fact = match value {

@@ -10,8 +10,9 @@ use crate::compile::{self, Compiled, Request};
 use crate::dtype::DType;
 use crate::error::{GraphError, Missing, Result, shape_error, spec_error};
 use crate::fact::Dim;
-use crate::lower::Prepared;
+use crate::lower::{Codes, Prepared, WeightCodes};
 use crate::op::{Op, Spec};
+use crate::operand::Affine;
 use crate::ops;
 use crate::spec::{self, NodeSpec};
 use crate::tensor::Tensor;
@@ -72,6 +73,7 @@ pub struct Graph {
     by_name: HashMap<String, usize>,
     pub(crate) prepared: Arc<Prepared>,
     pub(crate) lasting: Arc<HashSet<usize>>,
+    pub(crate) codes: Arc<Codes>,
     /// Plans of the last shapes, the latest last.
     compiled: Mutex<Vec<(Key, Arc<Compiled>)>>,
 }
@@ -129,6 +131,7 @@ impl Graph {
             let value = scope.find(name);
             outputs.push(value.ok_or_else(|| spec_error!("output '{name}' is made by no node"))?);
         }
+        let codes = reader.codes(map, &scope)?;
         let Reader { names, constants, .. } = reader;
         let by_value = decisive(&names, &nodes, &inputs);
         let mut graph = Self {
@@ -141,10 +144,13 @@ impl Graph {
             by_name: scope.names,
             prepared: Arc::default(),
             lasting: Arc::default(),
+            codes: Arc::new(codes),
             compiled: Mutex::default(),
         };
         compile::fold_constants(&mut graph);
-        graph.lasting = Arc::new(graph.constants.values().map(Tensor::identity).collect());
+        let codes = graph.codes.weights.values().map(|weights| &weights.codes);
+        let lasting = graph.constants.values().chain(codes).map(Tensor::identity).collect();
+        graph.lasting = Arc::new(lasting);
         Ok(graph)
     }
 
@@ -322,6 +328,47 @@ impl Reader<'_> {
             }
         }
         sorted(nodes, &self.names)
+    }
+
+    /// What the text says of codes: of values, and of int8 constants, which become the floats that
+    /// their codes stand for.
+    fn codes(&mut self, map: &Map<String, Value>, scope: &Scope<'_>) -> Result<Codes> {
+        let mut codes = Codes::default();
+        let Some(entries) = map.get("codes").filter(|value| !value.is_null()) else {
+            return Ok(codes);
+        };
+        for (name, entry) in spec::object(entries, "'codes'")? {
+            let wrong = |what: &str| spec_error!("the codes of '{name}' have {what}");
+            let value = scope.find(name).ok_or_else(|| wrong("no value"))?;
+            let entry = Attributes::new(Some(spec::object(entry, "codes")?), self.tensors);
+            let scale = match entry.raw("scale") {
+                Some(Value::Array(_)) => entry.floats("scale")?.unwrap_or_default(),
+                _ => vec![entry.float("scale")?.ok_or_else(|| wrong("no scale"))?],
+            };
+            if scale.is_empty() || scale.iter().any(|scale| !(scale.is_normal() && *scale > 0.0)) {
+                return Err(wrong("a scale that is not above 0"));
+            }
+            let zero_point = i32::try_from(entry.int_or("zero_point", 0)?);
+            let zero_point = zero_point.map_err(|_| wrong("a zero point that is no code"))?;
+            let signed = entry.flag("signed", true)?;
+            if let Some(tensor) = self.constants.get(&value).cloned() {
+                if tensor.dtype() != DType::I8 || zero_point != 0 {
+                    return Err(wrong("a constant that is not int8 with its zero at code 0"));
+                }
+                let rank = tensor.dims().len();
+                let axis = entry.int("axis")?.map(|at| crate::shape::axis(at, rank)).transpose()?;
+                let weights = WeightCodes { codes: tensor, scale, axis };
+                self.constants.insert(value, weights.decoded()?);
+                codes.weights.insert(value, weights);
+                continue;
+            }
+            let affine = Affine { scale: scale[0], zero_point, signed };
+            if scale.len() > 1 || !(affine.min()..=affine.max()).contains(&zero_point) {
+                return Err(wrong("more than one scale, or a zero point that is no code"));
+            }
+            codes.values.insert(value, affine);
+        }
+        Ok(codes)
     }
 
     fn node(

@@ -4,7 +4,7 @@ use qcore_kernels::epilogue::Activation;
 use qcore_kernels::{KernelError, Result};
 
 use super::layer::{Input, Layer};
-use crate::operand::Affine;
+use crate::operand::{Affine, requantized};
 
 /// What a layer becomes once it is known what comes before and after it.
 pub(crate) enum Stage {
@@ -75,11 +75,7 @@ pub(crate) fn lower(layers: &[Layer]) -> Result<Vec<Stage>> {
     Ok(stages)
 }
 
-/// Integer biases and multipliers, where the layer can go from codes to codes: its activation is a
-/// clamp, and every bias fits int32 beside the greatest sum.
-///
-/// A channel of next to no weight can have a bias that does not fit; such a layer goes by floats,
-/// which lose nothing.
+/// What it takes to go from codes to codes, where the activation is a clamp and the numbers fit.
 fn requantize(
     layer: &Layer,
     input: Affine,
@@ -89,20 +85,7 @@ fn requantize(
     if !matches!(layer.activation, Activation::Relu | Activation::Linear) {
         return None;
     }
-    // |code - zero_point| <= 255 and |weight| <= 128.
-    let greatest = layer.weights.inputs() as f64 * 255.0 * 128.0;
-    let room = (i32::MAX as f64 - greatest).max(0.0);
-    let mut biases = Vec::with_capacity(weight_scale.len());
-    let mut multipliers = Vec::with_capacity(weight_scale.len());
-    for (bias, weight_scale) in layer.bias.iter().zip(weight_scale) {
-        let scale = input.scale * weight_scale;
-        let code = (*bias as f64 / scale as f64).round_ties_even();
-        let multiplier = scale / output.scale;
-        if code.abs() > room || !multiplier.is_normal() {
-            return None;
-        }
-        biases.push(code as i32);
-        multipliers.push(multiplier);
-    }
-    Some((output, biases, multipliers))
+    let inputs = layer.weights.inputs();
+    let (bias, multiplier) = requantized(inputs, &layer.bias, weight_scale, input, output)?;
+    Some((output, bias, multiplier))
 }

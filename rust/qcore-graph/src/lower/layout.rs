@@ -21,6 +21,14 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
+    /// The one that it is not.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Layout::Plain => Layout::Last,
+            Layout::Last => Layout::Plain,
+        }
+    }
+
     /// For each place in memory order, the axis that lies there.
     pub(crate) fn order(self, rank: usize) -> Vec<usize> {
         match self {
@@ -56,21 +64,22 @@ fn turn(dims: &[usize], to: Layout) -> (Vec<usize>, Vec<usize>) {
     }
 }
 
-/// The step that brings a value into a layout from the other; none where both are the same bytes.
-pub(crate) fn conversion(fact: &Fact, to: Layout) -> Result<Option<Box<dyn Step>>> {
+/// The step that brings elements of `size` bytes into a layout from the other; none where both are the
+/// same bytes.
+pub(crate) fn conversion(fact: &Fact, size: usize, to: Layout) -> Result<Option<Box<dyn Step>>> {
     let (dims, order) = turn(&fact.dims, to);
     let region = Region::transpose(&dims, &order);
     if region.is_straight() {
         return Ok(None);
     }
-    Ok(Some(Box::new(CopyStep::new("transpose", fact.dtype.size(), region)?)))
+    Ok(Some(Box::new(CopyStep::new("transpose", size, region)?)))
 }
 
-/// A tensor with its bytes in another layout than plain; its dims stay the graph's.
+/// A tensor with its bytes in a layout; its dims stay the graph's.
 pub(crate) fn moved(tensor: &Tensor, to: Layout) -> Result<Tensor> {
     let (dims, order) = turn(tensor.dims(), to);
     let region = Region::transpose(&dims, &order);
-    if region.is_straight() {
+    if to == Layout::Plain || region.is_straight() {
         return Ok(tensor.clone());
     }
     region.apply(tensor, tensor.dims())

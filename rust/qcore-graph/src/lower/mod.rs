@@ -1,5 +1,6 @@
 //! From nodes to steps: which buffers hold a value, in which order of dims.
 
+mod codes;
 pub(crate) mod layout;
 
 use std::any::Any;
@@ -8,10 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::fact::{Fact, Inputs};
+use crate::operand::Affine;
 use crate::plan::{Buffer, Draft, MAX_OUTPUTS, Origin, Plan, Ref};
 use crate::shape;
 use crate::step::Step;
 use crate::tensor::Tensor;
+pub(crate) use codes::{Codes, WeightCodes};
+use codes::{Decode, Encode};
 pub(crate) use layout::Layout;
 
 /// Weights as kernels read them, kept from one compilation to the next.
@@ -20,11 +24,39 @@ pub(crate) struct Prepared {
     kept: Mutex<HashMap<(usize, String), Arc<dyn Any + Send + Sync>>>,
 }
 
-/// The buffers that hold a value.
+/// What the elements of a buffer are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The value's own.
+    Own,
+    /// Codes that stand for floats.
+    Codes,
+}
+
+/// The buffers that hold a value: by what their elements are, and by layout.
 #[derive(Clone, Copy, Default)]
-struct Forms {
-    plain: Option<Ref>,
-    last: Option<Ref>,
+struct Forms([[Option<Ref>; 2]; 2]);
+
+impl Forms {
+    fn get(self, kind: Kind, layout: Layout) -> Option<Ref> {
+        self.0[kind as usize][layout as usize]
+    }
+
+    fn set(&mut self, kind: Kind, layout: Layout, r: Ref) {
+        self.0[kind as usize][layout as usize] = Some(r);
+    }
+
+    fn any(self, layout: Layout) -> bool {
+        self.0.iter().any(|kinds| kinds[layout as usize].is_some())
+    }
+}
+
+/// A value with what is known of it, and the node that asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub(crate) value: usize,
+    pub(crate) fact: &'a Fact,
+    pub(crate) node: usize,
 }
 
 /// What lowering has made so far.
@@ -36,6 +68,7 @@ pub(crate) struct Builder {
     constant_refs: HashMap<usize, Ref>,
     forms: HashMap<usize, Forms>,
     input_lens: Vec<usize>,
+    codes: Arc<Codes>,
     /// Identities of tensors that outlive the plan, and what was made of them.
     prepared: Option<(Arc<Prepared>, Arc<std::collections::HashSet<usize>>)>,
 }
@@ -45,8 +78,9 @@ impl Builder {
     pub(crate) fn keeping(
         prepared: Arc<Prepared>,
         lasting: Arc<std::collections::HashSet<usize>>,
+        codes: Arc<Codes>,
     ) -> Self {
-        Self { prepared: Some((prepared, lasting)), ..Self::default() }
+        Self { prepared: Some((prepared, lasting)), codes, ..Self::default() }
     }
 
     /// Declares an input of the plan that holds a value.
@@ -54,7 +88,15 @@ impl Builder {
         let origin = Origin::Input(self.input_lens.len());
         self.input_lens.push(len);
         let r = self.buffer(origin, len);
-        self.forms.insert(value, Forms { plain: Some(r), last: None });
+        self.set(value, Kind::Own, Layout::Plain, r);
+    }
+
+    fn set(&mut self, value: usize, kind: Kind, layout: Layout, r: Ref) {
+        self.forms.entry(value).or_default().set(kind, layout, r);
+    }
+
+    fn form(&self, value: usize, kind: Kind, layout: Layout) -> Option<Ref> {
+        self.forms.get(&value).copied().unwrap_or_default().get(kind, layout)
     }
 
     /// Makes one value hold what another holds.
@@ -84,59 +126,82 @@ impl Builder {
         self.drafts.push(draft);
     }
 
-    /// A value with its dims in row-major order.
-    pub(crate) fn plain(&mut self, value: usize, fact: &Fact, node: usize) -> Result<Ref> {
-        let forms = self.forms.get(&value).copied().unwrap_or_default();
-        if let Some(r) = forms.plain {
+    /// A value's own elements in a layout.
+    pub(crate) fn own(&mut self, at: At<'_>, layout: Layout) -> Result<Ref> {
+        if let Some(r) = self.form(at.value, Kind::Own, layout) {
             return Ok(r);
         }
-        let r = if let Some(tensor) = &fact.value {
-            self.constant(tensor)
-        } else if let Some(last) = forms.last {
-            self.convert(last, fact, Layout::Plain, node)?
+        let r = if let Some(tensor) = &at.fact.value {
+            self.constant(&layout::moved(tensor, layout)?)
+        } else if let Some(codes) = self.form(at.value, Kind::Codes, layout) {
+            self.decode(at, codes)?
+        } else if let Some(other) = self.form(at.value, Kind::Own, layout.other()) {
+            self.convert(other, at, at.fact.dtype.size(), layout)?
+        } else if let Some(other) = self.form(at.value, Kind::Codes, layout.other()) {
+            let codes = self.convert(other, at, 1, layout)?;
+            self.set(at.value, Kind::Codes, layout, codes);
+            self.decode(at, codes)?
         } else {
             return Err(crate::error::spec_error!("a value is read before it is made"));
         };
-        self.forms.entry(value).or_default().plain = Some(r);
+        self.set(at.value, Kind::Own, layout, r);
         Ok(r)
     }
 
-    /// A value of rank 3 or more with its channels last.
-    fn last(&mut self, value: usize, fact: &Fact, node: usize) -> Result<Ref> {
-        if let Some(r) = self.forms.get(&value).copied().unwrap_or_default().last {
+    /// The codes of a value that has them, in a layout.
+    fn coded(&mut self, at: At<'_>, layout: Layout) -> Result<Ref> {
+        if let Some(r) = self.form(at.value, Kind::Codes, layout) {
             return Ok(r);
         }
-        let plain = self.plain(value, fact, node)?;
-        let r = if let Some(tensor) = &fact.value {
-            let moved = layout::moved(tensor, Layout::Last)?;
-            self.constant(&moved)
+        let r = if let Some(other) = self.form(at.value, Kind::Codes, layout.other()) {
+            self.convert(other, at, 1, layout)?
         } else {
-            self.convert(plain, fact, Layout::Last, node)?
+            let own = self.own(at, layout)?;
+            self.encode(at, own)?
         };
-        self.forms.entry(value).or_default().last = Some(r);
+        self.set(at.value, Kind::Codes, layout, r);
         Ok(r)
     }
 
-    /// The same value in the other layout.
-    fn convert(&mut self, from: Ref, fact: &Fact, to: Layout, node: usize) -> Result<Ref> {
-        let Some(step) = layout::conversion(fact, to)? else { return Ok(from) };
-        let out = self.buffer(Origin::Step, self.buffers[from].len);
+    fn encode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
+        let affine = self.affine(at.value)?;
+        let step = Box::new(Encode { affine, count: at.fact.count() });
+        Ok(self.step(step, from, at.fact.count(), at.node))
+    }
+
+    fn decode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
+        let affine = self.affine(at.value)?;
+        let step = Box::new(Decode { affine, count: at.fact.count() });
+        Ok(self.step(step, from, shape::nbytes(&at.fact.dims, at.fact.dtype)?, at.node))
+    }
+
+    fn affine(&self, value: usize) -> Result<Affine> {
+        let found = self.codes.values.get(&value).copied();
+        found.ok_or_else(|| crate::error::spec_error!("a value has no codes"))
+    }
+
+    /// The same value in another layout.
+    fn convert(&mut self, from: Ref, at: At<'_>, size: usize, to: Layout) -> Result<Ref> {
+        let Some(step) = layout::conversion(at.fact, size, to)? else { return Ok(from) };
+        Ok(self.step(step, from, self.buffers[from].len, at.node))
+    }
+
+    /// Adds a step from one buffer to a new one.
+    fn step(&mut self, step: Box<dyn Step>, from: Ref, len: usize, node: usize) -> Ref {
+        let out = self.buffer(Origin::Step, len);
         let (inputs, outputs) = (vec![from], vec![out]);
         self.push(Draft { node, step, inputs, outputs, scratch: 0, in_place: None });
-        Ok(out)
+        out
     }
 
     /// The plan of all steps, whose outputs are these values.
     pub(crate) fn finish(mut self, outputs: &[(usize, &Fact)], node: usize) -> Result<Plan> {
         let mut refs = Vec::with_capacity(outputs.len());
         for &(value, fact) in outputs {
-            let mut r = self.plain(value, fact, node)?;
+            let mut r = self.own(At { value, fact, node }, Layout::Plain)?;
             if self.buffers[r].origin != Origin::Step || refs.contains(&r) {
-                let out = self.buffer(Origin::Step, self.buffers[r].len);
-                let step = layout::copy(self.buffers[r].len);
-                let (inputs, outputs) = (vec![r], vec![out]);
-                self.push(Draft { node, step, inputs, outputs, scratch: 0, in_place: None });
-                r = out;
+                let len = self.buffers[r].len;
+                r = self.step(layout::copy(len), r, len, node);
             }
             refs.push(r);
         }
@@ -169,38 +234,58 @@ pub(crate) struct Emit<'e> {
 }
 
 impl Context<'_> {
-    fn value(&self, input: usize) -> Result<(usize, Fact)> {
-        let fact = self.inputs.get(input)?.clone();
-        let value = self.input_values.get(input).copied().flatten();
-        let value = value.ok_or_else(|| crate::error::spec_error!("input {input} is missing"))?;
-        Ok((value, fact))
+    /// An input's own elements in a layout; [`Layout::Last`] is for rank 3 and more.
+    pub(crate) fn input(&mut self, input: usize, layout: Layout) -> Result<Ref> {
+        let fact = self.inputs.get(input)?;
+        let at = At { value: self.value(input)?, fact, node: self.node };
+        self.builder.own(at, layout)
     }
 
     /// An input with its dims in row-major order.
     pub(crate) fn plain(&mut self, input: usize) -> Result<Ref> {
-        let (value, fact) = self.value(input)?;
-        self.builder.plain(value, &fact, self.node)
+        self.input(input, Layout::Plain)
     }
 
     /// An input of rank 3 or more with its channels last.
     pub(crate) fn last(&mut self, input: usize) -> Result<Ref> {
-        let (value, fact) = self.value(input)?;
-        self.builder.last(value, &fact, self.node)
+        self.input(input, Layout::Last)
     }
 
-    /// An input in a layout.
-    pub(crate) fn input(&mut self, input: usize, layout: Layout) -> Result<Ref> {
-        match layout {
-            Layout::Plain => self.plain(input),
-            Layout::Last => self.last(input),
-        }
+    /// The codes of an input that has an [`Context::affine`], in a layout.
+    pub(crate) fn codes(&mut self, input: usize, layout: Layout) -> Result<Ref> {
+        let fact = self.inputs.get(input)?;
+        let at = At { value: self.value(input)?, fact, node: self.node };
+        self.builder.coded(at, layout)
+    }
+
+    /// How the codes of an input stand for its values, if it has codes.
+    pub(crate) fn affine(&self, input: usize) -> Option<Affine> {
+        let value = self.input_values.get(input).copied().flatten()?;
+        self.builder.codes.values.get(&value).copied()
+    }
+
+    /// How the codes of an output stand for its values, if it has codes.
+    pub(crate) fn output_affine(&self, output: usize) -> Option<Affine> {
+        let value = self.output_values.get(output).copied().flatten()?;
+        self.builder.codes.values.get(&value).copied()
+    }
+
+    /// The int8 codes of a constant, if it has codes.
+    pub(crate) fn weight_codes(&self, input: usize) -> Option<WeightCodes> {
+        let value = self.input_values.get(input).copied().flatten()?;
+        self.builder.codes.weights.get(&value).cloned()
+    }
+
+    fn value(&self, input: usize) -> Result<usize> {
+        let value = self.input_values.get(input).copied().flatten();
+        value.ok_or_else(|| crate::error::spec_error!("input {input} is missing"))
     }
 
     /// Whether an input is there with its channels last; a plain form would have to be made.
     pub(crate) fn is_last(&self, input: usize) -> bool {
         let value = self.input_values.get(input).copied().flatten();
         let forms = value.and_then(|value| self.builder.forms.get(&value));
-        forms.is_some_and(|forms| forms.last.is_some() && forms.plain.is_none())
+        forms.is_some_and(|forms| forms.any(Layout::Last) && !forms.any(Layout::Plain))
     }
 
     /// The layout in which an input is there.
@@ -213,7 +298,7 @@ impl Context<'_> {
         let lens = self.output_lens()?;
         let refs = self.emit_buffers(emit.step, emit.inputs, &lens, emit.scratch, emit.in_place)?;
         for (index, (&r, &layout)) in refs.iter().zip(emit.layouts).enumerate() {
-            self.set(index, layout, r);
+            self.set(index, layout, r)?;
         }
         Ok(())
     }
@@ -245,13 +330,24 @@ impl Context<'_> {
         Ok(outputs)
     }
 
-    /// Says which buffer holds an output.
-    pub(crate) fn set(&mut self, output: usize, layout: Layout, r: Ref) {
-        let Some(value) = self.output_values.get(output).copied().flatten() else { return };
-        let forms = self.builder.forms.entry(value).or_default();
-        match layout {
-            Layout::Plain => forms.plain = Some(r),
-            Layout::Last => forms.last = Some(r),
+    /// Says which buffer holds an output. A value that has codes is what they stand for, so floats
+    /// become codes here, for all its readers.
+    pub(crate) fn set(&mut self, output: usize, layout: Layout, r: Ref) -> Result<()> {
+        let Some(value) = self.output_values.get(output).copied().flatten() else { return Ok(()) };
+        if self.output_affine(output).is_some() {
+            let at = At { value, fact: &self.outputs[output], node: self.node };
+            let codes = self.builder.encode(at, r)?;
+            self.builder.set(value, Kind::Codes, layout, codes);
+        } else {
+            self.builder.set(value, Kind::Own, layout, r);
+        }
+        Ok(())
+    }
+
+    /// Says which buffer holds the codes of an output.
+    pub(crate) fn set_codes(&mut self, output: usize, layout: Layout, r: Ref) {
+        if let Some(value) = self.output_values.get(output).copied().flatten() {
+            self.builder.set(value, Kind::Codes, layout, r);
         }
     }
 

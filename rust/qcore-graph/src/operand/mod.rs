@@ -8,6 +8,7 @@ mod dense_i8;
 mod float;
 mod int4;
 mod n_of_m;
+mod requantize;
 mod sparse;
 
 use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize};
@@ -23,6 +24,7 @@ pub use dense_i8::DenseI8;
 pub use float::Dense;
 pub use int4::DenseI4;
 pub use n_of_m::NofMI8;
+pub(crate) use requantize::requantized;
 
 /// How the codes of a value stand for real ones: `(code - zero_point) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,6 +48,17 @@ impl Affine {
     #[must_use]
     pub fn max(self) -> i32 {
         if self.signed { 127 } else { 255 }
+    }
+
+    /// The codes between which values within bounds lie.
+    pub(crate) fn clamp(self, (low, high): (f32, f32)) -> (i32, i32) {
+        let (least, greatest) = (self.min(), self.max());
+        // Infinities saturate, as every float does that is cast.
+        let code = |value: f32| {
+            let code = (value / self.scale).round_ties_even() as i32;
+            code.saturating_add(self.zero_point).clamp(least, greatest)
+        };
+        (code(low), code(high))
     }
 
     /// Codes, kept as bytes, as a matrix of their type.

@@ -11,6 +11,7 @@ pub(super) struct Activation {
     a: f32,
     b: f32,
     linear: bool,
+    clamp: Option<(f32, f32)>,
 }
 
 /// A name, the function, and what its parameters are by default.
@@ -59,7 +60,18 @@ impl Activation {
             ["activation_alpha", "activation_beta"]
         };
         let (a, b) = (attributes.float_or(first, a)?, attributes.float_or(second, b)?);
-        Ok(Self { function, a, b, linear: name == "linear" })
+        let clamp = match name {
+            "linear" => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            "relu" => Some((0.0, f32::INFINITY)),
+            "relu6" | "clip" => Some((a, b)),
+            _ => None,
+        };
+        Ok(Self { function, a, b, linear: name == "linear", clamp })
+    }
+
+    /// The bounds of a clamp: infinities where there is none. None of any other function.
+    pub(super) fn bounds(self) -> Option<(f32, f32)> {
+        self.clamp
     }
 
     /// Replaces values by what it makes of them.

@@ -145,7 +145,7 @@ impl Op for Binary {
         let full: Vec<bool> = strides.iter().map(|strides| *strides == own).collect();
         if n == 1 {
             // One operand is its own sum, mean, maximum and minimum.
-            cx.set(0, layout, refs[0]);
+            cx.set(0, layout, refs[0])?;
             return Ok(());
         }
         if let Function::Pow = self.function {
@@ -166,7 +166,7 @@ impl Op for Binary {
             let made = cx.emit_buffers(Box::new(step), inputs, &[len], 0, in_place)?;
             sum = (made[0], own.clone(), true);
         }
-        cx.set(0, layout, sum.0);
+        cx.set(0, layout, sum.0)?;
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ impl Op for Cast {
         let r = cx.input(0, layout)?;
         let (from, to) = (cx.inputs.get(0)?.dtype, cx.outputs[0].dtype);
         if from == to {
-            cx.set(0, layout, r);
+            cx.set(0, layout, r)?;
             return Ok(());
         }
         let step = Box::new(CastStep { from, to, count: cx.outputs[0].count() });

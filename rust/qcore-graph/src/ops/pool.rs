@@ -82,7 +82,7 @@ impl Op for Pool {
                 _ => Box::new(step),
             };
             let made = cx.emit_buffers(step, inputs, &[len], 0, None)?;
-            cx.set(0, Layout::Last, made[0]);
+            cx.set(0, Layout::Last, made[0])?;
             return Ok(());
         }
         let Kind::Max { column_major } = self.kind else {

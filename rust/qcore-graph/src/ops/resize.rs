@@ -344,7 +344,7 @@ impl Op for Resize {
             };
             r = cx.emit_buffers(Box::new(step), vec![r], &[len], 0, None)?[0];
         }
-        cx.set(0, layout, r);
+        cx.set(0, layout, r)?;
         Ok(())
     }
 

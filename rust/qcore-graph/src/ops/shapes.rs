@@ -140,16 +140,16 @@ impl Op for View {
         let keeps = from.len() >= 3 && to.len() >= 3 && from[..2] == to[..2];
         if cx.is_last(0) && keeps {
             let r = cx.last(0)?;
-            cx.set(0, Layout::Last, r);
+            cx.set(0, Layout::Last, r)?;
         } else {
             let r = cx.plain(0)?;
-            cx.set(0, Layout::Plain, r);
+            cx.set(0, Layout::Plain, r)?;
         }
         if let (Kind::Dropout, Some(Some(_))) = (&self.kind, cx.output_values.get(1)) {
             let mask =
                 Tensor::new(DType::Bool, &cx.outputs[1].dims, &vec![1_u8; cx.outputs[1].count()])?;
             let r = cx.constant(&mask);
-            cx.set(1, Layout::Plain, r);
+            cx.set(1, Layout::Plain, r)?;
         }
         Ok(())
     }

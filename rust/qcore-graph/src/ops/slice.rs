@@ -27,7 +27,7 @@ fn signed(strides: &[usize]) -> Vec<isize> {
 fn gather(cx: &mut Context<'_>, name: &'static str, layout: Layout, region: Region) -> Result<()> {
     let r = cx.input(0, layout)?;
     if region.is_straight() && cx.inputs.get(0)?.count() == cx.outputs[0].count() {
-        cx.set(0, layout, r);
+        cx.set(0, layout, r)?;
         return Ok(());
     }
     let size = cx.outputs[0].dtype.size();
@@ -70,7 +70,7 @@ impl Op for Transpose {
         for (to, order) in [(Layout::Plain, &plain), (Layout::Last, &last)] {
             if Region::transpose(&dims, order).is_straight() && (to == Layout::Plain || rank >= 3) {
                 let r = cx.input(0, layout)?;
-                cx.set(0, to, r);
+                cx.set(0, to, r)?;
                 return Ok(());
             }
         }
@@ -288,7 +288,7 @@ impl Op for Split {
             let len = count(&dims)? * size;
             let step = Box::new(CopyStep::new("split", size, region)?);
             let made = cx.emit_buffers(step, vec![r], &[len], 0, None)?;
-            cx.set(index, layout, made[0]);
+            cx.set(index, layout, made[0])?;
             start += part;
         }
         Ok(())

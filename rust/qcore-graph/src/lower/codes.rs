@@ -1,0 +1,120 @@
+//! Values that are codes of integers: which they are, and the steps to and from floats.
+
+use std::collections::HashMap;
+
+use qcore_kernels::quant::{self, Layout, Params};
+use qcore_kernels::view::{as_signed, as_signed_mut};
+
+use crate::dtype::DType;
+use crate::error::{Result, shape_error, value_error};
+use crate::operand::Affine;
+use crate::run::Io;
+use crate::shape::product;
+use crate::step::Step;
+use crate::tensor::Tensor;
+
+/// The codes of a constant: int8, their zero at code 0.
+#[derive(Clone)]
+pub(crate) struct WeightCodes {
+    pub(crate) codes: Tensor,
+    /// One, or one for each index of `axis`.
+    pub(crate) scale: Vec<f32>,
+    pub(crate) axis: Option<usize>,
+}
+
+impl WeightCodes {
+    /// The floats that the codes stand for.
+    pub(crate) fn decoded(&self) -> Result<Tensor> {
+        let dims = self.codes.dims();
+        let (channels, inner) = match self.axis {
+            Some(axis) => (dims[axis], product(&dims[axis + 1..])),
+            None => (1, self.codes.len()),
+        };
+        if self.scale.len() != 1 && self.scale.len() != channels {
+            return Err(shape_error!("{} scales are not {channels}", self.scale.len()));
+        }
+        let scale = |at: usize| {
+            let channel = at.checked_div(inner).unwrap_or(0) % channels.max(1);
+            self.scale.get(channel).unwrap_or(&self.scale[0])
+        };
+        let codes = self.codes.elements::<i8>().iter().enumerate();
+        let floats: Vec<f32> = codes.map(|(at, &code)| f32::from(code) * scale(at)).collect();
+        Tensor::new(DType::F32, dims, &floats)
+    }
+}
+
+/// Which values are codes.
+#[derive(Default)]
+pub(crate) struct Codes {
+    pub(crate) values: HashMap<usize, Affine>,
+    pub(crate) weights: HashMap<usize, WeightCodes>,
+}
+
+fn params(affine: &Affine) -> Params<'_> {
+    Params {
+        layout: Layout::Tensor,
+        scale: std::slice::from_ref(&affine.scale),
+        zero_point: std::slice::from_ref(&affine.zero_point),
+        min: affine.min(),
+        max: affine.max(),
+    }
+}
+
+/// Floats to codes.
+pub(super) struct Encode {
+    pub(super) affine: Affine,
+    pub(super) count: usize,
+}
+
+impl Step for Encode {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = io.input::<f32>(0);
+        let out = io.output::<u8>(0)?;
+        let params = params(&self.affine);
+        let counts = if self.affine.signed {
+            quant::quantize_with(io.isa, x, params, as_signed_mut(out))?
+        } else {
+            quant::quantize_with(io.isa, x, params, out)?
+        };
+        if counts.nan > 0 {
+            return Err(value_error!("it gives NaN, which no integer stands for"));
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        "quantize"
+    }
+
+    fn work(&self) -> usize {
+        self.count
+    }
+}
+
+/// Codes to floats.
+pub(super) struct Decode {
+    pub(super) affine: Affine,
+    pub(super) count: usize,
+}
+
+impl Step for Decode {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let codes = io.input::<u8>(0);
+        let out = io.output::<f32>(0)?;
+        let params = params(&self.affine);
+        if self.affine.signed {
+            quant::dequantize_with(io.isa, as_signed(codes), params, out)?;
+        } else {
+            quant::dequantize_with(io.isa, codes, params, out)?;
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        "dequantize"
+    }
+
+    fn work(&self) -> usize {
+        self.count
+    }
+}

@@ -1,0 +1,251 @@
+//! Rows times weights that are known: laid out once, as floats or as the codes that they are.
+
+use std::sync::Arc;
+
+use qcore_kernels::epilogue::{self, FloatOutput, Requantize};
+use qcore_kernels::gemm::{FloatWeights, PackedI8};
+use qcore_kernels::isa;
+use qcore_kernels::view::MatRef;
+
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::lower::{Context, Emit, Layout, WeightCodes};
+use crate::operand::{Affine, CodesMut, Dense, DenseI8, Operand, requantized};
+use crate::ops::activation::Activation;
+use crate::plan::Ref;
+use crate::run::Io;
+use crate::step::Step;
+use crate::tensor::Tensor;
+
+/// A product whose weights, input 1, may be known: `[in, out]`, or `[out, in]` if transposed.
+pub(super) struct Known {
+    pub(super) rows: usize,
+    pub(super) transposed: bool,
+    pub(super) activation: Activation,
+}
+
+/// Adds the step for known weights; false where they are not, or where the general product is due.
+/// Input 2 is the bias, input 3 the residual.
+pub(super) fn lower_known(cx: &mut Context<'_>, known: &Known) -> Result<bool> {
+    let fact = cx.inputs.get(1)?;
+    let Some(weights) = fact.value.clone().filter(|_| fact.dtype == DType::F32) else {
+        return Ok(false);
+    };
+    let dims = weights.dims();
+    let (inputs, outputs) = if known.transposed { (dims[1], dims[0]) } else { (dims[0], dims[1]) };
+    if inputs == 0 || outputs == 0 || known.rows == 0 {
+        return Ok(false);
+    }
+    // A bias that is known is a part of the step; any other is a residual of the general product.
+    let bias = match cx.inputs.optional(2) {
+        None => None,
+        Some(fact) => match &fact.value {
+            Some(value) if value.len() == outputs && fact.dims.last() == Some(&outputs) => {
+                Some(value.elements::<f32>().to_vec())
+            }
+            _ => return Ok(false),
+        },
+    };
+    if let Some(residual) = cx.inputs.optional(3)
+        && residual.dims != cx.outputs[0].dims
+    {
+        return Ok(false);
+    }
+    if lower_codes(cx, known, (inputs, outputs), bias.as_deref())? {
+        return Ok(true);
+    }
+    let form = if known.transposed { "dense transposed" } else { "dense" };
+    let operand = cx.prepared(&weights, form, || {
+        let view = matrix::<f32>(&weights, known.transposed)?;
+        Ok(Dense(FloatWeights::from_f32(view)))
+    })?;
+    let mut refs = vec![cx.plain(0)?];
+    let residual = residual(cx, &mut refs)?;
+    let bias = bias.unwrap_or_default();
+    let step =
+        FloatStep { operand, bias, residual, activation: known.activation, rows: known.rows };
+    emit(cx, Box::new(step), refs)?;
+    Ok(true)
+}
+
+fn emit(cx: &mut Context<'_>, step: Box<dyn Step>, inputs: Vec<Ref>) -> Result<()> {
+    cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[Layout::Plain] })
+}
+
+/// Where the residual is among the inputs of the step, if there is one.
+fn residual(cx: &mut Context<'_>, refs: &mut Vec<Ref>) -> Result<Option<usize>> {
+    if cx.inputs.optional(3).is_none() {
+        return Ok(None);
+    }
+    refs.push(cx.plain(3)?);
+    Ok(Some(refs.len() - 1))
+}
+
+/// Weights as `[out, in]`.
+fn matrix<T: crate::memory::Element>(tensor: &Tensor, transposed: bool) -> Result<MatRef<'_, T>> {
+    let dims = tensor.dims();
+    let view = MatRef::from_slice(tensor.elements::<T>(), dims[0], dims[1])?;
+    Ok(if transposed { view } else { view.transposed() })
+}
+
+/// Adds the step from codes, where input and weights have them; to codes, where the output has them
+/// and the activation is a clamp.
+fn lower_codes(
+    cx: &mut Context<'_>,
+    known: &Known,
+    (inputs, outputs): (usize, usize),
+    bias: Option<&[f32]>,
+) -> Result<bool> {
+    let (Some(input), Some(codes)) = (cx.affine(0), cx.weight_codes(1)) else { return Ok(false) };
+    let Some(scale) = codes.by_axis(usize::from(!known.transposed), outputs) else {
+        return Ok(false);
+    };
+    let form = if known.transposed { "int8 transposed" } else { "int8" };
+    let operand = cx.prepared(&codes.codes, form, || {
+        let view = matrix::<i8>(&codes.codes, known.transposed)?;
+        let codes = PackedI8::new(isa::active()?, view.transposed());
+        Ok(DenseI8 { codes, scale: scale.clone() })
+    })?;
+    let mut refs = vec![cx.codes(0, Layout::Plain)?];
+    let none = vec![0.0; outputs];
+    let exact = match (cx.output_affine(0), known.activation.bounds(), cx.inputs.optional(3)) {
+        (Some(output), Some(bounds), None) => {
+            let bias = bias.unwrap_or(&none);
+            requantized(inputs, bias, &scale, input, output).map(|(bias, multiplier)| {
+                let (min, max) = output.clamp(bounds);
+                ToCodes { output, bias, multiplier, min, max }
+            })
+        }
+        _ => None,
+    };
+    let rows = known.rows;
+    if let Some(to) = exact {
+        let step = Box::new(CodesStep { operand, input, rows, to });
+        let made = cx.emit_buffers(step, refs, &[rows * outputs], 0, None)?;
+        cx.set_codes(0, Layout::Plain, made[0]);
+        return Ok(true);
+    }
+    let residual = residual(cx, &mut refs)?;
+    let scale = scale.iter().map(|scale| input.scale * scale).collect();
+    let (bias, activation) = (bias.unwrap_or(&[]).to_vec(), known.activation);
+    let step = FromCodesStep { operand, input, scale, bias, residual, activation, rows };
+    emit(cx, Box::new(step), refs)?;
+    Ok(true)
+}
+
+/// Adds the residual and applies what the kernel did not.
+fn finish(io: &Io<'_>, out: &mut [f32], residual: Option<usize>, activation: Activation) {
+    if let Some(index) = residual {
+        let residual = io.input::<f32>(index);
+        out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+    }
+    activation.apply(out);
+}
+
+/// Floats times floats.
+struct FloatStep {
+    operand: Arc<Dense>,
+    bias: Vec<f32>,
+    residual: Option<usize>,
+    activation: Activation,
+    rows: usize,
+}
+
+impl Step for FloatStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = io.input::<f32>(0);
+        let out = io.output::<f32>(0)?;
+        self.operand.float(io.isa, x, &self.bias, epilogue::Activation::Linear, out)?;
+        finish(io, out, self.residual, self.activation);
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.operand.kind()
+    }
+
+    fn work(&self) -> usize {
+        self.rows.saturating_mul(self.operand.work())
+    }
+}
+
+/// Codes times codes, to floats.
+struct FromCodesStep {
+    operand: Arc<DenseI8>,
+    input: Affine,
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    residual: Option<usize>,
+    activation: Activation,
+    rows: usize,
+}
+
+impl Step for FromCodesStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let codes = io.input::<u8>(0);
+        let out = io.output::<f32>(0)?;
+        let activation = epilogue::Activation::Linear;
+        let (scale, bias) = (&self.scale[..], &self.bias[..]);
+        let output = FloatOutput { scale, row_scale: &[], bias, activation };
+        self.operand.to_float(io.isa, codes, self.input, self.rows, output, out)?;
+        finish(io, out, self.residual, self.activation);
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.operand.kind()
+    }
+
+    fn work(&self) -> usize {
+        self.rows.saturating_mul(self.operand.work())
+    }
+}
+
+/// How sums become codes.
+struct ToCodes {
+    output: Affine,
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    min: i32,
+    max: i32,
+}
+
+/// Codes times codes, to codes.
+struct CodesStep {
+    operand: Arc<DenseI8>,
+    input: Affine,
+    rows: usize,
+    to: ToCodes,
+}
+
+impl Step for CodesStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let codes = io.input::<u8>(0);
+        let out = io.output::<u8>(0)?;
+        let ToCodes { output, bias, multiplier, min, max } = &self.to;
+        let zero_point = output.zero_point;
+        let requantize = Requantize { bias, multiplier, zero_point, min: *min, max: *max };
+        let out = CodesMut::new(out, *output);
+        self.operand.to_codes(io.isa, codes, self.input, self.rows, requantize, out)?;
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        "dense int8 to int8"
+    }
+
+    fn work(&self) -> usize {
+        self.rows.saturating_mul(self.operand.work())
+    }
+}
+
+impl WeightCodes {
+    /// A scale for each output, where scales are of the whole or lie along that axis.
+    fn by_axis(&self, axis: usize, outputs: usize) -> Option<Vec<f32>> {
+        match (&self.scale[..], self.axis) {
+            ([scale], _) => Some(vec![*scale; outputs]),
+            (scale, Some(along)) if along == axis && scale.len() == outputs => Some(scale.to_vec()),
+            _ => None,
+        }
+    }
+}

@@ -67,7 +67,7 @@ impl Graph {
             });
         }
         let wanted = vec![true; self.nodes.len()];
-        Ok(forward(self, facts, &wanted, Mode::Lenient)?.facts)
+        Ok(forward(self, facts, &wanted, Mode::Small)?.facts)
     }
 }
 

@@ -203,7 +203,9 @@ class Sequential(Chain):
         """Write the network to a safetensors file; see `qcore.save`."""
         save(path, self)
 
-    def to_onnx(self, path: str | PathLike[str] | None = None) -> Any:
+    def to_onnx(
+        self, path: str | PathLike[str] | None = None, *, int8_weights: bool = False
+    ) -> Any:
         """Return the network as an ONNX model, which is also written to `path`, if it is given.
 
         Runtimes compute what this network computes: integer layers become QuantizeLinear and
@@ -214,6 +216,9 @@ class Sequential(Chain):
         ----------
         path : path, optional
             The file to write, atomically.
+        int8_weights : bool, default False
+            Keep all weights of integer products int8, also those that ONNX Runtime multiplies
+            wrongly on x86 CPUs without VNNI; on others that is up to three times as fast.
 
         Returns
         -------
@@ -225,4 +230,4 @@ class Sequential(Chain):
         ImportError
             If the onnx package is not there: ``pip install 'qcore[onnx]'``.
         """
-        return to_onnx(self, path)
+        return to_onnx(self, path, int8_weights=int8_weights)

@@ -4,19 +4,24 @@ Layers with static integer inputs become QuantizeLinear and DequantizeLinear aro
 the form that runtimes turn into their integer kernels. Layers that quantize their input row by row
 become the same steps in plain operators around a MatMulInteger. Weights alone become what decodes
 them: DequantizeLinear for affine codes, a look-up for a codebook.
+
+On x86 CPUs without VNNI, ONNX Runtime multiplies uint8 by int8 with VPMADDUBSW, which adds two
+products in int16 and saturates; its kernel for uint8 by uint8 widens first and is exact. So inputs
+of integer products are uint8, and so are weights, with 128 as their zero point, but for those of
+which no two can saturate: these stay int8, which is faster where there is VNNI.
 """
 
 from __future__ import annotations
 
 import json
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
-from qcore._validation import check_path
+from qcore._validation import check_flag, check_path
 from qcore.arrays.layerwise.float_rows import without_float_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import integer_codes, output_scale
@@ -33,13 +38,19 @@ __all__ = ["to_onnx"]
 OPSET = 21  # INT4, and DequantizeLinear of blocks
 IR_VERSION = 10
 _ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax", "tanh": "Tanh"}
+# What signed codes move by to become unsigned ones.
+_MIDDLE = 128
 # An int32 bias must leave room for the sum: |code - zero_point| <= 255 and |weight| <= 128.
 _GREATEST_PRODUCT = 255 * 128
 _TINY = np.finfo(np.float32).tiny
 
 
 def to_onnx(
-    network: Chain, path: str | PathLike[str] | None = None, *, recipe: str | None = None
+    network: Chain,
+    path: str | PathLike[str] | None = None,
+    *,
+    recipe: str | None = None,
+    int8_weights: bool = False,
 ) -> Any:
     """Return a network as an ONNX model, and write it to `path`, if it is given, atomically.
 
@@ -49,6 +60,9 @@ def to_onnx(
     path : path, optional
     recipe : str, optional
         A text to keep under ``metadata_props["qcore.recipe"]``.
+    int8_weights : bool, default False
+        Keep all weights of integer products int8: for CPUs that are known to have VNNI, or to be
+        ARM's. See "What runtimes make of it" in ``docs/numerics.md``.
 
     Returns
     -------
@@ -63,7 +77,7 @@ def to_onnx(
         If the onnx package is not there; says what to install.
     """
     target = None if path is None else check_path(path)
-    graph = _Graph()
+    graph = _Graph(check_flag(int8_weights, "int8_weights"))
     value = "input"
     layers = network.layers
     for index, layer in enumerate(layers):
@@ -82,7 +96,8 @@ def to_onnx(
 class _Graph:
     """Nodes and constants as they are added."""
 
-    def __init__(self) -> None:
+    def __init__(self, int8_weights: bool) -> None:
+        self.int8_weights = int8_weights
         self.onnx = require("onnx", "ONNX")
         self.helper, self.numpy_helper = _submodules()
         self.nodes: list[Any] = []
@@ -188,25 +203,28 @@ def _add_static(
     output: str,
 ) -> str:
     name = layer.name
-    codes, scale = _integer_weight(layer, weight)
-    kind = np.int8 if source.signed else np.uint8
+    codes, middle, scale = _integer_weight(graph, layer, weight)
+    zero = int(source.zero_point) + (_MIDDLE if source.signed else 0)
     parameters = [
         graph.constant(f"{name}.input_scale", np.float32(source.scale)),
-        graph.constant(f"{name}.input_zero_point", kind(int(source.zero_point))),
+        graph.constant(f"{name}.input_zero_point", np.uint8(zero)),
     ]
     quantized = graph.add("QuantizeLinear", [value, *parameters], f"{name}.input_codes")
     x = graph.add("DequantizeLinear", [quantized, *parameters], f"{name}.input")
     bias = _integer_bias(layer, np.float32(source.scale) * scale, after)
     if bias is None:
         # (in, out), as the integer kernels of runtimes want the right operand of a MatMul.
-        w = _dequantized(graph, f"{name}.weight", np.ascontiguousarray(codes.T), scale, axis=1)
+        w = _dequantized(
+            graph, f"{name}.weight", np.ascontiguousarray(codes.T), scale, axis=1, zero=middle
+        )
         product = graph.add("MatMul", [x, w], f"{name}.product")
         offset = np.zeros(len(scale), np.float32) if layer.bias is None else layer.bias
         # A difference, which is the same: ONNX Runtime (1.32) makes the bias of a sum int32, also
         # one that int32 does not hold.
         return graph.add("Sub", [product, graph.constant(f"{name}.bias", -offset)], output)
-    w = _dequantized(graph, f"{name}.weight", codes, scale, axis=0)
-    b = _dequantized(graph, f"{name}.bias", bias, np.float32(source.scale) * scale, axis=0)
+    w = _dequantized(graph, f"{name}.weight", codes, scale, axis=0, zero=middle)
+    steps = np.float32(source.scale) * scale
+    b = _dequantized(graph, f"{name}.bias", bias, steps, axis=0, zero=0)
     return graph.add("Gemm", [x, w, b], output, transB=1)
 
 
@@ -227,7 +245,7 @@ def _integer_bias(
 
 def _add_dynamic(graph: _Graph, layer: Dense, weight: QTensor, value: str, output: str) -> str:
     name = layer.name
-    codes, scale = _integer_weight(layer, weight)
+    codes, middle, scale = _integer_weight(graph, layer, weight)
 
     def step(operator: str, inputs: list[str], part: str, **attributes: Any) -> str:
         return graph.add(operator, inputs, f"{name}.{part}", **attributes)
@@ -241,13 +259,18 @@ def _add_dynamic(graph: _Graph, layer: Dense, weight: QTensor, value: str, outpu
     usable = step("GreaterOrEqual", [raw, constant("least_scale", np.float32(_TINY))], "usable")
     row = step("Where", [usable, raw, constant("one", np.float32(1))], "input_scale")
     level = step("Round", [step("Div", [value, row], "scaled")], "level")
-    limits = [constant("least", np.float32(-128)), constant("greatest", np.float32(127))]
-    clipped = step("Clip", [level, *limits], "clipped")
-    x = step("Cast", [clipped], "input_codes", to=graph.onnx.TensorProto.INT8)
-    w = constant("weight_codes", np.ascontiguousarray(codes.T))
     kinds = graph.onnx.TensorProto
+    moved = step("Add", [level, constant("input_middle", np.float32(_MIDDLE))], "moved")
+    limits = [constant("least", np.float32(0)), constant("greatest", np.float32(255))]
+    clipped = step("Clip", [moved, *limits], "clipped")
+    factors = [
+        step("Cast", [clipped], "input_codes", to=kinds.UINT8),
+        constant("weight_codes", np.ascontiguousarray(codes.T)),
+        constant("input_zero_point", np.uint8(_MIDDLE)),
+        constant("weight_zero_point", codes.dtype.type(middle)),
+    ]
     # By way of int64, or ONNX Runtime (1.32) fuses what follows as if all rows had one scale.
-    wide = step("Cast", [step("MatMulInteger", [x, w], "sum_codes")], "wide", to=kinds.INT64)
+    wide = step("Cast", [step("MatMulInteger", factors, "sum_codes")], "wide", to=kinds.INT64)
     total = step("Cast", [wide], "product", to=kinds.FLOAT)
     scales = step("Mul", [row, constant("weight_scale", scale)], "scale")
     product = step("Mul", [total, scales], "real")
@@ -255,21 +278,46 @@ def _add_dynamic(graph: _Graph, layer: Dense, weight: QTensor, value: str, outpu
     return graph.add("Add", [product, constant("bias", bias)], output)
 
 
-def _integer_weight(layer: Dense, weight: QTensor) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+class _Codes(NamedTuple):
+    """Weights as an integer product takes them: (out, in), with one zero point."""
+
+    values: NDArray[np.int8] | NDArray[np.uint8]
+    zero: int
+    scale: NDArray[np.float32]
+
+
+def _integer_weight(graph: _Graph, layer: Dense, weight: QTensor) -> _Codes:
+    """Return the codes of a weight in the type that every kernel multiplies exactly."""
     codes = integer_codes(weight)
     if codes is None:
         raise ValueError(f"{layer.name}: {weight!r} cannot run on integer activations")
     scale = np.broadcast_to(output_scale(weight), (layer.out_features,))
-    return codes, np.ascontiguousarray(scale, np.float32)
+    steps = np.ascontiguousarray(scale, np.float32)
+    if graph.int8_weights or _never_saturates(codes):
+        return _Codes(codes, 0, steps)
+    # In two's complement half of the range is added by turning the highest bit.
+    return _Codes(codes.view(np.uint8) ^ np.uint8(_MIDDLE), _MIDDLE, steps)
+
+
+def _never_saturates(codes: NDArray[np.int8]) -> bool:
+    """Whether int16 holds the products of any two weights of an output with any uint8 inputs."""
+    ends = np.sort(codes.astype(np.int16), axis=1)
+    least, most = ends[:, :2].clip(max=0).sum(axis=1), ends[:, -2:].clip(min=0).sum(axis=1)
+    return bool((most * 255 < 2**15).all() and (least * 255 >= -(2**15)).all())
 
 
 def _dequantized(
-    graph: _Graph, name: str, codes: NDArray[Any], scale: NDArray[np.float32], axis: int
+    graph: _Graph,
+    name: str,
+    codes: NDArray[Any],
+    scale: NDArray[np.float32],
+    axis: int,
+    zero: int,
 ) -> str:
     inputs = [
         graph.constant(f"{name}_codes", codes),
         graph.constant(f"{name}_scale", scale),
-        graph.constant(f"{name}_zero_point", np.zeros(scale.shape, codes.dtype)),
+        graph.constant(f"{name}_zero_point", np.full(scale.shape, zero, codes.dtype)),
     ]
     return graph.add("DequantizeLinear", inputs, name, axis=axis)
 

@@ -14,6 +14,7 @@ _BINS = 48
 # Enough for every bin of a histogram to stand still; a longer tensor is looked at in even steps.
 _SAMPLE = 1 << 16
 _MAP = 48
+_MOST = float(np.finfo(np.float64).max)
 
 
 class Histogram(NamedTuple):
@@ -52,8 +53,9 @@ def histogram(before: Any, after: Any = None, *, bins: int = _BINS) -> Histogram
     filled = [sample for sample in samples if sample.size]
     low = min((float(sample.min()) for sample in filled), default=0.0)
     high = max((float(sample.max()) for sample in filled), default=0.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    if low == high:  # half of one to each side, or as much as the number can be told from
+        side = max(0.5, float(np.spacing(abs(low))))
+        low, high = max(low - side, -_MOST), min(high + side, _MOST)
     shares = [_shares(sample, low, high, bins) for sample in samples]
     shares += [[]] * (2 - len(shares))
     return Histogram(low, high, *shares)
@@ -110,7 +112,8 @@ def _sample(value: Any) -> NDArray[np.float64]:
 def _shares(sample: NDArray[np.float64], low: float, high: float, bins: int) -> list[float]:
     if not sample.size:
         return []
-    places = ((sample - low) * (bins / (high - low))).astype(np.intp)
+    # By halves: the width of all bins may be more than a float holds.
+    places = ((sample / 2 - low / 2) * (bins / (high / 2 - low / 2))).astype(np.intp)
     counts = np.bincount(np.clip(places, 0, bins - 1), minlength=bins)
     shares: list[float] = (counts / sample.size).tolist()
     return shares

@@ -101,7 +101,10 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
     before, after = found.sizes
     together = "no tensor is in both"
     if any("SQNR dB" in row for row in rows):
-        together = f"all tensors together: SQNR {decibel_text(found.report.totals['SQNR dB'])}"
+        together = f"all weights together: SQNR {decibel_text(found.report.totals['SQNR dB'])}"
+        left = found.report.totals["left out"]
+        if left:
+            together += f" (without {', '.join(f'{n} {kind}' for kind, n in left.items())})"
     click.echo(
         f"\n{bytes_text(before)} → {bytes_text(after)}, {ratio_text(before, after)} smaller; "
         f"{together}"

@@ -134,10 +134,15 @@ def refuse_same_file(output: Path | None, name: str, *inputs: Path | None) -> No
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that a path stands for: itself, or a checkpoint's in several."""
+    """Return the files that a path stands for: itself and its data, or a checkpoint's files."""
     from qcore.files.sharded.shards import shard_paths
 
     found = shard_paths(path)
+    if found is None and path.suffix == ".onnx":
+        from qcore.frameworks.onnx.constants import data_files
+        from qcore.frameworks.onnx.load import load_model
+
+        return [path, *data_files(load_model(path), path)]
     if found is None:
         return [path]
     return found or sorted(path.glob("*.npy"))

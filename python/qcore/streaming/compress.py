@@ -129,8 +129,10 @@ def compress_file(
     if target.suffix == ".onnx":
         from qcore.frameworks.onnx.weights import quantize_graph
 
-        report = quantize_graph(source_path, target, quantizer, recipe=recipe)
-        return CompressedFile(target, target.stat().st_size, report)
+        report = quantize_graph(source_path, target, quantizer, recipe=recipe, progress=progress)
+        data = target.with_name(target.name + ".data")
+        sizes = [file.stat().st_size for file in (target, data) if file.exists()]
+        return CompressedFile(target, sum(sizes), report)
     source = open_tensors(source_path)
     infos = {name: source.info(name) for name in source}
     quantizer.fit(infos)

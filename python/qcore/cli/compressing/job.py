@@ -346,6 +346,15 @@ def _stream(job: Job, recipe: str) -> Report:
 
     assert job.output is not None
     quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
+    if not job.in_place:  # a graph tells it itself, with its reasons
+        tensors = open_model(job.source)
+        infos = {name: tensors.info(name) for name in tensors}
+        coded = any(info.bits is not None for info in infos.values())  # goes into another file
+        if not quantizer.fit(infos).bits_ and not coded:
+            raise ValueError(
+                f"'{job.source}' has no float tensor of two or more axes that --ignore does not "
+                "name, so there is nothing to quantize and nothing was written"
+            )
     done = compress_file(
         job.source, job.output, quantizer,
         file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
@@ -367,6 +376,8 @@ def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any
             row["after"] = f"int{width} {found['scheme']}" + (
                 f", groups of {group}" if group else ""
             )
+        elif "kept" in found:
+            row["kept"] = found["kept"]
         row["before bytes"] = info.nbytes if parts is None else sum(p.nbytes for p in parts[0])
         copied = {"SQNR dB": math.inf, "cosine": 1.0, "max error": 0.0}
         columns = ("bytes", *copied, "clipped")

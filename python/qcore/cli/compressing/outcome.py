@@ -63,6 +63,8 @@ COLUMNS: tuple[Column, ...] = (
     ("max error", lambda row: _error_text(row.get("max error"))),
     ("zeros", lambda row: share_text(row.get("zeros"))),
 )
+# What stands below the table: the tensors that were not made smaller, and why.
+_MOST_REASONS = 5
 
 
 #: Of these, what a narrow terminal can do without.
@@ -94,6 +96,7 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
         if len(rows) > _MOST_ROWS:
             click.echo(f"… and {len(rows) - _MOST_ROWS} more, which lost less")
         click.echo()
+    _show_kept(outcome.report.rows)
     job = outcome.job
     if job.recipe.network is not None:
         click.echo(f"taken as a network: {_network_text(outcome.models[0])}")
@@ -109,6 +112,16 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
         show_variants(outcome.variants[2:])
     if report is not None:
         click.echo(f"{report}: what it cost, to look at in a browser")
+
+
+def _show_kept(rows: Any) -> None:
+    """Print which weights stayed as they are, those that weigh most first, and why."""
+    kept = sorted((row for row in rows if "kept" in row), key=lambda row: -row["bytes"])
+    for row in kept[:_MOST_REASONS]:
+        click.echo(f"kept as it is: {row['tensor']} ({bytes_text(row['bytes'])}): {row['kept']}")
+    if len(kept) > _MOST_REASONS:
+        rest = sum(row["bytes"] for row in kept[_MOST_REASONS:])
+        click.echo(f"… and {len(kept) - _MOST_REASONS} more, {bytes_text(rest)} in all")
 
 
 def _seconds_text(seconds: float) -> str:
@@ -229,6 +242,7 @@ def _show_tensors(plan: Plan) -> None:
     if len(plan.rows) > _MOST_ROWS:
         click.echo(f"… and {len(plan.rows) - _MOST_ROWS} more")
     click.echo()
+    _show_kept(plan.rows)
     about = "" if plan.exact else "about "
     click.echo(
         f"{plan.output or 'output'} would be {about}{bytes_text(plan.nbytes)} "

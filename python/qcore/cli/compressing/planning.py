@@ -78,6 +78,8 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Say what a job would do, from the header of its file and a sample of its tensors."""
+    if job.in_place:
+        return _plan_graph(job)
     source = open_model(job.source)
     options = job.recipe.quantize
     quantizer = None if options is None else Quantizer(**(dict(options) | {"activations": None}))
@@ -98,12 +100,32 @@ def plan(job: Job) -> Plan:
     text = job.recipe.to_toml()
     nbytes = _header_length(plans, entries, text) + sum(part.nbytes for _, part in entries)
     before = bytes_of(job.source)
-    if job.in_place:  # all else stays as it is
-        nbytes = before + sum(row["bytes"] - row["before bytes"] for row in rows)
-        exact = False
     return Plan(
         job.output, rows, before, nbytes, exact,
         _seconds(plans, source), _memory(job, plans.values()), text,
+    )  # fmt: skip
+
+
+def _plan_graph(job: Job) -> Plan:
+    """Say what becomes of an ONNX graph, by a run of it without values."""
+    from qcore.frameworks.onnx.weights import plan_graph
+
+    quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
+    text = job.recipe.to_toml()
+    found = plan_graph(job.source, quantizer, output=job.output or job.source, recipe=text)
+    source = open_model(job.source)
+    plans, rows = {}, []
+    for row in found.rows:
+        name, info = row["tensor"], source.info(row["tensor"])
+        options = None if "kept" in row else quantizer.tensor_options(name)
+        plans[name] = TensorPlan(name, info, options)
+        shown = _row(plans[name], row["bytes"], source)
+        rows.append(shown | ({"kept": row["kept"]} if "kept" in row else {}))
+    largest = max((plan.info.nbytes for plan in plans.values()), default=0)
+    inline = job.source.stat().st_size
+    return Plan(
+        job.output, rows, bytes_of(job.source), found.nbytes, False,
+        _seconds(plans, source), 3.0 * inline + 4.0 * largest, text,
     )  # fmt: skip
 
 

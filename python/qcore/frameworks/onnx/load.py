@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.paths import open_regular
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.onnx.codes import attributes_of, dequantized
+from qcore.frameworks.onnx.constants import array_of
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.nn.sequential import Sequential
 
@@ -27,6 +30,7 @@ _PASSED = ("Cast", "Dropout", "Flatten", "Identity")
 _ELEMENTWISE = ("Add", "Div", "Mul", "Sub")
 _DOMAINS = ("", "ai.onnx")
 _FLOATS = (1, 10, 11)  # TensorProto's FLOAT, FLOAT16, DOUBLE
+_UINT8, _INT8 = 2, 3
 
 
 def from_onnx(model: Any) -> Sequential:
@@ -62,27 +66,31 @@ def from_onnx(model: Any) -> Sequential:
     >>> qc.from_onnx(net.to_onnx())
     Sequential([Dense(2, 3, activation='softmax')])
     """
+    path = None
     if isinstance(model, (str, PathLike)):
-        model = load_model(model)
+        path = check_path(model, "model")
+        model = load_model(path)
     else:
         kind = require("onnx", "reading ONNX").ModelProto
         check_instance(model, (str, PathLike, kind), "model")
-    return GraphReader(model).network()
+    return GraphReader(model, path).network()
 
 
 def load_model(path: str | PathLike[str]) -> Any:
-    """Return the onnx.ModelProto of a file; FormatError if it has none."""
+    """Return the onnx.ModelProto of a file, without data beside it; FormatError if it has none."""
     onnx = require("onnx", "reading ONNX")
     place = check_path(path, "model")
     name = str(place)
     open_regular(place)[0].close()  # a pipe would wait for its writer
     try:
-        return onnx.load_model(name)
+        model = onnx.load_model(name, load_external_data=False)
     except OSError:
         raise
-    # protobuf's own, and onnx's for external data that is not where it should be.
-    except Exception as error:
+    except Exception as error:  # protobuf's own
         raise FormatError(f"'{name}' is no ONNX file that can be read: {error}") from error
+    if not model.HasField("graph") or not model.opset_import:
+        raise FormatError(f"'{name}' is no ONNX file that can be read: it has no graph")
+    return model
 
 
 class GraphReader:
@@ -90,25 +98,24 @@ class GraphReader:
 
     Attributes
     ----------
+    path : Path, optional
+        The model's file, beside which its data may lie.
     constants : dict of str to TensorProto
-    decoded : dict of str to QTensor or ndarray
-        What constants behind a DequantizeLinear are, by the name of its output.
     """
 
-    def __init__(self, model: Any) -> None:
-        onnx = require("onnx", "reading ONNX")
-        self.numpy_helper = onnx.numpy_helper
-        self.helper = onnx.helper
+    def __init__(self, model: Any, path: Path | None = None) -> None:
+        require("onnx", "reading ONNX")
         self.model = model
+        self.path = path
         self.graph = model.graph
         self.constants = {t.name: t for t in self.graph.initializer}
         self.nodes: list[Any] = []
-        self.decoded: dict[str, QTensor | NDArray[np.float64]] = {}
+        self._coded: dict[str, Any] = {}
         for node in self.graph.node:
             if node.op_type == "Constant":
                 self.constants[node.output[0]] = self._attributes(node).get("value")
             elif node.op_type == "DequantizeLinear" and node.input[0] in self.constants:
-                self.decoded[node.output[0]] = self._quantized(node)
+                self._coded[node.output[0]] = node
             else:
                 self.nodes.append(node)
 
@@ -119,18 +126,29 @@ class GraphReader:
             raise ValueError(f"the graph has {len(inputs)} inputs; a network has one")
         self.value = inputs[0]
         self.chain = AffineChain()
+        if len(self.graph.output) != 1:
+            raise ValueError(f"the graph has {len(self.graph.output)} outputs; a network has one")
         output = self.graph.output[0].name
         readers: dict[str, list[Any]] = {}
         for node in self.nodes:
             for name in node.input:
                 readers.setdefault(name, []).append(node)
+        seen = {self.value}
+        self.quantizer: Any = None
         while self.value != output:
             found = readers.get(self.value, [])
             if len(found) != 1:
                 count = f"{len(found)} nodes" if found else "no node"
                 raise ValueError(f"{count} read {self.value!r}; a network is one chain")
             self._take(found[0])
-            self.value = found[0].output[0]
+            self.value = found[0].output[0] if found[0].output else ""
+            if self.value in seen:
+                raise ValueError(f"{self.value!r} is made of itself; a network is one chain")
+            seen.add(self.value)
+        if self.chain.pending_input is not None:
+            raise ValueError(
+                f"{self._name(self.quantizer)} quantizes the output, which no layer does: remove it"
+            )
         network = self.chain.network()
         classes = read_text(self.model, CLASSES)
         if classes is not None:
@@ -152,6 +170,7 @@ class GraphReader:
             self._take_normalization(node)
         elif kind == "QuantizeLinear":
             self.chain.quantize_input(self._input_qparams(node))
+            self.quantizer = node
         elif kind == "DequantizeLinear":
             self._check_pair(node)
         elif kind == "Reshape":
@@ -211,8 +230,8 @@ class GraphReader:
 
     # constants ---------------------------------------------------------------------------------
     def _weight(self, name: str, node: Any) -> NDArray[np.float64] | QTensor:
-        if name in self.decoded:
-            return self.decoded[name]
+        if name in self._coded:
+            return self._quantized(self._coded[name])
         weight = self._array(name)
         if weight.ndim != 2:
             raise ValueError(
@@ -221,59 +240,65 @@ class GraphReader:
         return weight
 
     def _array(self, name: str) -> NDArray[np.float64]:
-        if name in self.decoded:
-            return np.asarray(self.decoded[name], np.float64)
+        if name in self._coded:
+            return np.asarray(self._quantized(self._coded[name]), np.float64)
         if self.constants.get(name) is None:
             raise ValueError(f"{name!r} is not a constant; a network is one chain")
-        return np.asarray(self.numpy_helper.to_array(self.constants[name]), np.float64)
+        return np.asarray(self._tensor(self.constants[name]), np.float64)
 
     def _quantized(self, node: Any) -> QTensor | NDArray[np.float64]:
         """Return a constant behind a DequantizeLinear: codes, or decoded where they cannot stay."""
-        tensor = self.constants[node.input[0]]
-        codes = np.asarray(self.numpy_helper.to_array(tensor))
-        narrow = tensor.data_type in (21, 22)  # UINT4, INT4
-        if codes.dtype == np.int32:  # a bias: more than codes have, so it is decoded
-            scale = np.asarray(self.numpy_helper.to_array(self.constants[node.input[1]]))
-            return np.asarray(codes * scale.astype(np.float64))
-        codes = codes.astype(np.int8 if tensor.data_type in (3, 22) else np.uint8)
-        scale = np.asarray(self.numpy_helper.to_array(self.constants[node.input[1]]), np.float32)
-        zero = None
-        if len(node.input) > 2 and node.input[2]:
-            zero = np.asarray(self.numpy_helper.to_array(self.constants[node.input[2]])).astype(int)
-        options = self._attributes(node)
-        axis, block = options.get("axis", 1), options.get("block_size", 0)
-        kwargs: dict[str, Any] = {"bits": 4 if narrow else 8}
-        if block:
-            if axis % codes.ndim != codes.ndim - 1:
-                codes, scale = codes.T, scale.T
-                zero = None if zero is None else zero.T
-                found = QTensor.from_parts(codes, scale, zero, group_size=block, **kwargs)
-                return np.asarray(found.dequantize().T, np.float64)
-            kwargs["group_size"] = block
-        elif scale.ndim and scale.size > 1:
-            kwargs["axis"] = axis
-        else:
-            scale, zero = scale.reshape(()), None if zero is None else zero.reshape(())
-        return QTensor.from_parts(codes, scale, zero, **kwargs)
+        scale, zero = (self.constants.get(name) if name else None
+                       for name in [*node.input[1:], ""][:2])  # fmt: skip
+        if scale is None or (zero is None and len(node.input) > 2 and node.input[2]):
+            raise ValueError(f"{self._name(node)} has a scale or a zero point that is no constant")
+        found = dequantized(node, self.constants[node.input[0]], scale, zero, self._tensor)
+        # Layers take codes of up to 8 bits; what has other types is decoded.
+        if isinstance(found, QTensor) and found.bits <= 8 and found.ndim == 2:
+            return found
+        return np.asarray(found, np.float64)
+
+    def _tensor(self, tensor: Any) -> NDArray[Any]:
+        return array_of(tensor, self.path)
 
     def _input_qparams(self, node: Any) -> QParams:
+        """Return how a QuantizeLinear makes codes, which layers take where they have 8 bits."""
+        options = self._attributes(node)
         scale = self._array(node.input[1]).astype(np.float32)
-        if scale.size != 1:
+        if scale.size != 1 or options.get("block_size", 0):
             raise ValueError(f"{self._name(node)} has {scale.size} scales; an input has one")
-        zero, signed = np.zeros((), np.int32), False
+        zero, kind = np.zeros((), np.int32), int(options.get("output_dtype", 0) or _UINT8)
         if len(node.input) > 2 and node.input[2]:
-            tensor = self.constants[node.input[2]]
-            signed = tensor.data_type == 3
-            zero = np.asarray(self.numpy_helper.to_array(tensor)).astype(np.int32).reshape(())
-        return QParams(scale.reshape(()), zero, signed=signed, symmetric=False)
+            tensor = self.constants.get(node.input[2])
+            if tensor is None or not 1 <= np.prod(tensor.dims) <= 1:
+                raise ValueError(f"{self._name(node)} has a zero point that is no constant")
+            kind = int(tensor.data_type)
+            if kind in (_UINT8, _INT8):
+                zero = self._tensor(tensor).astype(np.int32).reshape(())
+        if kind not in (_UINT8, _INT8):
+            raise ValueError(
+                f"{self._name(node)} makes codes of type {kind}; the inputs of layers are "
+                "uint8 (2) or int8 (3)"
+            )
+        return QParams(scale.reshape(()), zero, signed=kind == _INT8, symmetric=False)
 
     def _check_pair(self, node: Any) -> None:
         """Check that a DequantizeLinear undoes the QuantizeLinear before it."""
-        if self.chain.pending_input is None:
+        if self.chain.pending_input is None or self.quantizer is None:
             raise self._unknown(node)
+        made = self._input_qparams(self.quantizer)
+        scale = self._array(node.input[1])
+        given = len(node.input) > 2 and node.input[2]
+        zero = self._array(node.input[2]) if given else np.zeros(())
+        same = scale.size == zero.size == 1 and np.float32(scale.reshape(())) == made.scale
+        if not same or int(zero.reshape(())) != int(made.zero_point):
+            raise ValueError(
+                f"{self._name(node)} does not undo {self._name(self.quantizer)}: their scales and "
+                "zero points differ"
+            )
 
     def _attributes(self, node: Any) -> dict[str, Any]:
-        return {a.name: self.helper.get_attribute_value(a) for a in node.attribute}
+        return attributes_of(node)
 
     def _name(self, node: Any) -> str:
         return f"{node.op_type} {node.name!r}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CLASSES", "RECIPE", "read_text", "write_text"]
+__all__ = ["CLASSES", "RECIPE", "WEIGHT_NAME", "read_text", "write_text"]
 
 #: The labels of a classifier, as JSON.
 CLASSES = "qcore.classes"
 #: The recipe that made the model, as `Recipe.to_toml` gives it.
 RECIPE = "qcore.recipe"
+#: Before a weight's own name, in the ``doc_string`` of its codes, where no node's output has it.
+WEIGHT_NAME = "qcore.weight="
 
 
 def read_text(model: Any, key: str) -> str | None:

@@ -1,56 +1,55 @@
 """Weights quantized in place in any ONNX graph; all else stays as it is.
 
-A float constant that a MatMul, Gemm, Conv, ConvTranspose or Gather reads becomes codes behind a
-DequantizeLinear, with a scale for each output; a MatMul with 4-bit groups becomes ONNX Runtime's
-MatMulNBits. Constants are read, and written, one at a time; those of a large model go to a file of
-their own beside the graph, as ONNX has it.
+A float constant that a MatMul, Gemm, Conv, ConvTranspose, Gather, LSTM, GRU or RNN reads, directly
+or through nodes that only move it, becomes codes behind a DequantizeLinear, with a scale for each
+output; one of another type than float32 with a Cast behind that. A MatMul with 4-bit groups becomes
+ONNX Runtime's MatMulNBits; other groups are a DequantizeLinear's blocks. A weight that the graph
+itself quantizes becomes the codes that it makes. Constants are read, and written, one at a time;
+those of a large model go to a file of their own beside the graph, as ONNX has it.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from os import PathLike, fspath
-from pathlib import Path, PurePath
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore import _core
 from qcore._extras import require
+from qcore._progress import EpochProgress, Progress
 from qcore._table import Report
 from qcore._validation import check_path
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.errors import FormatError
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.files.drafts import write_bytes
-from qcore.files.paths import open_regular
 from qcore.files.source import TensorInfo
-from qcore.frameworks.onnx.metadata import RECIPE, write_text
+from qcore.frameworks.onnx.codes import attributes_of
+from qcore.frameworks.onnx.constants import array_of, kind_of_tensor, nbytes_of, shape_of
+from qcore.frameworks.onnx.load import load_model
+from qcore.frameworks.onnx.metadata import RECIPE, WEIGHT_NAME, write_text
+from qcore.frameworks.onnx.opset import opset_of, raise_opset, require_domain
+from qcore.frameworks.onnx.scopes import Scope, graphs_of, scan, tensors_in
+from qcore.frameworks.onnx.store import DryStore, Store
+from qcore.frameworks.onnx.uses import Weight, find_weights
 
-__all__ = ["quantize_graph"]
+__all__ = ["GraphPlan", "plan_graph", "quantize_graph"]
 
-# Which axis of an operator's weight has its outputs, by operator and place of the input.
-_OUTPUT_AXES = {
-    ("Conv", 1): 0, ("ConvTranspose", 1): 1, ("Gather", 0): 0, ("Gemm", 1): 1, ("MatMul", 1): -1,
-}  # fmt: skip
-_FLOAT, _DOUBLE, _FLOAT16, _UINT8, _INT8, _INT4 = 1, 11, 10, 2, 3, 22
-_DTYPES = {_FLOAT: np.float32, _FLOAT16: np.float16, _DOUBLE: np.float64}
 _BLOCKS = (16, 32, 64, 128, 256)  # of MatMulNBits
-_OPSET_FOR_AXIS, _OPSET_FOR_INT4 = 13, 21
-# Constants that runtimes look at while they plan, shapes and axes, stay in the graph.
-_INLINE_BELOW = 1024
+_OPSET_FOR_CODES, _OPSET_FOR_AXIS, _OPSET_FOR_INT4 = 10, 13, 21
+_UINT8, _INT8, _UINT4, _INT4 = 2, 3, 21, 22
+_FLOAT = 1
 #: A protobuf message holds at most 2 GB; well below it, constants move to a file of their own.
 EXTERNAL_FROM = 1 << 30
 
 
-class _Use(NamedTuple):
-    """How a constant is used as a weight."""
+class GraphPlan(NamedTuple):
+    """What `quantize_graph` would write: a row for each weight, and the bytes of all files."""
 
-    axis: int
-    only_matmul: bool
+    rows: list[dict[str, Any]]
+    nbytes: int
 
 
 def quantize_graph(
@@ -60,6 +59,7 @@ def quantize_graph(
     *,
     external_from: int = EXTERNAL_FROM,
     recipe: str | None = None,
+    progress: Progress = False,
 ) -> Report:
     """Quantize the weights of an ONNX graph.
 
@@ -68,16 +68,20 @@ def quantize_graph(
     path, output : path
         The model, with its external data if it has some; and the file to write. Constants of more
         than `external_from` bytes in all, or those of a model that had a data file, go to
-        ``output + ".data"``.
+        ``output + ".data"``. The opset is raised where codes need it.
     quantizer : Quantizer
-        The recipe: bits 8, or 4; 4-bit groups of 16, 32, 64, 128 or 256 become MatMulNBits.
-        ``axis=None`` gives one scale for a tensor, anything else one for each output.
+        The recipe: bits 8, or 4. ``axis=None`` gives one scale for a tensor, anything else one for
+        each output.
     recipe : str, optional
         A text to keep under ``metadata_props["qcore.recipe"]``.
+    progress : bool, "auto" or callable
+        A bar over the weights, as in `Sequential.fit`.
 
     Returns
     -------
     Report
+        A row for each weight and, with the reason under ``kept``, for each float of two axes and
+        more that stays as it is.
 
     Raises
     ------
@@ -86,281 +90,386 @@ def quantize_graph(
     FormatError
         If the file is not ONNX.
     ValueError
-        If the recipe is none that ONNX can express.
+        If the recipe is none that ONNX can express, if a weight has a NaN, or if there is nothing
+        to do; says why.
     """
-    onnx = require("onnx", "quantizing ONNX")
     source, target = check_path(path), check_path(output, "output")
-    open_regular(source)[0].close()  # a pipe would wait for its writer
-    try:
-        model = onnx.load_model(fspath(source), load_external_data=False)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's own
-        raise FormatError(f"'{source}' is no ONNX file that can be read: {error}") from error
-    if recipe is not None:
-        write_text(model, RECIPE, recipe)
-    return _Quantization(model, source, target, quantizer, external_from).run()
+    job = _Quantization(load_model(source), source, quantizer, recipe, external_from)
+    return job.run(target, progress)
+
+
+def plan_graph(
+    path: str | PathLike[str],
+    quantizer: Quantizer,
+    *,
+    output: str | PathLike[str] = "model.onnx",
+    external_from: int = EXTERNAL_FROM,
+    recipe: str | None = None,
+) -> GraphPlan:
+    """Say what `quantize_graph` would write, without reading a weight."""
+    source = Path(path)
+    job = _Quantization(load_model(source), source, quantizer, recipe, external_from)
+    nbytes = job.plan(Path(output))
+    return GraphPlan(job.rows, nbytes)
 
 
 class _Quantization:
     """One graph on its way."""
 
     def __init__(
-        self, model: Any, source: Path, target: Path, quantizer: Quantizer, external_from: int
+        self,
+        model: Any,
+        source: Path,
+        quantizer: Quantizer,
+        recipe: str | None,
+        external_from: int,
     ) -> None:
         onnx = require("onnx", "quantizing ONNX")
-        self.helper, self.kinds = onnx.helper, onnx.TensorProto
-        self.model, self.graph = model, model.graph
-        self.source, self.target = source, target
-        self.quantizer = quantizer
+        self.helper = onnx.helper
+        if len(model.functions):
+            # Weights that a function gets are those of the nodes in it.
+            model = onnx.inliner.inline_local_functions(model)
+        if recipe is not None:
+            write_text(model, RECIPE, recipe)
+        self.model, self.source, self.quantizer = model, source, quantizer
+        tensors = list(tensors_in(model.graph))
+        total = sum(nbytes_of(t) for t in tensors if _is_numbers(t))
+        self.external = any(t.data_location == 1 for t in tensors) or total >= external_from
         self.rows: list[dict[str, Any]] = []
-        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        sizes = sum(self._nbytes(tensor) for tensor in self.constants.values())
-        had_file = any(_is_external(tensor) for tensor in self.constants.values())
-        self.external = had_file or sizes >= external_from
-        self.data: _core.AtomicFile | None = None
-        self.end = 0
+        self.dry = False
+        self.store: Store | DryStore
 
-    def run(self) -> Report:
-        uses = self._uses()
-        infos = {name: self._info(self.constants[name]) for name in uses}
-        self.quantizer.fit(infos)
-        if self.external:
-            self.data = _core.AtomicFile(self.data_path)
+    def run(self, target: Path, progress: Progress) -> Report:
+        """Write the model; returns what became of its tensors."""
+        self.store = Store(target, self.source, external=self.external)
         try:
-            kept: list[Any] = []
-            added: list[Any] = []
-            for name, tensor in self.constants.items():
-                if name in self.quantizer.bits_:
-                    kept.extend(self._quantized(name, tensor, uses[name], added))
-                else:
-                    kept.append(self._kept(tensor))
-            nodes = [*added, *self.graph.node]
-            del self.graph.node[:], self.graph.initializer[:]
-            self.graph.node.extend(nodes)
-            self.graph.initializer.extend(kept)
-            if self.data is not None:
-                self.data.commit()
-            write_bytes(self.target, self.model.SerializeToString())
+            self._change(progress)
+            self.store.keep(self.model.graph)
+            self.store.commit(self.model)
         finally:
-            if self.data is not None:
-                self.data.discard()
+            self.store.discard()
         totals = {c: sum(row[c] for row in self.rows) for c in ("float bytes", "bytes")}
         return Report("compressed", self.rows, {"tensor": "all"} | totals)
 
-    @property
-    def data_path(self) -> Path:
-        return self.target.with_name(self.target.name + ".data")
+    def plan(self, target: Path) -> int:
+        """Return how many bytes `run` would write, by a run without values."""
+        self.dry = True
+        self.store = DryStore(target, external=self.external)
+        self._change(False)
+        self.store.keep(self.model.graph)
+        return self.store.nbytes(self.model)
 
-    # what there is -----------------------------------------------------------------------------
-    def _uses(self) -> dict[str, _Use]:
-        """Return the float constants that are weights: those that every reader reads as one."""
-        found: dict[str, list[_Use | None]] = {}
-        for node in self.graph.node:
-            for place, name in enumerate(node.input):
-                if name in self.constants:
-                    found.setdefault(name, []).append(self._use(node, place))
-        for value in self.graph.output:
-            found.setdefault(value.name, []).append(None)
-        uses = {}
-        for name, ways in found.items():
-            good = [way for way in ways if way is not None]
-            floats = name in self.constants and self.constants[name].data_type in _DTYPES
-            if floats and len(good) == len(ways) and len({way.axis for way in good}) == 1:
-                uses[name] = _Use(good[0].axis, all(way.only_matmul for way in good))
-        return uses
-
-    def _use(self, node: Any, place: int) -> _Use | None:
-        axis = _OUTPUT_AXES.get((node.op_type, place))
-        if axis is None or node.domain not in ("", "ai.onnx"):
-            return None
-        options = {a.name: self.helper.get_attribute_value(a) for a in node.attribute}
-        ndim = len(self.constants[node.input[place]].dims)
-        if node.op_type == "Gemm" and options.get("transB", 0):
-            axis = 0
-        if node.op_type == "Gather" and options.get("axis", 0):
-            return None
-        return _Use(axis % ndim if ndim else 0, node.op_type == "MatMul" and ndim == 2)
-
-    def _info(self, tensor: Any) -> TensorInfo:
-        return TensorInfo(tuple(tensor.dims), np.dtype(_DTYPES[tensor.data_type]))
-
-    def _nbytes(self, tensor: Any) -> int:
-        kind = self.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        return int(np.prod(tensor.dims, dtype=np.int64)) * int(np.dtype(kind).itemsize)
-
-    # what becomes of it ------------------------------------------------------------------------
-    def _quantized(self, name: str, tensor: Any, use: _Use, added: list[Any]) -> list[Any]:
-        weight = self._array(tensor)
-        if weight.dtype == np.float64:
-            raise ValueError(f"tensor {name!r} is float64, which no DequantizeLinear gives")
-        options = dict(self.quantizer.tensor_options(name))
-        if options.get("scheme", "affine") != "affine" or options["bits"] not in (4, 8):
-            raise ValueError(f"tensor {name!r}: ONNX has affine codes of 8 and of 4 bits")
-        group = options.get("group_size")
-        if group is not None and use.only_matmul and options["bits"] == 4 and group in _BLOCKS:
-            return self._blocks(name, weight, options)
-        if group is not None:
+    def _change(self, progress: Progress) -> None:
+        weights, kept = self._find()
+        self._check_recipe(weights)
+        least = max((self._opset_for(weight) for weight in weights.values()), default=0)
+        refused = ""
+        before = opset_of(self.model)
+        try:
+            raise_opset(self.model, least)
+        except ValueError as error:
+            refused = str(error)
+        if opset_of(self.model) != before or refused:
+            weights, kept = self._find()
+        self.names = _names_in(self.model.graph)
+        with EpochProgress(progress, len(weights), self.source.name, unit="weights") as shown:
+            for done, (key, weight) in enumerate(weights.items()):
+                shown.update(done, key)
+                reason = self._take(key, weight, refused)
+                if reason is not None:
+                    kept[key] = weight, reason
+        if not self.rows:
+            why = "; ".join(f"{key}: {reason}" for key, (_, reason) in list(kept.items())[:5])
             raise ValueError(
-                f"tensor {name!r}: groups need a MatMul, 4 bits and a group_size of "
-                f"{', '.join(map(str, _BLOCKS))}; name it in ignore"
+                f"'{self.source}' has no weight that can be quantized, so nothing was written"
+                + (f" ({why})" if why else "")
             )
-        options["axis"] = None if options["axis"] is None else use.axis
-        q = quantize(weight, **options)
-        self._note(name, weight, q)
-        inputs = [self._codes(f"{name}_codes", q)]
-        inputs.append(self._make(f"{name}_scale", q.scale.astype(weight.dtype)))
-        if q.zero_point.any():
-            zeros = QTensor.from_parts(
-                q.zero_point.astype(q.values.dtype), bits=q.bits, signed=q.signed
-            )
-            inputs.append(self._codes(f"{name}_zero_point", zeros))
-        attributes = {} if q.axis is None else {"axis": q.axis}
-        self._require_opset(_OPSET_FOR_INT4 if q.bits == 4 else _OPSET_FOR_AXIS)
-        node = self.helper.make_node(
-            "DequantizeLinear",
-            [t.name for t in inputs],
-            [name],
-            name=f"{name}_decode",
-            **attributes,
-        )
-        added.append(node)
-        return inputs
+        for key, (weight, reason) in kept.items():
+            tensor = weight.constant.tensor
+            self.rows.append(self._row(key, tensor) | {"bytes": nbytes_of(tensor), "kept": reason})
 
-    def _blocks(self, name: str, weight: NDArray[Any], options: Mapping[str, Any]) -> list[Any]:
-        """Turn each MatMul with this weight (K, N) into a MatMulNBits."""
-        inner, outer = weight.shape
-        group = options["group_size"]
-        q = quantize(np.ascontiguousarray(weight.T), **options)
-        if q.zero_point.any() or not q.signed:
-            raise ValueError(f"tensor {name!r}: groups of MatMulNBits are symmetric here")
-        self._note(name, weight.T, q)
-        blocks = -(-inner // group)
-        codes = np.full((outer, blocks * group), 8, np.uint8)
-        codes[:, :inner] = q.values + 8
-        packed = (codes[:, 0::2] | codes[:, 1::2] << 4).reshape(outer, blocks, group // 2)
-        parts = [
-            self._make(f"{name}_packed", packed),
-            self._make(f"{name}_scales", q.scale.reshape(-1).astype(weight.dtype)),
+    def _find(self) -> tuple[dict[str, Weight], dict[str, tuple[Weight, str]]]:
+        """Return the weights that the recipe takes and, with the reason, the floats that stay."""
+        scopes = scan(self.model.graph)
+        weights, others = find_weights(scopes)
+        by_key = {c.key: c for scope in scopes for c in scope.constants.values()}
+        self.quantizer.fit({key: _info(weight) for key, weight in weights.items()})
+        kept = {
+            key: (Weight(by_key[key], 0, only_matmul=False), reason)
+            for key, reason in others.items()
+        }
+        for key in list(weights):
+            if key not in self.quantizer.bits_:
+                kept[key] = weights.pop(key), "ignore names it"
+        return weights, kept
+
+    def _check_recipe(self, weights: Iterable[str]) -> None:
+        for key in weights:
+            options = self.quantizer.tensor_options(key)
+            if options.get("scheme", "affine") != "affine" or options["bits"] not in (4, 8):
+                raise ValueError(f"tensor {key!r}: ONNX has affine codes of 8 and of 4 bits")
+
+    def _opset_for(self, weight: Weight) -> int:
+        """Return the opset that the codes of a weight need."""
+        options = self.quantizer.tensor_options(weight.constant.key)
+        if weight.quantizer is not None or self._as_blocks(weight, options):
+            return 0
+        if options["bits"] == 4 or options["group_size"] is not None:
+            return _OPSET_FOR_INT4
+        return _OPSET_FOR_CODES if options["axis"] is None else _OPSET_FOR_AXIS
+
+    def _as_blocks(self, weight: Weight, options: dict[str, Any]) -> bool:
+        """Whether the products of a weight become MatMulNBits."""
+        symmetric = options.get("symmetric") is not False
+        return bool(weight.only_matmul and symmetric and options["bits"] == 4
+                    and options["group_size"] in _BLOCKS)  # fmt: skip
+
+    # one weight --------------------------------------------------------------------------------
+    def _take(self, key: str, weight: Weight, refused: str) -> str | None:
+        """Quantize a weight; returns why it stays as it is, where it does."""
+        options = dict(self.quantizer.tensor_options(key))
+        if weight.quantizer is not None:
+            return self._take_quantized(key, weight)
+        if self._as_blocks(weight, options):
+            return self._take_blocks(key, weight, options)
+        shape = shape_of(weight.constant.tensor)
+        if options["group_size"] is not None and len(shape) != 2:
+            return f"groups of {options['group_size']} lie in the rows of matrices"
+        if refused and self._opset_for(weight) > opset_of(self.model):
+            if options["bits"] == 4 or options["group_size"] is not None:
+                return refused
+            options["axis"] = None  # one scale, which opsets from 10 have
+            if opset_of(self.model) < _OPSET_FOR_CODES:
+                return refused
+        return self._take_codes(key, weight, options)
+
+    def _take_codes(self, key: str, weight: Weight, options: dict[str, Any]) -> str | None:
+        """Put codes and a DequantizeLinear in the place of a constant."""
+        constant, shape = weight.constant, shape_of(weight.constant.tensor)
+        group, axis = options["group_size"], weight.axis
+        attributes: dict[str, int] = {}
+        if group is not None:
+            along = 1 - axis
+            attributes = {"axis": along, "block_size": min(group, shape[along])}
+            scale_shape = list(shape)
+            scale_shape[along] = -(-shape[along] // group)
+        else:
+            options["axis"] = None if options["axis"] is None else axis
+            scale_shape = [] if options["axis"] is None else [shape[axis]]
+            attributes = {} if options["axis"] is None else {"axis": axis}
+        signed, bits = bool(options.get("signed", True)), options["bits"]
+        codes = scale = zero = None
+        if not self.dry:
+            array = self._array(weight)
+            turned = group is not None and axis == 1  # groups lie along the last axis
+            q = _encoded(key, np.ascontiguousarray(array.T) if turned else array, options)
+            if isinstance(q, str):
+                return q
+            self._note(key, weight, array.T if turned else array, q)
+            values, steps, zeros = q.values, q.scale.astype(np.float32), q.zero_point
+            if turned:
+                values, steps, zeros = values.T, steps.T, zeros.T
+            codes, scale = values, steps.reshape(scale_shape)
+            if q.zero_point.any():
+                zero = zeros.astype(q.values.dtype).reshape(scale_shape)
+        kind = (_INT4 if signed else _UINT4) if bits == 4 else (_INT8 if signed else _UINT8)
+        inputs = [
+            self.store.tensor(self._new(f"{constant.name}_codes"), kind, shape, codes),
+            self.store.tensor(self._new(f"{constant.name}_scale"), _FLOAT, scale_shape, scale),
         ]
-        for node in self.graph.node:
-            if len(node.input) > 1 and node.input[1] == name:
-                node.op_type, node.domain = "MatMulNBits", "com.microsoft"
-                inputs = [node.input[0], *(part.name for part in parts)]
-                del node.input[:]
-                node.input.extend(inputs)
-                numbers = {"K": inner, "N": outer, "bits": 4, "block_size": group}
-                node.attribute.extend(self.helper.make_attribute(k, v) for k, v in numbers.items())
-        self._require_opset(1, "com.microsoft")
-        return parts
+        if zero is not None or (self.dry and options.get("symmetric") is False):
+            name = self._new(f"{constant.name}_zero_point")
+            inputs.append(self.store.tensor(name, kind, scale_shape, zero))
+        if self.dry:
+            self._note_planned(key, weight, options, inputs)
+        self._replace(weight, inputs, attributes)
+        return None
 
-    def _note(self, name: str, before: NDArray[Any], q: QTensor) -> None:
+    def _replace(self, weight: Weight, inputs: list[Any], attributes: dict[str, int]) -> None:
+        """Let a DequantizeLinear give what a constant gave."""
+        constant, kind = weight.constant, weight.constant.tensor.data_type
+        decoded = constant.name
+        if kind != _FLOAT:
+            decoded = self._new(f"{constant.name}_float32")
+        nodes = [
+            self.helper.make_node(
+                "DequantizeLinear", [t.name for t in inputs], [decoded],
+                name=self._new(f"{constant.name}_decode"), **attributes,
+            )
+        ]  # fmt: skip
+        if kind != _FLOAT:
+            cast = self._new(f"{constant.name}_decode_cast")
+            nodes.append(
+                self.helper.make_node("Cast", [decoded], [constant.name], name=cast, to=kind)
+            )
+        self._put(constant.scope, constant, nodes, inputs)
+
+    def _put(self, scope: Scope, constant: Any, nodes: list[Any], tensors: list[Any]) -> None:
+        """Put nodes and constants in the place of a constant in its graph."""
+        graph = scope.graph
+        rest = [node for node in graph.node if not (constant.node is not None
+                and len(node.output) == 1 and node.output[0] == constant.name)]  # fmt: skip
+        kept = [tensor for tensor in graph.initializer if tensor.name != constant.name]
+        inputs = [value for value in graph.input if value.name != constant.name]
+        if len(inputs) < len(graph.input):
+            del graph.input[:]
+            graph.input.extend(inputs)
+        self.model.ir_version = max(self.model.ir_version, 4)  # constants that are no inputs
+        del graph.node[:], graph.initializer[:]
+        graph.node.extend([*nodes, *rest])
+        graph.initializer.extend([*kept, *tensors])
+
+    def _take_quantized(self, key: str, weight: Weight) -> str | None:
+        """Put the codes of a weight that the graph quantizes in its place."""
+        node, constant = weight.quantizer, weight.constant
+        scope, options = constant.uses[0].scope, attributes_of(node)
+        found = [scope.constant(name) if name else None for name in [*node.input, ""][1:3]]
+        scale, zero = found
+        named_zero = len(node.input) > 2 and node.input[2]
+        if scale is None or (named_zero and zero is None) or scope is not constant.scope:
+            return "the graph quantizes it by a scale that is no constant"
+        kind = _UINT8 if zero is None else zero.tensor.data_type
+        kind = int(options.get("output_dtype", 0) or kind)
+        steps = array_of(scale.tensor, self.source).astype(np.float32)
+        if kind not in (_UINT8, _INT8) or options.get("block_size", 0):
+            return "the graph quantizes it to other codes than those of 8 bits"
+        shape = shape_of(constant.tensor)
+        values = None
+        if not self.dry:
+            zeros = 0 if zero is None else array_of(zero.tensor, self.source).astype(np.int32)
+            layout: dict[str, Any] = {"axis": None, "scale": steps.reshape(())}
+            layout["zero_point"] = np.reshape(zeros, ()) if np.size(zeros) == 1 else zeros
+            if steps.size > 1:
+                layout |= {"axis": int(options.get("axis", 1)), "scale": steps.reshape(-1)}
+            array = self._array(weight)
+            q = quantize(array, bits=8, signed=kind == _INT8, narrow_range=False, **layout)
+            self._note(key, weight, array, q)
+            values = q.values
+        codes = self.store.tensor(node.output[0], kind, shape, values)
+        codes.doc_string = WEIGHT_NAME + key
+        if self.dry:
+            self._note_planned(key, weight, {"bits": 8}, [codes])
+        rest = [other for other in scope.graph.node if other.output[:1] != node.output[:1]]
+        del scope.graph.node[:]
+        scope.graph.node.extend(rest)
+        self._put(scope, constant, [], [codes])
+        return None
+
+    def _take_blocks(self, key: str, weight: Weight, options: dict[str, Any]) -> str | None:
+        """Turn each MatMul with this weight (K, N) into a MatMulNBits."""
+        constant, group = weight.constant, options["group_size"]
+        inner, outer = shape_of(constant.tensor)
+        blocks = -(-inner // group)
+        packed = scales = None
+        if not self.dry:
+            array = self._array(weight).T
+            half = constant.tensor.data_type == 10
+            how = options | {"axis": None} | ({"scale_dtype": np.float16} if half else {})
+            q = _encoded(key, np.ascontiguousarray(array), how)
+            if isinstance(q, str):
+                return q
+            if half and q.scale_dtype != np.float16:
+                return "its scales are out of the range of float16, its type"
+            self._note(key, weight, array, q)
+            codes = np.full((outer, blocks * group), 8, np.uint8)
+            codes[:, :inner] = q.values + 8
+            packed = (codes[:, 0::2] | codes[:, 1::2] << 4).reshape(outer, blocks, group // 2)
+            scales = q.scale.reshape(-1)
+        shape = (outer, blocks, group // 2)
+        kind = constant.tensor.data_type if constant.tensor.data_type in (1, 10) else _FLOAT
+        parts = [
+            self.store.tensor(self._new(f"{constant.name}_packed"), _UINT8, shape, packed),
+            self.store.tensor(
+                self._new(f"{constant.name}_scales"), kind, (outer * blocks,), scales
+            ),
+        ]
+        parts[0].doc_string = WEIGHT_NAME + key
+        if self.dry:
+            self._note_planned(key, weight, options, parts)
+        for use in constant.uses:
+            node = use.node
+            node.op_type, node.domain = "MatMulNBits", "com.microsoft"
+            first = node.input[0]
+            del node.input[:], node.attribute[:]
+            node.input.extend([first, *(part.name for part in parts)])
+            numbers = {"K": inner, "N": outer, "bits": 4, "block_size": group}
+            node.attribute.extend(self.helper.make_attribute(k, v) for k, v in numbers.items())
+        require_domain(self.model, "com.microsoft")
+        self._put(constant.scope, constant, [], parts)
+        return None
+
+    # small things ------------------------------------------------------------------------------
+    def _array(self, weight: Weight) -> NDArray[Any]:
+        return array_of(weight.constant.tensor, self.source)
+
+    def _row(self, key: str, tensor: Any) -> dict[str, Any]:
+        shape = shape_of(tensor)
+        size = int(np.prod(shape, dtype=np.int64))
+        return {"tensor": key, "shape": "x".join(map(str, shape)), "float bytes": 4 * size}
+
+    def _note(self, key: str, weight: Weight, before: NDArray[Any], q: QTensor) -> None:
         error = q.error(before)
         self.rows.append(
-            {
-                "tensor": name, "shape": "x".join(map(str, before.shape)),
-                "float bytes": 4 * before.size, "bytes": q.nbytes, "scheme": q.scheme,
-                "bits": q.bits, "clipped": q.clipped, "SQNR dB": error.sqnr_db,
-                "cosine": error.cosine, "max error": error.max_abs,
+            self._row(key, weight.constant.tensor)
+            | {
+                "bytes": q.nbytes, "scheme": q.scheme, "bits": q.bits, "clipped": q.clipped,
+                "SQNR dB": error.sqnr_db, "cosine": error.cosine, "max error": error.max_abs,
             }
         )  # fmt: skip
 
-    def _require_opset(self, least: int, domain: str = "") -> None:
-        for opset in self.model.opset_import:
-            if opset.domain == domain or (not domain and opset.domain == "ai.onnx"):
-                if opset.version < least:
-                    raise ValueError(
-                        f"the graph is of opset {opset.version}; this recipe needs {least}: "
-                        "convert it with onnx.version_converter"
-                    )
-                return
-        self.model.opset_import.append(self.helper.make_opsetid(domain, least))
+    def _note_planned(
+        self, key: str, weight: Weight, options: dict[str, Any], parts: list[Any]
+    ) -> None:
+        nbytes = sum(nbytes_of(part) for part in parts)
+        row = {"bytes": nbytes, "scheme": "affine", "bits": options["bits"]}
+        self.rows.append(self._row(key, weight.constant.tensor) | row)
 
-    # constants in and out ----------------------------------------------------------------------
-    def _array(self, tensor: Any) -> NDArray[Any]:
-        if not _is_external(tensor):
-            from onnx import numpy_helper
-
-            return np.asarray(numpy_helper.to_array(tensor))
-        dtype = np.dtype(_DTYPES[tensor.data_type]).newbyteorder("<")
-        data = np.empty(self._nbytes(tensor), np.uint8)
-        for start, piece in self._pieces(tensor):
-            data[start : start + piece.size] = piece
-        array: NDArray[Any] = data.view(dtype).reshape(tensor.dims)
-        return array
-
-    def _kept(self, tensor: Any) -> Any:
-        """Return a constant that stays as it is; its bytes go to the new data file."""
-        if self.data is None or not (_is_external(tensor) or tensor.raw_data):
-            return tensor
-        if self._nbytes(tensor) < _INLINE_BELOW:
-            raw = b"".join(piece.tobytes() for _, piece in self._pieces(tensor))
-            del tensor.external_data[:]
-            tensor.data_location = self.kinds.DEFAULT
-            tensor.raw_data = raw
-            return tensor
-        offset = self._aligned()
-        nbytes = 0
-        for start, piece in self._pieces(tensor):
-            self.data.write_at(offset + start, piece)
-            nbytes = start + piece.size
-        self._point(tensor, offset, nbytes)
-        return tensor
-
-    def _pieces(self, tensor: Any) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        if not _is_external(tensor):
-            yield 0, np.frombuffer(tensor.raw_data, np.uint8)
-            return
-        about = {entry.key: entry.value for entry in tensor.external_data}
-        name = about.get("location", "")
-        if not name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-            raise FormatError(f"'{self.source}' has data at {name!r}, which is not beside it")
-        file = _core.RegularFile(self.source.parent / name)
-        offset, nbytes = int(about.get("offset", 0)), self._nbytes(tensor)
-        step = 1 << 24
-        for start in range(0, nbytes, step):
-            piece = np.empty(min(step, nbytes - start), np.uint8)
-            file.read_at(offset + start, piece)
-            yield start, piece
-
-    def _codes(self, name: str, q: QTensor) -> Any:
-        if q.bits == 8:
-            return self._make(name, q.values)
-        flat = q.values.reshape(-1).view(np.uint8) & 15
-        flat = np.append(flat, np.uint8(0)) if flat.size % 2 else flat
-        raw = (flat[0::2] | flat[1::2] << 4).astype(np.uint8)
-        return self._tensor(name, _INT4 if q.signed else 21, q.shape, raw)
-
-    def _make(self, name: str, array: NDArray[Any]) -> Any:
-        kind = self.helper.np_dtype_to_tensor_dtype(array.dtype)
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        return self._tensor(name, kind, array.shape, little.reshape(-1).view(np.uint8))
-
-    def _tensor(self, name: str, kind: int, shape: tuple[int, ...], raw: NDArray[np.uint8]) -> Any:
-        tensor = self.kinds(name=name, data_type=kind, dims=shape)
-        if self.data is None or raw.size < _INLINE_BELOW:
-            tensor.raw_data = raw.tobytes()
-        else:
-            offset = self._aligned()
-            self.data.write_at(offset, raw)
-            self._point(tensor, offset, raw.size)
-        return tensor
-
-    def _aligned(self) -> int:
-        """Return where the next constant starts: a page, so that runtimes can map it."""
-        return -(-self.end // 4096) * 4096
-
-    def _point(self, tensor: Any, offset: int, nbytes: int) -> None:
-        self.end = offset + nbytes
-        with contextlib.suppress(ValueError):
-            tensor.ClearField("raw_data")
-        del tensor.external_data[:]
-        tensor.data_location = self.kinds.EXTERNAL
-        about = {"location": self.data_path.name, "offset": offset, "length": nbytes}
-        for key, value in about.items():
-            entry = tensor.external_data.add()
-            entry.key, entry.value = key, str(value)
+    def _new(self, name: str) -> str:
+        """Return a name that nothing in the model has: this one, or one like it."""
+        unique, count = name, 1
+        while unique in self.names:
+            unique, count = f"{name}_{count}", count + 1
+        self.names.add(unique)
+        return unique
 
 
-def _is_external(tensor: Any) -> bool:
-    return bool(tensor.data_location == 1)
+def _encoded(key: str, array: NDArray[Any], options: dict[str, Any]) -> QTensor | str:
+    """Return a weight's codes, or why it has none; a NaN is an error that names it."""
+    try:
+        q = quantize(array, **options)
+    except OverflowError as error:
+        return str(error)
+    except ValueError as error:
+        if not np.isnan(array).any():
+            raise ValueError(f"tensor {key!r}: {error}") from error
+        raise ValueError(
+            f"tensor {key!r}: {error}; or leave it as it is: --ignore '{key}', ignore=[{key!r}]"
+        ) from error
+    if not np.isfinite(q.scale).all():
+        return "its values are out of the range of float32 scales"
+    return q
+
+
+def _info(weight: Weight) -> TensorInfo:
+    kind = kind_of_tensor(weight.constant.tensor)
+    return TensorInfo(shape_of(weight.constant.tensor), np.dtype(kind.loaded))
+
+
+def _is_numbers(tensor: Any) -> bool:
+    try:
+        kind_of_tensor(tensor)
+    except ValueError:
+        return False
+    return True
+
+
+def _names_in(graph: Any) -> set[str]:
+    """Return every name of a value or of a node in a graph and in those inside it."""
+    names = {value.name for values in (graph.input, graph.output, graph.initializer, graph.node)
+             for value in values}  # fmt: skip
+    names |= {value.values.name for value in graph.sparse_initializer}
+    for node in graph.node:
+        names |= {*node.input, *node.output}
+        for _, inner in graphs_of(node):
+            names |= _names_in(inner)
+    return names

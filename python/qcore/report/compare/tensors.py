@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from qcore._progress import EpochProgress, Progress
 from qcore._sums import dot
 from qcore._table import Report
 from qcore.arrays.tensor.kinds import kind_of
+from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["Outputs", "compare_outputs", "compare_tensors", "is_adjusted"]
 
@@ -66,6 +68,9 @@ def compare_tensors(before: Any, after: Any, *, progress: Progress = False) -> R
     Report
         A row for each tensor of either: ``before`` and ``after`` (what it is), ``before bytes`` and
         ``bytes``, ``SQNR dB``, ``cosine``, ``max error`` and ``zeros``, the share of zeros after.
+        The total ``SQNR dB`` is that of the float weights together; ``left out`` says how many
+        tensors it does not count: integers, those with values that are not finite, and masks and
+        other constants (one element; or, unchanged, matrices of not more than two values).
 
     Examples
     --------
@@ -89,6 +94,7 @@ def compare_tensors(before: Any, after: Any, *, progress: Progress = False) -> R
     noise = sum(row.pop("_noise", 0.0) for row in rows)
     signal = sum(row.pop("_signal", 0.0) for row in rows)
     totals["SQNR dB"] = _decibel(signal, noise)
+    totals["left out"] = dict(Counter(row.pop("_kind") for row in rows if "_kind" in row))
     return Report("compared", rows, totals)
 
 
@@ -156,6 +162,10 @@ def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
         row["before"] += f" of shape {'x'.join(map(str, before.shape))}"
         return row
     row |= _errors(before, after)
+    weights = getattr(old, "weights", None)  # an ONNX graph knows what its nodes read as weights
+    if weights is not None and name not in weights and "_signal" in row and not row["_noise"]:
+        del row["_signal"], row["_noise"]
+        row["_kind"] = "masks and constants"
     if row["before"] == row["after"] and math.isfinite(row["SQNR dB"]):
         row["after"] += _CHANGED  # a pruned float, a corrected bias
     return row
@@ -169,8 +179,16 @@ def _stored_bytes(model: Mapping[str, Any], name: str, value: Any) -> int:
 
 def _errors(before: Any, after: Any) -> dict[str, Any]:
     signal = noise = power = product = worst = 0.0
-    zeros = size = 0
+    zeros = size = odd = ends = 0
+    low, high = math.inf, -math.inf
     for x, y in _blocks(before, after):
+        finite = np.isfinite(x) & np.isfinite(y)
+        if not finite.all():
+            odd += 1
+            same = (x == y) | (np.isnan(x) & np.isnan(y))
+            worst = worst if bool((same | finite).all()) else math.inf
+            size += x.size - int(finite.sum())
+            x, y = x[finite], y[finite]
         difference = x - y
         signal += dot(x, x)
         power += dot(y, y)
@@ -179,15 +197,33 @@ def _errors(before: Any, after: Any) -> dict[str, Any]:
         worst = max(worst, float(np.max(np.abs(difference), initial=0.0)))
         zeros += x.size - int(np.count_nonzero(y))
         size += x.size
-    norm = math.sqrt(signal * power)
-    return {
+        low, high = min(low, float(x.min(initial=low))), max(high, float(x.max(initial=high)))
+    if noise == 0 and size > 1:
+        ends = sum(
+            int(np.count_nonzero((x == low) | (x == high))) for x, _ in _blocks(before, after)
+        )
+    noise = math.inf if worst == math.inf else noise
+    norm = math.sqrt(signal) * math.sqrt(power)
+    row = {
         "SQNR dB": _decibel(signal, noise),
         "cosine": product / norm if norm else float(noise == 0),
         "max error": worst,
         "zeros": zeros / size if size else 0.0,
-        "_signal": signal,
-        "_noise": noise,
     }
+    if not (_is_float(before) and _is_float(after)):
+        return row | {"_kind": "integers"}
+    if odd:
+        return row | {"_kind": "not finite"}
+    if size == 1 or (before.ndim > 1 and noise == 0 and ends == size > 0):
+        return row | {"_kind": "masks and constants"}
+    return row | {"_signal": signal, "_noise": noise}
+
+
+def _is_float(value: Any) -> bool:
+    """Whether a tensor stands for floats: codes do, too."""
+    if isinstance(value, QTensor):
+        return True
+    return bool(np.issubdtype(value.dtype, np.inexact)) or value.dtype.name == "bfloat16"
 
 
 def _blocks(before: Any, after: Any) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -200,4 +236,6 @@ def _blocks(before: Any, after: Any) -> Iterator[tuple[NDArray[np.float64], NDAr
 def _decibel(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
+    if noise == math.inf:
+        return -math.inf
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf

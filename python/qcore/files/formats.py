@@ -15,6 +15,9 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.foreign import arrays
 from qcore.files.foreign.compressed_tensors import CompressedTensors, find_weights
 from qcore.files.foreign.gguf import Gguf
+from qcore.files.foreign.layouts import check_layout
+from qcore.files.foreign.others import check_known
+from qcore.files.foreign.scaled_floats import ScaledFloats, find_scales
 from qcore.files.qcore_format.container import Container
 from qcore.files.sharded.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
@@ -107,12 +110,17 @@ def _many(path: Path, paths: list[Path]) -> TensorSource:
 
 
 def _open_safetensors(path: Path) -> TensorSource:
+    check_known(path)
     file = Container(path)
     return file if file.about else _understood(file, path)
 
 
 def _understood(source: TensorSource, path: Path) -> TensorSource:
     """Return a checkpoint of others as what it stands for."""
+    check_layout(source, path)
+    scales = find_scales(source, path)
+    if scales:
+        source = ScaledFloats(source, scales, path)
     return CompressedTensors(source, path) if find_weights(source) else source
 
 

@@ -136,7 +136,7 @@ def compress_file(
     source = open_tensors(source_path)
     infos = {name: source.info(name) for name in source}
     quantizer.fit(infos)
-    form = form_of(target, file_format, quantizer, infos, recipe)
+    form = form_of(target, file_format, quantizer, infos, recipe, source)
     wide: set[str] = set()
     while True:
         plans = plan_tensors(source, infos, quantizer, form, wide)

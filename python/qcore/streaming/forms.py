@@ -27,16 +27,18 @@ from qcore.files.foreign.compressed_tensors import (
     weight_scheme,
     write_config,
 )
+from qcore.files.foreign.gguf import Gguf as GgufFile
 from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
 from qcore.files.formats import format_of
 from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
 from qcore.files.qcore_format.parts import Description, dense_parts, describe, encode_tensor
-from qcore.files.source import StoredPart, TensorInfo
+from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.streaming.tally import Tally
 
 __all__ = ["FORMATS", "Form", "StoredTensor", "form_of"]
 
 Infos = Mapping[str, TensorInfo]
+Source = TensorSource | None
 Encoded = list[tuple[StoredPart, NDArray[np.uint8]]]
 
 
@@ -212,8 +214,9 @@ class CompressedTensors(Form):
 class Gguf(Form):
     """llama.cpp's files; see `qcore.files.foreign.gguf`."""
 
-    def __init__(self, recipe: str | None) -> None:
+    def __init__(self, recipe: str | None, source: TensorSource | None) -> None:
         self._recipe = recipe
+        self._source = source if isinstance(source, GgufFile) else None
         self._kinds: dict[str, str] = {}
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +254,7 @@ class Gguf(Form):
             for name, tensor in stored.items()
             for part, _ in tensor.parts
         ]
-        header, starts, length = gguf_header(entries, recipe=self._recipe)
+        header, starts, length = gguf_header(entries, self._source, recipe=self._recipe)
         return header, {(n, ""): at for n, at in zip(stored, starts, strict=True)}, length
 
 
@@ -281,21 +284,23 @@ def _safetensors(
     return header, places, len(header) + sum(part.nbytes for _, part in keys)
 
 
-def _qcore(quantizer: Quantizer, infos: Infos, recipe: str | None) -> Form:
+def _qcore(quantizer: Quantizer, infos: Infos, recipe: str | None, source: Source) -> Form:
     return Qcore(list(infos), recipe)
 
 
-def _compressed_tensors(quantizer: Quantizer, infos: Infos, recipe: str | None) -> Form:
+def _compressed_tensors(
+    quantizer: Quantizer, infos: Infos, recipe: str | None, source: Source
+) -> Form:
     widths = {info.bits for info in infos.values()} | set(quantizer.bits_.values())
     return CompressedTensors(packed=not widths <= {None, 8})
 
 
-def _gguf(quantizer: Quantizer, infos: Infos, recipe: str | None) -> Form:
-    return Gguf(recipe)
+def _gguf(quantizer: Quantizer, infos: Infos, recipe: str | None, source: Source) -> Form:
+    return Gguf(recipe, source)
 
 
 #: Which forms there are, by the name of their format.
-FORMATS: dict[str, Callable[[Quantizer, Infos, str | None], Form]] = {
+FORMATS: dict[str, Callable[[Quantizer, Infos, str | None, Source], Form]] = {
     "qcore": _qcore,
     "compressed-tensors": _compressed_tensors,
     "gguf": _gguf,
@@ -308,12 +313,15 @@ def form_of(
     quantizer: Quantizer,
     infos: Infos,
     recipe: str | None = None,
+    source: Source = None,
 ) -> Form:
     """Return the form of a file, for what a fitted quantizer makes of these tensors.
+
+    A GGUF file has the metadata of `source`, where that is one, too.
 
     Raises
     ------
     ValueError
         If the format is not known, or does not fit the file's name.
     """
-    return FORMATS[format_of(output, file_format)](quantizer, infos, recipe)
+    return FORMATS[format_of(output, file_format)](quantizer, infos, recipe, source)

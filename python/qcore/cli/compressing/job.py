@@ -19,6 +19,7 @@ from qcore.cli.models import Samples, load_model, load_samples, open_model, shor
 from qcore.cli.params import bytes_of
 from qcore.errors import FormatError
 from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.foreign.gguf import Gguf, write_gguf
 from qcore.files.formats import format_of
 from qcore.files.paths import open_regular
 from qcore.recipes import toml
@@ -273,7 +274,10 @@ def run_job(job: Job, start: float) -> Outcome:
             small = job.recipe.apply(
                 before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
             )
-            save(job.output, small, file_format=job.file_format, recipe=text)
+            if job.output.suffix == job.source.suffix == ".gguf":
+                write_gguf(job.output, small, Gguf(job.source), recipe=text)
+            else:
+                save(job.output, small, file_format=job.file_format, recipe=text)
             seconds = perf_counter() - start
             is_network, in_onnx = hasattr(small, "layers"), job.output.suffix == ".onnx"
             written = small if in_onnx else open_model(job.output)

@@ -66,7 +66,7 @@ FILE_TEXTS = {"format": "pt"}
 SHAPE = "_shape"
 #: The part that has the zero points.
 ZERO = "_zero_point"
-_PACKED, _SCALE, _ORDER = "_packed", "_scale", "_g_idx"
+_PACKED, _SCALE = "_packed", "_scale"
 _WEIGHT = ".weight"
 _WORD = 32
 _MAX_CONFIG_BYTES = 1 << 24
@@ -352,8 +352,6 @@ class CompressedTensors(TensorSource):
         return rows, columns
 
     def _decode(self, name: str) -> QTensor:
-        if name + _ORDER in self._source:
-            raise ValueError("its groups are in another order (g_idx), which is not supported")
         scale = np.asarray(self._source[name + _SCALE])
         stored_zero = np.asarray(self._source[name + ZERO]) if name + ZERO in self._source else None
         if name in self._source:

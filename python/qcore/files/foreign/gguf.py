@@ -34,6 +34,16 @@ _TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0", 24: "I8", 25: "I16", 26: "I32", 27: "I64",
     28: "F64", 30: "BF16",
 }  # fmt: skip
+# Those that are known by name only.
+_UNREAD = {
+    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K",
+    15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL",
+    21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+    40: "NVFP4",
+}  # fmt: skip
+# What llama.cpp calls a file of mostly one type: ``general.file_type``.
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
+_FILE_TYPE, _UINT32 = b"general.file_type", 4
 _NUMBERS = {name: number for number, name in _TYPES.items()}
 # Values of metadata, by number: struct's letter. 8 is a text, 9 an array.
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
@@ -54,10 +64,11 @@ class Gguf(TensorSource):
 
     Attributes
     ----------
-    metadata : bytes
-        The metadata as it is stored, and
-    metadata_count : int
-        how many pairs it has, but for what qcore keeps there:
+    pairs : dict of bytes to bytes
+        The metadata: each key with its type and value as they are stored, but for what qcore keeps
+        there.
+    alignment : int
+        What tensors start at multiples of.
     about : dict
         ``recipe``, where the file has one.
 
@@ -66,7 +77,8 @@ class Gguf(TensorSource):
     OSError
         If the file cannot be read.
     FormatError
-        If it is corrupt, or of another version.
+        If it is corrupt, of another version, or has tensors of types that are not read; says what
+        helps.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,6 +87,8 @@ class Gguf(TensorSource):
         with file:
             try:
                 self._read_header(_Cursor(file, self._length))
+            except FormatError:
+                raise
             except (ValueError, struct.error, OverflowError) as error:
                 raise FormatError(f"'{path}' is a corrupt GGUF file: {error}") from error
         self._file = _core.RegularFile(path)
@@ -83,24 +97,32 @@ class Gguf(TensorSource):
         if cursor.take(4) != _MAGIC:
             raise ValueError("it does not start with GGUF")
         version, count, pairs = cursor.number("I"), cursor.number("Q"), cursor.number("Q")
+        if version in (2 << 24, 3 << 24):
+            raise FormatError(
+                f"'{self.path}' is a big-endian GGUF file, which is not read; llama.cpp's "
+                "gguf_convert_endian.py turns it into a little-endian one"
+            )
         if version not in (2, 3):
-            raise ValueError(f"it is of version {version}; 2 and 3 are known")
+            raise FormatError(
+                f"'{self.path}' is a GGUF file of version {version}; versions 2 and 3 are read"
+            )
         alignment = _ALIGNMENT
         self.about: dict[str, Any] = {}
-        self.metadata_count = pairs
-        cursor.kept = bytearray()
+        self.pairs: dict[bytes, bytes] = {}
         for _ in range(pairs):
-            start = len(cursor.kept)
             key = cursor.text()
+            cursor.kept = bytearray()
             value = cursor.value(cursor.number("I"))
+            if key in self.pairs:
+                raise ValueError(f"its metadata have {key!r} twice")
             if key == _RECIPE.encode() and isinstance(value, bytes):
                 self.about["recipe"] = value.decode()
-                self.metadata_count -= 1
-                del cursor.kept[start:]
+            else:
+                self.pairs[key] = bytes(cursor.kept)
             if key == b"general.alignment":
                 alignment = value if isinstance(value, int) else 0
-        self.metadata = bytes(cursor.kept)
-        cursor.kept = None
+            cursor.kept = None
+        self.alignment = alignment
         if alignment <= 0 or alignment % 8:
             raise ValueError(f"its alignment is {alignment}")
         found = [self._read_place(cursor) for _ in range(count)]
@@ -121,6 +143,12 @@ class Gguf(TensorSource):
             raise ValueError(f"tensor {name!r} has {ndim} axes; {_MAX_DIMS} are allowed")
         shape = tuple(cursor.number("Q") for _ in range(ndim))[::-1]
         number, start = cursor.number("I"), cursor.number("Q")
+        if number in _UNREAD:
+            raise FormatError(
+                f"'{self.path}' has tensor {name!r} in blocks of {_UNREAD[number]}, which are not "
+                f"read ({', '.join(_TYPES.values())} are): take the model's F16 or Q8_0 file, or "
+                "llama.cpp's llama-quantize --allow-requantize IN OUT Q8_0"
+            )
         if number not in _TYPES:
             known = ", ".join(_TYPES.values())
             raise ValueError(f"tensor {name!r} is of type {number}; known are {known}")
@@ -279,10 +307,21 @@ def gguf_header(
     length : int
         Of the file.
     """
-    metadata, count = _ORIGIN if source is None else (source.metadata, source.metadata_count)
+    pairs = dict(_ORIGIN if source is None else source.pairs)
+    alignment = _ALIGNMENT if source is None else source.alignment
+    if _FILE_TYPE in pairs:
+        weights: dict[str, int] = {}
+        for _, kind, shape, nbytes in entries:
+            if len(shape) > 1:
+                weights[kind] = weights.get(kind, 0) + nbytes
+        most = max(weights, key=lambda kind: weights[kind], default="F32")
+        if most in _FILE_TYPES:
+            pairs[_FILE_TYPE] = struct.pack("<II", _UINT32, _FILE_TYPES[most])
     if recipe is not None:
-        metadata, count = metadata + _pair(_RECIPE, recipe), count + 1
-    header = bytearray(_MAGIC + struct.pack("<IQQ", _VERSION, len(entries), count) + metadata)
+        pairs[_RECIPE.encode()] = _text(recipe)
+    header = bytearray(_MAGIC + struct.pack("<IQQ", _VERSION, len(entries), len(pairs)))
+    for key, value in pairs.items():
+        header += struct.pack("<Q", len(key)) + key + value
     starts, offset = [], 0
     for name, kind, shape, nbytes in entries:
         check_entry(name, kind, shape)
@@ -291,8 +330,8 @@ def gguf_header(
         header += struct.pack(f"<{len(shape)}Q", *shape[::-1])
         header += struct.pack("<IQ", _NUMBERS[kind], offset)
         starts.append(offset)
-        offset = -(-(offset + nbytes) // _ALIGNMENT) * _ALIGNMENT
-    header += bytes(-len(header) % _ALIGNMENT)
+        offset = -(-(offset + nbytes) // alignment) * alignment
+    header += bytes(-len(header) % alignment)
     return bytes(header), [len(header) + start for start in starts], len(header) + offset
 
 
@@ -302,13 +341,14 @@ def check_entry(name: str, kind: str, shape: tuple[int, ...]) -> None:
         raise TypeError(f"tensor {name!r} is {kind} of {len(shape)} axes; GGUF has no such type")
 
 
-def _pair(key: str, value: str) -> bytes:
-    texts = [struct.pack("<Q", len(text)) + text for text in (key.encode(), value.encode())]
-    return texts[0] + struct.pack("<I", _TEXT) + texts[1]
+def _text(value: str) -> bytes:
+    """Return a text as metadata have it, with its type."""
+    raw = value.encode()
+    return struct.pack("<IQ", _TEXT, len(raw)) + raw
 
 
 # The metadata of a file that was made from no other.
-_ORIGIN = (_pair("general.architecture", "qcore"), 1)
+_ORIGIN = {b"general.architecture": _text("qcore")}
 
 
 def _nbytes(name: str, kind: str, shape: tuple[int, ...]) -> int:

@@ -2,7 +2,7 @@
 
 use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize};
 use qcore_kernels::gemm::{
-    Int8, PackedI8, ZeroPoint, dense_f32_from_i8_with, dense_i8_with, kernel_id,
+    Int8, PackedI8, ZeroPoint, dense_f32_from_i8_with, dense_i8_with, kernel_id, limits_of,
     matmul_integer_with,
 };
 use qcore_kernels::view::MatRef;
@@ -120,6 +120,52 @@ fn shapes_around_the_tile() {
                     let b = Operand::new(&mut random, k, n, n % 2 == 0, false);
                     check(isa, &a, &b, ZeroPoint::One(3), ZeroPoint::One(0));
                 }
+            }
+        }
+    }
+}
+
+/// Where many rows meet it, B is laid out anew: from the row on where that begins, with tails of every
+/// dimension, and blocks of A that do not fit the cache.
+#[test]
+fn many_rows_of_every_sign() {
+    let mut random = Random::new(12);
+    for isa in Isa::available() {
+        let many = limits_of(isa).many_rows.min(40);
+        for (ua, ub) in SIGNS {
+            let shapes = [
+                (many - 1, 9, 65),
+                (many, 8, 64),
+                (many + 1, 7, 63),
+                (2 * many + 5, 66, 131),
+                (150, 1030, 17),
+                (130, 5000, 3),
+            ];
+            for (m, k, n) in shapes {
+                let a = Operand::new(&mut random, m, k, ua, m % 2 == 0);
+                let b = Operand::new(&mut random, k, n, ub, m % 2 == 0);
+                check(isa, &a, &b, ZeroPoint::One(i32::from(ua) * 7), ZeroPoint::One(5));
+            }
+        }
+    }
+}
+
+/// A matrix knows how it was packed: one instruction set takes what another made.
+#[test]
+fn what_one_isa_packed_another_takes() {
+    let mut random = Random::new(13);
+    for maker in Isa::available() {
+        for isa in Isa::available() {
+            for (m, k, n) in [(1, 70, 40), (3, 9, 17), (45, 33, 150)] {
+                let a = Operand::new(&mut random, m, k, true, false);
+                let b = Operand::new(&mut random, k, n, false, false);
+                let (za, zb) = (ZeroPoint::One(3), ZeroPoint::One(0));
+                let packed = PackedI8::new(maker, b.view());
+                let mut out = Guarded::new(&vec![-1_i32; m * n]);
+                matmul_integer_with(isa, a.view(), &packed, za, zb, &mut out).unwrap();
+                let exact = oracle(&a, &b, za, zb);
+                let found = out.iter().map(|&sum| i64::from(sum));
+                assert!(found.eq(exact), "packed for {maker}, run on {isa}: {m}x{k}x{n}");
             }
         }
     }

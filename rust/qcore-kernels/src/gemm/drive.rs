@@ -9,21 +9,16 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::left::{self, Rows, Source};
+use super::limits::STRIP_BYTES;
 use super::masked::{self, MaskedI8};
 use super::microkernel::{Kernel, Left, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
 use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
+use super::relayout::relay;
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
 use crate::isa::Isa;
 use crate::threads;
-
-/// Multiply-adds below which another thread costs more than it saves.
-const GRAIN: usize = 1 << 21;
-/// Bytes of packed A that are to stay in L2, with room for a stream of packed B.
-const LEFT_BYTES: usize = 4096 << 10;
-/// Bytes of packed A where B is packed anew for each block of it.
-const LEFT_BYTES_FOR_STRIPS: usize = 4 << 20;
 
 /// The right operand as the drivers take it.
 #[derive(Clone, Copy)]
@@ -69,7 +64,15 @@ pub(super) struct Product<'a> {
 struct Scratch {
     left: AlignedBytes,
     rows: Vec<i32>,
+    room: Room,
+}
+
+/// Room for columns of B that are laid out as they are used.
+#[derive(Default)]
+struct Room {
     strip: PackedI8,
+    /// Of a masked B, before it is laid out for a kernel that takes no fours.
+    fours: PackedI8,
 }
 
 thread_local! {
@@ -94,6 +97,8 @@ struct Ready<'a> {
 #[derive(Clone, Copy)]
 struct Strip<'a> {
     b: &'a PackedI8,
+    /// What multiplies it: `b` has the kernel's layout.
+    kernel: &'static Kernel,
     /// The column of the product that is column 0 of `b`.
     first: usize,
 }
@@ -125,7 +130,7 @@ impl Product<'_> {
         if m == 0 || n == 0 {
             return;
         }
-        let tasks = threads::tasks_for(m * n, self.b.k(), GRAIN);
+        let tasks = threads::tasks_for(m * n, self.b.k(), self.kernel.limits.grain);
         if tasks == 1 {
             self.run_part(0..m, 0..n, sink);
             return;
@@ -153,12 +158,12 @@ impl Product<'_> {
     /// Some rows and columns, on this thread.
     fn run_part<S: Sink>(&self, rows: Range<usize>, columns: Range<usize>, sink: &S) {
         SCRATCH.with_borrow_mut(|scratch| {
-            let Scratch { left, rows: terms, strip } = scratch;
+            let Scratch { left, rows: terms, room } = scratch;
             let per_block = self.rows_of_a_block(rows.len());
             for first in rows.clone().step_by(per_block) {
                 let block = first..(first + per_block).min(rows.end);
                 let ready = self.ready(block.clone(), left, terms);
-                self.run_block(&ready, columns.clone(), strip, sink);
+                self.run_block(&ready, columns.clone(), room, sink);
                 if columns.len() == self.b.n() {
                     // SAFETY: these rows are this task's own, and finished.
                     unsafe { sink.rows_done(block) };
@@ -169,10 +174,11 @@ impl Product<'_> {
 
     /// Rows that go together: as many as stay in cache, where they are packed.
     fn rows_of_a_block(&self, rows: usize) -> usize {
+        let limits = self.kernel.limits;
         let room = match (self.a.in_place(), self.b) {
             (Some(_), Columns::Strips { .. } | Columns::Masked(_)) => return rows,
-            (None, Columns::Strips { .. } | Columns::Masked(_)) => LEFT_BYTES_FOR_STRIPS,
-            (_, Columns::Packed(_)) => LEFT_BYTES,
+            (None, Columns::Strips { .. } | Columns::Masked(_)) => limits.left_bytes_for_strips,
+            (_, Columns::Packed(_)) => limits.left_bytes,
         };
         let tall = self.kernel.rows();
         let stride = left::stride(self.kernel.left, self.b.k());
@@ -224,46 +230,91 @@ impl Product<'_> {
         }
     }
 
+    /// The kernel for so many rows.
+    fn kernel_for_rows(&self, rows: usize) -> &'static Kernel {
+        match self.kernel.many {
+            Some(many) if rows >= self.kernel.limits.many_rows => many,
+            _ => self.kernel,
+        }
+    }
+
     /// Some rows times some columns, strip by strip.
     fn run_block<S: Sink>(
         &self,
         ready: &Ready<'_>,
         columns: Range<usize>,
-        room: &mut PackedI8,
+        room: &mut Room,
         sink: &S,
     ) {
+        let kernel = self.kernel_for_rows(ready.range.len());
         match self.b {
+            Columns::Packed(b) if b.layout() == kernel.layout => {
+                self.run_strip(ready, Strip { b, kernel, first: 0 }, columns, sink);
+            }
             Columns::Packed(b) => {
-                self.run_strip(ready, Strip { b, first: 0 }, columns, sink);
-            }
-            Columns::Masked(b) => {
-                // These take A as the VNNI kernels do.
-                let fused = masked::fused(self.isa).filter(|_| self.kernel.left == Left::U8);
-                for first in columns.clone().step_by(masked::WIDE * PANEL) {
-                    let end = (first + masked::WIDE * PANEL).min(columns.end);
-                    let panels = first / PANEL..end.div_ceil(PANEL);
-                    let Some(fused) = fused else {
-                        b.expand(self.isa, panels, room);
-                        self.run_strip(ready, Strip { b: room, first }, first..end, sink);
-                        continue;
-                    };
-                    b.reserve(panels, room);
-                    let (top, rest) = ready.split(masked::TALL);
-                    let strip = Strip { b: room, first };
-                    self.run_fused(&top, fused, b, strip, first..end, rest.is_some(), sink);
-                    if let Some(rest) = rest {
-                        self.run_strip(&rest, strip, first..end, sink);
-                    }
-                }
-            }
-            Columns::Strips { bytes, unsigned } => {
-                // Twice a tile's width, for the tiles of few rows.
-                let wide = self.kernel.columns().next_multiple_of(MAX_TILE_COLUMNS);
+                let line = b.groups() * kernel.layout.line_bytes() / PANEL;
+                let wide = (STRIP_BYTES / line.max(1)).min(MAX_TILE_COLUMNS) / PANEL * PANEL;
+                let wide = wide.max(kernel.columns().next_multiple_of(PANEL));
                 for first in columns.clone().step_by(wide) {
                     let end = (first + wide).min(columns.end);
-                    room.fill(self.kernel, bytes.columns(first..end), unsigned);
-                    self.run_strip(ready, Strip { b: room, first }, first..end, sink);
+                    let panels = first / PANEL..end.div_ceil(PANEL);
+                    relay(self.isa, b, panels, kernel.layout, &mut room.strip);
+                    self.run_strip(
+                        ready,
+                        Strip { b: &room.strip, kernel, first },
+                        first..end,
+                        sink,
+                    );
                 }
+            }
+            Columns::Masked(b) => self.run_masked(ready, kernel, b, columns, room, sink),
+            Columns::Strips { bytes, unsigned } => {
+                let strip = &mut room.strip;
+                let summed = self.a_zero.single() != Some(0);
+                // Twice a tile's width, for the tiles of few rows.
+                let wide = kernel.columns().next_multiple_of(MAX_TILE_COLUMNS);
+                for first in columns.clone().step_by(wide) {
+                    let end = (first + wide).min(columns.end);
+                    strip.fill(kernel, bytes.columns(first..end), unsigned, summed);
+                    self.run_strip(ready, Strip { b: strip, kernel, first }, first..end, sink);
+                }
+            }
+        }
+    }
+
+    /// Some rows times some columns of which not all is stored.
+    fn run_masked<S: Sink>(
+        &self,
+        ready: &Ready<'_>,
+        kernel: &'static Kernel,
+        b: &MaskedI8,
+        columns: Range<usize>,
+        room: &mut Room,
+        sink: &S,
+    ) {
+        let Room { strip, fours } = room;
+        // These take A as the VNNI kernels do.
+        let fused = masked::fused(self.isa).filter(|_| kernel.left == Left::U8);
+        for first in columns.clone().step_by(masked::WIDE * PANEL) {
+            let end = (first + masked::WIDE * PANEL).min(columns.end);
+            let panels = first / PANEL..end.div_ceil(PANEL);
+            let Some(fused) = fused else {
+                b.expand(self.isa, panels.clone(), fours);
+                let b = if fours.layout() == kernel.layout {
+                    &*fours
+                } else {
+                    relay(self.isa, fours, 0..panels.len(), kernel.layout, strip);
+                    &*strip
+                };
+                self.run_strip(ready, Strip { b, kernel, first }, first..end, sink);
+                continue;
+            };
+            b.reserve(panels, strip);
+            let (top, rest) = ready.split(masked::TALL);
+            let strip = Strip { b: strip, kernel, first };
+            self.run_fused(&top, fused, b, strip, first..end, rest.is_some(), sink);
+            if let Some(rest) = rest {
+                self.run_strip(&rest, strip, first..end, sink);
             }
         }
     }
@@ -318,12 +369,12 @@ impl Product<'_> {
         columns: Range<usize>,
         sink: &S,
     ) -> usize {
-        let (units, tiles) = self.tiles(ready.range.len(), columns.len());
-        let wide = (units * self.kernel.unit).min(columns.len());
+        let (units, tiles) = tiles_of(strip.kernel, ready.range.len(), columns.len());
+        let wide = (units * strip.kernel.unit).min(columns.len());
         let start = self.start(strip, columns.start, units);
         // As many tiles at once as there is room for their sums: to start a sink costs as much as a
         // few rows.
-        let at_once = (ROOM / (units * self.kernel.unit) / tiles.len()).max(1);
+        let at_once = (ROOM / (units * strip.kernel.unit) / tiles.len()).max(1);
         let mut parts = even_parts(ready.range.len(), tiles.len());
         let mut block =
             Block { row: ready.range.start, column: columns.start, rows: 0, columns: wide };
@@ -341,7 +392,7 @@ impl Product<'_> {
         let mut start = [0; MAX_TILE_COLUMNS];
         if self.is_simple() {
             let at = column - strip.first;
-            self.column_terms(&strip.b.sums()[at..], &mut start[..units * self.kernel.unit]);
+            self.column_terms(&strip.b.sums()[at..], &mut start[..units * strip.kernel.unit]);
         }
         start
     }
@@ -364,7 +415,7 @@ impl Product<'_> {
         start: &[i32; MAX_TILE_COLUMNS],
         sink: &S,
     ) -> usize {
-        let columns = units * self.kernel.unit;
+        let columns = units * strip.kernel.unit;
         let index = block.row - ready.range.start;
         let terms = &ready.terms[index..];
         let simple = self.is_simple();
@@ -412,17 +463,6 @@ impl Product<'_> {
         row
     }
 
-    /// The tiles to use for so many rows and columns, and how many units they are wide.
-    fn tiles(&self, rows: usize, columns: usize) -> (usize, &'static [TileFn]) {
-        let kernel = self.kernel;
-        let units = columns.div_ceil(kernel.unit);
-        if rows <= kernel.narrow.len() && units >= kernel.narrow_units {
-            return (kernel.narrow_units, kernel.narrow);
-        }
-        let units = units.min(kernel.tiles.len());
-        (units, kernel.tiles[units - 1])
-    }
-
     /// What each column starts from: `-za * (sum of the column)`.
     fn column_terms(&self, sums: &[i64], start: &mut [i32]) {
         let za = self.a_zero.single().unwrap_or(0);
@@ -456,6 +496,16 @@ impl Product<'_> {
             }
         }
     }
+}
+
+/// The tiles to use for so many rows and columns, and how many units they are wide.
+fn tiles_of(kernel: &'static Kernel, rows: usize, columns: usize) -> (usize, &'static [TileFn]) {
+    let units = columns.div_ceil(kernel.unit);
+    if rows <= kernel.narrow.len() && units >= kernel.narrow_units {
+        return (kernel.narrow_units, kernel.narrow);
+    }
+    let units = units.min(kernel.tiles.len());
+    (units, kernel.tiles[units - 1])
 }
 
 /// `total` in as few parts of at most `most` as will do, which differ by one at most.

@@ -158,7 +158,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     if fits_i32(product.b.k(), reach) {
         let sink = Out::uninit(out, m, n, n)?;
         match b {
-            Right::Matrix(b) if few::takes(a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
+            Right::Matrix(b) if few::takes(isa, a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
             _ => product.run(&sink),
         }
         return Ok(());
@@ -229,7 +229,7 @@ pub(super) fn product<'a>(
     let a_shift = left::shift(kernel.left, a.is_unsigned());
     let a_zero = shift(a_zero, a_shift, &mut shifted.a);
     let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b);
-    let a = Source { left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
+    let a = Source { isa, left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
     Ok(Product { isa, kernel, a, b: columns, a_zero, b_zero })
 }
 

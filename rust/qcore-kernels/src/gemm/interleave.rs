@@ -1,53 +1,64 @@
-//! Rows of B to packed panels: 4 rows, 16 columns, to one cache line.
+//! Rows of B to packed panels: 4 rows, 16 columns, to one line.
 
 use std::ops::Range;
 
-use super::microkernel::{DEPTH, GROUP_BYTES, PANEL};
+use super::microkernel::{DEPTH, GROUP_BYTES, Layout, PANEL};
 use super::operand::Bytes;
+use super::relayout::line_from_fours;
 use crate::isa::Isa;
 
-/// Packs the panels `range` of `b` to `out`, each byte's bits flipped by `flip`; tails become zeros.
+/// Where packed panels go.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub(super) out: *mut u8,
+    pub(super) panel_stride: usize,
+    pub(super) layout: Layout,
+}
+
+impl Target {
+    /// A line of a panel.
+    ///
+    /// # Safety
+    /// `out` has it.
+    unsafe fn line(self, panel: usize, group: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.out.add(panel * self.panel_stride + group * self.layout.line_bytes()) }
+    }
+}
+
+/// Packs the panels `range` of `b`, each byte's bits flipped by `flip`; tails become zeros.
 ///
 /// # Safety
 /// - `range` ends at most one panel past the last column, and the matrix is still borrowed.
-/// - `out` is valid for writing all panels of `range`.
+/// - The target is valid for writing all panels of `range`.
 /// - The CPU has `isa`.
-pub(super) unsafe fn panels(
-    isa: Isa,
-    b: Bytes,
-    flip: u8,
-    range: Range<usize>,
-    panel_stride: usize,
-    out: *mut u8,
-) {
+pub(super) unsafe fn panels(isa: Isa, b: Bytes, flip: u8, range: Range<usize>, to: Target) {
     if b.row_stride == 1 && b.rows > 1 {
         for (index, panel) in range.enumerate() {
             let columns = (b.cols - panel * PANEL).min(PANEL);
-            // SAFETY: the panel's columns exist, and `out` has room for every panel.
-            unsafe {
-                let out = out.add(index * panel_stride);
-                columns_to_panel(b, flip, panel * PANEL, columns, out);
-            }
+            // SAFETY: the panel's columns exist, and the target has room for every panel.
+            unsafe { columns_to_panel(b, flip, panel * PANEL, columns, index, to) };
         }
         return;
     }
     // Group by group, so that a row is read by cache lines, not by panels.
     let whole = if b.col_stride == 1 { b.cols / PANEL } else { 0 };
-    // SAFETY: the panels are whole, and `out` has room for them; the CPU has the instruction set.
-    let done = unsafe { whole_strip(isa, b, flip, range.clone(), whole, panel_stride, out) };
+    // SAFETY: the panels are whole, and the target has room for them; the CPU has the instruction set.
+    let done = unsafe { whole_strip(isa, b, flip, range.clone(), whole, to) };
     for group in done..b.rows.div_ceil(DEPTH) {
         let rows = (b.rows - group * DEPTH).min(DEPTH);
         for (index, panel) in range.clone().enumerate() {
-            // SAFETY: the rows and the panel's columns exist, and `out` has room for every group of
-            // every panel.
+            let mut fours = [0; GROUP_BYTES];
+            // SAFETY: the rows and the panel's columns exist, and the target has room for every group
+            // of every panel.
             unsafe {
-                let out = out.add(index * panel_stride + group * GROUP_BYTES);
                 if rows == DEPTH && panel < whole {
                     let first = b.at(group * DEPTH, panel * PANEL);
-                    interleave(first, b.row_stride, flip, out);
+                    interleave(first, b.row_stride, flip, fours.as_mut_ptr());
                 } else {
-                    rows_to_group(b, flip, group * DEPTH, rows, panel * PANEL, out);
+                    rows_to_group(b, flip, group * DEPTH, rows, panel * PANEL, fours.as_mut_ptr());
                 }
+                line_from_fours(&fours, to.layout, to.line(index, group));
             }
         }
     }
@@ -63,22 +74,30 @@ unsafe fn whole_strip(
     flip: u8,
     range: Range<usize>,
     whole: usize,
-    panel_stride: usize,
-    out: *mut u8,
+    to: Target,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if isa.includes(Isa::Avx512) && range.len() == 4 && range.end <= whole {
+    if range.len() == 4 && range.end <= whole && b.rows >= DEPTH {
         let groups = b.rows / DEPTH;
-        if groups > 0 {
-            // SAFETY: 64 columns of every row lie side by side; the rest is the caller's promise.
-            unsafe {
-                let first = b.at(0, range.start * PANEL);
-                strip_512(first, b.row_stride, groups, flip, panel_stride, out);
+        // SAFETY: 64 columns of every row lie side by side; the rest is the caller's promise.
+        unsafe {
+            let first = b.at(0, range.start * PANEL);
+            match to.layout {
+                Layout::Fours if isa.includes(Isa::Avx512) => {
+                    fours_512(first, b.row_stride, groups, flip, to.panel_stride, to.out);
+                }
+                Layout::Pairs if isa.includes(Isa::Avx2) => {
+                    pairs_256::<false>(first, b.row_stride, groups, flip, to.panel_stride, to.out);
+                }
+                Layout::WidePairs if isa.includes(Isa::Avx2) => {
+                    pairs_256::<true>(first, b.row_stride, groups, flip, to.panel_stride, to.out);
+                }
+                _ => return 0,
             }
         }
         return groups;
     }
-    let _ = (isa, b, flip, range, whole, panel_stride, out);
+    let _ = (isa, b, flip, range, whole, to);
     0
 }
 
@@ -93,7 +112,7 @@ const AHEAD: isize = 32;
 /// - `out` is valid for `groups` lines of four panels, and the CPU has AVX-512 F and BW.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn strip_512(
+unsafe fn fours_512(
     rows: *const u8,
     stride: isize,
     groups: usize,
@@ -144,6 +163,76 @@ unsafe fn strip_512(
     }
 }
 
+/// 64 columns of whole groups: four lines of pairs each, of bytes or widened.
+///
+/// # Safety
+/// - Four rows a group, `stride` bytes apart, are valid for reading 64 bytes from `rows` on.
+/// - `out` is valid for `groups` such lines of four panels, and the CPU has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn pairs_256<const WIDE: bool>(
+    rows: *const u8,
+    stride: isize,
+    groups: usize,
+    flip: u8,
+    panel_stride: usize,
+    out: *mut u8,
+) {
+    use std::arch::x86_64::*;
+    let flips = _mm256_set1_epi8(flip as i8);
+    let pair_bytes = if WIDE { GROUP_BYTES } else { GROUP_BYTES / 2 };
+    for group in 0..groups {
+        // SAFETY: the caller vouches for the rows and the lines.
+        unsafe {
+            let row = rows.offset((group * DEPTH) as isize * stride);
+            // Rows are too far apart for the CPU to foresee them.
+            let ahead = row.wrapping_offset(AHEAD * stride);
+            for index in 0..DEPTH as isize {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_offset(index * stride).cast());
+            }
+            for half in 0..2 {
+                let row = row.add(32 * half);
+                let line = out.add(2 * half * panel_stride + 2 * group * pair_bytes);
+                for pair in 0..2 {
+                    let first = row.offset(2 * pair as isize * stride);
+                    let a = _mm256_xor_si256(_mm256_loadu_si256(first.cast()), flips);
+                    let second = _mm256_loadu_si256(first.offset(stride).cast());
+                    let b = _mm256_xor_si256(second, flips);
+                    let line = line.add(pair * pair_bytes);
+                    // Columns 0 to 7 of two panels, then 8 to 15.
+                    let low = _mm256_unpacklo_epi8(a, b);
+                    let high = _mm256_unpackhi_epi8(a, b);
+                    let left = _mm256_permute2x128_si256::<0x20>(low, high);
+                    let right = _mm256_permute2x128_si256::<0x31>(low, high);
+                    put_pair::<WIDE>(left, line);
+                    put_pair::<WIDE>(right, line.add(panel_stride));
+                }
+            }
+        }
+    }
+}
+
+/// Writes a pair of 16 columns, as bytes or widened.
+///
+/// # Safety
+/// `out` is valid for writing it, and the CPU has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn put_pair<const WIDE: bool>(pair: std::arch::x86_64::__m256i, out: *mut u8) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if WIDE {
+            let low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(pair));
+            let high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(pair));
+            _mm256_storeu_si256(out.cast(), low);
+            _mm256_storeu_si256(out.add(32).cast(), high);
+        } else {
+            _mm256_storeu_si256(out.cast(), pair);
+        }
+    }
+}
+
 /// Some of the 4 rows and 16 columns of a group, one by one.
 ///
 /// # Safety
@@ -172,7 +261,14 @@ unsafe fn rows_to_group(
 ///
 /// # Safety
 /// As [`panels`], for one of them.
-unsafe fn columns_to_panel(b: Bytes, flip: u8, first: usize, columns: usize, out: *mut u8) {
+unsafe fn columns_to_panel(
+    b: Bytes,
+    flip: u8,
+    first: usize,
+    columns: usize,
+    index: usize,
+    to: Target,
+) {
     let whole = b.rows / DEPTH;
     let flips = u32::from_ne_bytes([flip; DEPTH]);
     let mut lines = [std::ptr::null::<u8>(); PANEL];
@@ -181,26 +277,27 @@ unsafe fn columns_to_panel(b: Bytes, flip: u8, first: usize, columns: usize, out
         *line = unsafe { b.at(0, first + column) };
     }
     for group in 0..whole {
-        let mut values = [0_u32; PANEL];
+        let mut fours = [0_u8; GROUP_BYTES];
+        let (values, _) = fours.as_chunks_mut::<DEPTH>();
         for (value, line) in values[..columns].iter_mut().zip(&lines) {
             // SAFETY: rows up to whole * DEPTH of this column exist and lie side by side.
-            *value = unsafe { line.add(group * DEPTH).cast::<u32>().read_unaligned() } ^ flips;
+            let four = unsafe { line.add(group * DEPTH).cast::<u32>().read_unaligned() } ^ flips;
+            *value = four.to_ne_bytes();
         }
-        // SAFETY: `out` has room for this group.
-        unsafe { out.add(group * GROUP_BYTES).cast::<[u32; PANEL]>().write_unaligned(values) };
+        // SAFETY: the target has room for this group.
+        unsafe { line_from_fours(&fours, to.layout, to.line(index, group)) };
     }
     if !b.rows.is_multiple_of(DEPTH) {
-        let mut values = [[0_u8; DEPTH]; PANEL];
+        let mut fours = [0_u8; GROUP_BYTES];
+        let (values, _) = fours.as_chunks_mut::<DEPTH>();
         for (value, line) in values[..columns].iter_mut().zip(&lines) {
             for (row, byte) in value[..b.rows % DEPTH].iter_mut().enumerate() {
                 // SAFETY: the row exists.
                 *byte = unsafe { *line.add(whole * DEPTH + row) } ^ flip;
             }
         }
-        // SAFETY: `out` has room for this group.
-        unsafe {
-            out.add(whole * GROUP_BYTES).cast::<[[u8; DEPTH]; PANEL]>().write_unaligned(values);
-        };
+        // SAFETY: the target has room for this group.
+        unsafe { line_from_fours(&fours, to.layout, to.line(index, whole)) };
     }
 }
 

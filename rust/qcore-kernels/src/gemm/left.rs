@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use super::microkernel::{DEPTH, Left};
 use super::operand::Bytes;
+use crate::isa::Isa;
+use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Bytes from a packed row to the next, for `k` values.
 pub(super) fn stride(left: Left, k: usize) -> usize {
@@ -25,6 +27,7 @@ pub(super) fn shift(left: Left, unsigned: bool) -> i32 {
 /// The part of A that is packed, and what of.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
+    pub(super) isa: Isa,
     pub(super) left: Left,
     pub(super) bytes: Bytes,
     pub(super) unsigned: bool,
@@ -99,6 +102,16 @@ impl Source {
     pub(super) unsafe fn pack(self, rows: Range<usize>, columns: Range<usize>, out: &mut [u8]) {
         let k = columns.len();
         let stride = stride(self.left, k);
+        if self.left == Left::I16 && self.bytes.col_stride == 1 && k > 0 {
+            let Bytes { row_stride, .. } = self.bytes;
+            debug_assert!(rows.len() * stride <= out.len());
+            // SAFETY: the first of these elements exists.
+            let from = unsafe { self.bytes.at(rows.start, columns.start) };
+            let (count, out, unsigned) = (rows.len(), out.as_mut_ptr().cast(), self.unsigned);
+            let rows = WidenRows { from, row_stride, count, k, out, stride: stride / 2, unsigned };
+            dispatch(self.isa, rows);
+            return;
+        }
         for (row, out) in rows.zip(out.chunks_exact_mut(stride)) {
             let mut copy = [0_u8; COPY];
             for first in (0..k).step_by(COPY) {
@@ -110,7 +123,8 @@ impl Source {
                     Left::U8 => flip(values, self.unsigned, &mut out[first..first + length]),
                     Left::Bytes => out[first..first + length].copy_from_slice(values),
                     Left::I16 => {
-                        widen(values, self.unsigned, &mut out[2 * first..2 * (first + length)]);
+                        let out = &mut out[2 * first..2 * (first + length)];
+                        widen_each(values, self.unsigned, out);
                     }
                 }
             }
@@ -158,15 +172,54 @@ fn flip(values: &[u8], unsigned: bool, out: &mut [u8]) {
     }
 }
 
-fn widen(values: &[u8], unsigned: bool, out: &mut [u8]) {
+fn widen_each(values: &[u8], unsigned: bool, out: &mut [u8]) {
     let (out, _) = out.as_chunks_mut::<2>();
-    if unsigned {
-        for (out, &value) in out.iter_mut().zip(values) {
-            *out = i16::from(value).to_ne_bytes();
-        }
-    } else {
-        for (out, &value) in out.iter_mut().zip(values) {
-            *out = i16::from(value as i8).to_ne_bytes();
+    for (out, &value) in out.iter_mut().zip(values) {
+        let word = if unsigned { i16::from(value) } else { i16::from(value as i8) };
+        *out = word.to_ne_bytes();
+    }
+}
+
+/// Rows whose bytes lie side by side, widened to 16 bits and filled up to whole depth groups.
+struct WidenRows {
+    from: *const u8,
+    /// Bytes from a row to the next.
+    row_stride: isize,
+    count: usize,
+    k: usize,
+    /// Whole rows of `stride` words.
+    out: *mut i16,
+    stride: usize,
+    unsigned: bool,
+}
+
+impl SimdOp for WidenRows {
+    type Output = ();
+
+    /// Plain loops: the compiler has an instruction for them, once it may use the features.
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S) {
+        let padded = self.k.next_multiple_of(DEPTH);
+        for row in 0..self.count {
+            // SAFETY: whoever made this vouches for `k` bytes of each row, and for a row of words,
+            // which are whole depth groups, on a cache line.
+            let (bytes, words) = unsafe {
+                let from = self.from.offset(row as isize * self.row_stride);
+                let out = self.out.add(row * self.stride);
+                let bytes = std::slice::from_raw_parts(from, self.k);
+                (bytes, std::slice::from_raw_parts_mut(out, padded))
+            };
+            let (words, rest) = words.split_at_mut(self.k);
+            if self.unsigned {
+                for (word, &byte) in words.iter_mut().zip(bytes) {
+                    *word = i16::from(byte);
+                }
+            } else {
+                for (word, &byte) in words.iter_mut().zip(bytes) {
+                    *word = i16::from(byte as i8);
+                }
+            }
+            rest.fill(0);
         }
     }
 }

@@ -1,17 +1,55 @@
 //! What a micro-kernel is: the product of a few rows of A and a few columns of packed B.
 
+use super::limits::Limits;
 use crate::isa::Isa;
 
 /// Columns of a panel of packed B.
 pub(crate) const PANEL: usize = 16;
 /// Values along K that lie side by side in packed B: what one dot instruction takes.
 pub(crate) const DEPTH: usize = 4;
-/// Bytes of one depth group of a panel: a cache line.
+/// Bytes of one depth group of a panel, a byte each: a cache line.
 pub(crate) const GROUP_BYTES: usize = PANEL * DEPTH;
 /// The most columns that a tile of any kernel has.
 pub(crate) const MAX_TILE_COLUMNS: usize = 128;
 /// The most rows that a tile of any kernel has.
 pub(crate) const MAX_TILE_ROWS: usize = 16;
+
+/// How the values of a depth group of a panel of B lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Layout {
+    /// Column by column, four bytes of each: what one `vpdpbusd` or `sdot` takes.
+    #[default]
+    Fours,
+    /// Two of K after two, and in these column by column: what `pmaddwd` takes once they are widened.
+    Pairs,
+    /// The same, widened to 16 bits: made of pairs where many rows meet them.
+    WidePairs,
+}
+
+impl Layout {
+    /// Bytes of a value.
+    pub(crate) const fn value_bytes(self) -> usize {
+        match self {
+            Layout::Fours | Layout::Pairs => 1,
+            Layout::WidePairs => 2,
+        }
+    }
+
+    /// Bytes of a depth group of a panel: its line.
+    pub(crate) const fn line_bytes(self) -> usize {
+        GROUP_BYTES * self.value_bytes()
+    }
+
+    /// Bytes from the start of a line to value `k` of four in column `column` of 16.
+    pub(crate) const fn place(self, column: usize, k: usize) -> usize {
+        match self {
+            Layout::Fours => column * DEPTH + k,
+            Layout::Pairs | Layout::WidePairs => {
+                (k / 2 * 2 * PANEL + column * 2 + k % 2) * self.value_bytes()
+            }
+        }
+    }
+}
 
 /// How a kernel wants the rows of A.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +115,13 @@ pub(crate) struct Kernel {
     pub(crate) isa: Isa,
     /// How it wants A.
     pub(crate) left: Left,
+    /// How it wants B.
+    pub(crate) layout: Layout,
+    /// Another that is faster where so many rows meet B that laying it out anew costs less than it
+    /// saves; takes A alike.
+    pub(crate) many: Option<&'static Kernel>,
+    /// From where on what pays, as measured.
+    pub(crate) limits: &'static Limits,
     /// Columns of one unit: a tile is a number of units wide.
     pub(crate) unit: usize,
     /// `tiles[units - 1][rows - 1]`; all have the same number of rows.

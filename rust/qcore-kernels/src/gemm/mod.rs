@@ -2,7 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `packed`, `interleave` | B laid out once, one format for every instruction set |
+//! | `packed`, `interleave` | B laid out once, as the instruction set wants it |
+//! | `relayout` | packed B as another kernel wants it |
+//! | `limits` | from where on what pays, by instruction set |
 //! | `masked`, `expand` | B without what it does not store, expanded as it is used |
 //! | `left` | rows of A, packed as they are used |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
@@ -27,6 +29,7 @@ mod int4;
 mod integer;
 mod interleave;
 mod left;
+mod limits;
 mod masked;
 mod micro;
 mod microkernel;
@@ -34,6 +37,7 @@ mod operand;
 mod packed;
 mod peak;
 mod registry;
+mod relayout;
 mod sink;
 mod wide;
 
@@ -43,6 +47,7 @@ pub use int4::{PackedI4, dense_f32_from_i4_with};
 pub use integer::{
     Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,
 };
+pub use limits::{Limits, limits_of};
 pub use masked::MaskedI8;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;

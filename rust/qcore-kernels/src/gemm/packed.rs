@@ -1,12 +1,14 @@
-//! B laid out once: panels of 16 columns, 4 values of K side by side, one cache line a step.
+//! B laid out once: panels of 16 columns, 4 values of K after 4, which make a cache line.
 //!
-//! One format serves every instruction set: `vpdpbusd` and NEON's `sdot` read a line as it is, the
-//! `pmaddwd` kernels widen a part of it. So a pack is never remade for another path. Values are
-//! signed: uint8 is stored with its top bit flipped, which takes 128 away, and its zero point moves
-//! with it. Tails of both dimensions are zeros.
+//! What is in a line is laid out as the instruction set wants it: `vpdpbusd` and NEON's `sdot` take
+//! four values of a column, `pmaddwd` two. A packed matrix knows its layout; a kernel that wants
+//! another gets it strip by strip. Values are signed: uint8 is stored with its top bit flipped, which
+//! takes 128 away, and its zero point moves with it. Tails of both dimensions are zeros.
+
+use std::ops::Range;
 
 use super::interleave;
-use super::microkernel::{DEPTH, GROUP_BYTES, Kernel, Left, MAX_TILE_COLUMNS, PANEL, Tile};
+use super::microkernel::{DEPTH, Kernel, Layout, Left, MAX_TILE_COLUMNS, PANEL, Tile};
 use super::operand::{Bytes, Int8};
 use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;
@@ -19,6 +21,7 @@ const GRAIN: usize = 1 << 19;
 /// The right operand of an int8 product, (K, N), laid out for the kernels.
 #[derive(Debug, Clone, Default)]
 pub struct PackedI8 {
+    layout: Layout,
     k: usize,
     n: usize,
     groups: usize,
@@ -40,14 +43,17 @@ impl PackedI8 {
     /// Packs another matrix into the same memory.
     pub fn refill<'a>(&mut self, isa: Isa, b: impl Into<Int8<'a>>) {
         let b = b.into();
-        self.fill(kernel_for(isa), b.bytes(), b.is_unsigned());
+        self.fill(kernel_for(isa), b.bytes(), b.is_unsigned(), true);
     }
 
-    /// Packs the bytes of a matrix, which is still borrowed.
-    pub(super) fn fill(&mut self, kernel: &Kernel, bytes: Bytes, unsigned: bool) {
+    /// Packs the bytes of a matrix, which is still borrowed. Without `summed` the sums of columns,
+    /// which take a row's time, are left at 0.
+    pub(super) fn fill(&mut self, kernel: &Kernel, bytes: Bytes, unsigned: bool, summed: bool) {
         let (k, n) = (bytes.rows, bytes.cols);
         let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
-        let panel_stride = stride(groups);
+        let layout = kernel.layout;
+        let panel_stride = stride(groups * layout.line_bytes());
+        self.layout = layout;
         (self.k, self.n, self.groups, self.panel_stride) = (k, n, groups, panel_stride);
         self.unsigned = unsigned;
         self.data.resize_scratch(panels * panel_stride);
@@ -67,15 +73,30 @@ impl PackedI8 {
                 // SAFETY: the panels of one task are its own, and lie within the data and the sums.
                 unsafe {
                     let panel = data.get().add(first * panel_stride);
-                    interleave::panels(kernel.isa, bytes, flip, strip.clone(), panel_stride, panel);
-                    let sums = sums.get().add(first * PANEL);
-                    column_sums(kernel, panel, panel_stride, groups, strip.len(), sums);
+                    let target = interleave::Target { out: panel, panel_stride, layout };
+                    interleave::panels(kernel.isa, bytes, flip, strip.clone(), target);
+                    if summed {
+                        let sums = sums.get().add(first * PANEL);
+                        column_sums(kernel, panel, panel_stride, groups, strip.len(), sums);
+                    }
                 }
             }
         });
     }
 
-    /// Makes room for the panels of a matrix (K, N) with so many lines each and the given sums.
+    /// Makes room for some panels of another, in a layout that may differ.
+    pub(super) fn reserve_like(&mut self, other: &Self, panels: Range<usize>, layout: Layout) {
+        self.layout = layout;
+        self.n = other.n.min(panels.end * PANEL).saturating_sub(panels.start * PANEL);
+        (self.k, self.groups, self.unsigned) = (other.k, other.groups, other.unsigned);
+        self.panel_stride = stride(self.groups * layout.line_bytes());
+        self.data.resize_scratch(panels.len() * self.panel_stride);
+        self.sums.clear();
+        self.sums.extend_from_slice(&other.sums[panels.start * PANEL..panels.end * PANEL]);
+    }
+
+    /// Makes room for the panels of a matrix (K, N) with so many lines each and the given sums: lines
+    /// of fours.
     pub(super) fn reserve(
         &mut self,
         k: usize,
@@ -84,11 +105,23 @@ impl PackedI8 {
         unsigned: bool,
         sums: &[i64],
     ) {
-        (self.k, self.n, self.groups, self.panel_stride) = (k, n, k.div_ceil(DEPTH), stride(lines));
+        self.layout = Layout::Fours;
+        (self.k, self.n, self.groups) = (k, n, k.div_ceil(DEPTH));
+        self.panel_stride = stride(lines * self.layout.line_bytes());
         self.unsigned = unsigned;
         self.data.resize_scratch(n.div_ceil(PANEL) * self.panel_stride);
         self.sums.clear();
         self.sums.extend_from_slice(sums);
+    }
+
+    /// How values lie in a line.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The first line of a panel.
+    pub(super) fn panel(&self, panel: usize) -> *const u8 {
+        self.data[panel * self.panel_stride..].as_ptr()
     }
 
     /// The first line of a panel.
@@ -140,8 +173,9 @@ impl PackedI8 {
 
     /// Column `column` at its depth group `group`.
     pub(crate) fn at(&self, column: usize, group: usize) -> *const i8 {
-        let offset = column / PANEL * self.panel_stride + column % PANEL * DEPTH;
-        let line = group * GROUP_BYTES;
+        let place = self.layout.place(column % PANEL, 0);
+        let offset = column / PANEL * self.panel_stride + place;
+        let line = group * self.layout.line_bytes();
         debug_assert!(offset + line <= self.data.len());
         self.data.as_ptr().wrapping_add(offset + line).cast()
     }
@@ -153,16 +187,16 @@ impl PackedI8 {
     #[must_use]
     pub fn get(&self, k: usize, n: usize) -> i32 {
         assert!(k < self.k && n < self.n, "({k}, {n}) is outside the matrix");
-        let offset = n / PANEL * self.panel_stride + k / DEPTH * GROUP_BYTES;
-        i32::from(self.data[offset + n % PANEL * DEPTH + k % DEPTH] as i8) + self.shift()
+        let line = n / PANEL * self.panel_stride + k / DEPTH * self.layout.line_bytes();
+        // The low byte of a word is the value's own.
+        i32::from(self.data[line + self.layout.place(n % PANEL, k % DEPTH)] as i8) + self.shift()
     }
 }
 
-/// Bytes from a panel of so many lines to the next.
-fn stride(lines: usize) -> usize {
-    let bytes = lines * GROUP_BYTES;
+/// Bytes from a panel of so many to the next.
+fn stride(bytes: usize) -> usize {
     // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
-    if bytes.is_multiple_of(4096) { bytes + GROUP_BYTES } else { bytes }
+    if bytes.is_multiple_of(4096) { bytes + 64 } else { bytes }
 }
 
 /// A pointer that tasks share; each writes a part of its own.
@@ -211,14 +245,15 @@ unsafe fn column_sums(
         let units = (panels * PANEL - column).min(wide) / kernel.unit;
         for first in (0..groups).step_by(SUM_GROUPS) {
             let mut part = [0_i32; MAX_TILE_COLUMNS];
-            let offset = column / PANEL * panel_stride + column % PANEL * DEPTH;
+            let place = kernel.layout.place(column % PANEL, 0);
+            let offset = column / PANEL * panel_stride + place;
             let tile = Tile {
                 a: ones,
                 a_stride: 0,
                 flip: 0,
                 groups: SUM_GROUPS.min(groups - first),
                 // SAFETY: the panel, group and column exist.
-                b: unsafe { data.add(offset + first * GROUP_BYTES) }.cast(),
+                b: unsafe { data.add(offset + first * kernel.layout.line_bytes()) }.cast(),
                 panel_stride,
                 start: zeros.as_ptr(),
                 row_start: zeros.as_ptr(),

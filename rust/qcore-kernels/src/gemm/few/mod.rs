@@ -14,15 +14,13 @@ mod along;
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::limits::limits_of;
 use super::operand::{Bytes, Int8, ZeroPoint};
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
 use crate::isa::Isa;
 use crate::simd::dispatch_dot;
 use crate::threads;
-
-/// The most rows for which B is read where it lies: for more, interleaving it pays.
-const MOST_ROWS: usize = 8;
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 20;
@@ -44,10 +42,13 @@ thread_local! {
 }
 
 /// Whether the product of these is one for [`run`].
-pub(super) fn takes(a: Int8<'_>, b: Int8<'_>) -> bool {
+pub(super) fn takes(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> bool {
     let bytes = b.bytes();
     let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
-    (1..=MOST_ROWS).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0 && adjacent
+    (1..=limits_of(isa).few_rows).contains(&a.rows())
+        && bytes.rows > 0
+        && bytes.cols > 0
+        && adjacent
 }
 
 /// `(a - a_zero) * (b - b_zero)`, which fits int32 and [`takes`] accepts.

@@ -9,7 +9,8 @@
 use std::arch::asm;
 
 use super::tile_row;
-use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, Kernel, Left, PANEL, Tile};
+use crate::gemm::limits;
+use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, Kernel, Layout, Left, PANEL, Tile};
 use crate::isa::Isa;
 
 /// Rows of a tile, and the most that a tile of results has.
@@ -256,6 +257,9 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     id: "x86_64-i8i8s32-amx-16x64",
     isa: Isa::Amx,
     left: Left::Bytes,
+    layout: Layout::Fours,
+    many: None,
+    limits: &limits::DOT,
     unit: PANEL,
     tiles: &[all_rows!(1), all_rows!(2), all_rows!(3), all_rows!(4)],
     narrow: &[],

@@ -3,14 +3,17 @@
 use std::arch::x86_64::*;
 
 use super::{Dot, tile_functions, tile_row};
-use crate::gemm::microkernel::{Kernel, Left};
+use crate::gemm::limits;
+use crate::gemm::microkernel::{GROUP_BYTES, Kernel, Layout, Left};
 use crate::isa::Isa;
 
 pub(super) struct Avx512Vnni;
 
 impl Dot for Avx512Vnni {
     const UNIT: usize = 16;
+    const STEPS: usize = 1;
     const A_BYTES: usize = 4;
+    const B_BYTES: usize = GROUP_BYTES;
     type Acc = __m512i;
     type A = __m512i;
     type B = __m512i;
@@ -58,6 +61,9 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     id: "x86_64-u8s8s32-avx512_vnni-6x64",
     isa: Isa::Avx512Vnni,
     left: Left::U8,
+    layout: Layout::Fours,
+    many: None,
+    limits: &limits::DOT,
     unit: Avx512Vnni::UNIT,
     tiles: &[
         tile_row!(1: 1, 2, 3, 4, 5, 6),

@@ -3,14 +3,17 @@
 use std::arch::x86_64::*;
 
 use super::{Dot, tile_functions, tile_row};
-use crate::gemm::microkernel::{Kernel, Left};
+use crate::gemm::limits;
+use crate::gemm::microkernel::{GROUP_BYTES, Kernel, Layout, Left};
 use crate::isa::Isa;
 
 struct AvxVnni;
 
 impl Dot for AvxVnni {
     const UNIT: usize = 8;
+    const STEPS: usize = 1;
     const A_BYTES: usize = 4;
+    const B_BYTES: usize = GROUP_BYTES;
     type Acc = __m256i;
     type A = __m256i;
     type B = __m256i;
@@ -58,6 +61,9 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     id: "x86_64-u8s8s32-avx_vnni-6x16",
     isa: Isa::AvxVnni,
     left: Left::U8,
+    layout: Layout::Fours,
+    many: None,
+    limits: &limits::DOT,
     unit: AvxVnni::UNIT,
     tiles: &[tile_row!(1: 1, 2, 3, 4, 5, 6), tile_row!(2: 1, 2, 3, 4, 5, 6)],
     narrow: tile_row!(8: 1),

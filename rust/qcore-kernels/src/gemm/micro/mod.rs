@@ -18,7 +18,7 @@ pub(super) mod avx_vnni;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod sse2;
 
-use super::microkernel::{GROUP_BYTES, PANEL, Tile};
+use super::microkernel::{PANEL, Tile};
 
 /// What a micro-kernel is made of.
 ///
@@ -27,20 +27,24 @@ use super::microkernel::{GROUP_BYTES, PANEL, Tile};
 pub(super) trait Dot {
     /// Columns that one accumulator covers.
     const UNIT: usize;
-    /// Bytes of a depth group of A.
+    /// Steps that a depth group takes.
+    const STEPS: usize;
+    /// Bytes of A that a step takes.
     const A_BYTES: usize;
+    /// Bytes of a panel of B that a step takes.
+    const B_BYTES: usize;
     /// Sums of `UNIT` columns, in any arrangement.
     type Acc: Copy;
-    /// A depth group of one row, in all columns.
+    /// What a step takes of one row, in all columns.
     type A: Copy;
-    /// A depth group of `UNIT` columns.
+    /// What a step takes of `UNIT` columns.
     type B: Copy;
 
     /// Sums of nothing.
     unsafe fn zero() -> Self::Acc;
-    /// One depth group of a row of A: `A_BYTES` bytes, the bits of `flip` flipped in each 4 of them.
+    /// A step of a row of A: `A_BYTES` bytes, the bits of `flip` flipped in each 4 of them.
     unsafe fn load_a(ptr: *const u8, flip: i32) -> Self::A;
-    /// One depth group of `UNIT` columns of B: `4 * UNIT` bytes.
+    /// A step of `UNIT` columns of B: their part of `B_BYTES` bytes.
     unsafe fn load_b(ptr: *const i8) -> Self::B;
     /// `acc + a * b`.
     unsafe fn dot(acc: Self::Acc, a: Self::A, b: Self::B) -> Self::Acc;
@@ -52,7 +56,7 @@ pub(super) trait Dot {
 #[inline(always)]
 fn unit_offset<D: Dot>(unit: usize, panel_stride: usize) -> usize {
     let column = unit * D::UNIT;
-    column / PANEL * panel_stride + column % PANEL * 4
+    column / PANEL * panel_stride + column % PANEL * (D::B_BYTES / PANEL)
 }
 
 /// Depth groups from which on results are fetched before they are written.
@@ -91,7 +95,7 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
         let mut b = t.b;
         // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers, and
         // what iterators call is not compiled for the kernel's features.
-        for _ in 0..t.groups {
+        for _ in 0..D::STEPS * t.groups {
             let mut columns = [D::load_b(b); UNITS];
             for unit in 1..UNITS {
                 columns[unit] = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
@@ -103,7 +107,7 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
                 }
             }
             a = a.add(D::A_BYTES);
-            b = b.add(GROUP_BYTES);
+            b = b.add(D::B_BYTES);
         }
         for row in 0..ROWS {
             let row_start = *t.row_start.add(row);
@@ -125,7 +129,7 @@ macro_rules! tile_functions {
         #[target_feature(enable = $features)]
         unsafe fn tile<const ROWS: usize, const UNITS: usize>(t: &$crate::gemm::microkernel::Tile) {
             // SAFETY: the caller's promise is this function's own.
-            unsafe { super::tile::<$dot, ROWS, UNITS>(t) }
+            unsafe { $crate::gemm::micro::tile::<$dot, ROWS, UNITS>(t) }
         }
     };
 }

@@ -1,14 +1,17 @@
 //! Plain Rust: every other machine, and the reference for the rest.
 
 use super::{Dot, tile_row};
-use crate::gemm::microkernel::{Kernel, Left, Tile};
+use crate::gemm::limits;
+use crate::gemm::microkernel::{GROUP_BYTES, Kernel, Layout, Left, Tile};
 use crate::isa::Isa;
 
 struct Scalar;
 
 impl Dot for Scalar {
     const UNIT: usize = 4;
+    const STEPS: usize = 1;
     const A_BYTES: usize = 8;
+    const B_BYTES: usize = GROUP_BYTES;
     type Acc = [i32; 4];
     type A = [i16; 4];
     type B = [[i8; 4]; 4];
@@ -63,6 +66,9 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     id: "any-i8i8s32-scalar-2x4",
     isa: Isa::Scalar,
     left: Left::I16,
+    layout: Layout::Fours,
+    many: None,
+    limits: &limits::PLAIN,
     unit: Scalar::UNIT,
     tiles: &[tile_row!(1: 1, 2)],
     narrow: tile_row!(1: 1, 2),

@@ -100,6 +100,9 @@ mod model {
         id: "any-i8i8s32-scalar-amx-model",
         isa: Isa::Scalar,
         left: Left::Bytes,
+        layout: Layout::Fours,
+        many: None,
+        limits: &limits::PLAIN,
         unit: PANEL,
         tiles: &[all_rows!(1), all_rows!(2), all_rows!(3), all_rows!(4)],
         narrow: &[],
@@ -135,7 +138,12 @@ fn check(kernel: &'static Kernel, (m, k, n): (usize, usize, usize), ua: bool, ub
         let product = Product {
             isa: Isa::Scalar,
             kernel,
-            a: Source { left: kernel.left, bytes: matrix(&a, m, k, ua).bytes(), unsigned: ua },
+            a: Source {
+                isa: Isa::Scalar,
+                left: kernel.left,
+                bytes: matrix(&a, m, k, ua).bytes(),
+                unsigned: ua,
+            },
             b: columns,
             a_zero: ZeroPoint::One(za),
             b_zero: ZeroPoint::One(zb - 128 * i32::from(ub)),

@@ -1,0 +1,60 @@
+//! From where on what pays: measured, and kept here, instruction set by instruction set.
+//!
+//! Results do not depend on any of it. The kernels name their line; [`limits_of`] tells it to others.
+
+use super::registry::kernel_for;
+use crate::isa::Isa;
+
+/// What the drivers of int8 products decide by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of packed A that are to stay in the second cache, with room for a stream of B.
+    pub left_bytes: usize,
+    /// The same where B is laid out anew for each block of A.
+    pub left_bytes_for_strips: usize,
+    /// Rows from which on B is laid out anew for [`super::microkernel::Kernel::many`].
+    pub many_rows: usize,
+    /// The most rows for which a B that is not packed is read where it lies.
+    pub few_rows: usize,
+    /// Multiply-adds below which another thread costs more than it saves.
+    pub grain: usize,
+}
+
+/// Bytes of B laid out anew that are to stay in the first cache.
+pub(super) const STRIP_BYTES: usize = 32 << 10;
+
+/// `vpdpbusd`, as measured on Zen 4: A is read where it lies, nothing is widened.
+pub(super) static DOT: Limits = Limits {
+    left_bytes: 4 << 20,
+    left_bytes_for_strips: 4 << 20,
+    many_rows: usize::MAX,
+    few_rows: 8,
+    grain: 1 << 21,
+};
+
+/// `vpmaddwd` of 256 and 512 bits, as measured on Zen 5.
+pub(super) static MADD: Limits = Limits {
+    left_bytes: 256 << 10,
+    left_bytes_for_strips: 512 << 10,
+    many_rows: 36,
+    few_rows: 8,
+    grain: 1 << 20,
+};
+
+/// `pmaddwd` of 128 bits, as measured on Zen 5.
+pub(super) static MADD_128: Limits = Limits { many_rows: 12, grain: 1 << 19, ..MADD };
+
+/// Plain code.
+pub(super) static PLAIN: Limits = Limits {
+    left_bytes: 256 << 10,
+    left_bytes_for_strips: 512 << 10,
+    many_rows: usize::MAX,
+    few_rows: 8,
+    grain: 1 << 18,
+};
+
+/// What int8 products decide by where `isa` is in force.
+#[must_use]
+pub fn limits_of(isa: Isa) -> Limits {
+    *kernel_for(isa).limits
+}

@@ -1,0 +1,216 @@
+//! Lines of packed B as another kernel wants them: fours to pairs, bytes to words.
+
+use std::ops::Range;
+
+use super::microkernel::{GROUP_BYTES, Layout, PANEL};
+use super::packed::PackedI8;
+use crate::isa::Isa;
+use crate::simd::{Simd, SimdOp, dispatch};
+
+/// Some panels of `b`, laid out in `room` as `layout` says. Columns count from the first panel's.
+pub(super) fn relay(
+    isa: Isa,
+    b: &PackedI8,
+    panels: Range<usize>,
+    layout: Layout,
+    room: &mut PackedI8,
+) {
+    room.reserve_like(b, panels.clone(), layout);
+    let lines = b.groups() * GROUP_BYTES;
+    for (index, panel) in panels.enumerate() {
+        let out = room.panel_mut(index);
+        let from = b.panel(panel);
+        match (b.layout(), layout) {
+            (from_layout, to) if from_layout == to => {
+                let bytes = b.groups() * to.line_bytes();
+                // SAFETY: a panel of either has so many bytes, and the room is another's memory.
+                unsafe { from.copy_to_nonoverlapping(out, bytes) };
+            }
+            (Layout::Pairs, Layout::WidePairs) => {
+                // SAFETY: a panel has `lines` bytes, and as many words once it is wide; `out` is on a
+                // cache line.
+                unsafe {
+                    let words = std::slice::from_raw_parts_mut(out.cast::<i16>(), lines);
+                    widen(isa, std::slice::from_raw_parts(from, lines), false, words);
+                }
+            }
+            (from_layout, to) => {
+                let step = (from_layout.line_bytes(), to.line_bytes());
+                for group in 0..b.groups() {
+                    // SAFETY: both panels have this line.
+                    unsafe {
+                        let line = from.add(group * step.0);
+                        let fours = match from_layout {
+                            Layout::Fours => line.cast::<[u8; GROUP_BYTES]>().read(),
+                            _ => to_fours(line, from_layout),
+                        };
+                        line_from_fours(&fours, to, out.add(group * step.1));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes a line of fours as `layout` says.
+///
+/// # Safety
+/// `out` is valid for writing a line of that layout.
+#[inline(always)]
+pub(super) unsafe fn line_from_fours(fours: &[u8; GROUP_BYTES], layout: Layout, out: *mut u8) {
+    // SAFETY: the caller vouches for a line; each of the three writes no more.
+    unsafe {
+        match layout {
+            Layout::Fours => out.cast::<[u8; GROUP_BYTES]>().write_unaligned(*fours),
+            Layout::Pairs => pairs_of(fours, out),
+            Layout::WidePairs => {
+                let mut pairs = [0_u8; GROUP_BYTES];
+                pairs_of(fours, pairs.as_mut_ptr());
+                for (at, &byte) in pairs.iter().enumerate() {
+                    out.cast::<i16>().add(at).write_unaligned(i16::from(byte as i8));
+                }
+            }
+        }
+    }
+}
+
+/// Each dword's first half, then each dword's second.
+///
+/// # Safety
+/// `out` is valid for writing a line.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn pairs_of(fours: &[u8; GROUP_BYTES], out: *mut u8) {
+    use std::arch::x86_64::*;
+    // SAFETY: the line has four vectors, and so has `out`; SSE2 is part of x86-64.
+    unsafe {
+        let mut quarters = [_mm_setzero_si128(); 4];
+        for (at, quarter) in quarters.iter_mut().enumerate() {
+            let columns = _mm_loadu_si128(fours.as_ptr().add(16 * at).cast());
+            // Words 0 2 1 3 of each half, then dwords: first halves, second halves.
+            let words = _mm_shufflelo_epi16::<0b11_01_10_00>(columns);
+            let words = _mm_shufflehi_epi16::<0b11_01_10_00>(words);
+            *quarter = _mm_shuffle_epi32::<0b11_01_10_00>(words);
+        }
+        let [a, b, c, d] = quarters;
+        _mm_storeu_si128(out.cast(), _mm_unpacklo_epi64(a, b));
+        _mm_storeu_si128(out.add(16).cast(), _mm_unpacklo_epi64(c, d));
+        _mm_storeu_si128(out.add(32).cast(), _mm_unpackhi_epi64(a, b));
+        _mm_storeu_si128(out.add(48).cast(), _mm_unpackhi_epi64(c, d));
+    }
+}
+
+/// Each dword's first half, then each dword's second.
+///
+/// # Safety
+/// `out` is valid for writing a line.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn pairs_of(fours: &[u8; GROUP_BYTES], out: *mut u8) {
+    for (at, &byte) in fours.iter().enumerate() {
+        // SAFETY: every place is within the line.
+        unsafe { out.add(Layout::Pairs.place(at / 4, at % 4)).write(byte) };
+    }
+}
+
+/// A line of any layout as fours.
+///
+/// # Safety
+/// `line` is valid for reading a line of `layout`.
+unsafe fn to_fours(line: *const u8, layout: Layout) -> [u8; GROUP_BYTES] {
+    let mut fours = [0; GROUP_BYTES];
+    for column in 0..PANEL {
+        for k in 0..4 {
+            // SAFETY: the place is within the line; a word's first byte is its low one.
+            fours[Layout::Fours.place(column, k)] = unsafe { *line.add(layout.place(column, k)) };
+        }
+    }
+    fours
+}
+
+/// Bytes as 16-bit integers of the same value.
+///
+/// # Panics
+/// If the lengths differ.
+pub(super) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [i16]) {
+    assert_eq!(bytes.len(), out.len(), "as many words as bytes");
+    dispatch(isa, Widen { bytes, unsigned, out });
+}
+
+struct Widen<'a> {
+    bytes: &'a [u8],
+    unsigned: bool,
+    out: &'a mut [i16],
+}
+
+impl SimdOp for Widen<'_> {
+    type Output = ();
+
+    /// Plain loops: the compiler has an instruction for them, once it may use the features.
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S) {
+        let Self { bytes, unsigned, out } = self;
+        if unsigned {
+            for (out, &byte) in out.iter_mut().zip(bytes) {
+                *out = i16::from(byte);
+            }
+        } else {
+            for (out, &byte) in out.iter_mut().zip(bytes) {
+                *out = i16::from(byte as i8);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::registry::kernel_for;
+    use crate::view::MatRef;
+
+    /// Every layout becomes every other, and keeps its values.
+    #[test]
+    fn values_stay_in_every_layout() {
+        let layouts = [Layout::Fours, Layout::Pairs, Layout::WidePairs];
+        for isa in Isa::available() {
+            for (k, n) in [(0_usize, 3_usize), (1, 1), (5, 17), (8, 16), (31, 40), (64, 64)] {
+                let values: Vec<i8> = (0..k * n).map(|at| (at * 37 % 256) as u8 as i8).collect();
+                let b = MatRef::from_slice(&values, k, n).unwrap();
+                let packed = PackedI8::new(isa, b);
+                for middle in layouts {
+                    for last in layouts {
+                        let (mut first, mut second) = (PackedI8::default(), PackedI8::default());
+                        let panels = n.div_ceil(PANEL);
+                        relay(isa, &packed, 0..panels, middle, &mut first);
+                        relay(isa, &first, 0..panels, last, &mut second);
+                        assert_eq!(second.layout(), last);
+                        for row in 0..k {
+                            for column in 0..n {
+                                let wanted = i32::from(values[row * n + column]);
+                                let place = format!("{isa} {middle:?} {last:?} [{row}, {column}]");
+                                assert_eq!(second.get(row, column), wanted, "{place}");
+                            }
+                        }
+                    }
+                }
+                assert_eq!(packed.layout(), kernel_for(isa).layout);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_either_sign_widen_to_their_values() {
+        let bytes: Vec<u8> = (0..=255).chain(0..70).collect();
+        for isa in Isa::available() {
+            for length in [0, 1, 15, 16, 17, 31, 33, 326] {
+                for unsigned in [false, true] {
+                    let mut out = vec![-1; length];
+                    widen(isa, &bytes[..length], unsigned, &mut out);
+                    for (&word, &byte) in out.iter().zip(&bytes) {
+                        let value = if unsigned { i16::from(byte) } else { i16::from(byte as i8) };
+                        assert_eq!(word, value, "{isa}");
+                    }
+                }
+            }
+        }
+    }
+}

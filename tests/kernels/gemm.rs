@@ -156,16 +156,18 @@ fn what_one_isa_packed_another_takes() {
     let mut random = Random::new(13);
     for maker in Isa::available() {
         for isa in Isa::available() {
-            for (m, k, n) in [(1, 70, 40), (3, 9, 17), (45, 33, 150)] {
+            for (m, k, n) in [(1, 70, 40), (3, 9, 17), (45, 33, 150), (2, 70_000, 3)] {
                 let a = Operand::new(&mut random, m, k, true, false);
                 let b = Operand::new(&mut random, k, n, false, false);
                 let (za, zb) = (ZeroPoint::One(3), ZeroPoint::One(0));
                 let packed = PackedI8::new(maker, b.view());
-                let mut out = Guarded::new(&vec![-1_i32; m * n]);
+                let mut out = Guarded::new(&vec![-1_i64; m * n]);
                 matmul_integer_with(isa, a.view(), &packed, za, zb, &mut out).unwrap();
                 let exact = oracle(&a, &b, za, zb);
-                let found = out.iter().map(|&sum| i64::from(sum));
-                assert!(found.eq(exact), "packed for {maker}, run on {isa}: {m}x{k}x{n}");
+                assert!(
+                    out.iter().copied().eq(exact),
+                    "packed for {maker}, run on {isa}: {m}x{k}x{n}"
+                );
             }
         }
     }

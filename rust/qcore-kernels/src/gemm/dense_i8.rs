@@ -5,6 +5,7 @@ use super::drive::Product;
 use super::integer::{Right, Shifted, fits_i32, product};
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
+use super::relayout::laid_out;
 use super::sink::{CodeSink, FloatSink, Out};
 use crate::epilogue::{FloatOutput, Requantize, wide_code_row, wide_float_row};
 use crate::error::Result;
@@ -84,7 +85,7 @@ fn wide_rows(
 ) -> Result<()> {
     let packed;
     let b = match b {
-        Right::Packed(b) => b,
+        Right::Packed(b) => &laid_out(product.isa, b),
         Right::Masked(b) => {
             packed = b.unpacked(product.isa);
             &packed

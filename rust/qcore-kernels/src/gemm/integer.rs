@@ -9,6 +9,7 @@ use super::masked::MaskedI8;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
 use super::registry::kernel_for;
+use super::relayout::laid_out;
 use super::sink::Out;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
@@ -164,7 +165,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
         return Ok(());
     }
     match b {
-        Right::Packed(packed) => wide(&product, packed, out),
+        Right::Packed(packed) => wide(&product, &laid_out(isa, packed), out),
         Right::Masked(masked) => wide(&product, &masked.unpacked(isa), out),
         Right::Matrix(matrix) => wide(&product, &PackedI8::new(isa, matrix), out),
     }

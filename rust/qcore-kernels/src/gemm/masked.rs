@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::expand::{self, Lines};
 use super::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
 use super::packed::PackedI8;
+use super::relayout::laid_out;
 use crate::isa::Isa;
 
 /// Lines that are told apart by the bits that three masks leave.
@@ -170,12 +171,12 @@ impl MaskedI8 {
         places + self.values.len() + size_of_val(&self.starts[..]) + size_of_val(&self.sums[..])
     }
 
-    /// The whole matrix, packed.
+    /// The whole matrix, packed for `isa`.
     #[must_use]
     pub fn unpacked(&self, isa: Isa) -> PackedI8 {
         let mut packed = PackedI8::default();
         self.expand(isa, 0..self.starts.len(), &mut packed);
-        packed
+        laid_out(isa, &packed).into_owned()
     }
 
     /// Room for some panels, of which the lines are still to come.

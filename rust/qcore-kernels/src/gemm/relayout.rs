@@ -1,11 +1,24 @@
 //! Lines of packed B as another kernel wants them: fours to pairs, bytes to words.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::microkernel::{GROUP_BYTES, Layout, PANEL};
 use super::packed::PackedI8;
+use super::registry::kernel_for;
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
+
+/// The whole of `b` as the kernel for `isa` wants it: `b` itself where it was packed so.
+pub(super) fn laid_out(isa: Isa, b: &PackedI8) -> Cow<'_, PackedI8> {
+    let layout = kernel_for(isa).layout;
+    if b.layout() == layout {
+        return Cow::Borrowed(b);
+    }
+    let mut made = PackedI8::default();
+    relay(isa, b, 0..b.n().div_ceil(PANEL), layout, &mut made);
+    Cow::Owned(made)
+}
 
 /// Some panels of `b`, laid out in `room` as `layout` says. Columns count from the first panel's.
 pub(super) fn relay(
@@ -27,10 +40,9 @@ pub(super) fn relay(
                 unsafe { from.copy_to_nonoverlapping(out, bytes) };
             }
             (Layout::Pairs, Layout::WidePairs) => {
-                // SAFETY: a panel has `lines` bytes, and as many words once it is wide; `out` is on a
-                // cache line.
+                // SAFETY: a panel has `lines` bytes, and as many words once it is wide.
                 unsafe {
-                    let words = std::slice::from_raw_parts_mut(out.cast::<i16>(), lines);
+                    let words = std::slice::from_raw_parts_mut(out.cast::<Word>(), lines);
                     widen(isa, std::slice::from_raw_parts(from, lines), false, words);
                 }
             }
@@ -67,7 +79,7 @@ pub(super) unsafe fn line_from_fours(fours: &[u8; GROUP_BYTES], layout: Layout, 
                 let mut pairs = [0_u8; GROUP_BYTES];
                 pairs_of(fours, pairs.as_mut_ptr());
                 for (at, &byte) in pairs.iter().enumerate() {
-                    out.cast::<i16>().add(at).write_unaligned(i16::from(byte as i8));
+                    out.cast::<Word>().add(at).write(i16::from(byte as i8).to_ne_bytes());
                 }
             }
         }
@@ -127,11 +139,14 @@ unsafe fn to_fours(line: *const u8, layout: Layout) -> [u8; GROUP_BYTES] {
     fours
 }
 
+/// A 16-bit integer wherever it lies.
+type Word = [u8; 2];
+
 /// Bytes as 16-bit integers of the same value.
 ///
 /// # Panics
 /// If the lengths differ.
-pub(super) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [i16]) {
+pub(super) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [Word]) {
     assert_eq!(bytes.len(), out.len(), "as many words as bytes");
     dispatch(isa, Widen { bytes, unsigned, out });
 }
@@ -139,7 +154,7 @@ pub(super) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [i16]) {
 struct Widen<'a> {
     bytes: &'a [u8],
     unsigned: bool,
-    out: &'a mut [i16],
+    out: &'a mut [Word],
 }
 
 impl SimdOp for Widen<'_> {
@@ -151,11 +166,11 @@ impl SimdOp for Widen<'_> {
         let Self { bytes, unsigned, out } = self;
         if unsigned {
             for (out, &byte) in out.iter_mut().zip(bytes) {
-                *out = i16::from(byte);
+                *out = i16::from(byte).to_ne_bytes();
             }
         } else {
             for (out, &byte) in out.iter_mut().zip(bytes) {
-                *out = i16::from(byte as i8);
+                *out = i16::from(byte as i8).to_ne_bytes();
             }
         }
     }
@@ -164,7 +179,6 @@ impl SimdOp for Widen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gemm::registry::kernel_for;
     use crate::view::MatRef;
 
     /// Every layout becomes every other, and keeps its values.
@@ -203,11 +217,11 @@ mod tests {
         for isa in Isa::available() {
             for length in [0, 1, 15, 16, 17, 31, 33, 326] {
                 for unsigned in [false, true] {
-                    let mut out = vec![-1; length];
+                    let mut out = vec![[255; 2]; length];
                     widen(isa, &bytes[..length], unsigned, &mut out);
                     for (&word, &byte) in out.iter().zip(&bytes) {
                         let value = if unsigned { i16::from(byte) } else { i16::from(byte as i8) };
-                        assert_eq!(word, value, "{isa}");
+                        assert_eq!(i16::from_ne_bytes(word), value, "{isa}");
                     }
                 }
             }

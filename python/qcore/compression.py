@@ -19,7 +19,9 @@ from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
+from qcore.frameworks.keras import from_keras, is_keras
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
+from qcore.frameworks.torch import from_torch, is_module
 from qcore.nn.sequential import Sequential
 from qcore.streaming.compress import compress_file
 
@@ -70,8 +72,9 @@ def compress(
 
     Parameters
     ----------
-    model : Sequential, scikit-learn estimator, dict of str to array, or path
-        The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted. A path
+    model : Sequential, estimator, PyTorch or Keras model, dict of str to array, or path
+        The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted;
+        PyTorch's modules and Keras' models become networks by `from_torch` and `from_keras`. A path
         is that of a checkpoint of any kind that `load_tensors` reads; it may be larger than memory.
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated.
@@ -132,6 +135,10 @@ def compress(
     parse_pattern(pattern, None if ":" in str(pattern) else 0.0)
     if pattern != "unstructured" and ":" not in pattern and sparsity is None:
         raise ValueError(f"pattern is {pattern!r}; it needs sparsity, the share that goes")
+    if is_module(model):
+        model = from_torch(model)
+    elif is_keras(model):
+        model = from_keras(model)
     if (target_bytes, target_ratio, min_score) != (None, None, None):
         if not isinstance(model, Sequential) or X is None or y is None:
             raise ValueError("a target needs a network, samples X and labels y")

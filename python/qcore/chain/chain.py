@@ -65,6 +65,7 @@ class Chain:
         if len(set(names)) < len(names):
             raise ValueError(f"layers share a name: {names}")
         self.classes_: NDArray[Any] | None = None
+        self.one_versus_rest = False
         self.packed = False
         self.precision = 8
         self._executable: Executable | None = None
@@ -127,6 +128,7 @@ class Chain:
         """Return a network with copies of the layers."""
         new = type(self)(layer.copy() for layer in self.layers)
         new.classes_ = None if self.classes_ is None else self.classes_.copy()
+        new.one_versus_rest = self.one_versus_rest
         new.packed = self.packed
         new.precision = self.precision
         return new
@@ -143,7 +145,13 @@ class Chain:
 
     # prediction --------------------------------------------------------------------------------
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return the last layer's output, (n, outputs) float32: probabilities after softmax."""
+        """Return the last layer's output, (n, outputs) float32: probabilities after softmax.
+
+        Of a model with ``one_versus_rest``, each class's own probability, scaled to a sum of 1.
+        """
+        if self.one_versus_rest:
+            each = np.exp(-np.logaddexp(0, -self.predict_logits(X).astype(np.float64)))
+            return np.asarray(each / each.sum(axis=1, keepdims=True), np.float32)
         return self.executable().run(self._samples(X))
 
     def predict_logits(self, X: ArrayLike) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ def tidied(net: Sequential) -> Sequential:
         reader.weight = np.ascontiguousarray(reads[:, order])
         layer.bias = None if layer.bias is None else np.ascontiguousarray(layer.bias[order])
     small.classes_ = net.classes_
+    small.one_versus_rest = net.one_versus_rest
     return small
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from qcore.chain.activations import ACTIVATIONS
 from qcore.frameworks.affine import AffineChain
 from qcore.nn.sequential import Sequential
 
-__all__ = ["from_keras"]
+__all__ = ["from_keras", "is_keras"]
 
 _PASSED = ("Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "Identity", "InputLayer")
 
@@ -38,7 +39,7 @@ def from_keras(model: Any) -> Sequential:
     ValueError
         If a layer does what dense layers cannot; names it.
     """
-    if not any(kind.__module__.partition(".")[0] == "keras" for kind in type(model).__mro__):
+    if not is_keras(model):
         raise TypeError(f"model is {type(model).__name__}; it must be a keras.Model")
     chain = AffineChain()
     before = None
@@ -50,7 +51,34 @@ def from_keras(model: Any) -> Sequential:
         except ValueError as error:
             raise ValueError(f"layer {layer.name!r}: {error}") from error
         before = layer
-    return chain.network()
+    network = chain.network()
+    _check_outputs(model, network)
+    return network
+
+
+def is_keras(model: object) -> bool:
+    """Whether a model is Keras', found out without importing it."""
+    names = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__]
+    return ("keras", "Model") in names
+
+
+def _check_outputs(model: Any, network: Sequential) -> None:
+    """Run both on a sample; ValueError where they differ, as where a layer is used twice."""
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or any(length is None for length in shape[1:]):
+        return  # a model that was not built has no weights, and was refused
+    rows = np.random.default_rng(0).standard_normal((4, *shape[1:])).astype(np.float32)
+    wanted = np.asarray(model.predict_on_batch(rows), np.float64)
+    found = network.predict_proba(rows.reshape(len(rows), -1))
+    most = float(np.abs(wanted).max(initial=0.0))
+    gap = np.inf
+    if found.size == wanted.size:
+        gap = float(np.abs(found - wanted.reshape(found.shape)).max(initial=0.0))
+    if not gap <= 1e-3 * max(most, 1e-6):
+        raise ValueError(
+            f"model gives other outputs than the layers that were found in it: {gap:.3g} apart, of "
+            f"{most:.3g}; is a layer used twice, or does one do what no dense layer does?"
+        )
 
 
 def _layers(model: Any) -> list[Any]:
@@ -64,9 +92,11 @@ def _take(chain: AffineChain, layer: Any) -> None:
     kind = type(layer).__name__
     weights = [np.asarray(weight, np.float64) for weight in layer.get_weights()]
     if kind == "Dense":
-        chain.product(weights[0].T)
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise ValueError(f"its weights are quantized ({layer.quantization_mode}) by Keras")
+        chain.product(np.asarray(_numpy(layer.kernel), np.float64).T)  # adapters (LoRA) and all
         if layer.use_bias:
-            chain.affine(1.0, weights[1])
+            chain.affine(1.0, np.asarray(_numpy(layer.bias), np.float64))
         _activate(chain, layer.activation.__name__)
     elif kind == "Activation":
         _activate(chain, layer.activation.__name__)
@@ -88,11 +118,19 @@ def _take(chain: AffineChain, layer: Any) -> None:
     elif kind == "Rescaling":
         chain.affine(layer.scale, layer.offset)
     elif kind == "Normalization":
-        mean, variance = (np.asarray(x, np.float64) for x in (layer.mean, layer.variance))
-        factor = 1.0 / np.maximum(np.sqrt(variance), 1e-7)  # Keras' epsilon
-        chain.affine(factor.reshape(-1), (-mean * factor).reshape(-1))
+        mean, variance = (np.asarray(_numpy(x), np.float64) for x in (layer.mean, layer.variance))
+        spread = np.maximum(np.sqrt(variance), 1e-7)  # Keras' epsilon
+        if layer.invert:
+            chain.affine(spread.reshape(-1), mean.reshape(-1))
+        else:
+            chain.affine((1 / spread).reshape(-1), (-mean / spread).reshape(-1))
     elif kind not in _PASSED:
         raise ValueError(f"{kind} does what no dense layer does")
+
+
+def _numpy(value: Any) -> Any:
+    """Return a tensor of any of Keras' backends as an array."""
+    return sys.modules["keras"].ops.convert_to_numpy(value)  # the model is Keras', so it is there
 
 
 def _activate(chain: AffineChain, name: str) -> None:

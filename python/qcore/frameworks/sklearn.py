@@ -53,7 +53,8 @@ def from_sklearn(estimator: Any) -> Sequential:
         Of float32 weights. ``predict`` gives the estimator's labels or values, ``predict_logits``
         its ``decision_function``, and ``predict_proba`` its probabilities, where these are the
         softmax or the logistic function of the decision (one column, that of the second class, for
-        two classes). One-versus-rest models of three classes and more have their softmax instead.
+        two classes). One-versus-rest models of three classes and more are marked so, see
+        `nn.Sequential`; those without probabilities have the softmax of their decisions.
 
     Raises
     ------
@@ -93,7 +94,17 @@ def from_sklearn(estimator: Any) -> Sequential:
     )
     if _has_labels(model):
         network.classes_ = np.array(model.classes_)
+        network.one_versus_rest = _is_one_versus_rest(model, network)
     return network
+
+
+def _is_one_versus_rest(model: Any, network: Sequential) -> bool:
+    """Whether a model scales logistic functions, one for each of its classes, to a sum of 1."""
+    if network.layers[-1].activation != "softmax" or not hasattr(model, "predict_proba"):
+        return False
+    if getattr(model, "solver", "") == "liblinear" or getattr(model, "multi_class", "") == "ovr":
+        return True
+    return any(kind.__name__ == "SGDClassifier" for kind in type(model).__mro__)
 
 
 _Layer = tuple[NDArray[np.float64], NDArray[np.float64], str]
@@ -172,6 +183,11 @@ def _linear(model: Any) -> list[_Layer]:
     activation = "linear"
     if hasattr(model, "classes_"):
         activation = "sigmoid" if outputs == 1 else "softmax"
+        if getattr(model, "loss", "") == "modified_huber":
+            raise ValueError(
+                "estimator has loss='modified_huber', whose probabilities no activation gives; "
+                "loss='log_loss' has those of a layer"
+            )
         if _has_labels(model) and outputs != (
             1 if len(model.classes_) == 2 else len(model.classes_)
         ):

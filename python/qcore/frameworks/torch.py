@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,68 +11,142 @@ from qcore._arrays import as_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.torch_run import Step, run_once
 from qcore.nn.sequential import Sequential
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "is_module"]
 
 _ACTIVATIONS = {"ReLU": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 _PASSED = ("DeQuantize", "Dropout", "Flatten", "Identity")
 _NORMS = ("BatchNorm1d", "LazyBatchNorm1d")
 
 
-def from_torch(module: Any) -> Sequential:
+def from_torch(module: Any, sample: Any = None) -> Sequential:
     """Build a network from a PyTorch module.
+
+    The module is run once, in evaluation, on a sample: its parts are taken in the order in which
+    they act, with the weights that they have then, and the network has to give what it gave.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A ``Linear``, or a ``Sequential`` (nested, or a module whose children are called in the
-        order in which they were assigned) of ``Linear``, ``BatchNorm1d``, ``ReLU``, ``Sigmoid``,
-        ``Tanh``, ``Softmax``, and what changes nothing in evaluation (``Dropout``, ``Flatten``,
-        ``Identity``). Quantized ``Linear`` modules keep their int8 codes and scales: dynamic ones
-        quantize their input row by row, static ones with the scale and zero point of the module
-        before them.
+        A ``Linear``, or any module that calls, one on what the one before gave, ``Linear``,
+        ``BatchNorm1d``, ``ReLU``, ``Sigmoid``, ``Tanh``, ``Softmax``, and what changes nothing in
+        evaluation (``Dropout``, ``Flatten``, ``Identity``), each as often as it likes. Weights may
+        be made of others (pruning, weight normalization, parametrizations). Quantized ``Linear``
+        modules keep their int8 codes and scales: dynamic ones quantize their input row by row,
+        static ones with the scale and zero point of the module before them.
+    sample : array_like, optional
+        Some rows to run it on. Default: random ones, as wide as the first layer takes.
 
     Returns
     -------
     Sequential
-        Batch normalization is folded into the layers. What is outside modules, such as
-        ``torch.relu`` in ``forward``, is not seen: compare the outputs.
+        Batch normalization is folded into the layers.
 
     Raises
     ------
     TypeError
         If it is no module of PyTorch's.
     ValueError
-        If a module does what dense layers cannot; names it.
+        If a module does what dense layers cannot, if something is done between modules
+        (``torch.relu`` in ``forward``, a residual sum), or if the module cannot be run; names it.
 
     Notes
     -----
     PyTorch quantizes dynamically with one scale for the whole batch; here each row has its own, so
     outputs agree within the step of a code.
     """
-    if not any(kind.__module__.partition(".")[0] == "torch" for kind in type(module).__mro__):
+    if not is_module(module):
         raise TypeError(f"module is {type(module).__name__}; it must be a torch.nn.Module")
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    if "Script" in type(module).__name__:
+        raise ValueError(f"module is a {type(module).__name__}; give the module it was made from")
     chain = AffineChain()
-    for name, part in _leaves(module, ""):
+    follower = _Follower(chain)
+    rows, output, steps = run_once(module, sample, follower.take)
+    if not steps:
+        raise ValueError("module has no part that acts: there is no layer with weights")
+    follower.check_ends(rows, output)
+    network = chain.network()
+    quantized = any(isinstance(layer.weight, QTensor) for layer in network.layers)
+    # Codes of an input may differ by one where PyTorch has one scale for all rows.
+    close = 0.1 if quantized else 0.05 if follower.halves(module) else 1e-3
+    found = network.predict_proba(rows.reshape(len(rows), -1))
+    most = float(np.abs(output).max(initial=0.0))
+    gap = float(np.abs(found - output.reshape(found.shape)).max(initial=0.0))
+    if not gap <= close * max(most, 1e-6):
+        raise ValueError(
+            f"module gives other outputs than the layers that were found in it: {gap:.3g} apart, "
+            f"of {most:.3g}; a part of it does what no dense layer does"
+        )
+    return network
+
+
+def is_module(model: object) -> bool:
+    """Whether a model is PyTorch's, found out without importing it."""
+    names = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__]
+    # Keras' models are modules, too, where PyTorch is its backend.
+    return ("torch", "Module") in names and not any(package == "keras" for package, _ in names)
+
+
+class _Follower:
+    """Takes the parts of a module as they act, if each acts on what the one before gave."""
+
+    def __init__(self, chain: AffineChain) -> None:
+        self.chain = chain
+        self.last: Any = None
+        self.first: Any = None
+        self.name = ""
+
+    def take(self, step: Step) -> None:
+        """Add what a part does to the chain."""
+        name = step.name or type(step.module).__name__
+        if self.name and not _same(self.last, step.before):
+            raise ValueError(
+                f"between modules {self.name!r} and {name!r} something is done that is no module's "
+                "(a function in forward, a sum): make it a module, or export the model to ONNX"
+            )
+        if not self.name:
+            self.first = step.before
         try:
-            _take(chain, part)
+            _take(self.chain, step.module)
         except ValueError as error:
-            raise ValueError(f"module {name or type(part).__name__!r}: {error}") from error
-    return chain.network()
+            raise ValueError(f"module {name!r}: {error}") from error
+        self.last, self.name = step.after, name
+
+    def check_ends(self, rows: Any, output: Any) -> None:
+        """Check that nothing is done before the first part, or behind the last."""
+        if not _same(rows, self.first):
+            raise ValueError("something is done to the input before the first module: make it one")
+        if output is None or not _same(self.last, output):
+            raise ValueError(
+                f"behind module {self.name!r} something is done that is no module's (a function in "
+                "forward, a sum): make it a module, or export the model to ONNX"
+            )
+
+    def halves(self, module: Any) -> bool:
+        """Whether the module computes in floats of 16 bits."""
+        return any("16" in str(p.dtype) for p in module.parameters())
 
 
-def _leaves(module: Any, name: str) -> Iterator[tuple[str, Any]]:
-    children = list(module.named_children())
-    if not children or "quantized" in type(module).__module__:
-        yield name, module
-        return
-    for inner, child in children:
-        yield from _leaves(child, f"{name}.{inner}" if name else inner)
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same rows; flattened ones are."""
+    if one is None or other is None or one.size != other.size or len(one) != len(other):
+        return False
+    return bool(np.array_equal(one.reshape(-1), other.reshape(-1), equal_nan=True))
+
+
+def _kind(module: Any) -> str:
+    """Return which of PyTorch's own modules one is: itself, or one with parametrized weights."""
+    kind = type(module)
+    if kind.__name__.startswith("Parametrized") and hasattr(module, "parametrizations"):
+        kind = kind.__mro__[1]
+    return kind.__name__ if kind.__module__.partition(".")[0] == "torch" else f"{kind.__name__} "
 
 
 def _take(chain: AffineChain, module: Any) -> None:
-    kind = type(module).__name__
+    kind = _kind(module)
     if "quantized" in type(module).__module__:
         _take_quantized(chain, module, kind)
     elif kind in ("Linear", "NonDynamicallyQuantizableLinear"):
@@ -87,7 +160,7 @@ def _take(chain: AffineChain, module: Any) -> None:
     elif kind in _NORMS:
         _take_norm(chain, module)
     elif kind not in _PASSED:
-        raise ValueError(f"{kind} does what no dense layer does")
+        raise ValueError(f"{kind.strip()} does what no dense layer does")
 
 
 def _take_norm(chain: AffineChain, module: Any) -> None:
@@ -109,9 +182,11 @@ def _take_quantized(chain: AffineChain, module: Any, kind: str) -> None:
         chain.quantize_input(_input_qparams(module.scale, module.zero_point))
     elif kind in ("Linear", "LinearReLU"):
         dynamic = "dynamic" in type(module).__module__
-        if dynamic:
+        weight = module.weight()
+        if dynamic and weight.is_quantized:
             chain.quantize_input("dynamic")
-        chain.product(_codes(module.weight()))
+        # A dynamic module of float16 has weights of that type, and computes in float32.
+        chain.product(_codes(weight) if weight.is_quantized else as_array(weight.float()))
         bias = module.bias()
         if bias is not None:
             chain.affine(1.0, as_array(bias))

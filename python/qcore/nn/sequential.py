@@ -39,6 +39,9 @@ class Sequential(Chain):
     layers : tuple of Dense
     classes_ : ndarray
         The labels, in the order of the outputs; for classifiers, after `fit`.
+    one_versus_rest : bool
+        Whether probabilities are each class's own, scaled to a sum of 1, instead of a softmax, as
+        those of some of scikit-learn's models.
     packed : bool
         Whether `save` entropy-codes all layers together, where weights are pruned and share values:
         the smallest file there is. What `qcore.compress` makes to a size or a score is so, and what

@@ -41,6 +41,8 @@ def encode_network(network: Chain) -> tuple[dict[str, Any], Description]:
     }
     if network.classes_ is not None:
         about["classes"] = _encode_classes(network.classes_)
+    if network.one_versus_rest:
+        about["one_versus_rest"] = True
     return network.named_weights(), about
 
 
@@ -54,6 +56,8 @@ def _encode_packed(network: Chain) -> tuple[dict[str, Any], Description]:
     usual = np.arange(max(network.layers[-1].out_features, 2))
     if classes is None or classes.dtype != usual.dtype or not np.array_equal(classes, usual):
         about["classes"] = None if classes is None else _encode_classes(classes)
+    if network.one_versus_rest:
+        about["one_versus_rest"] = True
     return {PACKED: pack_layers(network)}, about
 
 
@@ -77,6 +81,7 @@ def decode_network(
     network = kind(_decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1))
     if "classes" in about:
         network.classes_ = _decode_classes(field(about, "classes", dict))
+    network.one_versus_rest = about.get("one_versus_rest") is True
     return network
 
 
@@ -95,6 +100,7 @@ def _decode_packed(payload: object, about: Description, kind: type[Network]) -> 
     if "classes" in about:
         known = about["classes"] is not None
         network.classes_ = _decode_classes(field(about, "classes", dict)) if known else None
+    network.one_versus_rest = about.get("one_versus_rest") is True
     network.packed = True
     return network
 

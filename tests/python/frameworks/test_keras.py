@@ -96,3 +96,29 @@ def test_what_no_dense_network_does():
             qc.from_keras(model)
     with pytest.raises(TypeError, match="model is int"):
         qc.from_keras(3)
+
+
+def test_adapters_are_part_of_the_weights():
+    model = randomized(keras.Sequential([keras.Input((20,)), L.Dense(8), L.Dense(3)]))
+    model.layers[0].enable_lora(2)
+    for part in (model.layers[0].lora_kernel_a, model.layers[0].lora_kernel_b):
+        part.assign(np.full(part.shape, 0.3, np.float32))
+    expected = model.predict_on_batch(X)
+    assert np.abs(qc.from_keras(model).predict_proba(X) - expected).max() < 1e-4
+    assert qc.compress(model).layers[0].weight.bits == 8
+
+
+def test_a_normalization_that_is_inverted():
+    layer = L.Normalization(invert=True)
+    layer.adapt(X * 3 + 1)
+    model = keras.Sequential([keras.Input((20,)), layer, L.Dense(3)])
+    expected = model.predict_on_batch(X)
+    assert np.abs(qc.from_keras(model).predict_proba(X) - expected).max() < 1e-3
+
+
+def test_a_layer_that_is_used_twice_is_refused():
+    start = keras.Input((20,))
+    shared = L.Dense(20, activation="relu")
+    model = keras.Model(start, L.Dense(3)(shared(shared(start))))
+    with pytest.raises(ValueError, match=r"twice|fed by|no chain"):
+        qc.from_keras(model)

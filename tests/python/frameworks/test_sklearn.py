@@ -258,3 +258,20 @@ def test_without_scikit_learn_a_sentence_says_what_to_install():
     assert done.returncode == 1
     assert "qcore.sklearn needs sklearn" in done.stderr
     assert "pip install 'qcore[sklearn]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_network_knows_that_its_probabilities_are_one_versus_rest(tmp_path):
+    X, y = IRIS
+    model = SGDClassifier(loss="log_loss", random_state=0).fit(X, y)
+    net = qc.from_sklearn(model)
+    assert net.one_versus_rest
+    np.testing.assert_allclose(net.predict_proba(X), model.predict_proba(X), atol=1e-5)
+    net.save(tmp_path / "net")
+    np.testing.assert_array_equal(qc.load(tmp_path / "net").predict_proba(X), net.predict_proba(X))
+    small = qc.compress(net, X)
+    assert np.abs(small.predict_proba(X) - model.predict_proba(X)).mean() < 0.02
+    assert small.one_versus_rest
+    with pytest.raises(ValueError, match="one_versus_rest"):
+        net.to_onnx()
+    with pytest.raises(ValueError, match="modified_huber"):
+        qc.from_sklearn(SGDClassifier(loss="modified_huber", random_state=0).fit(X, y))

@@ -129,3 +129,96 @@ def test_tensors_are_arrays_everywhere():
     assert qc.quantize(half) == qc.quantize(half.float().numpy())
     net = qc.from_torch(modules()["stack"])
     assert np.array_equal(net.predict(torch.from_numpy(X)), net.predict(X))
+
+
+def reparametrized():
+    from torch.nn.utils import parametrizations, prune
+
+    torch.manual_seed(1)
+    old_norm = nn.utils.weight_norm(nn.Linear(20, 6))
+    new_norm = parametrizations.weight_norm(nn.Linear(20, 6))
+    spectral = parametrizations.spectral_norm(nn.Linear(20, 6)).eval()
+    pruned = prune.l1_unstructured(nn.Linear(20, 6), "weight", 0.5)
+    made = {"weight_norm": old_norm, "new_weight_norm": new_norm, "spectral": spectral}
+    made["pruned"] = pruned
+    for module in made.values():  # what .weight says is of before this
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(1.5).add_(0.1)
+    return made
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "new_weight_norm", "spectral", "pruned"])
+def test_weights_that_are_made_of_others_are_those_that_run(name):
+    first = reparametrized()[name]
+    module = nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3)).train()
+    net = qc.from_torch(module)
+    assert all(part.training for part in module.modules())
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(X)).numpy()
+    assert np.abs(net.predict_proba(X) - expected).max() <= 1e-5 * np.abs(expected).max() + 1e-6
+
+
+class Custom(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.b = nn.Linear(12, 12)  # assigned before what acts before it
+        self.a = nn.Linear(20, 12)
+        self.act = nn.Tanh()
+        self.unused = nn.Linear(3, 3)
+        self.way = forward
+
+    def forward(self, x):
+        return self.way(self, x)
+
+
+def test_modules_are_taken_as_they_act():
+    def way(m, x):
+        return m.act(m.b(m.act(m.a(torch.flatten(x, 1)))))
+
+    module = Custom(way).eval()
+    net = qc.from_torch(module)
+    assert [layer.activation for layer in net.layers] == ["tanh", "tanh"]
+    expected = module(torch.from_numpy(X)).detach().numpy()
+    assert np.abs(net.predict_proba(X) - expected).max() <= 1e-5
+    twice = Custom(lambda m, x: m.b(m.act(m.b(m.act(m.a(x)))))).eval()
+    assert len(qc.from_torch(twice).layers) == 3
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        (lambda m, x: m.b(torch.relu(m.a(x))), "between modules 'a' and 'b'"),
+        (lambda m, x: torch.softmax(m.a(x), 1), "behind module 'a'"),
+        (lambda m, x: m.a(2 * x), "input before the first"),
+        (lambda m, x: m.a(x) + m.b(m.a(x)), "between modules '[ab]' and 'a'|behind module"),
+        (lambda m, x: m.b(m.act(m.a(x))) + m.a(x), "between modules|behind module"),
+        (lambda m, x: m.a(x[:, :7]), "cannot be run.*sample"),
+    ],
+)
+def test_what_happens_outside_of_modules_is_refused(way, words):
+    with pytest.raises(ValueError, match=words):
+        qc.from_torch(Custom(way))
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_refused():
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    with pytest.raises(ValueError, match="Doubled does what no dense layer does"):
+        qc.from_torch(nn.Sequential(Doubled(20, 3)))
+
+
+def test_float16_weights_of_dynamic_modules():
+    stack = nn.Sequential(nn.Linear(20, 4)).eval()
+    half = torch.ao.quantization.quantize_dynamic(stack, {nn.Linear}, dtype=torch.float16)
+    found = qc.from_torch(half).predict_proba(X)
+    assert np.abs(found - half(torch.from_numpy(X)).numpy()).max() < 1e-3
+
+
+def test_compress_takes_a_module():
+    module = modules()["stack"]
+    small = qc.compress(module, X)
+    assert small.layers[0].weight.bits == 8
+    assert np.array_equal(small.predict(X), qc.compress(qc.from_torch(module), X).predict(X))

@@ -101,6 +101,7 @@ def rotated(net: Chain, names: Iterable[str], random_state: int = SEED) -> Chain
         layers.append(named)
     new = type(net)(layers)
     new.classes_ = None if net.classes_ is None else net.classes_.copy()
+    new.one_versus_rest = net.one_versus_rest
     return new
 
 

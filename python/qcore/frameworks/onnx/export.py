@@ -77,6 +77,11 @@ def to_onnx(
         If the onnx package is not there; says what to install.
     """
     target = None if path is None else check_path(path)
+    if network.one_versus_rest:
+        raise ValueError(
+            "network has one_versus_rest, probabilities that are scaled to a sum of 1, which no "
+            "activation gives; set it to False for the softmax of its logits"
+        )
     graph = _Graph(check_flag(int8_weights, "int8_weights"))
     value = "input"
     layers = network.layers

@@ -207,7 +207,7 @@ fn no_bit_of_a_float_network_depends_on_the_threads() {
             let weights = float_kinds(&first, hidden, inputs).swap_remove(kind);
             let last = float_kinds(&second, outputs, hidden).swap_remove(kind);
             Program::new(vec![
-                layer(Input::Float, weights, vec![0.5; hidden], Activation::Relu),
+                layer(Input::Float, weights, vec![0.5; hidden], Activation::RELU),
                 layer(Input::Float, last, vec![0.0; outputs], Activation::Softmax),
             ])
             .unwrap()
@@ -276,7 +276,7 @@ fn a_network_of_integers_is_the_naive_one() {
                 integer_kinds(isa, &codes[at], sizes[at + 1], sizes[at], 0.125).swap_remove(kind)
             };
             let program = Program::new(vec![
-                layer(Input::Static(affine[0]), weights(0), bias.clone(), Activation::Relu),
+                layer(Input::Static(affine[0]), weights(0), bias.clone(), Activation::RELU),
                 layer(
                     Input::Static(affine[1]),
                     weights(1),
@@ -301,8 +301,8 @@ fn logits_leave_out_the_last_activation_alone() {
         Box::new(Dense(FloatWeights::from_f32(view(&values, outputs, inputs))))
     };
     let program = Program::new(vec![
-        layer(Input::Float, weights(3, 2, -1.0), vec![0.0; 3], Activation::Relu),
-        layer(Input::Float, weights(2, 3, 1.0), vec![-4.0, 4.0], Activation::Relu),
+        layer(Input::Float, weights(3, 2, -1.0), vec![0.0; 3], Activation::RELU),
+        layer(Input::Float, weights(2, 3, 1.0), vec![-4.0, 4.0], Activation::RELU),
     ])
     .unwrap();
     let mut out = vec![0.0; 2];

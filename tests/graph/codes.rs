@@ -56,7 +56,7 @@ fn dense_layers_run_on_codes_as_a_chain_of_them_does() {
         Layer { input: Input::Static(input), weights, bias, activation }
     };
     let program = Program::new(vec![
-        layer(first, &a, &a_scale, &bias_a, Activation::Relu),
+        layer(first, &a, &a_scale, &bias_a, Activation::RELU),
         layer(second, &b, &b_scale, &bias_b, Activation::Linear),
     ])
     .unwrap();

@@ -413,7 +413,7 @@ fn epilogues_follow_the_formula_to_the_bit() {
         let int_bias: Vec<i32> = (0..n).map(|_| random.below(9000) as i32 - 4500).collect();
         for isa in Isa::available() {
             let packed = PackedI8::new(isa, b.view());
-            for activation in [Activation::Linear, Activation::Relu] {
+            for activation in [Activation::Linear, Activation::RELU] {
                 let output =
                     FloatOutput { scale: &scale, row_scale: &row_scale, bias: &bias, activation };
                 let mut out = Guarded::new(&vec![-1.0_f32; m * n]);
@@ -422,7 +422,7 @@ fn epilogues_follow_the_formula_to_the_bit() {
                 for (at, &y) in out.iter().enumerate() {
                     let (i, j) = (at / n, at % n);
                     let exact = sums[at] as f32 * (row_scale[i] * scale[j]) + bias[j];
-                    let exact = if activation == Activation::Relu { exact.max(0.0) } else { exact };
+                    let exact = if activation == Activation::RELU { exact.max(0.0) } else { exact };
                     assert_eq!(y, exact, "{isa} {m}x{k}x{n} at {at}");
                 }
             }

@@ -30,7 +30,7 @@ fn check(m: usize, k: usize, n: usize, group: usize, half: bool, extreme: bool) 
     for isa in Isa::available() {
         let x = Guarded::new(&x);
         let mut out = Guarded::new(&vec![f32::NAN; m * n]);
-        let relu = Activation::Relu;
+        let relu = Activation::RELU;
         dense_f32_from_i4_with(isa, &x, &row_scale, &packed, &bias, relu, &mut out).unwrap();
         for i in 0..m {
             for j in 0..n {

@@ -3,6 +3,7 @@
 mod checksums;
 mod entropy;
 mod float;
+mod floats;
 mod gemm;
 mod groups;
 mod guard;

@@ -30,6 +30,16 @@ impl AlignedBytes {
         Some(Self { lines, len })
     }
 
+    /// The first bytes as floats; there are as many as fill the length.
+    pub(crate) fn as_floats(&self) -> *const f32 {
+        self.lines.as_ptr().cast()
+    }
+
+    /// [`AlignedBytes::as_floats`], to be written.
+    pub(crate) fn as_mut_floats(&mut self) -> *mut f32 {
+        self.lines.as_mut_ptr().cast()
+    }
+
     /// Makes room for `len` bytes; what they hold is left as it happens to be.
     pub fn resize_scratch(&mut self, len: usize) {
         let lines = len.div_ceil(64);

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`isa`] | which instruction sets this CPU has and which one is in force |
 //! | [`simd`] | the vector vocabulary that elementwise and sparse kernels are written in |
+//! | [`elementwise`], [`reduce`], [`norm`] | functions of one, two and all elements |
+//! | [`layout`] | the same elements in another order |
+//! | [`conv`] | convolutions and pooling |
 //! | [`prune`] | which weights to keep |
 //! | [`entropy`] | few-valued matrices as few bits as their statistics allow |
 //! | [`gemm`] | dense products: int8, exact, and float32 |
@@ -21,16 +24,22 @@
 //! results do not depend on the instruction set either.
 
 pub mod aligned;
+pub mod conv;
+pub mod elementwise;
 pub mod entropy;
 pub mod epilogue;
 pub mod error;
 pub mod gemm;
 pub mod interrupt;
 pub mod isa;
+pub mod layout;
 pub mod made;
+mod math;
 pub mod memory;
+pub mod norm;
 pub mod prune;
 pub mod quant;
+pub mod reduce;
 pub mod simd;
 pub mod sparse;
 pub mod threads;

@@ -161,6 +161,43 @@ pub fn work_alone() {
     INSIDE.set(true);
 }
 
+/// Calls `task(start, part)` for each part of `chunk` elements of `out`, on the threads that there are.
+pub fn for_each_chunk<T: Send>(
+    out: &mut [T],
+    chunk: usize,
+    task: impl Fn(usize, &mut [T]) + Sync + Send,
+) {
+    let (len, chunk) = (out.len(), chunk.max(1));
+    if len <= chunk {
+        if len > 0 {
+            task(0, out);
+        }
+        return;
+    }
+    let base = SendPtr(out.as_mut_ptr());
+    for_each(len.div_ceil(chunk), |index| {
+        let start = index * chunk;
+        let part = chunk.min(len - start);
+        // SAFETY: parts are within the slice and do not overlap; each index comes once.
+        task(start, unsafe { std::slice::from_raw_parts_mut(base.get().add(start), part) });
+    });
+}
+
+/// A pointer that tasks share; each writes a part of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SendPtr<T>(pub(crate) *mut T);
+
+// SAFETY: whoever writes through it vouches for parts that do not overlap.
+unsafe impl<T: Send> Send for SendPtr<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SendPtr<T> {}
+
+impl<T> SendPtr<T> {
+    pub(crate) fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
 /// How many tasks to split `items` of `cost` each into, so that none costs less than `grain`.
 #[must_use]
 pub fn tasks_for(items: usize, cost: usize, grain: usize) -> usize {

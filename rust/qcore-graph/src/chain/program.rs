@@ -211,7 +211,7 @@ fn requantize<'a>(
 ) -> Requantize<'a> {
     let zero_point = output.zero_point;
     // The code of 0 is what a ReLU clamps at.
-    let min = if activation == Activation::Relu { zero_point } else { output.min() };
+    let min = if activation == Activation::RELU { zero_point } else { output.min() };
     Requantize { bias, multiplier, zero_point, min, max: output.max() }
 }
 

@@ -82,7 +82,7 @@ fn requantize(
     output: Affine,
     weight_scale: &[f32],
 ) -> Option<(Affine, Vec<i32>, Vec<f32>)> {
-    if !matches!(layer.activation, Activation::Relu | Activation::Linear) {
+    if !matches!(layer.activation, Activation::RELU | Activation::Linear) {
         return None;
     }
     let inputs = layer.weights.inputs();

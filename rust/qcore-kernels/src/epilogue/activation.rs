@@ -1,94 +1,93 @@
-//! The activations of dense layers.
+//! The activations of layers.
 
-use super::lanes::{MAX_LANES, load};
-use super::math::{exp_nonpositive, relu, sigmoid, tanh};
+use crate::elementwise::{Unary, map_row};
 use crate::isa::Isa;
-use crate::simd::{Simd, SimdOp, dispatch};
+use crate::math::clip;
+use crate::norm::softmax_row;
+use crate::simd::Simd;
 
 /// What a layer does to its sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Activation {
     /// Nothing.
     #[default]
     Linear,
-    /// `max(x, 0)`.
-    Relu,
-    /// `1 / (1 + e^-x)`.
-    Sigmoid,
-    /// The hyperbolic tangent.
-    Tanh,
+    /// A function of each element.
+    Each(Unary),
     /// `e^x` divided by the sum of it over the row.
     Softmax,
 }
 
 impl Activation {
-    /// The activation of a name: "linear", "relu", "sigmoid", "tanh" or "softmax".
+    /// `max(x, 0)`.
+    pub const RELU: Self = Self::Each(Unary::Relu);
+    /// `1 / (1 + e^-x)`.
+    pub const SIGMOID: Self = Self::Each(Unary::Sigmoid);
+    /// The hyperbolic tangent.
+    pub const TANH: Self = Self::Each(Unary::Tanh);
+
+    /// The activation of a name: "linear", "softmax", or that of a [`Unary`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "linear" => Self::Linear,
-            "relu" => Self::Relu,
-            "sigmoid" => Self::Sigmoid,
-            "tanh" => Self::Tanh,
-            "softmax" => Self::Softmax,
-            _ => return None,
-        })
+        match name {
+            "linear" => Some(Self::Linear),
+            "softmax" => Some(Self::Softmax),
+            _ => Unary::from_name(name).map(Self::Each),
+        }
     }
 
-    /// What can be said of an element alone: all but the softmax.
-    #[inline(always)]
-    pub(super) fn apply<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
+    /// What results are clamped to, if that is all that it does.
+    #[must_use]
+    pub fn bounds(self) -> Option<(f32, f32)> {
         match self {
-            Self::Linear | Self::Softmax => x,
-            Self::Relu => relu(s, x),
-            Self::Sigmoid => sigmoid(s, x),
-            Self::Tanh => tanh(s, x),
+            Self::Linear => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            Self::Each(function) => function.bounds(),
+            Self::Softmax => None,
         }
     }
-}
 
-/// Replaces a row by its softmax.
-pub(crate) fn softmax_row(isa: Isa, row: &mut [f32]) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    dispatch(isa, ExpMinus { row, largest });
-    // Sixteen sums whatever the vectors' width: the same bits everywhere.
-    let mut sums = [0.0_f32; MAX_LANES];
-    let (chunks, rest) = row.as_chunks::<MAX_LANES>();
-    for chunk in chunks {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *sum += value;
-        }
-    }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value;
-    }
-    let total: f32 = sums.iter().sum();
-    for value in row {
-        *value /= total;
-    }
-}
-
-/// `e^(x - largest)` of a row.
-struct ExpMinus<'a> {
-    row: &'a mut [f32],
-    largest: f32,
-}
-
-impl SimdOp for ExpMinus<'_> {
-    type Output = ();
-
+    /// The clamp that a kernel applies as it stores results; [`Activation::rest`] is what follows.
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
-        let largest = s.splat_f32(self.largest);
-        for row in self.row.chunks_mut(S::LANES) {
-            let (mut room, mut result) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-            // SAFETY: both point at LANES floats at least.
-            unsafe {
-                let x = s.load_f32(load(row, S::LANES, &mut room));
-                s.store_f32(result.as_mut_ptr(), exp_nonpositive(s, s.sub(x, largest)));
-            }
-            row.copy_from_slice(&result[..row.len()]);
+    pub(crate) fn clamp<S: Simd>(self, s: S) -> Clamp<S> {
+        let (low, high) = self.bounds().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        Clamp { low: s.splat_f32(low), high: s.splat_f32(high) }
+    }
+
+    /// What is left to do to each element after the clamp.
+    pub(crate) fn rest(self) -> Option<Unary> {
+        match self {
+            Self::Each(function) if function.bounds().is_none() => Some(function),
+            _ => None,
         }
+    }
+
+    /// Whether a row is finished as one.
+    pub(crate) fn is_of_rows(self) -> bool {
+        self == Self::Softmax
+    }
+
+    /// Does to a whole clamped row what is left to do.
+    pub(crate) fn finish_row(self, isa: Isa, row: &mut [f32]) {
+        if let Some(function) = self.rest() {
+            map_row(isa, function, row);
+        } else if self.is_of_rows() {
+            softmax_row(isa, row);
+        }
+    }
+}
+
+/// Bounds of results; minus infinity and infinity change nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Clamp<S: Simd> {
+    low: S::F32,
+    high: S::F32,
+}
+
+impl<S: Simd> Clamp<S> {
+    /// Clamps; NaN stays NaN.
+    #[inline(always)]
+    pub(crate) fn apply(self, s: S, x: S::F32) -> S::F32 {
+        clip(s, x, self.low, self.high)
     }
 }
 
@@ -116,13 +115,13 @@ mod tests {
     fn sigmoid_and_tanh_are_within_three_units_in_the_last_place() {
         let x = samples();
         for isa in Isa::available() {
-            for activation in [Activation::Sigmoid, Activation::Tanh] {
+            for activation in [Activation::SIGMOID, Activation::TANH] {
                 let mut y = x.clone();
                 finish_rows_with(isa, &mut y, x.len(), &[], activation).unwrap();
                 for (&x, &y) in x.iter().zip(&y) {
                     let wide = f64::from(x);
                     let exact = match activation {
-                        Activation::Tanh => wide.tanh(),
+                        Activation::TANH => wide.tanh(),
                         _ => 1.0 / (1.0 + (-wide).exp()),
                     };
                     if exact.abs() > 1.7e-38 {
@@ -162,9 +161,9 @@ mod tests {
         x.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, f32::MIN_POSITIVE]);
         for activation in [
             Activation::Linear,
-            Activation::Relu,
-            Activation::Sigmoid,
-            Activation::Tanh,
+            Activation::RELU,
+            Activation::SIGMOID,
+            Activation::TANH,
             Activation::Softmax,
         ] {
             let n = x.len();

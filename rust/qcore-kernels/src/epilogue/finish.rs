@@ -1,6 +1,6 @@
 //! Bias and activation on float sums.
 
-use super::activation::{Activation, softmax_row};
+use super::activation::Activation;
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
@@ -28,14 +28,13 @@ pub fn finish_rows_with(
     if !bias.is_empty() {
         check_length("bias", bias.len(), n)?;
     }
-    let plain = bias.is_empty() && matches!(activation, Activation::Linear | Activation::Softmax);
+    let plain =
+        bias.is_empty() && (activation == Activation::Linear || activation.bounds().is_none());
     for row in x.chunks_exact_mut(n) {
         if !plain {
             dispatch(isa, Finish { row, bias, activation });
         }
-        if activation == Activation::Softmax {
-            softmax_row(isa, row);
-        }
+        activation.finish_row(isa, row);
     }
     Ok(())
 }
@@ -53,12 +52,13 @@ impl SimdOp for Finish<'_> {
     fn eval<S: Simd>(self, s: S) {
         let Finish { row, bias, activation } = self;
         let bias = ByColumn::new(s, bias, 0, -0.0);
+        let clamp = activation.clamp(s);
         let body = row.len() / S::LANES * S::LANES;
         for at in (0..body).step_by(S::LANES) {
             let part = &mut row[at..at + S::LANES];
             // SAFETY: the part has LANES elements.
             unsafe {
-                let y = activation.apply(s, s.add(s.load_f32(part.as_ptr()), bias.at(at)));
+                let y = clamp.apply(s, s.add(s.load_f32(part.as_ptr()), bias.at(at)));
                 s.store_f32(part.as_mut_ptr(), y);
             }
         }
@@ -67,7 +67,7 @@ impl SimdOp for Finish<'_> {
             let x = s.add(load_few(s, rest), bias.few(body, rest.len()));
             let mut room = [0.0; MAX_LANES];
             // SAFETY: the room has MAX_LANES elements.
-            unsafe { s.store_f32(room.as_mut_ptr(), activation.apply(s, x)) };
+            unsafe { s.store_f32(room.as_mut_ptr(), clamp.apply(s, x)) };
             rest.copy_from_slice(&room[..rest.len()]);
         }
     }

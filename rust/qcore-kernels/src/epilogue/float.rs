@@ -1,9 +1,11 @@
 //! int32 sums to float32: scale, bias, activation.
 
-use super::activation::{Activation, softmax_row};
+use super::activation::{Activation, Clamp};
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
+use crate::elementwise::map_row;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::norm::softmax_row;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// `activation(f32(acc) * (row_scale * scale) + bias)`.
@@ -59,7 +61,7 @@ pub fn float_rows_with(
     }
     output.check(sums.len() / n, n)?;
     float_block(isa, 0, 0, sums, n, &output, out.chunks_exact_mut(n));
-    if output.activation == Activation::Softmax {
+    if output.activation.is_of_rows() {
         for row in out.chunks_exact_mut(n) {
             softmax_row(isa, row);
         }
@@ -67,7 +69,7 @@ pub fn float_rows_with(
     Ok(())
 }
 
-/// Turns a block of sums into rows of floats; all but the softmax.
+/// Turns a block of sums into rows of floats; all but what is done to whole rows.
 #[inline]
 pub(crate) fn float_block<'o>(
     isa: Isa,
@@ -78,10 +80,11 @@ pub(crate) fn float_block<'o>(
     output: &FloatOutput<'_>,
     rows: impl Iterator<Item = &'o mut [f32]>,
 ) {
-    dispatch(isa, FloatBlock { row, column, sums, stride, output, rows });
+    dispatch(isa, FloatBlock { isa, row, column, sums, stride, output, rows });
 }
 
 struct FloatBlock<'a, R> {
+    isa: Isa,
     row: usize,
     column: usize,
     sums: &'a [i32],
@@ -95,13 +98,13 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let FloatBlock { row, column, sums, stride, output, rows } = self;
+        let FloatBlock { isa, row, column, sums, stride, output, rows } = self;
         let scale = ByColumn::new(s, output.scale, column, 1.0);
         let bias = ByColumn::new(s, output.bias, column, -0.0);
+        let (clamp, rest) = (output.activation.clamp(s), output.activation.rest());
         for ((index, sums), out) in sums.chunks(stride).enumerate().zip(rows) {
             let row_scale = output.row_scale.get(row + index).copied().unwrap_or(1.0);
-            let finish =
-                Finish { row_scale: s.splat_f32(row_scale), activation: output.activation };
+            let finish = Finish { row_scale: s.splat_f32(row_scale), clamp };
             let columns = out.len();
             if columns < S::LANES {
                 let (scale, bias) = (scale.few(0, columns), bias.few(0, columns));
@@ -110,6 +113,9 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
                 // SAFETY: the room has MAX_LANES elements.
                 unsafe { s.store_f32(room.as_mut_ptr(), y) };
                 out.copy_from_slice(&room[..columns]);
+                if let Some(function) = rest {
+                    map_row(isa, function, out);
+                }
                 continue;
             }
             let mut at = 0;
@@ -125,6 +131,9 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
                 }
                 at += S::LANES;
             }
+            if let Some(function) = rest {
+                map_row(isa, function, out);
+            }
         }
     }
 }
@@ -133,13 +142,13 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
 #[derive(Clone, Copy)]
 struct Finish<S: Simd> {
     row_scale: S::F32,
-    activation: Activation,
+    clamp: Clamp<S>,
 }
 
 impl<S: Simd> Finish<S> {
     #[inline(always)]
     fn apply(self, s: S, sum: S::I32, scale: S::F32, bias: S::F32) -> S::F32 {
         let scaled = s.mul(s.to_f32(sum), s.mul(self.row_scale, scale));
-        self.activation.apply(s, s.add(scaled, bias))
+        self.clamp.apply(s, s.add(scaled, bias))
     }
 }

@@ -3,8 +3,7 @@
 use crate::error::{KernelError, Result};
 use crate::simd::Simd;
 
-/// The most lanes that a vector of any instruction set has.
-pub(super) const MAX_LANES: usize = 16;
+pub(super) use crate::math::MAX_LANES;
 
 /// A type that parameters have, and its vectors.
 pub(super) trait Parameter: Copy + Default {
@@ -95,16 +94,6 @@ pub(super) fn load_few<T: Parameter, S: Simd>(s: S, values: &[T]) -> T::Vector<S
     room[..values.len()].copy_from_slice(values);
     // SAFETY: the room has MAX_LANES elements.
     unsafe { T::load(s, room.as_ptr()) }
-}
-
-/// Where the values lie, if there are `wide` of them; else in `room`, with whatever follows.
-#[inline(always)]
-pub(super) fn load<T: Copy>(values: &[T], wide: usize, room: &mut [T]) -> *const T {
-    if values.len() == wide {
-        return values.as_ptr();
-    }
-    room[..values.len()].copy_from_slice(values);
-    room.as_ptr()
 }
 
 /// Checks that a parameter has one value, or one for each column.

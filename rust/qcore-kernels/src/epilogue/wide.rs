@@ -3,11 +3,10 @@
 //! Such sums come from layers of more inputs than int32 holds for certain. Each is exact in int64 and
 //! rounded once, to float32; from there on every step is that of the other sums.
 
-use super::activation::softmax_row;
 use super::finish::finish_rows_with;
 use super::float::FloatOutput;
+use super::lanes;
 use super::requantize::Requantize;
-use super::{Activation, lanes};
 use crate::error::Result;
 use crate::isa::Isa;
 use crate::quant::Code;
@@ -26,15 +25,7 @@ pub fn wide_float_row(
         let bias = lanes::of_column(output.bias, column, -0.0);
         *out = sum as f32 * (row_scale * scale) + bias;
     }
-    let elementwise = match output.activation {
-        Activation::Softmax => Activation::Linear,
-        other => other,
-    };
-    finish_rows_with(isa, out, out.len(), &[], elementwise)?;
-    if output.activation == Activation::Softmax {
-        softmax_row(isa, out);
-    }
-    Ok(())
+    finish_rows_with(isa, out, out.len(), &[], output.activation)
 }
 
 /// Turns the sums of a row into codes.

@@ -42,7 +42,11 @@ mod sink;
 mod wide;
 
 pub use dense_i8::{dense_f32_from_i8_with, dense_i8_with};
-pub use float::{CodeSteps, Codebook, FloatWeights, dense_f32, dense_f32_with};
+pub use float::{
+    BatchedShape, CodeSteps, Codebook, FloatWeights, Matrices, Results, dense_f32, dense_f32_with,
+    matmul_f32, matmul_f32_with, product_f32, product_f32_with,
+};
+pub(crate) use float::{Columns, Inputs, Left, PANEL, Product, Segment, Segments};
 pub use int4::{PackedI4, dense_f32_from_i4_with};
 pub use integer::{
     Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,

@@ -14,6 +14,7 @@ use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;
 use crate::isa::Isa;
 use crate::threads;
+pub(crate) use crate::threads::SendPtr;
 
 /// Bytes of B below which packing stays on the caller's thread.
 const GRAIN: usize = 1 << 19;
@@ -197,21 +198,6 @@ impl PackedI8 {
 fn stride(bytes: usize) -> usize {
     // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
     if bytes.is_multiple_of(4096) { bytes + 64 } else { bytes }
-}
-
-/// A pointer that tasks share; each writes a part of its own.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SendPtr<T>(pub(crate) *mut T);
-
-// SAFETY: whoever writes through it vouches for parts that do not overlap.
-unsafe impl<T: Send> Send for SendPtr<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for SendPtr<T> {}
-
-impl<T> SendPtr<T> {
-    pub(crate) fn get(&self) -> *mut T {
-        self.0
-    }
 }
 
 /// Panels whose rows are a cache line of B.

@@ -5,11 +5,10 @@ use std::ops::Range;
 
 use super::integer::Integer;
 use super::packed::SendPtr;
-use crate::epilogue::{
-    Activation, FloatOutput, Requantize, float_block, requantize_block, softmax_row,
-};
+use crate::epilogue::{FloatOutput, Requantize, float_block, requantize_block};
 use crate::error::{KernelError, Result};
 use crate::isa::Isa;
+use crate::norm::softmax_row;
 use crate::quant::Code;
 
 /// A part of the result.
@@ -120,7 +119,7 @@ impl Sink for FloatSink<'_> {
     }
 
     unsafe fn rows_done(&self, rows: Range<usize>) {
-        if self.output.activation != Activation::Softmax {
+        if !self.output.activation.is_of_rows() {
             return;
         }
         for row in rows {

@@ -13,6 +13,7 @@
 
 mod dispatch;
 mod dot;
+mod fused;
 mod scalar;
 mod transpose;
 
@@ -184,6 +185,8 @@ pub trait Simd: Copy {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b + c`, with one rounding where the CPU has it and two where it has not.
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `a * b + c` with one rounding, on every instruction set; without speed where the CPU cannot.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// The square root, correctly rounded.
     fn sqrt(self, a: Self::F32) -> Self::F32;
     /// The smaller; `b` where either is NaN.

@@ -128,6 +128,10 @@ impl Simd for Scalar {
         a * b + c
     }
     #[inline(always)]
+    fn fma(self, a: f32, b: f32, c: f32) -> f32 {
+        super::fused::fma(a, b, c)
+    }
+    #[inline(always)]
     fn sqrt(self, a: f32) -> f32 {
         a.sqrt()
     }

@@ -1,200 +1,210 @@
-//! The loops around the tile: threads, blocks of rows, blocks of inputs.
+//! The loops around the tile: blocks of rows, panels of inputs, tiles of columns.
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::left::{DEPTH, Left};
 use super::panels::PANEL;
-use super::tile::{self, Tile, tile};
-use super::weights::FloatWeights;
+use super::right::{Columns, Lines};
+use super::tile::{self, Finish, Segment, Tile, tile};
 use crate::aligned::AlignedBytes;
-use crate::epilogue::{Activation, finish_rows_with};
-use crate::error::{KernelError, Result};
-use crate::gemm::packed::SendPtr;
-use crate::isa::{self, Isa};
+use crate::elementwise::map_row;
+use crate::epilogue::Epilogue;
+use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
-use crate::threads;
+use crate::threads::SendPtr;
 
-/// Multiply-adds below which another thread costs more than it saves.
-const GRAIN: usize = 1 << 20;
-/// Inputs that are decoded at once: four panels of so many floats leave room in L2.
-const DEPTH: usize = 256;
-/// Rows whose inputs of one block stay in L2.
-const ROWS: usize = 192;
-/// The most rows and columns of a tile.
-const MOST_ROWS: usize = 6;
+/// Rows whose inputs of one panel stay in L2.
+pub(crate) const ROWS: usize = 192;
+/// The most columns of a tile.
 const MOST_COLUMNS: usize = 4 * PANEL;
+/// The most results of a tile.
+const MOST_RESULTS: usize = 12 * MOST_COLUMNS;
 
 thread_local! {
     static ROOM: RefCell<AlignedBytes> = RefCell::default();
 }
 
-/// [`dense_f32_with`] on the instruction set in force.
-pub fn dense_f32(
-    x: &[f32],
-    weights: &FloatWeights,
-    bias: &[f32],
-    activation: Activation,
-    out: &mut [f32],
-) -> Result<()> {
-    dense_f32_with(isa::active()?, x, weights, bias, activation, out)
-}
-
-/// `out = activation(x · weightsᵀ + bias)` for row-major rows of x; `bias` is empty, or has 1 element
-/// or one for each output.
-pub fn dense_f32_with(
-    isa: Isa,
-    x: &[f32],
-    weights: &FloatWeights,
-    bias: &[f32],
-    activation: Activation,
-    out: &mut [f32],
-) -> Result<()> {
-    let (k, n) = (weights.inputs(), weights.outputs());
-    let m = x.len().checked_div(k).unwrap_or_else(|| out.len() / n.max(1));
-    if m * k != x.len() || m * n != out.len() {
-        return Err(KernelError::Shape(format!(
-            "x has {} elements and out {}; they must be rows of {k} and {n}",
-            x.len(),
-            out.len()
-        )));
-    }
-    if m == 0 || n == 0 {
-        return Ok(());
-    }
-    let product = Product { x, weights, out: SendPtr(out.as_mut_ptr()) };
-    let tasks = threads::tasks_for(m * n, k, GRAIN);
-    let panels = n.div_ceil(PANEL);
-    if tasks == 1 {
-        product.run(isa, 0..m, 0..panels);
-        return finish_rows_with(isa, out, n, bias, activation);
-    }
-    if m >= 16 * tasks {
-        let rows = m.div_ceil(tasks).next_multiple_of(MOST_ROWS);
-        threads::for_each(m.div_ceil(rows), |task| {
-            product.run(isa, task * rows..((task + 1) * rows).min(m), 0..panels);
-        });
-    } else {
-        let columns = panels.div_ceil(tasks).next_multiple_of(4);
-        threads::for_each(panels.div_ceil(columns), |task| {
-            product.run(isa, 0..m, task * columns..((task + 1) * columns).min(panels));
-        });
-    }
-    finish_rows_with(isa, out, n, bias, activation)
-}
-
-/// The sums alone.
+/// A product, and where its result goes. All but the softmax is done by its parts.
 #[derive(Clone, Copy)]
-struct Product<'a> {
-    x: &'a [f32],
-    weights: &'a FloatWeights,
-    out: SendPtr<f32>,
+pub(crate) struct Product<'a> {
+    pub(crate) left: Left<'a>,
+    pub(crate) right: Columns<'a>,
+    pub(crate) epilogue: Epilogue<'a>,
+    /// Element (0, 0) of the result.
+    pub(crate) out: SendPtr<f32>,
+    /// Elements from a row of the result, and of the residual, to the next.
+    pub(crate) stride: usize,
+    /// The first column of the right operand among those of bias and residual.
+    pub(crate) column: usize,
 }
 
 impl Product<'_> {
-    /// Computes some rows and panels, which are the caller's own, on this thread.
-    fn run(&self, isa: Isa, rows: Range<usize>, panels: Range<usize>) {
+    /// Computes some rows and panels on this thread. `start` writes where rows of the left operand
+    /// start, from a row on.
+    ///
+    /// # Safety
+    /// - Rows and panels exist: the left operand is valid at every segment of each row that `start`
+    ///   gives, the result is valid for writing at every row and column.
+    /// - Nobody else touches these rows and columns of the result.
+    pub(crate) unsafe fn run(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        start: impl Fn(usize, &mut [usize]),
+    ) {
         ROOM.with_borrow_mut(|room| {
             room.resize_scratch(MOST_COLUMNS * DEPTH * size_of::<f32>());
-            let room = room.as_mut_ptr().cast();
-            dispatch(isa, Part { product: *self, rows, panels, room });
+            let room = room.as_mut_floats();
+            dispatch(
+                isa,
+                Part { product: self, rows: rows.clone(), panels: panels.clone(), room, start },
+            );
         });
+        let Some(function) = self.epilogue.activation.rest() else { return };
+        let first = panels.start * PANEL;
+        let columns = self.right.columns().min(panels.end * PANEL) - first;
+        for row in rows {
+            let at = row * self.stride + self.column + first;
+            // SAFETY: these columns of the row are within the result and the caller's own.
+            let part = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
+            map_row(isa, function, part);
+        }
     }
 }
 
-struct Part<'a> {
-    product: Product<'a>,
+struct Part<'a, F> {
+    product: &'a Product<'a>,
     rows: Range<usize>,
     panels: Range<usize>,
     /// `MOST_COLUMNS` floats for each of `DEPTH` inputs.
     room: *mut f32,
+    start: F,
 }
 
-impl SimdOp for Part<'_> {
+impl<F: Fn(usize, &mut [usize])> SimdOp for Part<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let k = self.product.weights.inputs();
+        let right = &self.product.right;
+        let inputs = self.product.left.inputs.count();
+        let mut starts = [0; ROWS];
         for first in self.rows.clone().step_by(ROWS) {
             let rows = first..(first + ROWS).min(self.rows.end);
-            // An empty sum has one empty block.
-            for start in (0..k.max(1)).step_by(DEPTH) {
-                let inputs = start..(start + DEPTH).min(k);
-                for panel in self.panels.clone().step_by(tile::panels::<S>()) {
-                    let count = tile::panels::<S>().min(self.panels.end - panel);
-                    // SAFETY: panels and inputs exist; rows and panels are this part's own.
-                    unsafe { self.block(s, rows.clone(), inputs.clone(), panel, count) };
+            let starts = &mut starts[..rows.len()];
+            (self.start)(first, starts);
+            // An empty sum has one empty panel.
+            for depth in 0..inputs.div_ceil(DEPTH).max(1) {
+                let range = depth * DEPTH..((depth + 1) * DEPTH).min(inputs);
+                let mut panel = self.panels.start;
+                while panel < self.panels.end {
+                    let most = tile::panels::<S>().min(self.panels.end - panel);
+                    let count = right.together(panel, most);
+                    // SAFETY: panels and inputs exist, the room holds them.
+                    unsafe {
+                        let columns = right.columns_of(s, panel, count, range.clone(), self.room);
+                        self.tiles(s, rows.clone(), starts, depth, panel, count, columns);
+                    }
+                    panel += count;
                 }
             }
         }
     }
 }
 
-impl Part<'_> {
-    /// Some rows, some inputs, and the columns of one tile.
+impl<F> Part<'_, F> {
+    /// All rows of a block, one panel of inputs, and the columns of one tile.
     ///
     /// # Safety
-    /// - Rows, inputs and panels exist, and nobody else touches their results.
-    /// - There are at most `DEPTH` inputs.
+    /// Rows, inputs and panels exist, and nobody else touches their results.
     #[inline(always)]
-    unsafe fn block<S: Simd>(
+    unsafe fn tiles<S: Simd>(
         &self,
         s: S,
         rows: Range<usize>,
-        inputs: Range<usize>,
+        starts: &[usize],
+        depth: usize,
         panel: usize,
         count: usize,
+        w: Lines,
     ) {
-        let Product { x, weights, out } = self.product;
-        let (k, n) = (weights.inputs(), weights.outputs());
-        let mut firsts = [std::ptr::null(); 4];
-        for (index, first) in firsts[..count].iter_mut().enumerate() {
-            // SAFETY: the panel exists, and its part of the room is its own.
-            *first = unsafe {
-                let room = self.room.add(index * inputs.len() * PANEL);
-                weights.panel(s, panel + index, inputs.clone(), room)
-            };
-        }
-        let w_stride = if count > 1 {
-            // SAFETY: both point into one allocation.
-            unsafe { firsts[1].offset_from(firsts[0]) as usize }
-        } else {
-            0
-        };
-        let column = panel * PANEL;
-        let columns = (n - column).min(count * PANEL);
+        let Product { left, right, epilogue, out, stride, column } = *self.product;
+        let mut room = [Segment { offset: 0, len: 0 }];
+        let segments = left.inputs.panel(depth, &mut room);
+        let last = (depth + 1) * DEPTH >= left.inputs.count();
+        let first = column + panel * PANEL;
+        let columns = (right.columns() - panel * PANEL).min(count * PANEL);
         let whole = columns == count * PANEL;
-        let mut spare = [0.0_f32; MOST_ROWS * MOST_COLUMNS];
-        let mut row = rows.start;
-        while row < rows.end {
-            let tall = tile::rows::<S>().min(rows.end - row);
-            let result = out.get().wrapping_add(row * n + column);
-            let (target, stride) =
-                if whole { (result, n) } else { (spare.as_mut_ptr(), MOST_COLUMNS) };
-            // SAFETY: the rows and inputs of x exist, the panels are decoded or lie in the weights,
-            // and the tile is within `out`, or `spare`, of which only real columns are copied.
+        let bias = biases(epilogue.bias, first, columns);
+        // What fills no panel goes through a room of its own.
+        let mut spare = [0.0_f32; MOST_RESULTS];
+        let mut spare_residual = [0.0_f32; MOST_RESULTS];
+        let tallest = tile::rows::<S>(count);
+        // Tiles of about the same height.
+        let tiles = rows.len().div_ceil(tallest);
+        let height = rows.len().div_ceil(tiles.max(1));
+        let mut done = 0;
+        while done < rows.len() {
+            let tall = height.min(rows.len() - done);
+            let at = (rows.start + done) * stride + first;
+            let result = out.get().wrapping_add(at);
+            let residual = if epilogue.residual.is_empty() || !last {
+                std::ptr::null()
+            } else {
+                epilogue.residual[at..].as_ptr()
+            };
+            let resume = depth > 0;
+            let bounds = epilogue.activation.bounds().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+            let mut finish =
+                Finish { bias: bias.as_ptr(), residual, residual_stride: stride, bounds };
+            let (mut target, mut target_stride) = (result, stride);
+            // SAFETY: the rows and inputs of x exist, the columns lie where it was said, and the tile is
+            // within `out`, or the room, of which only real columns are copied.
             unsafe {
-                if !whole && inputs.start > 0 {
-                    copy(result, n, target, stride, tall, columns);
+                if !whole {
+                    (target, target_stride) = (spare.as_mut_ptr(), MOST_COLUMNS);
+                    if resume {
+                        copy(result, stride, target, target_stride, tall, columns);
+                    }
+                    if !residual.is_null() {
+                        let to = spare_residual.as_mut_ptr();
+                        copy(residual, stride, to, MOST_COLUMNS, tall, columns);
+                        (finish.residual, finish.residual_stride) = (to, MOST_COLUMNS);
+                    }
                 }
                 let t = Tile {
-                    x: x.as_ptr().add(row * k + inputs.start),
-                    x_stride: k,
-                    inputs: inputs.len(),
-                    w: firsts[0],
-                    w_stride,
+                    x: left.base,
+                    rows: &starts[done..done + tall],
+                    segments,
+                    w: w.first,
+                    w_stride: w.stride,
+                    w_step: w.step,
                     out: target,
-                    out_stride: stride,
-                    resume: inputs.start > 0,
+                    out_stride: target_stride,
+                    resume,
+                    finish: last.then_some(finish),
                 };
-                tile(s, tall, count, &t);
+                tile(s, count, &t);
                 if !whole {
-                    copy(target, stride, result, n, tall, columns);
+                    copy(target, target_stride, result, stride, tall, columns);
                 }
             }
-            row += tall;
+            done += tall;
         }
     }
+}
+
+/// The biases of a tile; what changes nothing where there are none.
+fn biases(bias: &[f32], first: usize, columns: usize) -> [f32; MOST_COLUMNS] {
+    let mut all = [-0.0; MOST_COLUMNS];
+    match bias {
+        [] => {}
+        [one] => all[..columns].fill(*one),
+        each => all[..columns].copy_from_slice(&each[first..first + columns]),
+    }
+    all
 }
 
 /// Copies a block of floats.

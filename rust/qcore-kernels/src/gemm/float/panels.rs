@@ -6,7 +6,7 @@ use crate::aligned::AlignedBytes;
 use crate::view::MatRef;
 
 /// Outputs of a panel: for floats a cache line.
-pub(super) const PANEL: usize = 16;
+pub(crate) const PANEL: usize = 16;
 
 /// A matrix `[out, in]` of any strides, laid out in panels; outputs that fill up the last are 0.
 #[derive(Debug)]

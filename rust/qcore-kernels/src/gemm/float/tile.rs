@@ -1,111 +1,154 @@
-//! The inner loop: a few rows of x and a few vectors of outputs, over some inputs.
+//! The inner loop: a few rows of x and a few vectors of outputs, over one panel of inputs.
+//!
+//! Each result is a chain of fused multiply-adds over the inputs of its panel, from 0 on; then what
+//! the panels before it gave is added, and after the last one bias, residual and clamp.
 
 use super::panels::PANEL;
+use crate::math::clip;
 use crate::simd::Simd;
+
+/// Inputs that lie side by side: the first, as an offset from the start of a row, and how many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+}
 
 /// Where the operands and results of a tile lie.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tile {
-    /// First row of x, at the first input.
+pub(super) struct Tile<'a> {
+    /// What the starts of rows are counted from.
     pub(super) x: *const f32,
-    /// Elements from a row of x to the next.
-    pub(super) x_stride: usize,
-    /// Inputs to sum over.
-    pub(super) inputs: usize,
+    /// The start of each row of x.
+    pub(super) rows: &'a [usize],
+    /// The inputs to sum over, in their order.
+    pub(super) segments: &'a [Segment],
     /// First panel, at the first input.
     pub(super) w: *const f32,
     /// Elements from a panel to the next.
     pub(super) w_stride: usize,
+    /// Elements from an input to the next in a panel.
+    pub(super) w_step: usize,
     /// First result.
     pub(super) out: *mut f32,
     /// Elements from a row of results to the next.
     pub(super) out_stride: usize,
-    /// Whether the sums go on from what `out` holds.
+    /// Whether the sums are added to what `out` holds.
     pub(super) resume: bool,
+    /// What follows the last panel.
+    pub(super) finish: Option<Finish>,
+}
+
+/// What is done to whole sums.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Finish {
+    /// One for each column of the tile.
+    pub(super) bias: *const f32,
+    /// First element of the residual; null if there is none.
+    pub(super) residual: *const f32,
+    /// Elements from a row of the residual to the next.
+    pub(super) residual_stride: usize,
+    /// The least and the greatest result.
+    pub(super) bounds: (f32, f32),
 }
 
 /// Sums `ROWS` rows and `VECTORS` vectors of outputs.
 ///
 /// # Safety
-/// `x` is valid for `inputs` elements in each row, `w` for `inputs` lines of each panel that the
-/// vectors touch, `out` for reading (if it resumes) and writing the vectors in each row.
+/// `x` is valid for every segment of each of the first `ROWS` rows, `w` for a line of each input in
+/// each panel that the vectors touch, `out` for reading (if it resumes) and writing the vectors in
+/// each row, and so are bias and residual for reading.
 #[allow(clippy::needless_range_loop, reason = "see the comment in the body")]
 #[inline(always)]
-unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile) {
+unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'_>) {
     // SAFETY: the caller vouches for every pointer of the tile.
     unsafe {
         let mut sums = [[s.splat_f32(0.0); VECTORS]; ROWS];
-        if t.resume {
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    let out = t.out.add(row * t.out_stride + vector * S::LANES);
-                    sums[row][vector] = s.load_f32(out);
-                }
-            }
+        let mut rows = [t.x; ROWS];
+        for row in 0..ROWS {
+            rows[row] = t.x.wrapping_add(*t.rows.get_unchecked(row));
         }
+        let mut w = t.w;
         // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers.
-        for input in 0..t.inputs {
-            let mut columns = [s.splat_f32(0.0); VECTORS];
-            for vector in 0..VECTORS {
-                let lane = vector * S::LANES;
-                let panel = lane / PANEL * t.w_stride + lane % PANEL;
-                columns[vector] = s.load_f32(t.w.add(panel + input * PANEL));
-            }
-            for row in 0..ROWS {
-                let x = s.splat_f32(*t.x.add(row * t.x_stride + input));
+        for segment in t.segments {
+            for input in segment.offset..segment.offset + segment.len {
+                let mut columns = [s.splat_f32(0.0); VECTORS];
                 for vector in 0..VECTORS {
-                    sums[row][vector] = s.mul_add(x, columns[vector], sums[row][vector]);
+                    let lane = vector * S::LANES;
+                    columns[vector] = s.load_f32(w.add(lane / PANEL * t.w_stride + lane % PANEL));
                 }
+                for row in 0..ROWS {
+                    let x = s.splat_f32(*rows[row].add(input));
+                    for vector in 0..VECTORS {
+                        sums[row][vector] = s.fma(x, columns[vector], sums[row][vector]);
+                    }
+                }
+                w = w.add(t.w_step);
             }
         }
         for row in 0..ROWS {
             for vector in 0..VECTORS {
-                s.store_f32(t.out.add(row * t.out_stride + vector * S::LANES), sums[row][vector]);
+                let lane = vector * S::LANES;
+                let out = t.out.add(row * t.out_stride + lane);
+                let mut sum = sums[row][vector];
+                if t.resume {
+                    sum = s.add(s.load_f32(out), sum);
+                }
+                if let Some(finish) = t.finish {
+                    sum = s.add(sum, s.load_f32(finish.bias.add(lane)));
+                    if !finish.residual.is_null() {
+                        let at = row * finish.residual_stride + lane;
+                        sum = s.add(sum, s.load_f32(finish.residual.add(at)));
+                    }
+                    let (low, high) = finish.bounds;
+                    sum = clip(s, sum, s.splat_f32(low), s.splat_f32(high));
+                }
+                s.store_f32(out, sum);
             }
         }
     }
 }
 
-/// The most rows of a tile.
-pub(super) fn rows<S: Simd>() -> usize {
-    if S::LANES == 1 { 1 } else { 6 }
+/// The most rows that a tile of so many panels has: as many as fill the registers with its sums.
+pub(super) fn rows<S: Simd>(panels: usize) -> usize {
+    match (S::LANES, panels) {
+        (1, _) => 1,
+        (8, _) | (_, 4..) => 6,
+        (_, 3) => 8,
+        _ => 12,
+    }
 }
 
-/// Panels that a tile covers: so many that its sums fill the registers and no more.
+/// The most panels that a tile covers.
 pub(super) fn panels<S: Simd>() -> usize {
     if S::LANES >= PANEL { 4 } else { 1 }
 }
 
-/// Runs a tile of `rows` rows and `panels` panels.
+/// Runs a tile of `panels` panels and as many rows as it has.
 ///
 /// # Safety
-/// As [`run`]; `rows` and `panels` are at most what [`rows`] and [`panels`] say.
+/// As [`run`]; rows and panels are at most what [`rows`] and [`panels`] say.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd>(s: S, rows: usize, panels: usize, t: &Tile) {
+pub(super) unsafe fn tile<S: Simd>(s: S, panels: usize, t: &Tile<'_>) {
     /// The tiles of `$vectors` vectors by their rows.
     macro_rules! of {
-        ($vectors:literal) => {
+        ($vectors:literal: $($rows:literal)*) => {
             // SAFETY: the caller's promise is that of `run`.
             unsafe {
-                match rows {
-                    1 => run::<S, 1, $vectors>(s, t),
-                    2 => run::<S, 2, $vectors>(s, t),
-                    3 => run::<S, 3, $vectors>(s, t),
-                    4 => run::<S, 4, $vectors>(s, t),
-                    5 => run::<S, 5, $vectors>(s, t),
-                    _ => run::<S, 6, $vectors>(s, t),
+                match t.rows.len() {
+                    $($rows => run::<S, $rows, $vectors>(s, t),)*
+                    _ => unreachable!("a tile of {} rows", t.rows.len()),
                 }
             }
         };
     }
     match (S::LANES, panels) {
-        (1, _) => {
-            // SAFETY: the caller's promise is that of `run`.
-            unsafe { run::<S, 1, 16>(s, t) }
-        }
-        (16, 1) => of!(1),
-        (8, _) | (16, 2) => of!(2),
-        (16, 3) => of!(3),
-        _ => of!(4),
+        // SAFETY: the caller's promise is that of `run`.
+        (1, _) => unsafe { run::<S, 1, 16>(s, t) },
+        (16, 1) => of!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
+        (8, _) => of!(2: 1 2 3 4 5 6),
+        (16, 2) => of!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
+        (16, 3) => of!(3: 1 2 3 4 5 6 7 8),
+        _ => of!(4: 1 2 3 4 5 6),
     }
 }

@@ -1,0 +1,5 @@
+//! The same elements in another order.
+
+mod transpose;
+
+pub use transpose::transpose;

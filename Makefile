@@ -3,6 +3,8 @@
 #   make demo          trains the digit network, compresses it in every way, prints the table
 #   make demo DATA=DIR the same on MNIST's idx files
 #   make test          every test, Rust and Python
+#   make test-isas     what depends on the instruction set, on each that this CPU has
+#   make test-emulated the same under qemu on CPUs of 2008 and 2013, with ONNX Runtime; takes an hour
 #   make lint          rustfmt, clippy, ruff, mypy, stubs
 #   make bench         criterion and pytest-benchmark
 #   make screenshots   makes the pictures of the documentation, in Chromium
@@ -15,9 +17,16 @@ BIN := $(VENV)/bin
 PROFILE ?= release
 SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock pyproject.toml
 
+# What .ci/run repeats; tests that go through every instruction set by themselves are not.
+NUMERICS := numerics and not each_isa
+OTHER_ISAS := from qcore import _core as c; print(*(set(c.available_isas()) - {c.active_isa()}))
+# Without SSE4.2 NumPy does not start; Haswell is the first with AVX2, and has no VNNI.
+OLD_CPUS := Nehalem Haswell
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+
 PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
 
-.PHONY: demo test test-rust test-python lint bench peers screenshots develop clean
+.PHONY: demo test test-rust test-python test-isas test-emulated lint bench peers screenshots develop clean
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -29,6 +38,23 @@ test-rust:
 
 test-python: develop
 	$(BIN)/python -m pytest
+
+# `make test` has run the best one.
+test-isas: develop
+	set -e; for isa in $$($(BIN)/python -c '$(OTHER_ISAS)'); do \
+		echo "QCORE_ISA=$$isa"; export QCORE_ISA=$$isa; \
+		cargo test --locked --quiet -p qcore-kernels --test kernels; \
+		$(BIN)/python -m pytest -m '$(NUMERICS)' tests/python; \
+	done
+
+test-emulated: develop
+	command -v qemu-x86_64 >/dev/null || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -yq qemu-user)
+	set -e; for cpu in $(OLD_CPUS); do \
+		echo "qemu-x86_64 -cpu $$cpu"; \
+		CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $$cpu" \
+			cargo test --locked --quiet -p qcore-kernels --test kernels; \
+		qemu-x86_64 -cpu $$cpu $(BIN)/python -m pytest -o timeout=0 -m '$(NUMERICS)' tests/python; \
+	done
 
 lint: develop
 	cargo fmt --all --check

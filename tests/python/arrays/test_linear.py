@@ -15,6 +15,8 @@ import qcore as qc
 from qcore import _core
 from qcore.arrays.products.weights import packed_weights
 
+pytestmark = pytest.mark.numerics
+
 ACTIVATIONS = {
     "linear": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
@@ -208,6 +210,7 @@ for kind in ("int8, by output", "3 bits"):
 """
 
 
+@pytest.mark.each_isa
 def test_every_isa_agrees() -> None:
     here = os.path.dirname(__file__)  # noqa: PTH120
     found = {

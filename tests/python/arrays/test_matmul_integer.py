@@ -15,6 +15,8 @@ import pytest
 import qcore as qc
 from qcore import _core
 
+pytestmark = pytest.mark.numerics
+
 SIGNS = [(np.int8, np.int8), (np.uint8, np.int8), (np.int8, np.uint8), (np.uint8, np.uint8)]
 
 
@@ -218,6 +220,7 @@ t.test_beyond_int32_is_an_error_never_a_wrap()
 """
 
 
+@pytest.mark.each_isa
 @pytest.mark.parametrize("isa", _core.available_isas())
 def test_every_isa_is_exact(isa: str) -> None:
     here = os.path.dirname(__file__)  # noqa: PTH120

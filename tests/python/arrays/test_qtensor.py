@@ -10,6 +10,8 @@ import pytest
 import qcore as qc
 import reference
 
+pytestmark = pytest.mark.numerics
+
 KINDS = [
     {},
     {"axis": 0},

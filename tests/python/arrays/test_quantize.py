@@ -15,6 +15,8 @@ import qcore as qc
 import reference
 from qcore import _core
 
+pytestmark = pytest.mark.numerics
+
 SHAPE = (1000, 1000)
 
 
@@ -413,6 +415,7 @@ def test_bfloat16_is_taken_where_it_exists():
     assert qc.quantize(x) == qc.quantize(x.astype(np.float32))
 
 
+@pytest.mark.each_isa
 @pytest.mark.parametrize("isa", _core.available_isas())
 def test_every_instruction_set_gives_the_same_bytes(isa, monkeypatch):
     script = """

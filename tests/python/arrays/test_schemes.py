@@ -11,6 +11,8 @@ from qcore import _core
 from qcore.arrays.schemes.codebook import spread
 from qcore.arrays.schemes.fixed_levels import FIXED, levels_of
 
+pytestmark = pytest.mark.numerics
+
 AFFINE = [{"bits": bits} for bits in (2, 3, 4, 5, 6, 7, 8, 16)]
 AFFINE += [{"bits": 4, "signed": False, "symmetric": False}, {"bits": 2, "narrow_range": False}]
 AFFINE += [{"bits": 4, "rounding": "stochastic", "random_state": 0}]

@@ -17,6 +17,8 @@ from qcore import _core
 from qcore.arrays.products.crossover import CROSSOVER
 from qcore.arrays.products.weights import packed_weights
 
+pytestmark = pytest.mark.numerics
+
 DTYPES = (np.float32, np.float64, np.int8, np.uint8)
 INTEGERS = (np.int8, np.uint8)
 

@@ -19,6 +19,8 @@ from qcore.arrays.products.crossover import CROSSOVER, Crossover
 from qcore.arrays.products.n_of_m import n_of_m_pattern
 from qcore.arrays.products.weights import packed_weights, sparse_form
 
+pytestmark = pytest.mark.numerics
+
 DTYPES = (np.float32, np.int8, np.uint8)
 NM = ("2:4", "1:4", "3:4", "4:4", "4:8", "1:2", "3:7", "2:16", "1:64")
 BLOCKS = ("4x1", "1x16", "16x1", "2x2", "3x5", "1x1")

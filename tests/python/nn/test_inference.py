@@ -14,6 +14,8 @@ import qcore as qc
 from qcore import _core
 from qcore.nn import Sequential
 
+pytestmark = pytest.mark.numerics
+
 
 def trained(*widths: int, activation: str = "relu", seed: int = 0) -> Sequential:
     rng = np.random.default_rng(seed)
@@ -99,6 +101,7 @@ for activation in ("relu", "tanh"):
 """
 
 
+@pytest.mark.each_isa
 @pytest.mark.parametrize("isa", [isa for isa in _core.available_isas() if isa != "scalar"])
 def test_every_isa_gives_the_same_bits(isa: str) -> None:
     here = os.path.dirname(__file__)  # noqa: PTH120

@@ -8,6 +8,7 @@ differ anywhere; a hash that changes is a change of the numbers, to be explained
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def weight(name, outputs, inputs, *, bits=8, zeros=0, keep=None):
 
 def network(name, widths, *, source="static", activation="relu", **options):
     layers = []
-    for place, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for place, (inputs, outputs) in enumerate(pairwise(widths)):
         last = place + 2 == len(widths)
         layer = qc.nn.Dense.from_weights(
             weight(f"{name}.{place}", outputs, inputs, **options),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qcore.arrays.tensor.functions import dequantize, fake_quantize, quantize
     from qcore.arrays.tensor.tensor import QTensor
     from qcore.compression import compress
-    from qcore.errors import FormatError
+    from qcore.errors import FormatError, UnsupportedError
     from qcore.estimators.calibration.drift import DriftMonitor
     from qcore.estimators.pruner.compact import compact
     from qcore.estimators.pruner.pruner import Pruner
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.frameworks.torch import from_torch
     from qcore.loading import load, load_tensors
+    from qcore.nn.graph import Graph
     from qcore.recipes.recipe import Recipe
     from qcore.report.compare.comparison import compare
     from qcore.saving.checkpoint import save
@@ -47,6 +48,7 @@ __all__ = [
     "CsrMatrix",
     "DriftMonitor",
     "FormatError",
+    "Graph",
     "InputStats",
     "LowRank",
     "NmMatrix",
@@ -61,6 +63,7 @@ __all__ = [
     "Regrowth",
     "Report",
     "Rewinding",
+    "UnsupportedError",
     "__version__",
     "choose_qparams",
     "compact",
@@ -93,6 +96,7 @@ _HOMES = {
     "CsrMatrix": "qcore.arrays.products.sparse",
     "DriftMonitor": "qcore.estimators.calibration.drift",
     "FormatError": "qcore.errors",
+    "Graph": "qcore.nn.graph",
     "InputStats": "qcore.arrays.params.input_stats",
     "LowRank": "qcore.arrays.pruning.low_rank",
     "NmMatrix": "qcore.arrays.products.n_of_m",
@@ -107,6 +111,7 @@ _HOMES = {
     "Regrowth": "qcore.arrays.pruning.schedules",
     "Report": "qcore._table",
     "Rewinding": "qcore.arrays.pruning.schedules",
+    "UnsupportedError": "qcore.errors",
     "__version__": "qcore._core",
     "choose_qparams": "qcore.arrays.params.qparams",
     "compact": "qcore.estimators.pruner.compact",

@@ -13,8 +13,11 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.formats import open_tensors
 from qcore.files.qcore_format import container
 from qcore.frameworks.onnx.load import from_onnx
+from qcore.graph.check import checked
+from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 from qcore.saving.checkpoint import SINGLE
+from qcore.saving.graph import decode_graph
 from qcore.saving.network import decode_network
 from qcore.saving.packed import PACKED
 
@@ -27,11 +30,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
-        A checkpoint, as in `load_tensors`, or a dense network in ONNX, as in `from_onnx`.
+        A checkpoint, as in `load_tensors`, or a network in ONNX, as in `from_onnx`.
 
     Returns
     -------
-    Sequential, dict, ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
+    Sequential, Graph, dict, ndarray, QTensor, CsrMatrix, NmMatrix or BsrMatrix
         What was saved; from files that qcore did not write, as `load_tensors`.
 
     Raises
@@ -62,6 +65,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     if file.kind == "network":
         with file.checked():
             return decode_network(file, file.about, Sequential)
+    if file.kind == "graph":
+        with file.checked():
+            return checked(decode_graph(file, file.about, Graph))
     if file.kind == "tensor" and list(file) == [SINGLE]:
         return file[SINGLE]
     return dict(file)

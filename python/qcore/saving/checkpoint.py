@@ -22,6 +22,9 @@ from qcore.files.formats import format_of
 from qcore.files.qcore_format import container
 from qcore.files.sharded.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
 from qcore.frameworks.onnx.export import to_onnx
+from qcore.frameworks.onnx.write import write_graph
+from qcore.graph.graph import BaseGraph
+from qcore.saving.graph import encode_graph
 from qcore.saving.network import encode_network
 
 __all__ = ["SINGLE", "save", "stored_nbytes"]
@@ -95,13 +98,16 @@ def save(
         check_instance(recipe, str, "recipe")
         about["recipe"] = recipe
     if target.suffix == ".onnx":
+        if isinstance(obj, BaseGraph):
+            write_graph(obj, target, recipe=recipe)
+            return
         if not isinstance(obj, Chain):
             raise TypeError(f"obj is {type(obj).__name__}; an ONNX file holds a network")
         to_onnx(obj, target, recipe=recipe)
         return
     form = format_of(target, file_format)
     if form == "gguf":
-        if kind == "network":
+        if kind in ("network", "graph"):
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
         write_gguf(target, tensors, recipe=recipe)
         return
@@ -162,4 +168,7 @@ def _contents(obj: object) -> tuple[str, Mapping[str, object], dict[str, Any]]:
     if isinstance(obj, Chain):
         tensors, about = encode_network(obj)
         return "network", tensors, about
+    if isinstance(obj, BaseGraph):
+        tensors, about = encode_graph(obj)
+        return "graph", tensors, about
     return "tensor", {SINGLE: obj}, {}

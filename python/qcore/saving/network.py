@@ -23,7 +23,10 @@ from qcore.saving.packed import PACKED, is_packable, pack_layers, unpack_layers
 
 Network = TypeVar("Network", bound=Chain)
 
-__all__ = ["decode_input", "decode_network", "encode_input", "encode_network"]
+__all__ = [
+    "decode_classes", "decode_input", "decode_network", "encode_classes", "encode_input",
+    "encode_network",
+]  # fmt: skip
 
 # The parameters of activations that are not written: asymmetric uint8.
 _USUAL_INPUT: Description = {
@@ -40,7 +43,7 @@ def encode_network(network: Chain) -> tuple[dict[str, Any], Description]:
         "layers": [_encode_layer(layer, place) for place, layer in enumerate(network.layers, 1)]
     }
     if network.classes_ is not None:
-        about["classes"] = _encode_classes(network.classes_)
+        about["classes"] = encode_classes(network.classes_)
     if network.one_versus_rest:
         about["one_versus_rest"] = True
     return network.named_weights(), about
@@ -55,7 +58,7 @@ def _encode_packed(network: Chain) -> tuple[dict[str, Any], Description]:
     classes = network.classes_
     usual = np.arange(max(network.layers[-1].out_features, 2))
     if classes is None or classes.dtype != usual.dtype or not np.array_equal(classes, usual):
-        about["classes"] = None if classes is None else _encode_classes(classes)
+        about["classes"] = None if classes is None else encode_classes(classes)
     if network.one_versus_rest:
         about["one_versus_rest"] = True
     return {PACKED: pack_layers(network)}, about
@@ -80,7 +83,7 @@ def decode_network(
         raise ValueError("it is a network and describes no layers")
     network = kind(_decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1))
     if "classes" in about:
-        network.classes_ = _decode_classes(field(about, "classes", dict))
+        network.classes_ = decode_classes(field(about, "classes", dict))
     network.one_versus_rest = about.get("one_versus_rest") is True
     return network
 
@@ -99,7 +102,7 @@ def _decode_packed(payload: object, about: Description, kind: type[Network]) -> 
     network.classes_ = np.arange(max(network.layers[-1].out_features, 2))
     if "classes" in about:
         known = about["classes"] is not None
-        network.classes_ = _decode_classes(field(about, "classes", dict)) if known else None
+        network.classes_ = decode_classes(field(about, "classes", dict)) if known else None
     network.one_versus_rest = about.get("one_versus_rest") is True
     network.packed = True
     return network
@@ -211,7 +214,8 @@ def _short_floats(values: NDArray[np.float32]) -> Any:
     return (short if exact else values).tolist()
 
 
-def _encode_classes(classes: NDArray[Any]) -> Description:
+def encode_classes(classes: NDArray[Any]) -> Description:
+    """Return what a file says of labels."""
     kind = classes.dtype.kind
     values = classes.tolist()
     if kind == "O" and all(type(value) is str for value in values):
@@ -221,7 +225,8 @@ def _encode_classes(classes: NDArray[Any]) -> Description:
     return {"text" if kind == "U" else classes.dtype.name: values}
 
 
-def _decode_classes(description: Description) -> NDArray[Any]:
+def decode_classes(description: Description) -> NDArray[Any]:
+    """Return labels from what a file says of them; ValueError if that is none."""
     kinds = {"object": np.dtype(object), "text": np.dtype(str)}
     kinds |= {np.dtype(code).name: np.dtype(code) for code in "?bBhHiIlLqQefd"}
     kind, values = next(iter(description.items()), ("", None))

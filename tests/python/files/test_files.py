@@ -186,7 +186,7 @@ BROKEN = {
     container({"w": {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]}}): "corrupt",
     one_tensor("U8", [1], b"\0", []): "names no format",
     one_tensor("U8", [1], b"\0", {"format": True}): "names no format",
-    one_tensor("U8", [1], b"\0", {"format": 2}): "of format 2; this .* formats up to 1",
+    one_tensor("U8", [1], b"\0", {"format": 3}): "of format 3; this .* formats up to 2",
     one_tensor("U8", [1], b"\0", {"format": 1, "kind": "zip"}): "kind is 'zip'",
     one_tensor("U8", [1], b"\0", {"format": 1, "kind": 3}): "'kind' is 3",
     one_tensor("U8", [1], b"\0", {"format": 1, "tensors": {"v": {}}}): "'v' is described",

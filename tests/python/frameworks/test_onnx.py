@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcore as qc
+from qcore.frameworks.onnx.load import GraphReader
 
 WIDTHS = (64, 48, 32, 10)
 
@@ -256,7 +257,7 @@ def test_what_no_dense_network_does_is_named():
     }  # fmt: skip
     for reason, model in cases.items():
         with pytest.raises(ValueError, match=reason):
-            qc.from_onnx(model)
+            GraphReader(model).network()
 
 
 def test_files_that_are_not_onnx(tmp_path):

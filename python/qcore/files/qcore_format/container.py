@@ -2,11 +2,12 @@
 
 ``__metadata__["qcore"]`` is a JSON text::
 
-    {"format": 1, "kind": "network" | "checkpoint" | "tensor",
+    {"format": 1, "kind": "network" | "checkpoint" | "tensor" | "graph",
      "tensors": {name: description, ...}, "sep": ":", "layers": [...]}
 
 ``tensors`` has the tensors that are more than one part, ``sep`` what lies between a name and its
-part (where it is not ``:``), ``layers`` a network. Files without the text are plain checkpoints.
+part (where it is not ``:``), ``layers`` a network; a graph, of format 2, has ``graph``. Files
+without the text are plain checkpoints.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ __all__ = [
 ]
 
 # The newest format this version writes; it reads every one up to it.
-FORMAT = 1
-KINDS = ("checkpoint", "network", "tensor")
+FORMAT = 2
+KINDS = ("checkpoint", "graph", "network", "tensor")
+# Graphs came with format 2; what older versions can read is written as they read it.
+_FORMAT_OF = {"graph": 2}
 _KEY = "qcore"
 _SEPARATOR = ":"
 
@@ -213,7 +216,7 @@ def texts_of(
     kind: str, separator: str, described: dict[str, Description], about: dict[str, Any]
 ) -> dict[str, str]:
     """Return the texts of the header of a file with these descriptions."""
-    text: dict[str, Any] = {"format": FORMAT, "kind": kind} | about
+    text: dict[str, Any] = {"format": _FORMAT_OF.get(kind, 1), "kind": kind} | about
     if described:
         # Sorted: the bytes depend on what is described, not on who described it.
         text["tensors"] = {

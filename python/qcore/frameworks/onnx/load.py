@@ -1,4 +1,4 @@
-"""A dense ONNX graph as a network: one chain of nodes from its input to its output."""
+"""An ONNX model as a network: a chain of dense layers where it is one, else a graph."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from qcore._extras import require
 from qcore._validation import check_instance, check_path
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.errors import FormatError
+from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.onnx.codes import attributes_of, dequantized
 from qcore.frameworks.onnx.constants import array_of
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
+from qcore.frameworks.onnx.read import read_graph
+from qcore.graph.check import checked
+from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 
-__all__ = ["GraphReader", "from_onnx", "load_model"]
+__all__ = ["GraphReader", "from_onnx", "is_rows", "load_model"]
 
 _ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
 # Nodes that change nothing that a dense network can see: what a batch of rows stays.
@@ -33,31 +36,33 @@ _FLOATS = (1, 10, 11)  # TensorProto's FLOAT, FLOAT16, DOUBLE
 _UINT8, _INT8 = 2, 3
 
 
-def from_onnx(model: Any) -> Sequential:
-    """Build a network from a dense ONNX graph.
+def from_onnx(model: Any) -> Sequential | Graph:
+    """Build a network from an ONNX graph.
 
     Parameters
     ----------
     model : path or onnx.ModelProto
-        One chain from one input to one output, of Gemm, MatMul, Add, Sub, Mul, Div (by constants),
-        BatchNormalization, Relu, Sigmoid, Tanh, Softmax, and nodes that change nothing (Identity,
-        Dropout, Flatten, Cast, Reshape to rows). Weights behind a DequantizeLinear stay codes, and
-        a QuantizeLinear before a layer fixes its integer input, so that a quantized graph runs on
-        integers here too.
+        Of opset 11 to 28, with the ops that `docs/graph.md` lists. Constants are folded, and what
+        exporters write in several nodes (batch normalization behind a convolution, GELU, layer
+        normalization, residuals and activations) becomes one.
 
     Returns
     -------
-    Sequential
-        Scalings and normalizations are folded into the layers.
+    Sequential or Graph
+        A `Sequential` where the graph is one chain of dense layers over rows: Gemm, MatMul, Add,
+        Sub, Mul, Div (by constants), BatchNormalization, Relu, Sigmoid, Tanh, Softmax, and nodes
+        that change nothing. Weights behind a DequantizeLinear stay codes there, and a
+        QuantizeLinear before a layer fixes its integer input, so that a quantized chain runs on
+        integers. Any other graph is a `Graph`.
 
     Raises
     ------
     ImportError
         If the onnx package is not there; says what to install.
     FormatError
-        If the file is not ONNX.
-    ValueError
-        If a node does what dense layers cannot; names it.
+        If the file is not ONNX, or not a valid graph.
+    UnsupportedError
+        If it has ops that there are not: lists each with its count and its first node.
 
     Examples
     --------
@@ -73,7 +78,41 @@ def from_onnx(model: Any) -> Sequential:
     else:
         kind = require("onnx", "reading ONNX").ModelProto
         check_instance(model, (str, PathLike, kind), "model")
-    return GraphReader(model, path).network()
+    network = _as_chain(model, path)
+    if network is not None:
+        return network
+    try:
+        return checked(read_graph(model, path))
+    except (MemoryError, UnsupportedError):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        where = "model" if path is None else f"'{path}'"
+        raise FormatError(f"{where} is no valid ONNX graph: {error}") from error
+
+
+def _as_chain(model: Any, path: Path | None) -> Sequential | None:
+    """Return a model as a chain of dense layers; None if it is none, or not well formed."""
+    if not is_rows(model):
+        return None
+    try:
+        return GraphReader(model, path).network()
+    except MemoryError:
+        raise
+    except Exception:  # the reader of graphs says what is wrong, where something is
+        return None
+
+
+def is_rows(model: Any) -> bool:
+    """Whether a model takes rows of values, as dense layers do, or makes its input rows."""
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [info for info in graph.input if info.name not in constants]
+    if len(inputs) != 1:
+        return False
+    kind = inputs[0].type.tensor_type
+    if not kind.HasField("shape") or len(kind.shape.dim) == 2:
+        return True
+    return any(node.op_type in ("Flatten", "Reshape") for node in graph.node)
 
 
 def load_model(path: str | PathLike[str]) -> Any:

@@ -1,0 +1,129 @@
+"""How an op is read from ONNX and written to it: one line of the table."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import ArrayLike, NDArray
+
+from qcore.frameworks.onnx.source import SourceNode
+from qcore.graph.emitter import Emitter
+from qcore.graph.graph import BaseGraph
+from qcore.graph.node import Body, Node
+
+__all__ = ["Op", "Reader", "Writer", "check_counts", "same", "write_plain"]
+
+
+class Reader(Emitter):
+    """What an op is read with: adds nodes, and knows the rest of the model."""
+
+    @abstractmethod
+    def array_of(self, tensor: Any, where: str) -> NDArray[Any] | None:
+        """Return a TensorProto as an array; None where its type is missing, which is noted."""
+
+    @abstractmethod
+    def body(self, proto: Any) -> Body:
+        """Return a branch."""
+
+    @abstractmethod
+    def dtype(self, kind: int, node: SourceNode) -> int:
+        """Return ONNX's number of the type that runs for one that the model names."""
+
+    @abstractmethod
+    def miss(self, op: str, where: str) -> None:
+        """Note that there is no such op."""
+
+    @abstractmethod
+    def rank(self, name: str) -> int | None:
+        """Return how many dims a value has, where ONNX's own inference knows it."""
+
+
+class Writer(Protocol):
+    """What an op is written with."""
+
+    graph: BaseGraph
+
+    def add(
+        self, op: str, inputs: Iterable[str], outputs: Iterable[str] | None = None, /,
+        **attributes: Any,
+    ) -> str:  # fmt: skip
+        """Add a node of ONNX; return its first output, which is new where none is given."""
+
+    def constant(self, value: ArrayLike) -> str:
+        """Add a constant under a new name; return it."""
+
+
+Read: TypeAlias = Callable[[SourceNode, Reader], None]
+Write: TypeAlias = Callable[[Node, Writer], None]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op of ONNX.
+
+    Attributes
+    ----------
+    read : callable
+        Adds the nodes that do in opset 21 what a node does.
+    write : callable
+        Adds the ONNX nodes for a node.
+    inputs : (int, int or None)
+        How many inputs there may be.
+    outputs : int or None
+        How many outputs there may be at most.
+    attributes : frozenset of str or None
+        The attributes that there may be; None where `read` looks after them.
+    """
+
+    read: Read
+    write: Write
+    inputs: tuple[int, int | None]
+    outputs: int | None = 1
+    attributes: frozenset[str] | None = None
+
+    def take(self, node: SourceNode, reader: Reader) -> None:
+        """Check a node and read it."""
+        check_counts(node, self)
+        self.read(node, reader)
+
+
+def check_counts(node: SourceNode, op: Op) -> None:
+    """Refuse a node with too many or too few inputs or outputs, or attributes that it cannot have.
+
+    Raises
+    ------
+    ValueError
+        Names the node.
+    """
+    low, high = op.inputs
+    count = len(node.inputs)
+    if (
+        count < low
+        or (high is not None and count > high)
+        or any(not name for name in node.inputs[:low])
+    ):
+        raise ValueError(f"node {node.name!r} ({node.op}) has {count} inputs")
+    if not any(node.outputs) or (op.outputs is not None and len(node.outputs) > op.outputs):
+        raise ValueError(f"node {node.name!r} ({node.op}) has {len(node.outputs)} outputs")
+    if op.attributes is not None:
+        for name in node.attributes:
+            if name not in op.attributes:
+                raise ValueError(f"node {node.name!r} ({node.op}) has the attribute {name!r}")
+
+
+def same(*attributes: str, inputs: int | tuple[int, int | None] = 1, outputs: int | None = 1) -> Op:
+    """Return the op that is the same in every opset that is read, and in qcore."""
+    counts = (inputs, inputs) if isinstance(inputs, int) else inputs
+    return Op(_read_same, write_plain, counts, outputs, frozenset(attributes))
+
+
+def _read_same(node: SourceNode, reader: Reader) -> None:
+    reader.add(node.op, node.inputs, node.outputs, **node.attributes)
+
+
+def write_plain(node: Node, writer: Writer) -> None:
+    """Write a node that is one of ONNX as it is."""
+    writer.add(node.op, node.inputs, node.outputs, **node.attributes)

@@ -1,0 +1,210 @@
+"""Any ONNX graph of the ops in the table as a `Graph`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._extras import require
+from qcore.errors import UnsupportedError
+from qcore.frameworks.onnx.metadata import CLASSES, read_text
+from qcore.frameworks.onnx.op import Op, Reader
+from qcore.frameworks.onnx.source import (
+    OPSETS,
+    SourceNode,
+    constant_array,
+    dtype_name,
+    value_of,
+)
+from qcore.frameworks.onnx.table import OPS
+from qcore.graph.node import Body
+from qcore.graph.passes import prepared
+from qcore.graph.value import SOURCE_DTYPES, Value
+from qcore.nn.graph import Graph
+
+__all__ = ["ModelReader", "read_graph"]
+
+_FALLBACK = '; load(..., fallback="onnxruntime") runs these parts in ONNX Runtime'
+
+
+def read_graph(model: Any, path: Path | None = None) -> Graph:
+    """Return an onnx.ModelProto as a graph, with constants folded and patterns fused.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    path : Path, optional
+        Its file, beside which constants may lie.
+
+    Raises
+    ------
+    ValueError
+        If the model is not what ONNX allows.
+    UnsupportedError
+        If it has ops, or types of values, that there are not; lists each.
+    """
+    return prepared(ModelReader(_inlined(model), path).graph())
+
+
+def _inlined(model: Any) -> Any:
+    """Return a model without functions of its own: their nodes stand where they were called."""
+    if not model.functions:
+        return model
+    require("onnx", "reading ONNX")
+    from onnx import inliner
+
+    return inliner.inline_local_functions(model)
+
+
+class ModelReader(Reader):
+    """Takes the nodes of a model, one by one, to what opset 21 calls them.
+
+    Attributes
+    ----------
+    opset : int
+    missing : dict of str to (int, str)
+        What there is not: how often, and at which node first.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        path: Path | None = None,
+        *,
+        missing: dict[str, tuple[int, str]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.path = path
+        self.opset = opset_of(model)
+        self.missing: dict[str, tuple[int, str]] = {} if missing is None else missing
+        self._shapes: dict[str, int] | None = None
+
+    def graph(self) -> Graph:
+        """Return the model's graph."""
+        proto = self.model.graph
+        self.take_constants(proto)
+        inputs = [
+            self._value(info, "input") for info in proto.input if info.name not in self.constants
+        ]
+        self.take_nodes(proto)
+        outputs = [self._value(info, "output") for info in proto.output]
+        if self.missing:
+            found = [(op, count, first) for op, (count, first) in self.missing.items()]
+            raise UnsupportedError.of(found, _FALLBACK)
+        classes = read_text(self.model, CLASSES)
+        return Graph(
+            self.nodes,
+            inputs=[value for value in inputs if value is not None],
+            outputs=self._typed(outputs),
+            constants=self.constants,
+            classes=None if classes is None else np.array(json.loads(classes)),
+        )
+
+    def _value(self, info: Any, what: str) -> Value | None:
+        try:
+            if what == "output" and not info.type.WhichOneof("value"):
+                return Value(info.name, "float32")  # an output may leave its type to inference
+            return value_of(info)
+        except TypeError as error:
+            self.miss(f"{what} of type {error}", info.name)
+            return None
+
+    def _typed(self, outputs: Iterable[Value | None]) -> list[Value]:
+        return [value for value in outputs if value is not None]
+
+    # parts of the model ------------------------------------------------------------------------
+    def take_constants(self, proto: Any) -> None:
+        """Take the initializers of a graph or a branch."""
+        for tensor in proto.initializer:
+            array = self.array_of(tensor, tensor.name)
+            if array is not None:
+                self.add_constant(tensor.name, array)
+        if proto.sparse_initializer:
+            self.miss("sparse initializer", proto.sparse_initializer[0].values.name)
+
+    def take_nodes(self, proto: Any) -> None:
+        """Take the nodes of a graph or a branch."""
+        for node in proto.node:
+            source = SourceNode.of(node, self.opset)
+            op: Op | None = OPS.get(source.op)
+            if op is None:
+                self.miss(source.op, source.name)
+                continue
+            self.place = source
+            op.take(source, self)
+
+    def array_of(self, tensor: Any, where: str) -> NDArray[Any] | None:
+        """Return a TensorProto as an array; None where its type is missing, which is noted."""
+        try:
+            return constant_array(tensor, self.path)
+        except TypeError as error:
+            self.miss(f"constant of type {error}", where)
+            return None
+
+    def body(self, proto: Any) -> Body:
+        """Return a branch."""
+        inner = ModelReader(self.model, self.path, missing=self.missing)
+        inner.names = self.names  # a branch's values have names of their own
+        inner.outer = self
+        inner.take_constants(proto)
+        inner.take_nodes(proto)
+        outputs = tuple(info.name for info in proto.output)
+        return Body(tuple(inner.nodes), outputs, dict(inner.constants))
+
+    def miss(self, op: str, where: str) -> None:
+        """Note that there is no such op."""
+        count, first = self.missing.get(op, (0, where))
+        self.missing[op] = (count + 1, first)
+
+    def dtype(self, kind: int, node: SourceNode) -> int:
+        """Return ONNX's number of the type that runs for one that the model names."""
+        name = dtype_name(kind)
+        if name not in SOURCE_DTYPES:
+            self.miss(f"{node.op} to {name}", node.name)
+            return kind
+        onnx = require("onnx", "reading ONNX")
+        return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(SOURCE_DTYPES[name])))
+
+    def rank(self, name: str) -> int | None:
+        """Return how many dims a value has, where ONNX's own inference knows it."""
+        if self._shapes is None:
+            self._shapes = _ranks(self.model)
+        constant = self.constant_value(name)
+        return constant.ndim if constant is not None else self._shapes.get(name)
+
+
+def opset_of(model: Any) -> int:
+    """Return the opset of a model's own domain.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is none that is read.
+    """
+    versions = [int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    opset = versions[0] if versions else 0
+    if opset not in OPSETS:
+        raise UnsupportedError(
+            f"the model is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} are read"
+        )
+    return opset
+
+
+def _ranks(model: Any) -> dict[str, int]:
+    onnx = require("onnx", "reading ONNX")
+    try:
+        known = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # whatever it stumbles over, ranks are only hints
+        known = model.graph
+    found: Mapping[str, Any] = {
+        info.name: info.type.tensor_type
+        for info in [*known.value_info, *known.input, *known.output]
+        if info.type.WhichOneof("value") == "tensor_type"
+    }
+    return {name: len(kind.shape.dim) for name, kind in found.items() if kind.HasField("shape")}

@@ -1,0 +1,27 @@
+"""Every op of ONNX that is read or written: its type, and how."""
+
+from __future__ import annotations
+
+from qcore.frameworks.onnx.op import Op
+from qcore.frameworks.onnx.ops import (
+    arithmetic,
+    elementwise,
+    fused,
+    normalization,
+    pooling,
+    products,
+    recurrent,
+    reductions,
+    shapes,
+)
+
+__all__ = ["OPS", "WRITTEN"]
+
+_FAMILIES = (
+    arithmetic, elementwise, normalization, pooling, products, recurrent, reductions, shapes,
+)  # fmt: skip
+
+#: By ONNX's name.
+OPS: dict[str, Op] = {name: op for family in _FAMILIES for name, op in family.OPS.items()}
+#: By qcore's name: what ONNX has, and what only fusing makes.
+WRITTEN = {name: op.write for name, op in OPS.items()} | fused.WRITTEN

@@ -1,0 +1,1 @@
+"""Networks as graphs: values, the nodes between them, weight slots, and how they run."""

@@ -1,0 +1,144 @@
+"""A graph as the text and the arrays of which the extension makes what runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore import _core
+from qcore.arrays.products.matrix import SparseMatrix
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import UnsupportedError
+from qcore.graph.node import Body, Node
+from qcore.graph.value import Value
+
+if TYPE_CHECKING:
+    from qcore.graph.graph import BaseGraph
+
+__all__ = ["compiled", "dense", "dims_of", "run_nodes", "spec_of"]
+
+
+def compiled(graph: BaseGraph) -> _core.Graph:
+    """Return what runs a graph."""
+    codes = {
+        name: {
+            "scale": np.asarray(params.scale, np.float64).tolist(),
+            "zero_point": np.asarray(params.zero_point).tolist(),
+            "signed": params.signed,
+        }
+        for name, params in graph.codes.items()
+    }
+    outputs = [value.name for value in graph.outputs]
+    return _made(graph.nodes, graph.inputs, outputs, graph.constants, codes)
+
+
+def run_nodes(
+    nodes: Iterable[Node], constants: Mapping[str, Any], wanted: list[str]
+) -> dict[str, NDArray[Any]]:
+    """Return values that depend on constants only."""
+    return _made(tuple(nodes), (), wanted, constants, {}).run({})
+
+
+def _made(
+    nodes: Iterable[Node],
+    inputs: Iterable[Value],
+    outputs: list[str],
+    constants: Mapping[str, Any],
+    codes: Mapping[str, Any],
+) -> _core.Graph:
+    text, tensors = spec_of(nodes, inputs, outputs, constants, codes)
+    try:
+        return _core.Graph(text, tensors)
+    except NotImplementedError as error:
+        raise _unsupported(error) from None
+
+
+def spec_of(
+    nodes: Iterable[Node],
+    inputs: Iterable[Value],
+    outputs: list[str],
+    constants: Mapping[str, Any],
+    codes: Mapping[str, Any] | None = None,
+) -> tuple[str, list[NDArray[Any]]]:
+    """Return the text that describes nodes, and the arrays to which it refers."""
+    tensors: list[NDArray[Any]] = []
+    used = {name for node in nodes for name in node.read} | set(outputs)
+    spec = {
+        "inputs": [{"name": v.name, "dtype": v.running_dtype, "shape": dims_of(v)} for v in inputs],
+        **_body(nodes, outputs, {k: v for k, v in constants.items() if k in used}, tensors),
+        "codes": dict(codes or {}),
+    }
+    return json.dumps(spec), tensors
+
+
+def dims_of(value: Value) -> list[int | str] | None:
+    """Return the dims of an input: those that nothing is known of have names of their own."""
+    if value.shape is None:
+        return None
+    return [f"{value.name}.{axis}" if dim is None else dim for axis, dim in enumerate(value.shape)]
+
+
+def _body(
+    nodes: Iterable[Node],
+    outputs: Iterable[str],
+    constants: Mapping[str, Any],
+    tensors: list[NDArray[Any]],
+) -> dict[str, Any]:
+    index = {}
+    for name, constant in constants.items():
+        index[name] = len(tensors)
+        tensors.append(dense(constant))
+    return {
+        "outputs": list(outputs),
+        "constants": index,
+        "nodes": [
+            {
+                "name": node.name,
+                "op": node.op,
+                "inputs": list(node.inputs),
+                "outputs": list(node.outputs),
+                "attributes": {
+                    key: _attribute(value, tensors) for key, value in node.attributes.items()
+                },
+            }
+            for node in nodes
+        ],
+    }
+
+
+def _attribute(value: Any, tensors: list[NDArray[Any]]) -> Any:
+    if isinstance(value, np.ndarray):
+        tensors.append(dense(value))
+        return {"tensor": len(tensors) - 1}
+    if isinstance(value, Body):
+        return _body(value.nodes, value.outputs, value.constants, tensors)
+    if isinstance(value, tuple):
+        return [_attribute(item, tensors) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinities
+    return value
+
+
+def dense(constant: Any) -> NDArray[Any]:
+    """Return a constant as a plain array, whatever it is stored as."""
+    if isinstance(constant, QTensor):
+        constant = constant.dequantize()
+    elif isinstance(constant, SparseMatrix):
+        constant = constant.to_dense()
+    array: NDArray[Any] = np.ascontiguousarray(constant).reshape(np.shape(constant))
+    return array
+
+
+def _unsupported(error: NotImplementedError) -> UnsupportedError:
+    """Return the error for a list of ops: a line for each, fields between tabs."""
+    ops = []
+    for line in str(error).splitlines():
+        op, _, rest = line.partition("\t")
+        count, _, first = rest.partition("\t")
+        ops.append((op, int(count) if count.isdigit() else 1, first))
+    return UnsupportedError.of(ops)

@@ -1,0 +1,52 @@
+"""What depends on constants only, computed once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qcore.errors import UnsupportedError
+from qcore.graph.graph import G
+from qcore.graph.lower import run_nodes
+from qcore.graph.node import Body
+
+__all__ = ["fold_constants"]
+
+# A fill of more bytes stays a node: files would hold its elements.
+_LARGEST_GROWTH = 1 << 16
+
+
+def fold_constants(graph: G) -> G:
+    """Return a graph whose constants are all there is that does not depend on the inputs.
+
+    They are computed by what computes the graph itself. A node whose result would be much larger
+    than what it is made of (a fill, an expansion) stays.
+    """
+    known = set(graph.constants)
+    folded = []
+    for node in graph.nodes:
+        has_body = any(isinstance(value, Body) for value in node.attributes.values())
+        if not has_body and all(name in known for name in node.read):
+            folded.append(node)
+            known.update(name for name in node.outputs if name)
+    if not folded:
+        return graph
+    names = [name for node in folded for name in node.outputs if name]
+    try:
+        found = run_nodes(folded, graph.constants, names)
+    except (UnsupportedError, ValueError):
+        # Whoever runs the graph is told, with the node that it is.
+        return graph
+    constants = dict(graph.constants)
+    kept = list(graph.nodes)
+    for node in folded:
+        made = [found[name] for name in node.outputs if name]
+        read = sum(
+            np.asarray(constants[name]).nbytes if isinstance(constants.get(name), np.ndarray) else 0
+            for name in node.read
+        )
+        grown = sum(array.nbytes for array in made) > read + _LARGEST_GROWTH
+        if grown or any(name not in constants for name in node.read):
+            continue
+        kept.remove(node)
+        constants |= {name: found[name] for name in node.outputs if name}
+    return graph.changed(nodes=kept, constants=constants)

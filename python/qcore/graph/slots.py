@@ -1,0 +1,164 @@
+"""Weight slots: any weight of a graph as a matrix (out, in), whatever its op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.graph.lower import dense
+from qcore.graph.node import Node
+
+if TYPE_CHECKING:
+    from qcore.graph.graph import BaseGraph
+
+__all__ = ["WeightSlot", "slots_of"]
+
+
+class _View(NamedTuple):
+    """How a weight lies as a matrix: its axes by groups, and their order in the matrix."""
+
+    split: tuple[int, ...]  # the weight's shape, with axes that groups share split in two
+    order: tuple[int, ...]  # the axes of `split` as the matrix has them
+    out_axes: int  # how many of these are outputs
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSlot:
+    """A weight at its place in a node.
+
+    Attributes
+    ----------
+    node : Node
+    index : int
+        Which input of the node it is.
+    weight : array, QTensor or sparse matrix
+        As it is stored.
+    bias : str
+        The name of the constant that is added to the outputs, "" where there is none.
+    """
+
+    node: Node
+    index: int
+    weight: Any
+    bias: str
+    _view: _View
+
+    @property
+    def name(self) -> str:
+        """The name of the constant."""
+        return self.node.inputs[self.index]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the matrix."""
+        sizes = [self._view.split[axis] for axis in self._view.order]
+        out = int(np.prod(sizes[: self._view.out_axes], dtype=np.int64))
+        return out, int(np.prod(sizes[self._view.out_axes :], dtype=np.int64))
+
+    def matrix(self) -> NDArray[np.float32]:
+        """Return the weight as (out, in) float32: a view where its layout allows it.
+
+        A convolution's is (out, kh·kw·in/groups), the channels of a tap next to each other.
+
+        Examples
+        --------
+        >>> import numpy as np, qcore as qc
+        >>> from qcore.graph.node import Node
+        >>> from qcore.graph.value import Value
+        >>> net = qc.Graph(
+        ...     [Node("conv", "Conv", ("x", "w"), ("y",))],
+        ...     inputs=[Value("x", "float32", (1, 3, 8, 8))], outputs=[Value("y", "float32")],
+        ...     constants={"w": np.zeros((4, 3, 2, 2), np.float32)},
+        ... )
+        >>> net.slots[0].matrix().shape
+        (4, 12)
+        """
+        array = np.asarray(dense(self.weight), np.float32)
+        found: NDArray[np.float32] = array.reshape(self._view.split).transpose(self._view.order)
+        return found.reshape(self.shape)
+
+    def weight_of(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return a matrix (out, in) in the layout of the weight."""
+        if matrix.shape != self.shape:
+            raise ValueError(f"matrix has shape {matrix.shape}; {self.name} is {self.shape}")
+        sizes = [self._view.split[axis] for axis in self._view.order]
+        back = np.argsort(self._view.order)
+        weight = matrix.reshape(sizes).transpose(back).reshape(self.weight.shape)
+        return np.ascontiguousarray(weight)
+
+    def __repr__(self) -> str:
+        out, inner = self.shape
+        return f"WeightSlot({self.name!r} of {self.node.name!r}: {out} x {inner})"
+
+
+def _conv(node: Node, shape: tuple[int, ...]) -> _View | None:
+    if len(shape) < 3:
+        return None
+    axes = tuple(range(len(shape)))
+    return _View(shape, (0, *axes[2:], 1), 1)
+
+
+def _conv_transpose(node: Node, shape: tuple[int, ...]) -> _View | None:
+    groups = int(node.get("group", 1))
+    if len(shape) < 3 or groups < 1 or shape[0] % groups:
+        return None
+    split = (groups, shape[0] // groups, *shape[1:])
+    taps = tuple(range(3, len(split)))
+    return _View(split, (0, 2, *taps, 1), 2)
+
+
+def _gemm(node: Node, shape: tuple[int, ...]) -> _View | None:
+    if len(shape) != 2:
+        return None
+    return _View(shape, (0, 1) if node.get("transB", 0) else (1, 0), 1)
+
+
+def _matmul(node: Node, shape: tuple[int, ...]) -> _View | None:
+    return _View(shape, (1, 0), 1) if len(shape) == 2 else None
+
+
+def _rows(node: Node, shape: tuple[int, ...]) -> _View | None:
+    return _View(shape, (0, 1), 1) if len(shape) == 2 else None
+
+
+def _gates(node: Node, shape: tuple[int, ...]) -> _View | None:
+    return _View(shape, (0, 1, 2), 2) if len(shape) == 3 else None
+
+
+# Which inputs of an op are weights, how each is a matrix, and which input is the bias of it.
+_SLOTS: dict[
+    str, tuple[tuple[int, Callable[[Node, tuple[int, ...]], _View | None], int | None], ...]
+] = {
+    "Conv": ((1, _conv, 2),),
+    "ConvTranspose": ((1, _conv_transpose, 2),),
+    "GRU": ((1, _gates, None), (2, _gates, None)),
+    "Gather": ((0, _rows, None),),
+    "Gemm": ((1, _gemm, 2),),
+    "LSTM": ((1, _gates, None), (2, _gates, None)),
+    "MatMul": ((1, _matmul, 2),),
+}
+
+
+def slots_of(graph: BaseGraph) -> tuple[WeightSlot, ...]:
+    """Return the weight slots of a graph, in the order of its nodes."""
+    found = []
+    for node in graph.nodes:
+        for index, view_of, bias_index in _SLOTS.get(node.op, ()):
+            weight = graph.constants.get(node.input(index))
+            if weight is None or _is_integer(weight):
+                continue
+            view = view_of(node, tuple(weight.shape))
+            if view is not None:
+                bias = node.input(bias_index) if bias_index is not None else ""
+                found.append(
+                    WeightSlot(node, index, weight, bias if bias in graph.constants else "", view)
+                )
+    return tuple(found)
+
+
+def _is_integer(weight: Any) -> bool:
+    return isinstance(weight, np.ndarray) and weight.dtype.kind != "f"

@@ -24,7 +24,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group("gemm");
         group.throughput(Throughput::Elements(2 * (m * k * n) as u64));
         for isa in Isa::available() {
-            let packed = PackedI8::new(isa, right);
+            let packed = PackedI8::new(isa, right).unwrap();
             let id = BenchmarkId::new(format!("packed/{m}x{k}x{n}"), kernel_id(isa));
             group.bench_function(id, |bencher| {
                 bencher.iter(|| {
@@ -57,7 +57,7 @@ fn weights(criterion: &mut Criterion) {
     let codes: Vec<i8> = (0..k * n).map(|i| (i * 7 % 16) as i8 - 8).collect();
     let int4 = PackedI4::new(matrix(&codes, n, k), 64, &vec![0.01; n * k / 64]).unwrap();
     let real: Vec<f32> = codes.iter().map(|&code| f32::from(code)).collect();
-    let floats = FloatWeights::from_f32(matrix(&real, n, k));
+    let floats = FloatWeights::from_f32(matrix(&real, n, k)).unwrap();
     let (x, row) = (vec![1.0_f32; k], vec![3_i8; k]);
     let mut out = vec![0.0_f32; n];
     let mut group = criterion.benchmark_group("gemv");

@@ -21,9 +21,9 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let code = |at: usize| if stored(at) { (at % 127) as i8 + 1 } else { 0 };
     let w: Vec<f32> = (0..SIZE * SIZE).map(real).collect();
     let q: Vec<i8> = (0..SIZE * SIZE).map(code).collect();
-    let csr = Csr::from_dense(MatRef::from_slice(&w, SIZE, SIZE).expect("it is square"));
-    let codes = Csr::from_dense(MatRef::from_slice(&q, SIZE, SIZE).expect("it is square"));
-    let (floats, integers) = (FloatCsr::new(csr), IntegerCsr::new(codes));
+    let csr = Csr::from_dense(MatRef::from_slice(&w, SIZE, SIZE).expect("it is square")).unwrap();
+    let codes = Csr::from_dense(MatRef::from_slice(&q, SIZE, SIZE).expect("it is square")).unwrap();
+    let (floats, integers) = (FloatCsr::new(csr), IntegerCsr::new(codes).unwrap());
     let mut group = criterion.benchmark_group("sparse");
     for n in [1, 8, 64] {
         let x: Vec<f32> = (0..SIZE * n).map(|at| (at as f32 * 0.11).cos()).collect();

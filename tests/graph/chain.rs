@@ -12,7 +12,7 @@ use qcore_kernels::Isa;
 use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::{FloatWeights, PackedI4, PackedI8};
 use qcore_kernels::sparse::{
-    Blocks, BlocksInteger, Csr, FloatCsr, IntegerCsr, NofM, NofMInteger, StructuredFloat,
+    Blocks, BlocksInteger, Csr, FloatCsr, IntegerCsr, LaidOut, NofM, NofMInteger, StructuredFloat,
 };
 use qcore_kernels::threads;
 use qcore_kernels::view::MatRef;
@@ -62,11 +62,14 @@ fn integer_kinds(
 ) -> Vec<Box<dyn Operand>> {
     let dense = view(codes, rows, cols);
     let scales = || vec![scale; rows];
-    let csr = || Arc::new(IntegerCsr::new(Csr::from_dense(dense)));
+    let csr = || Arc::new(IntegerCsr::new(Csr::from_dense(dense).unwrap()).unwrap());
     let n_of_m = NofMInteger::new(NofM::from_dense(dense, 2, 4).unwrap());
     let blocks = BlocksInteger::new(Blocks::from_dense(dense, 4, 1).unwrap());
     vec![
-        Box::new(DenseI8 { codes: PackedI8::new(isa, dense.transposed()), scale: scales() }),
+        Box::new(DenseI8 {
+            codes: PackedI8::new(isa, dense.transposed()).unwrap(),
+            scale: scales(),
+        }),
         Box::new(SparseI8 { codes: csr(), scale: scales() }),
         by_rows(Box::new(SparseI8 { codes: csr(), scale: scales() }), 7),
         Box::new(NofMI8 { codes: Arc::clone(n_of_m.transposed().unwrap()), scale: scales() }),
@@ -74,18 +77,25 @@ fn integer_kinds(
     ]
 }
 
+fn as_laid_out(laid_out: &LaidOut) -> Box<dyn Operand> {
+    match laid_out {
+        LaidOut::Bands(bands) => Box::new(BandsF32(Arc::clone(bands))),
+        LaidOut::Csr(csr) => Box::new(SparseF32(Arc::clone(csr))),
+    }
+}
+
 /// The same floats as each kind of weights.
 fn float_kinds(values: &[f32], rows: usize, cols: usize) -> Vec<Box<dyn Operand>> {
     let dense = view(values, rows, cols);
-    let csr = || Arc::new(FloatCsr::new(Csr::from_dense(dense)));
+    let csr = || Arc::new(FloatCsr::new(Csr::from_dense(dense).unwrap()));
     let bands = StructuredFloat::new(NofM::from_dense(dense, 2, 4).unwrap());
     let blocks = StructuredFloat::new(Blocks::from_dense(dense, 4, 1).unwrap());
     vec![
-        Box::new(Dense(FloatWeights::from_f32(dense))),
+        Box::new(Dense(FloatWeights::from_f32(dense).unwrap())),
         Box::new(SparseF32(csr())),
         by_rows(Box::new(SparseF32(csr())), 40),
-        Box::new(BandsF32(Arc::clone(bands.bands().unwrap()))),
-        Box::new(BandsF32(Arc::clone(blocks.bands().unwrap()))),
+        as_laid_out(bands.laid_out().unwrap()),
+        as_laid_out(blocks.laid_out().unwrap()),
     ]
 }
 
@@ -171,7 +181,7 @@ fn codes_from_sums_beyond_int32_are_those_of_the_exact_ones() {
         for weights in integer_kinds(isa, &deep.codes, deep.outputs, inputs, 0.125) {
             let kind = weights.kind();
             let identity = view(&identity, deep.outputs, deep.outputs).transposed();
-            let identity = PackedI8::new(isa, identity);
+            let identity = PackedI8::new(isa, identity).unwrap();
             let last = Box::new(DenseI8 { codes: identity, scale: vec![1.0; deep.outputs] });
             let none = || vec![0.0; deep.outputs];
             let program = Program::new(vec![
@@ -298,7 +308,7 @@ fn a_network_of_integers_is_the_naive_one() {
 fn logits_leave_out_the_last_activation_alone() {
     let weights = |outputs: usize, inputs: usize, value: f32| {
         let values = vec![value; outputs * inputs];
-        Box::new(Dense(FloatWeights::from_f32(view(&values, outputs, inputs))))
+        Box::new(Dense(FloatWeights::from_f32(view(&values, outputs, inputs)).unwrap()))
     };
     let program = Program::new(vec![
         layer(Input::Float, weights(3, 2, -1.0), vec![0.0; 3], Activation::RELU),
@@ -314,7 +324,7 @@ fn logits_leave_out_the_last_activation_alone() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let weights = || Box::new(Dense(FloatWeights::from_f32(view(&[1.0; 6], 2, 3))));
+    let weights = || Box::new(Dense(FloatWeights::from_f32(view(&[1.0; 6], 2, 3)).unwrap()));
     let build = |layers| Program::new(layers).map(|_| ()).unwrap_err().to_string();
     assert!(build(vec![]).contains("at least one layer"));
     let two = || layer(Input::Float, weights(), vec![0.0; 2], Activation::Linear);
@@ -340,7 +350,7 @@ fn the_row_of_a_nan_is_the_callers() {
     x[2900 * inputs] = f32::NAN;
     for count in [1, 2, 5] {
         let isa = Isa::best();
-        let packed = PackedI8::new(isa, view(&codes, 4, inputs).transposed());
+        let packed = PackedI8::new(isa, view(&codes, 4, inputs).transposed()).unwrap();
         let weights = Box::new(DenseI8 { codes: packed, scale: vec![1.0; 4] });
         let mut out = vec![0.0; rows * 4];
         let error = on_threads(count, || {

@@ -50,7 +50,7 @@ fn dense_layers_run_on_codes_as_a_chain_of_them_does() {
     let isa = Isa::best();
     let layer = |input, codes: &[i8], scale: &[f32], bias: &Tensor, activation| {
         let view = MatRef::from_slice(codes, scale.len(), codes.len() / scale.len()).unwrap();
-        let codes = PackedI8::new(isa, view.transposed());
+        let codes = PackedI8::new(isa, view.transposed()).unwrap();
         let weights = Arc::new(DenseI8 { codes, scale: scale.to_vec() });
         let bias = bias.elements::<f32>().to_vec();
         Layer { input: Input::Static(input), weights, bias, activation }

@@ -99,7 +99,7 @@ pub(crate) fn run(graph: &Graph, inputs: &[Tensor], values: &[usize]) -> Result<
 pub(crate) fn buffers(compiled: &Compiled) -> Vec<AlignedBytes> {
     let len =
         |output: &qcore_graph::Output| output.dims.iter().product::<usize>() * output.dtype.size();
-    compiled.outputs().iter().map(|output| AlignedBytes::zeroed(len(output))).collect()
+    compiled.outputs().iter().map(|output| AlignedBytes::zeroed(len(output)).unwrap()).collect()
 }
 
 /// Runs a plan into memory that is there.

@@ -56,13 +56,13 @@ fn float_weights_of_any_strides() {
         for (m, k, n) in SHAPES {
             let real = Guarded::new(&floats(&mut random, n * k));
             let plain = MatRef::from_slice(&real, n, k).unwrap();
-            check(isa, &mut random, m, &FloatWeights::from_f32(plain), &real);
+            check(isa, &mut random, m, &FloatWeights::from_f32(plain).unwrap(), &real);
             let turned: Vec<f32> = (0..k)
                 .flat_map(|l| (0..n).map(move |j| (l, j)))
                 .map(|(l, j)| real[j * k + l])
                 .collect();
             let view = MatRef::from_slice(&turned, k, n).unwrap().transposed();
-            check(isa, &mut random, m, &FloatWeights::from_f32(view), &real);
+            check(isa, &mut random, m, &FloatWeights::from_f32(view).unwrap(), &real);
         }
     }
 }

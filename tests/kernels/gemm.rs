@@ -59,9 +59,9 @@ fn view<'a>(
     // SAFETY: the callers' strides stay within their buffers, which outlive the view.
     unsafe {
         if unsigned {
-            MatRef::from_raw(ptr, rows, cols, rs, cs).into()
+            MatRef::from_raw(ptr, rows, cols, rs, cs).unwrap().into()
         } else {
-            MatRef::from_raw(ptr.cast::<i8>(), rows, cols, rs, cs).into()
+            MatRef::from_raw(ptr.cast::<i8>(), rows, cols, rs, cs).unwrap().into()
         }
     }
 }
@@ -85,7 +85,7 @@ fn oracle(a: &Operand, b: &Operand, za: ZeroPoint<'_>, zb: ZeroPoint<'_>) -> Vec
 fn check(isa: Isa, a: &Operand, b: &Operand, za: ZeroPoint<'_>, zb: ZeroPoint<'_>) {
     let exact = oracle(a, b, za, zb);
     let place = format!("{isa} ({}) {}x{}x{}", kernel_id(isa), a.rows, a.cols, b.cols);
-    let packed = PackedI8::new(isa, b.view());
+    let packed = PackedI8::new(isa, b.view()).unwrap();
     let mut out = Guarded::new(&vec![-1_i32; a.rows * b.cols]);
     matmul_integer_with(isa, a.view(), &packed, za, zb, &mut out).unwrap();
     assert!(out.iter().map(|&sum| i64::from(sum)).eq(exact.iter().copied()), "packed, {place}");
@@ -160,7 +160,7 @@ fn what_one_isa_packed_another_takes() {
                 let a = Operand::new(&mut random, m, k, true, false);
                 let b = Operand::new(&mut random, k, n, false, false);
                 let (za, zb) = (ZeroPoint::One(3), ZeroPoint::One(0));
-                let packed = PackedI8::new(maker, b.view());
+                let packed = PackedI8::new(maker, b.view()).unwrap();
                 let mut out = Guarded::new(&vec![-1_i64; m * n]);
                 matmul_integer_with(isa, a.view(), &packed, za, zb, &mut out).unwrap();
                 let exact = oracle(&a, &b, za, zb);
@@ -412,7 +412,7 @@ fn epilogues_follow_the_formula_to_the_bit() {
         let bias: Vec<f32> = (0..n).map(|_| float(&mut random) - 0.01).collect();
         let int_bias: Vec<i32> = (0..n).map(|_| random.below(9000) as i32 - 4500).collect();
         for isa in Isa::available() {
-            let packed = PackedI8::new(isa, b.view());
+            let packed = PackedI8::new(isa, b.view()).unwrap();
             for activation in [Activation::Linear, Activation::RELU] {
                 let output =
                     FloatOutput { scale: &scale, row_scale: &row_scale, bias: &bias, activation };

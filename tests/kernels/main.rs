@@ -8,6 +8,7 @@ mod gemm;
 mod groups;
 mod guard;
 mod int4;
+mod memory;
 mod quant;
 mod random;
 mod simd;

@@ -1,7 +1,6 @@
 //! Bytes as elements, and memory that may not be there: with `run`, the only files that need `unsafe`.
 
 use qcore_kernels::aligned::AlignedBytes;
-use qcore_kernels::memory;
 
 use crate::error::{GraphError, Result};
 
@@ -51,7 +50,5 @@ pub fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
 
 /// Zero bytes on cache lines, or an error.
 pub(crate) fn zeroed(len: usize) -> Result<AlignedBytes> {
-    memory::admit(len)?;
-    let bytes = AlignedBytes::try_zeroed(len);
-    bytes.ok_or_else(|| GraphError::Kernel(memory::refused(len)))
+    AlignedBytes::zeroed(len).map_err(GraphError::Kernel)
 }

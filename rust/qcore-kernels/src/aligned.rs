@@ -2,6 +2,9 @@
 
 use std::ops::{Deref, DerefMut};
 
+use crate::error::Result;
+use crate::memory;
+
 /// One cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -16,18 +19,8 @@ pub struct AlignedBytes {
 
 impl AlignedBytes {
     /// `len` zero bytes.
-    #[must_use]
-    pub fn zeroed(len: usize) -> Self {
-        Self { lines: vec![Line([0; 64]); len.div_ceil(64)], len }
-    }
-
-    /// `len` zero bytes, or None where there is not so much memory.
-    #[must_use]
-    pub fn try_zeroed(len: usize) -> Option<Self> {
-        let mut lines = Vec::new();
-        lines.try_reserve_exact(len.div_ceil(64)).ok()?;
-        lines.resize(len.div_ceil(64), Line([0; 64]));
-        Some(Self { lines, len })
+    pub fn zeroed(len: usize) -> Result<Self> {
+        Ok(Self { lines: memory::filled(Line([0; 64]), len.div_ceil(64))?, len })
     }
 
     /// The first bytes as floats; there are as many as fill the length.
@@ -41,13 +34,15 @@ impl AlignedBytes {
     }
 
     /// Makes room for `len` bytes; what they hold is left as it happens to be.
-    pub fn resize_scratch(&mut self, len: usize) {
+    pub fn resize_scratch(&mut self, len: usize) -> Result<()> {
         let lines = len.div_ceil(64);
         if lines > self.lines.len() {
-            // The old contents are not worth copying.
-            self.lines = vec![Line([0; 64]); lines];
+            // The old contents are not worth copying, nor keeping meanwhile.
+            *self = Self::default();
+            self.lines = memory::filled(Line([0; 64]), lines)?;
         }
         self.len = len;
+        Ok(())
     }
 }
 
@@ -74,12 +69,12 @@ mod tests {
     #[test]
     fn bytes_start_on_a_cache_line() {
         for len in [0, 1, 63, 64, 65, 1000] {
-            let mut bytes = AlignedBytes::zeroed(len);
+            let mut bytes = AlignedBytes::zeroed(len).unwrap();
             assert_eq!(bytes.len(), len);
             assert!(len == 0 || bytes.as_ptr().addr().is_multiple_of(64));
             bytes.fill(7);
             assert!(bytes.iter().all(|&byte| byte == 7));
-            bytes.resize_scratch(len + 100);
+            bytes.resize_scratch(len + 100).unwrap();
             assert_eq!(bytes.len(), len + 100);
         }
     }

@@ -63,6 +63,12 @@ pub(crate) fn helping<T>(stop: Option<&Stop>, run: impl FnOnce() -> T) -> T {
     run()
 }
 
+/// Runs what is done as a whole or not at all: it is not stopped. It ought to be short.
+pub fn whole<T>(run: impl FnOnce() -> T) -> T {
+    let _restore = Restore(WATCH.replace(None));
+    run()
+}
+
 /// Whether this thread is that of a caller who is to be asked.
 pub(crate) fn asks() -> bool {
     WATCH.with_borrow(|watch| watch.as_ref().is_some_and(|watch| watch.asking.is_some()))
@@ -101,26 +107,33 @@ pub fn check() -> Result<()> {
 }
 
 /// Looks once for so much work, for loops whose steps are short.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
     done: usize,
+    most: usize,
 }
 
 /// Elementary steps between two looks: well under a millisecond.
 const STEPS: usize = 1 << 16;
 
 impl Pace {
-    /// A loop that has not begun.
+    /// A loop that has not begun, of plain steps.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::of(STEPS)
+    }
+
+    /// A loop that looks once in so many steps.
+    #[must_use]
+    pub fn of(most: usize) -> Self {
+        Self { done: 0, most }
     }
 
     /// Whether to stop, before another `steps` elementary steps.
     #[inline]
     pub fn stops(&mut self, steps: usize) -> bool {
         self.done = self.done.saturating_add(steps).saturating_add(1);
-        if self.done < STEPS {
+        if self.done < self.most {
             return false;
         }
         self.done = 0;
@@ -131,6 +144,12 @@ impl Pace {
     #[inline]
     pub fn check(&mut self, steps: usize) -> Result<()> {
         if self.stops(steps) { Err(KernelError::Interrupted) } else { Ok(()) }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -172,6 +191,20 @@ mod tests {
         // The others were left out.
         assert!(begun.load(Ordering::Relaxed) <= 2);
         threads::for_each(4, |_| assert!(!requested()));
+    }
+
+    #[test]
+    fn what_is_done_as_a_whole_does_not_stop() {
+        let result = watched(
+            || true,
+            || {
+                while check().is_ok() {}
+                assert!(!whole(requested));
+                assert!(requested());
+                Ok(())
+            },
+        );
+        assert_eq!(result, Err(KernelError::Interrupted));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! which the machine cannot serve end in [`KernelError::Memory`], not in a process that is gone.
 //! `clippy.toml` forbids the other ways.
 
+use std::alloc::Layout;
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
 use crate::error::{KernelError, Result};
 
 /// Bytes from which on it is asked first whether the machine has them: systems promise more than they
@@ -68,6 +72,40 @@ pub fn with_capacity<T>(len: usize) -> Result<Vec<T>> {
     Ok(vector)
 }
 
+/// Numbers for which zero bytes are 0.
+///
+/// # Safety
+/// They are: a type whose bytes are all zero is a value of it.
+pub unsafe trait Zero: Copy {}
+
+macro_rules! zero {
+    ($($type:ty)+) => {
+        // SAFETY: zero bytes are the number 0 (or false).
+        $(unsafe impl Zero for $type {})+
+    };
+}
+
+zero!(u8 i8 u16 i16 u32 i32 u64 i64 usize f32 f64 bool);
+
+/// `len` zeros, of which the system gives the pages when they are used.
+pub fn zeroed<T: Zero>(len: usize) -> Result<Vec<T>> {
+    let wanted = size(&[len, size_of::<T>()])?;
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
+    admit(wanted)?;
+    let layout = Layout::array::<T>(len).map_err(|_| refused(wanted))?;
+    // SAFETY: the layout has a size, and zero bytes are values of T.
+    unsafe {
+        let first = std::alloc::alloc_zeroed(layout).cast::<T>();
+        if first.is_null() {
+            Err(refused(wanted))
+        } else {
+            Ok(Box::from_raw(std::ptr::slice_from_raw_parts_mut(first, len)).into_vec())
+        }
+    }
+}
+
 /// `len` times the same value.
 pub fn filled<T: Clone>(value: T, len: usize) -> Result<Vec<T>> {
     let mut vector = with_capacity(len)?;
@@ -114,6 +152,17 @@ pub fn collected<T>(values: impl IntoIterator<Item = T>) -> Result<Vec<T>> {
         push(&mut vector, value)?;
     }
     Ok(vector)
+}
+
+/// Runs with what this thread keeps from call to call; a call within a call gets its own.
+pub fn with_kept<T: Default, R>(
+    kept: &'static LocalKey<RefCell<T>>,
+    run: impl FnOnce(&mut T) -> R,
+) -> R {
+    kept.with(|kept| match kept.try_borrow_mut() {
+        Ok(mut kept) => run(&mut kept),
+        Err(_) => run(&mut T::default()),
+    })
 }
 
 /// Bytes that a process can still be given, where the system tells.
@@ -165,6 +214,7 @@ mod tests {
     fn what_no_machine_has_is_an_error() {
         for len in [1 << 46, 1 << 60, usize::MAX] {
             assert!(matches!(filled(0_u64, len), Err(KernelError::Memory(_))), "{len}");
+            assert!(matches!(zeroed::<u64>(len), Err(KernelError::Memory(_))), "{len}");
             let mut vector = copied(&[1_u8]).unwrap();
             assert!(matches!(resize(&mut vector, len, 0), Err(KernelError::Memory(_))), "{len}");
             assert_eq!(vector, [1]);
@@ -174,6 +224,8 @@ mod tests {
     #[test]
     fn what_there_is_holds_what_was_asked_for() {
         assert_eq!(filled(7_u8, 3).unwrap(), [7, 7, 7]);
+        assert_eq!(zeroed::<f64>(3).unwrap(), [0.0; 3]);
+        assert!(zeroed::<i8>(0).unwrap().is_empty());
         assert_eq!(collected((0..5).filter(|i| i % 2 == 0)).unwrap(), [0, 2, 4]);
         let mut vector = with_capacity::<u8>(0).unwrap();
         for value in 0..100 {

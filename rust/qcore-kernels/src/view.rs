@@ -3,8 +3,30 @@
 use std::marker::PhantomData;
 
 use crate::error::{KernelError, Result};
+use crate::memory;
+
+/// Rows and columns that kernels may fill a matrix up with.
+const MARGIN: usize = 256;
+
+/// Bytes that kernels may need for an element.
+const WIDEST: usize = 64;
+
+/// Refuses shapes for which the sizes that kernels compute could wrap: views of stride 0 and matrices
+/// without elements have any shape.
+fn check_shape(rows: usize, cols: usize) -> Result<()> {
+    let filled = memory::sum(&[rows, MARGIN]).and_then(|rows| {
+        let cols = memory::sum(&[cols, MARGIN])?;
+        memory::size(&[rows, cols, WIDEST])
+    });
+    filled.map(|_| ()).map_err(|_| {
+        KernelError::Memory(format!("a {rows} x {cols} matrix is larger than memory can be"))
+    })
+}
 
 /// A read-only matrix with any strides, in elements; they may be negative or zero.
+///
+/// Its shape leaves room: `rows * cols`, both filled up to whole tiles, times the bytes of any element
+/// does not wrap.
 #[derive(Debug, Clone, Copy)]
 pub struct MatRef<'a, T> {
     ptr: *const T,
@@ -29,6 +51,7 @@ impl<'a, T: Copy> MatRef<'a, T> {
                 data.len()
             )));
         }
+        check_shape(rows, cols)?;
         let (row_stride, col_stride) = (cols as isize, 1);
         Ok(Self { ptr: data.as_ptr(), rows, cols, row_stride, col_stride, life: PhantomData })
     }
@@ -39,15 +62,18 @@ impl<'a, T: Copy> MatRef<'a, T> {
     /// - Every `ptr + i * row_stride + j * col_stride` with `i < rows`, `j < cols` is an aligned,
     ///   initialised element of one allocation, for all of `'a`.
     /// - Nothing writes to these elements during `'a`.
-    #[must_use]
+    ///
+    /// # Errors
+    /// `Memory` for shapes of which sizes would wrap.
     pub unsafe fn from_raw(
         ptr: *const T,
         rows: usize,
         cols: usize,
         row_stride: isize,
         col_stride: isize,
-    ) -> Self {
-        Self { ptr, rows, cols, row_stride, col_stride, life: PhantomData }
+    ) -> Result<Self> {
+        check_shape(rows, cols)?;
+        Ok(Self { ptr, rows, cols, row_stride, col_stride, life: PhantomData })
     }
 
     /// Number of rows.
@@ -72,6 +98,17 @@ impl<'a, T: Copy> MatRef<'a, T> {
     #[must_use]
     pub fn col_stride(&self) -> isize {
         self.col_stride
+    }
+
+    /// The same elements as another type.
+    ///
+    /// # Safety
+    /// `U` has the size and the alignment of `T`, and every bit pattern of a `T` is a value of it.
+    #[must_use]
+    pub(crate) unsafe fn cast<U: Copy>(&self) -> MatRef<'a, U> {
+        const { assert!(size_of::<T>() == size_of::<U>()) };
+        let Self { ptr, rows, cols, row_stride, col_stride, .. } = *self;
+        MatRef { ptr: ptr.cast(), rows, cols, row_stride, col_stride, life: PhantomData }
     }
 
     /// Pointer to element (0, 0).
@@ -165,5 +202,20 @@ mod tests {
     #[test]
     fn a_slice_of_another_length_is_refused() {
         assert!(MatRef::from_slice(&[1, 2, 3], 2, 2).is_err());
+    }
+
+    #[test]
+    fn shapes_of_which_sizes_would_wrap_are_refused() {
+        let one = [1_i8];
+        for (rows, cols) in [(1 << 59, 2), (2, 1 << 60), (usize::MAX, 1), (1 << 31, 1 << 31)] {
+            // SAFETY: every element is the one.
+            let view = unsafe { MatRef::from_raw(one.as_ptr(), rows, cols, 0, 0) };
+            assert!(matches!(view, Err(KernelError::Memory(_))), "{rows} x {cols}");
+        }
+        for (rows, cols) in [(1 << 61, 0), (0, usize::MAX)] {
+            let empty = MatRef::<i8>::from_slice(&[], rows, cols);
+            assert!(matches!(empty, Err(KernelError::Memory(_))), "{rows} x {cols}");
+        }
+        assert!(MatRef::<i8>::from_slice(&[], 1 << 40, 0).is_ok());
     }
 }

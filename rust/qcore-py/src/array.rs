@@ -4,12 +4,17 @@
 //! refused here, not misread. Borrows go through rust-numpy's run-time checks, so an array cannot be
 //! read and written at once.
 
+use numpy::ndarray::Dimension;
+use numpy::npyffi::PY_ARRAY_API;
 use numpy::{
-    Element, PyArrayDescrMethods, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
-    PyUntypedArrayMethods,
+    BorrowError, Element, PyArray, PyArray1, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods,
+    PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use qcore_kernels::memory;
+
+use crate::error::to_py;
 
 /// The elements of a C-contiguous array.
 pub(crate) fn slice<'a, T: Element>(
@@ -138,18 +143,105 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// An array of type `T` to read, or an error that names it.
+pub(crate) fn readonly<'py, T: Element>(
+    array: &Bound<'py, PyAny>,
+    name: &str,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    array.extract().map_err(|_| wrong_dtype(array, name))
+}
+
+/// Whether another call writes to an array, or reads it while it may be written.
+fn is_busy(array: &Bound<'_, PyAny>) -> bool {
+    let Ok(array) = array.cast::<PyUntypedArray>() else { return false };
+    macro_rules! busy_as {
+        ($($type:ty)+) => {
+            $(if let Ok(array) = array.cast::<PyArrayDyn<$type>>() {
+                let writable = matches!(array.try_readwrite(), Err(BorrowError::AlreadyBorrowed));
+                return writable;
+            })+
+        };
+    }
+    busy_as!(f32 f64 half::f16 i8 u8 i16 u16 i32 u32 i64 u64 bool);
+    false
+}
+
+fn busy(name: &str) -> PyErr {
+    PyValueError::new_err(format!(
+        "{name} is in use: another thread's call writes to its memory, or reads what would be written"
+    ))
+}
+
 /// A writable array of type `T`, or an error that names it.
 pub(crate) fn writable<'py, T: Element>(
     array: &Bound<'py, PyAny>,
     name: &str,
 ) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
     array.extract().map_err(|_| {
-        PyTypeError::new_err(format!("{name} is read-only, shared or of another dtype"))
+        if is_busy(array) {
+            return busy(name);
+        }
+        PyTypeError::new_err(format!("{name} is read-only or of another dtype"))
     })
 }
 
-/// The error for an array whose dtype no kernel takes.
+/// A new array, C-contiguous, of elements that are still to be written; an error where there is no
+/// memory for it.
+fn unwritten<'py, T: Element, D: Dimension>(
+    py: Python<'py>,
+    shape: &[usize],
+    zeroed: bool,
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    let elements = memory::size(shape).map_err(to_py)?;
+    memory::admit(memory::size(&[elements, size_of::<T>()]).map_err(to_py)?).map_err(to_py)?;
+    let rank = shape.len() as i32;
+    let dims = shape.as_ptr().cast_mut().cast();
+    let dtype = T::get_dtype(py).into_dtype_ptr();
+    // SAFETY: NumPy copies the dimensions, as many as there are, and takes the reference to the type;
+    // what it returns is a new array of this type and rank, or null with an exception set.
+    unsafe {
+        let array = if zeroed {
+            PY_ARRAY_API.PyArray_Zeros(py, rank, dims, dtype, 0)
+        } else {
+            PY_ARRAY_API.PyArray_Empty(py, rank, dims, dtype, 0)
+        };
+        Ok(Bound::from_owned_ptr_or_err(py, array)?.cast_into_unchecked())
+    }
+}
+
+/// A new array of zeros.
+pub(crate) fn zeros<'py, T: Element, D: Dimension>(
+    py: Python<'py>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    unwritten(py, shape, true)
+}
+
+/// A new array of which every element is still to be written.
+///
+/// # Safety
+/// Nobody reads an element before it is written.
+pub(crate) unsafe fn empty<'py, T: Element, D: Dimension>(
+    py: Python<'py>,
+    shape: &[usize],
+) -> PyResult<Bound<'py, PyArray<T, D>>> {
+    unwritten(py, shape, false)
+}
+
+/// A copy of elements as an array of one axis.
+pub(crate) fn copy_of<'py, T: Element + Copy>(
+    py: Python<'py>,
+    values: &[T],
+) -> PyResult<Bound<'py, PyArray1<T>>> {
+    let values = memory::copied(values).map_err(to_py)?;
+    Ok(PyArray1::from_vec(py, values))
+}
+
+/// The error for an array whose dtype no kernel takes, or that is in use by another thread's call.
 pub(crate) fn wrong_dtype(array: &Bound<'_, PyAny>, name: &str) -> PyErr {
+    if is_busy(array) {
+        return busy(name);
+    }
     let found = array.getattr("dtype").map_or_else(|_| "no array".into(), |d| d.to_string());
     PyTypeError::new_err(format!("{name} has dtype {found}, which this operation does not take"))
 }

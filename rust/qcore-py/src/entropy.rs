@@ -6,6 +6,7 @@ use qcore_kernels::entropy::{self, MatrixShape};
 
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
+use crate::run::{LONG, run};
 
 type Bytes<'py> = PyReadonlyArrayDyn<'py, u8>;
 /// Rows, columns, levels, the usual code, and how many columns make a line of an image.
@@ -23,7 +24,7 @@ fn entropy_encode<'py>(
     shape: Shape,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let codes = slice(&codes, "codes")?;
-    let bytes = py.detach(|| entropy::encode_matrix(codes, shape_of(shape))).map_err(to_py)?;
+    let bytes = run(py, LONG, || entropy::encode_matrix(codes, shape_of(shape)))?;
     Ok(bytes.into_pyarray(py))
 }
 
@@ -42,7 +43,7 @@ fn entropy_costs(
     let mut full_bits = writable::<f32>(full_bits, "full_bits")?;
     let (zero, full) =
         (slice_mut(&mut zero_bits, "zero_bits")?, slice_mut(&mut full_bits, "full_bits")?);
-    py.detach(|| entropy::matrix_costs(codes, shape_of(shape), zero, full)).map_err(to_py)
+    run(py, LONG, || entropy::matrix_costs(codes, shape_of(shape), zero, full))
 }
 
 /// Checks that a matrix of a shape may lie in so many bytes.
@@ -62,7 +63,7 @@ fn entropy_decode(
     let bytes = slice(&bytes, "bytes")?;
     let mut out = writable::<u8>(out, "out")?;
     let out = slice_mut(&mut out, "out")?;
-    py.detach(|| entropy::decode_matrix(bytes, shape_of(shape), out)).map_err(to_py)
+    run(py, LONG, || entropy::decode_matrix(bytes, shape_of(shape), out))
 }
 
 /// Decodes a matrix to rows of what is not usual: how many each row has, their columns and codes.
@@ -74,7 +75,7 @@ fn entropy_decode_sparse<'py>(
     shape: Shape,
 ) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>)> {
     let bytes = slice(&bytes, "bytes")?;
-    let sparse = py.detach(|| entropy::decode_sparse(bytes, shape_of(shape))).map_err(to_py)?;
+    let sparse = run(py, LONG, || entropy::decode_sparse(bytes, shape_of(shape)))?;
     Ok((
         sparse.starts.into_pyarray(py),
         sparse.columns.into_pyarray(py),
@@ -89,14 +90,19 @@ fn entropy_encode_integers<'py>(
     values: PyReadonlyArrayDyn<'_, i32>,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let values = slice(&values, "values")?;
-    Ok(entropy::encode_integers(values).map_err(to_py)?.into_pyarray(py))
+    Ok(run(py, values.len(), || entropy::encode_integers(values))?.into_pyarray(py))
 }
 
 /// Fills `out` with a few integers.
 #[pyfunction]
-fn entropy_decode_integers(bytes: Bytes<'_>, out: &Bound<'_, PyAny>) -> PyResult<()> {
+fn entropy_decode_integers(
+    py: Python<'_>,
+    bytes: Bytes<'_>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let mut out = writable::<i32>(out, "out")?;
-    entropy::decode_integers(slice(&bytes, "bytes")?, slice_mut(&mut out, "out")?).map_err(to_py)
+    let (bytes, out) = (slice(&bytes, "bytes")?, slice_mut(&mut out, "out")?);
+    run(py, out.len(), || entropy::decode_integers(bytes, out))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -9,14 +9,13 @@ use pyo3::types::{PyBool, PyTuple};
 use qcore_kernels::gemm::{
     Int8, Integer, PackedI8, Right, ZeroPoint, matmul_integer, matmul_integer_uninit_with,
 };
+use qcore_kernels::interrupt::Pace;
 use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
 
-use crate::array::{NPY_BYTE, NPY_UBYTE, Raw, writable};
+use crate::array::{NPY_BYTE, NPY_UBYTE, Raw, empty, writable, zeros};
 use crate::error::to_py;
-
-/// Multiply-adds up to which the GIL is kept: letting it go and taking it again costs more.
-const SMALL: usize = 1 << 18;
+use crate::run::{LONG, run};
 
 /// The right operand of an exact integer product, laid out once for this CPU.
 ///
@@ -30,11 +29,12 @@ pub(crate) struct PyPackedMatrix {
 impl PyPackedMatrix {
     #[new]
     fn new(py: Python<'_>, b: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let Some(matrix) = operand(b) else {
+        let Some(matrix) = operand(b)? else {
             return Err(PyTypeError::new_err("b must be an int8 or uint8 matrix"));
         };
         let isa = isa::active().map_err(to_py)?;
-        Ok(Self { packed: py.detach(|| PackedI8::new(isa, matrix)) })
+        let work = matrix.rows().saturating_mul(matrix.cols());
+        Ok(Self { packed: run(py, work, || PackedI8::new(isa, matrix))? })
     }
 
     /// (K, N).
@@ -108,19 +108,25 @@ fn unpacked<'py, T: Element + Byte>(
     packed: &PackedI8,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (k, n) = (packed.k(), packed.n());
-    let array = PyArray2::<T>::zeros(py, [k, n], false);
+    let array: Bound<'py, PyArray2<T>> = zeros(py, &[k, n])?;
     let mut view = array.try_readwrite()?;
     let slice = view.as_slice_mut()?;
-    for row in 0..k {
-        for column in 0..n {
-            slice[row * n + column] = T::from_value(packed.get(row, column));
+    run(py, slice.len(), || {
+        let mut pace = Pace::new();
+        for (row, values) in slice.chunks_exact_mut(n.max(1)).enumerate() {
+            pace.check(n)?;
+            for (column, value) in values.iter_mut().enumerate() {
+                *value = T::from_value(packed.get(row, column));
+            }
         }
-    }
-    Ok(array.as_any().clone())
+        Ok(())
+    })?;
+    drop(view);
+    Ok(array.into_any())
 }
 
 /// int8 and uint8.
-trait Byte {
+trait Byte: Send {
     fn from_value(value: i32) -> Self;
 }
 
@@ -137,10 +143,10 @@ impl Byte for u8 {
 }
 
 /// A two-dimensional int8 or uint8 array of any strides, as the kernels take it.
-fn operand<'a>(array: &'a Bound<'_, PyAny>) -> Option<Int8<'a>> {
-    let array = Raw::new(array)?;
+fn operand<'a>(array: &'a Bound<'_, PyAny>) -> PyResult<Option<Int8<'a>>> {
+    let Some(array) = Raw::new(array) else { return Ok(None) };
     let (&[rows, cols], &[row_stride, col_stride]) = (array.shape, array.strides) else {
-        return None;
+        return Ok(None);
     };
     // SAFETY: NumPy vouches for every element within shape and strides, which count bytes; a byte
     // needs no alignment; the array is alive while it is borrowed. Others may write to it only where
@@ -149,21 +155,23 @@ fn operand<'a>(array: &'a Bound<'_, PyAny>) -> Option<Int8<'a>> {
         match array.kind {
             NPY_BYTE => {
                 let data = array.data().cast::<i8>();
-                Some(MatRef::from_raw(data, rows, cols, row_stride, col_stride).into())
+                let matrix = MatRef::from_raw(data, rows, cols, row_stride, col_stride);
+                Ok(Some(matrix.map_err(to_py)?.into()))
             }
             NPY_UBYTE => {
-                Some(MatRef::from_raw(array.data(), rows, cols, row_stride, col_stride).into())
+                let matrix = MatRef::from_raw(array.data(), rows, cols, row_stride, col_stride);
+                Ok(Some(matrix.map_err(to_py)?.into()))
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 }
 
 /// The right operand, packed or not.
-fn right<'a>(b: &'a Bound<'_, PyAny>) -> Option<Right<'a>> {
+fn right<'a>(b: &'a Bound<'_, PyAny>) -> PyResult<Option<Right<'a>>> {
     match b.cast::<PyPackedMatrix>() {
-        Ok(packed) => Some(Right::Packed(&packed.get().packed)),
-        Err(_) => operand(b).map(Right::Matrix),
+        Ok(packed) => Ok(Some(Right::Packed(&packed.get().packed))),
+        Err(_) => Ok(operand(b)?.map(Right::Matrix)),
     }
 }
 
@@ -182,7 +190,7 @@ fn matmul_integer_plain<'py>(
     a_zero_point: &Bound<'py, PyAny>,
     b_zero_point: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyArray2<i32>>>> {
-    let (Some(a), Some(b)) = (operand(a), right(b)) else { return Ok(None) };
+    let (Some(a), Some(b)) = (operand(a)?, right(b)?) else { return Ok(None) };
     let (Some(za), Some(zb)) = (zero_of(a_zero_point), zero_of(b_zero_point)) else {
         return Ok(None);
     };
@@ -192,16 +200,16 @@ fn matmul_integer_plain<'py>(
     }
     let isa = isa::active().map_err(to_py)?;
     // SAFETY: every element is written below before anyone can read it, or the array is dropped.
-    let array = unsafe { PyArray2::<i32>::new(py, [m, n], false) };
+    let array: Bound<'py, PyArray2<i32>> = unsafe { empty(py, &[m, n])? };
     // SAFETY: the array is new: m * n elements, contiguous, aligned, and nobody else's.
     let out: &mut [MaybeUninit<i32>] =
         unsafe { std::slice::from_raw_parts_mut(array.data().cast(), m * n) };
-    let mut run = || {
+    // In steps of a vector, of which each costs as much as one of other operations.
+    let work = m.saturating_mul(n).saturating_mul(k) / 16;
+    run(py, work, || {
         let (za, zb) = (ZeroPoint::One(za), ZeroPoint::One(zb));
         matmul_integer_uninit_with(isa, a, b, za, zb, out)
-    };
-    let small = m.saturating_mul(n).saturating_mul(k) < SMALL;
-    if small { run() } else { py.detach(run) }.map_err(to_py)?;
+    })?;
     Ok(Some(array))
 }
 
@@ -221,7 +229,7 @@ fn matmul_integer_general(
     b_zero_point: &Bound<'_, PyArray1<i32>>,
     out: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let (Some(a), Some(b)) = (operand(a), right(b)) else {
+    let (Some(a), Some(b)) = (operand(a)?, right(b)?) else {
         return Err(PyTypeError::new_err("a and b must be int8 or uint8 matrices"));
     };
     let (za, zb) = (a_zero_point.try_readonly()?, b_zero_point.try_readonly()?);
@@ -242,7 +250,7 @@ fn into<T: Integer + Element>(
 ) -> PyResult<()> {
     let mut out = writable::<T>(out, "out")?;
     let out = crate::array::slice_mut(&mut out, "out")?;
-    py.detach(|| matmul_integer(a, b, za, zb, out)).map_err(to_py)
+    run(py, LONG, || matmul_integer(a, b, za, zb, out))
 }
 
 fn zero_point(values: &[i32]) -> ZeroPoint<'_> {

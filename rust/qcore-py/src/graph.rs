@@ -11,9 +11,7 @@ use qcore_kernels::isa;
 
 use crate::array::Raw;
 use crate::error::to_py;
-
-/// Operations on elements below which the GIL is kept: giving it up costs more than they do.
-const SMALL: usize = 1 << 15;
+use crate::run::{LONG, run_as};
 
 fn graph_to_py(error: GraphError) -> PyErr {
     let text = error.to_string();
@@ -103,10 +101,8 @@ fn run(
         .collect();
     let inputs = &inputs[..];
     let isa = isa::active().map_err(to_py)?;
-    if compiled.work() < SMALL {
-        return compiled.run(isa, inputs, &mut outputs).map_err(graph_to_py);
-    }
-    py.detach(|| compiled.run(isa, inputs, &mut outputs)).map_err(graph_to_py)
+    // A few operations are one step.
+    run_as(py, compiled.work() / 2, graph_to_py, || compiled.run(isa, inputs, &mut outputs))
 }
 
 /// Whether two runs of bytes share any.
@@ -173,7 +169,7 @@ impl PyGraph {
             let tensor = Tensor::from_bytes(given.dtype, given.dims, given.bytes);
             constants.push(tensor.map_err(graph_to_py)?);
         }
-        let graph = py.detach(|| Graph::new(spec, &constants)).map_err(graph_to_py)?;
+        let graph = run_as(py, LONG, graph_to_py, || Graph::new(spec, &constants))?;
         Ok(Self { graph: Arc::new(graph) })
     }
 

@@ -2,10 +2,12 @@
 
 use numpy::PyReadonlyArrayDyn;
 use pyo3::prelude::*;
+use qcore_kernels::memory;
 use qcore_kernels::quant::{self, Levels};
 
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
+use crate::run::{LONG, run};
 
 /// Writes the levels that GPTQ chooses for `weights` into the int32 array `out`.
 #[pyfunction]
@@ -23,13 +25,14 @@ fn gptq(
 ) -> PyResult<()> {
     let (weights, factor) = (slice(&weights, "weights")?, slice(&factor, "factor")?);
     // A negative number becomes one that is far too large, and is refused below.
-    let order: Vec<usize> = slice(&order, "order")?.iter().map(|&at| at as usize).collect();
+    let order = slice(&order, "order")?.iter().map(|&at| at as usize);
+    let order = memory::collected(order).map_err(to_py)?;
     let (scale, low, high) = (slice(&scale, "scale")?, slice(&low, "low")?, slice(&high, "high")?);
     let pruned = slice(&pruned, "pruned")?;
     let levels = Levels { scale, low, high, group, pruned };
     let mut out = writable::<i32>(out, "out")?;
     let out = slice_mut(&mut out, "out")?;
-    py.detach(|| quant::gptq(weights, factor, &order, levels, out)).map_err(to_py)
+    run(py, LONG, || quant::gptq(weights, factor, &order, levels, out))
 }
 
 /// Improves the levels in `codes` by coordinate descent, and writes the steps that fit them best
@@ -57,8 +60,7 @@ fn descend(
     let out_scale = slice_mut(&mut out_scale, "out_scale")?;
     let mut codes = writable::<i32>(codes, "codes")?;
     let codes = slice_mut(&mut codes, "codes")?;
-    py.detach(|| quant::descend(product, hessian, levels, rounds, refit, out_scale, codes))
-        .map_err(to_py)
+    run(py, LONG, || quant::descend(product, hessian, levels, rounds, refit, out_scale, codes))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

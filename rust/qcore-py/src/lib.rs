@@ -13,6 +13,7 @@ mod network;
 mod observe;
 mod prune;
 mod quant;
+mod run;
 mod runtime;
 mod sparse;
 mod structured;

@@ -9,10 +9,12 @@ use qcore_graph::chain::{Input, Layer, Program};
 use qcore_graph::operand::{Affine, Dense, Operand};
 use qcore_kernels::epilogue::Activation;
 use qcore_kernels::gemm::FloatWeights;
+use qcore_kernels::memory;
 use qcore_kernels::view::MatRef;
 
 use crate::array::{slice, slice_mut, writable};
 use crate::error::to_py;
+use crate::run::{LONG, run};
 use crate::weights::PyPackedWeights;
 
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
@@ -56,7 +58,7 @@ impl PyProgramBuilder {
         bias: &Floats<'_>,
         activation: &str,
     ) -> PyResult<()> {
-        let bias = slice(bias, "bias")?.to_vec();
+        let bias = memory::copied(slice(bias, "bias")?).map_err(to_py)?;
         let layer = Layer { input, weights, bias, activation: activation_named(activation)? };
         let mut layers =
             self.layers.lock().map_err(|_| PyRuntimeError::new_err("the builder is broken"))?;
@@ -75,11 +77,13 @@ impl PyProgramBuilder {
     /// Adds a layer on floats. `weight` is float32 (out, in).
     fn float(
         &self,
+        py: Python<'_>,
         weight: PyReadonlyArray2<'_, f32>,
         bias: Floats<'_>,
         activation: &str,
     ) -> PyResult<()> {
-        let weights = Dense(FloatWeights::from_f32(matrix(&weight)?));
+        let weight = matrix(&weight)?;
+        let weights = Dense(run(py, LONG, || FloatWeights::from_f32(weight))?);
         self.push(Input::Float, Arc::new(weights), &bias, activation)
     }
 
@@ -126,12 +130,10 @@ impl PyProgram {
         let x = slice(&x, "x")?;
         let mut out = writable::<f32>(out, "out")?;
         let out = slice_mut(&mut out, "out")?;
-        // A small call ends before another thread could take over.
         let rows = out.len() / self.program.outputs().max(1);
-        if self.program.work().saturating_mul(rows.max(1)) < SMALL {
-            return self.program.run(x, logits, out).map_err(to_py);
-        }
-        py.detach(|| self.program.run(x, logits, out)).map_err(to_py)
+        // A few multiplications are one step.
+        let work = self.program.work().saturating_mul(rows.max(1)) / 8;
+        run(py, work, || self.program.run(x, logits, out))
     }
 
     /// How many values a row of the output has.
@@ -146,9 +148,6 @@ impl PyProgram {
         self.program.kernels().collect()
     }
 }
-
-/// Multiplications up to which the GIL is kept: releasing it costs more than the call.
-const SMALL: usize = 1 << 17;
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyProgramBuilder>()?;

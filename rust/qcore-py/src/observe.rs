@@ -1,14 +1,18 @@
 //! Bindings of what chooses ranges: histograms and the methods over them.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use half::f16;
 use numpy::{PyArray1, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_kernels::quant::{self, Codes, Method};
+use qcore_kernels::{interrupt, memory};
 
 use crate::array::{slice, with_readonly};
 use crate::error::to_py;
 use crate::quant::{Pair, layout};
+use crate::run::{LONG, run};
 
 /// Counts of values by the leading bits of their floats.
 #[pyclass(module = "qcore._core", frozen)]
@@ -17,8 +21,9 @@ struct Histogram {
 }
 
 impl Histogram {
-    fn locked(&self) -> std::sync::MutexGuard<'_, quant::Histogram> {
-        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// The counts, for a short while: whoever holds them asks Python for nothing meanwhile.
+    fn locked(&self) -> MutexGuard<'_, quant::Histogram> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -27,8 +32,8 @@ type Ends = (f64, f64);
 #[pymethods]
 impl Histogram {
     #[new]
-    fn new() -> Self {
-        Self { seen: std::sync::Mutex::default() }
+    fn new() -> PyResult<Self> {
+        Ok(Self { seen: quant::Histogram::new().map_err(to_py)?.into() })
     }
 
     /// A histogram from what `bins` of another gave.
@@ -49,15 +54,25 @@ impl Histogram {
     fn update(&self, py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<()> {
         with_readonly!(x, "x", [f32, f64, f16], |x| {
             let x = slice(&x, "x")?;
-            py.detach(|| self.locked().update(x)).map_err(to_py)
+            run(py, LONG, || {
+                if x.len() <= quant::Histogram::UNDIVIDED {
+                    return interrupt::whole(|| self.locked().update(x));
+                }
+                let counted = quant::Histogram::of(x)?;
+                self.locked().merge(&counted);
+                Ok(())
+            })
         })
     }
 
     /// Adds what another has counted.
-    fn merge(&self, py: Python<'_>, other: &Self) {
-        // One lock at a time: two threads may merge each other.
-        let theirs = py.detach(|| other.locked().clone());
-        py.detach(|| self.locked().merge(&theirs));
+    fn merge(&self, py: Python<'_>, other: &Self) -> PyResult<()> {
+        run(py, LONG, || {
+            // One lock at a time: two threads may merge each other.
+            let theirs = other.locked().copied()?;
+            self.locked().merge(&theirs);
+            Ok(())
+        })
     }
 
     /// Bins that have values, their counts, the least and greatest value, NaN and infinities.
@@ -65,12 +80,14 @@ impl Histogram {
     fn bins<'py>(
         &self,
         py: Python<'py>,
-    ) -> (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>, Ends, (u64, u64)) {
-        let seen = self.locked();
-        let (bins, counts): (Vec<u32>, Vec<u64>) = seen.bins().unzip();
-        let ends = (seen.min, seen.max);
-        let odd = (seen.nan, seen.infinite);
-        (PyArray1::from_vec(py, bins), PyArray1::from_vec(py, counts), ends, odd)
+    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>, Ends, (u64, u64))> {
+        let (bins, counts, ends, odd) = run(py, LONG, || {
+            let seen = self.locked();
+            let bins = memory::collected(seen.bins().map(|(bin, _)| bin))?;
+            let counts = memory::collected(seen.bins().map(|(_, count)| count))?;
+            Ok((bins, counts, (seen.min, seen.max), (seen.nan, seen.infinite)))
+        })?;
+        Ok((PyArray1::from_vec(py, bins), PyArray1::from_vec(py, counts), ends, odd))
     }
 
     /// The range that a method chooses.
@@ -85,10 +102,10 @@ impl Histogram {
     ) -> PyResult<Ends> {
         let method = method_of(method, percent)?;
         let codes = Codes { min, max, symmetric };
-        Ok(py.detach(|| {
-            let seen = self.locked().spectrum();
+        run(py, LONG, || {
+            let seen = self.locked().spectrum()?;
             quant::choose_range(&seen, method, codes)
-        }))
+        })
     }
 }
 
@@ -121,9 +138,10 @@ fn observe<'py>(
     let codes = Codes { min, max, symmetric };
     let found = with_readonly!(x, "x", [f32, f64, f16], |x| {
         let x = slice(&x, "x")?;
-        py.detach(|| quant::observe(x, layout(axis, groups), method, codes)).map_err(to_py)
+        run(py, LONG, || quant::observe(x, layout(axis, groups), method, codes))
     })?;
-    let (low, high): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();
+    let low = memory::collected(found.iter().map(|range| range.0)).map_err(to_py)?;
+    let high = memory::collected(found.iter().map(|range| range.1)).map_err(to_py)?;
     Ok((PyArray1::from_vec(py, low), PyArray1::from_vec(py, high)))
 }
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use qcore_kernels::prune::{self, Magnitude};
 
 use crate::array::{slice, slice_mut, with_readonly, writable};
-use crate::error::to_py;
+use crate::run::{LONG, run};
 
 /// Writes into `masks` which weights stay when the `count` smallest magnitudes of all `arrays`, of
 /// one dtype, go.
@@ -48,7 +48,7 @@ fn keep_largest_of<T: Magnitude + Element>(
         .collect::<PyResult<Vec<PyReadwriteArrayDyn<'_, bool>>>>()?;
     let mut masks =
         masks.iter_mut().map(|mask| slice_mut(mask, "masks")).collect::<PyResult<Vec<_>>>()?;
-    py.detach(|| prune::keep_largest(&parts, count, &mut masks)).map_err(to_py)
+    run(py, LONG, || prune::keep_largest(&parts, count, &mut masks))
 }
 
 /// Writes into `mask` which weights stay when `n` of each `m` neighbours in rows of `row` do.
@@ -65,7 +65,7 @@ fn keep_n_of_m(
     let mask = slice_mut(&mut mask, "mask")?;
     with_readonly!(weights, "weights", [f32, f64, f16], |weights| {
         let weights = slice(&weights, "weights")?;
-        py.detach(|| prune::keep_n_of_m(weights, row, n, m, mask)).map_err(to_py)
+        run(py, LONG, || prune::keep_n_of_m(weights, row, n, m, mask))
     })
 }
 

@@ -3,17 +3,21 @@
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
+use numpy::ndarray::{ArrayView0, IxDyn};
 use numpy::npyffi::{NpyTypes, PY_ARRAY_API, get_type_object};
-use numpy::{Element, PyArray0, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn};
+use numpy::{Element, PyArray0, PyArray1, PyArrayMethods, PyReadonlyArrayDyn};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt};
+use qcore_kernels::memory;
 use qcore_kernels::quant::{self, Code, Counts, Layout, Params};
 
 use crate::array::{
     NPY_BYTE, NPY_FLOAT, NPY_INT, NPY_UBYTE, Raw, slice, slice_mut, with_readonly, with_writable,
-    writable,
+    writable, zeros,
 };
 use crate::error::to_py;
+use crate::run::{LONG, run};
 
 /// How elements share scales, as the Python side says it: `axis=(channels, inner)` or
 /// `groups=(row, group)` or neither.
@@ -48,7 +52,7 @@ fn quantize(
         let x = slice(&x, "x")?;
         with_writable!(out, "out", [i8, u8, i16, u16], |out| {
             let out = slice_mut(&mut out, "out")?;
-            let counts = py.detach(|| quant::quantize(x, params, out)).map_err(to_py)?;
+            let counts = run(py, LONG, || quant::quantize(x, params, out))?;
             Ok((counts.clipped, counts.nan))
         })
     })
@@ -76,8 +80,8 @@ fn stochastic_quantize(
         let x = slice(&x, "x")?;
         with_writable!(out, "out", [i8, u8, i16, u16], |out| {
             let out = slice_mut(&mut out, "out")?;
-            let run = || quant::stochastic_quantize(x, params, seed, out);
-            let counts = py.detach(run).map_err(to_py)?;
+            let operation = || quant::stochastic_quantize(x, params, seed, out);
+            let counts = run(py, LONG, operation)?;
             Ok((counts.clipped, counts.nan))
         })
     })
@@ -125,8 +129,8 @@ fn quantize_plain<'py>(
     let (true, Some(values)) = (within, values) else { return Ok(None) };
     let codes = match out {
         Some(out) => out.clone(),
-        None if signed => PyArrayDyn::<i8>::zeros(py, from.shape, false).into_any(),
-        None => PyArrayDyn::<u8>::zeros(py, from.shape, false).into_any(),
+        None if signed => zeros::<i8, IxDyn>(py, from.shape)?.into_any(),
+        None => zeros::<u8, IxDyn>(py, from.shape)?.into_any(),
     };
     let Some(into) = Raw::new(&codes) else { return Ok(None) };
     if into.shape != from.shape || !into.is_apart(1, &from, 4) {
@@ -149,7 +153,7 @@ fn quantize_plain<'py>(
     if out.is_none() {
         codes.call_method1("setflags", (false,))?;
     }
-    let (scale, zero) = constants(py, step, zero_point);
+    let (scale, zero) = constants(py, step, zero_point)?;
     Ok(Some((codes, scale, zero, counts.clipped, narrow)))
 }
 
@@ -180,15 +184,8 @@ fn plain<C: Code>(
     params: Params<'_>,
     into: &mut [C],
 ) -> PyResult<Counts> {
-    if from.len() < SMALL {
-        quant::quantize(from, params, into).map_err(to_py)
-    } else {
-        py.detach(|| quant::quantize(from, params, into)).map_err(to_py)
-    }
+    run(py, from.len(), || quant::quantize(from, params, into))
 }
-
-/// Elements up to which the GIL is kept.
-const SMALL: usize = 1 << 14;
 
 /// A scale that is a number, or a float32 array of no dimensions, and fit to divide by.
 fn one_scale(scale: &Bound<'_, PyAny>) -> Option<f32> {
@@ -231,32 +228,51 @@ fn float32_scalar(value: &Bound<'_, PyAny>) -> Option<f32> {
 
 /// Read-only arrays of no dimensions of a scale and a zero point. Streams of tensors share theirs, so
 /// the last pair is kept.
-fn constants(py: Python<'_>, scale: f32, zero: i32) -> (Py<PyArray0<f32>>, Py<PyArray0<i32>>) {
-    type Pair = (u32, i32, Py<PyArray0<f32>>, Py<PyArray0<i32>>);
-    static LAST: Mutex<Option<Pair>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*last {
-        Some((bits, code, scales, zeros)) if *bits == scale.to_bits() && *code == zero => {
-            (scales.clone_ref(py), zeros.clone_ref(py))
-        }
-        _ => {
-            let pair = (constant(py, scale).unbind(), constant(py, zero).unbind());
-            let kept = (pair.0.clone_ref(py), pair.1.clone_ref(py));
-            *last = Some((scale.to_bits(), zero, kept.0, kept.1));
-            pair
-        }
+fn constants(py: Python<'_>, scale: f32, zero: i32) -> PyResult<Constants> {
+    static LAST: Mutex<Option<(u32, i32, Constants)>> = Mutex::new(None);
+    let last = || LAST.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+    if let Some((bits, code, (scales, zeros))) = &*last()
+        && *bits == scale.to_bits()
+        && *code == zero
+    {
+        return Ok((scales.clone_ref(py), zeros.clone_ref(py)));
     }
+    let scales = constant(py, scale, scale.to_ne_bytes())?.unbind();
+    let zeros = constant(py, zero, zero.to_ne_bytes())?.unbind();
+    let kept = (scales.clone_ref(py), zeros.clone_ref(py));
+    let before = last().replace((scale.to_bits(), zero, kept));
+    drop(before);
+    Ok((scales, zeros))
 }
 
-/// A read-only array of no dimensions.
-fn constant<T: Element>(py: Python<'_>, value: T) -> Bound<'_, PyArray0<T>> {
-    let array = PyArray0::zeros(py, [], false);
-    let mut view = array.readwrite();
-    if let Some(only) = view.get_mut([]) {
-        *only = value;
+/// A scale and a zero point.
+type Constants = (Py<PyArray0<f32>>, Py<PyArray0<i32>>);
+
+/// An array of no dimensions, over bytes of Python's own: nobody can make it writeable.
+fn constant<T: Element>(
+    py: Python<'_>,
+    value: T,
+    bytes: [u8; 4],
+) -> PyResult<Bound<'_, PyArray0<T>>> {
+    let owner = PyBytes::new(py, &bytes);
+    let first = owner.as_bytes().as_ptr().cast::<T>();
+    if size_of::<T>() != bytes.len() || !first.is_aligned() {
+        let array: Bound<'_, PyArray0<T>> = zeros(py, &[])?;
+        let mut view = array.try_readwrite()?;
+        if let Some(only) = view.get_mut([]) {
+            *only = value;
+        }
+        view.make_nonwriteable();
+        return Ok(array);
     }
-    view.make_nonwriteable();
-    array
+    // SAFETY: the bytes are those of a T, aligned, and live and stay as they are while the array does,
+    // which holds on to them and is made read-only at once.
+    let array = unsafe {
+        let view = ArrayView0::from_shape_ptr((), first);
+        PyArray0::borrow_from_array(&view, owner.into_any())
+    };
+    array.try_readwrite()?.make_nonwriteable();
+    Ok(array)
 }
 
 /// The plain case of `dequantize`: 8-bit codes of one scale to float32, into `out` or a new array.
@@ -278,7 +294,7 @@ fn dequantize_plain<'py>(
     let Some([zero]) = (unsafe { zero.slice::<i32>(NPY_INT) }) else { return Ok(None) };
     let real = match out {
         Some(out) => out.clone(),
-        None => PyArrayDyn::<f32>::zeros(py, from.shape, false).into_any(),
+        None => zeros::<f32, IxDyn>(py, from.shape)?.into_any(),
     };
     let Some(into) = Raw::new(&real) else { return Ok(None) };
     if into.shape != from.shape || !into.is_apart(4, &from, 1) {
@@ -310,11 +326,7 @@ fn real_values<C: Code>(
     params: Params<'_>,
     into: &mut [f32],
 ) -> PyResult<()> {
-    if from.len() < SMALL {
-        quant::dequantize(from, params, into).map_err(to_py)
-    } else {
-        py.detach(|| quant::dequantize(from, params, into)).map_err(to_py)
-    }
+    run(py, from.len(), || quant::dequantize(from, params, into))
 }
 
 /// Symmetric codes of groups with a scale of each group's own: fills `out`, and returns the scales;
@@ -332,7 +344,7 @@ fn quantize_groups<'py>(
     let mut out = writable::<i8>(out, "out")?;
     let out = slice_mut(&mut out, "out")?;
     let how = quant::Grouped { row: groups.0, group: groups.1, greatest, half };
-    let scales = py.detach(|| quant::quantize_groups(x, how, out)).map_err(to_py)?;
+    let scales = run(py, LONG, || quant::quantize_groups(x, how, out))?;
     Ok(scales.map(|scales| PyArray1::from_vec(py, scales)))
 }
 
@@ -356,7 +368,7 @@ fn dequantize(
         let codes = slice(&codes, "codes")?;
         with_writable!(out, "out", [f32, f64, f16], |out| {
             let out = slice_mut(&mut out, "out")?;
-            py.detach(|| quant::dequantize(codes, params, out)).map_err(to_py)
+            run(py, LONG, || quant::dequantize(codes, params, out))
         })
     })
 }
@@ -385,7 +397,7 @@ fn fake_quantize(
     let out = slice_mut(&mut out, "out")?;
     let mut inside = inside.map(|array| writable::<f32>(array, "inside")).transpose()?;
     let inside = inside.as_mut().map(|array| slice_mut(array, "inside")).transpose()?;
-    py.detach(|| quant::fake_quantize(x, params, out, inside)).map_err(to_py)
+    run(py, LONG, || quant::fake_quantize(x, params, out, inside))
 }
 
 /// Writes what each row of the matrix `x` decodes to into `out`, quantized as a network with
@@ -400,7 +412,7 @@ fn fake_quantize_rows(
     let x = slice(&x, "x")?;
     let mut out = writable::<f32>(out, "out")?;
     let out = slice_mut(&mut out, "out")?;
-    py.detach(|| quant::fake_quantize_rows(x, row, out)).map_err(to_py)
+    run(py, LONG, || quant::fake_quantize_rows(x, row, out))
 }
 
 /// Four arrays, an element for each scale: least and greatest finite value, counts of NaN and of
@@ -422,14 +434,24 @@ fn ranges<'py>(
     let layout = layout(axis, groups);
     let found = with_readonly!(x, "x", [f32, f64, f16], |x| {
         let x = slice(&x, "x")?;
-        py.detach(|| quant::ranges(x, layout)).map_err(to_py)
+        run(py, LONG, || quant::ranges(x, layout))
     })?;
     Ok((
-        PyArray1::from_iter(py, found.iter().map(|r| r.min)),
-        PyArray1::from_iter(py, found.iter().map(|r| r.max)),
-        PyArray1::from_iter(py, found.iter().map(|r| r.nan as u64)),
-        PyArray1::from_iter(py, found.iter().map(|r| r.infinite as u64)),
+        each(py, &found, |range| range.min)?,
+        each(py, &found, |range| range.max)?,
+        each(py, &found, |range| range.nan as u64)?,
+        each(py, &found, |range| range.infinite as u64)?,
     ))
+}
+
+/// One element for each range.
+fn each<'py, T: Element>(
+    py: Python<'py>,
+    ranges: &[quant::Range],
+    of: impl Fn(&quant::Range) -> T,
+) -> PyResult<Bound<'py, PyArray1<T>>> {
+    let values = memory::collected(ranges.iter().map(of)).map_err(to_py)?;
+    Ok(PyArray1::from_vec(py, values))
 }
 
 /// The floor form, `floor((x - offset) / scale)`; returns as `quantize` does.
@@ -447,8 +469,8 @@ fn floor_quantize(
         let x = slice(&x, "x")?;
         with_writable!(out, "out", [i8, u8, i16, u16], |out| {
             let out = slice_mut(&mut out, "out")?;
-            let run = || quant::floor_quantize(x, scale, offset, low, high, out);
-            let counts = py.detach(run).map_err(to_py)?;
+            let operation = || quant::floor_quantize(x, scale, offset, low, high, out);
+            let counts = run(py, LONG, operation)?;
             Ok((counts.clipped, counts.nan))
         })
     })
@@ -468,7 +490,7 @@ fn floor_dequantize(
         let codes = slice(&codes, "codes")?;
         with_writable!(out, "out", [f32, f64, f16], |out| {
             let out = slice_mut(&mut out, "out")?;
-            py.detach(|| quant::floor_dequantize(codes, scale, offset, shift, out)).map_err(to_py)
+            run(py, LONG, || quant::floor_dequantize(codes, scale, offset, shift, out))
         })
     })
 }
@@ -484,7 +506,7 @@ fn kmeans<'py>(
 ) -> PyResult<Bound<'py, PyArray1<f32>>> {
     let values = slice(&values, "values")?;
     let weights = weights.as_ref().map(|array| slice(array, "weights")).transpose()?;
-    let levels = py.detach(|| quant::kmeans(values, weights, k)).map_err(to_py)?;
+    let levels = run(py, LONG, || quant::kmeans(values, weights, k))?;
     Ok(PyArray1::from_vec(py, levels))
 }
 
@@ -499,7 +521,7 @@ fn assign(
     let (values, levels) = (slice(&values, "values")?, slice(&levels, "levels")?);
     let mut out = writable::<u8>(out, "out")?;
     let out = slice_mut(&mut out, "out")?;
-    py.detach(|| quant::assign(values, levels, out)).map_err(to_py)
+    run(py, LONG, || quant::assign(values, levels, out))
 }
 
 /// Codes, as bytes, in rows of `row`, as a bit stream of `bits` bits each.
@@ -511,7 +533,7 @@ fn pack_bits<'py>(
     bits: usize,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let codes = slice(&codes, "codes")?;
-    let packed = py.detach(|| quant::pack_bits(codes, row, bits)).map_err(to_py)?;
+    let packed = run(py, LONG, || quant::pack_bits(codes, row, bits))?;
     Ok(PyArray1::from_vec(py, packed))
 }
 
@@ -526,8 +548,7 @@ fn unpack_bits<'py>(
     signed: bool,
 ) -> PyResult<Bound<'py, PyArray1<u8>>> {
     let packed = slice(&packed, "packed")?;
-    let codes =
-        py.detach(|| quant::unpack_bits(packed, count, row, bits, signed)).map_err(to_py)?;
+    let codes = run(py, LONG, || quant::unpack_bits(packed, count, row, bits, signed))?;
     Ok(PyArray1::from_vec(py, codes))
 }
 

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use qcore_kernels::{Isa, gemm, isa, threads};
 
 use crate::error::to_py;
+use crate::run::run;
 
 /// The instruction set in force.
 #[pyfunction]
@@ -58,18 +59,23 @@ fn peak_rate(py: Python<'_>) -> PyResult<f64> {
 
 /// The wrapping sum of integers: a loop that only reads, to compare a product's rate with.
 #[pyfunction]
-fn read_all(values: PyReadonlyArray1<'_, i32>) -> PyResult<i32> {
-    gemm::read_all(values.as_slice()?).map_err(to_py)
+fn read_all(py: Python<'_>, values: PyReadonlyArray1<'_, i32>) -> PyResult<i32> {
+    let values = values.as_slice()?;
+    run(py, values.len(), || gemm::read_all(values))
 }
 
 /// Writes what integers saturate to: a loop that moves the bytes that quantizing does.
 #[pyfunction]
-fn move_all(values: PyReadonlyArray1<'_, i32>, mut out: PyReadwriteArray1<'_, i8>) -> PyResult<()> {
+fn move_all(
+    py: Python<'_>,
+    values: PyReadonlyArray1<'_, i32>,
+    mut out: PyReadwriteArray1<'_, i8>,
+) -> PyResult<()> {
     let (values, out) = (values.as_slice()?, out.as_slice_mut()?);
     if values.len() != out.len() {
         return Err(PyValueError::new_err("values and out differ in length"));
     }
-    gemm::move_all(values, out).map_err(to_py)
+    run(py, values.len(), || gemm::move_all(values, out))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,5 +1,6 @@
 //! Bindings of the `sparse` room.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use numpy::ndarray::ArrayView1;
@@ -10,15 +11,17 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use qcore_graph::operand::{Operand, SparseF32, SparseI8};
 use qcore_kernels::KernelError;
-use qcore_kernels::made::Made;
+use qcore_kernels::made;
+use qcore_kernels::memory;
 use qcore_kernels::sparse::{
     Csr, Float, FloatCsr, Indices, Int8Value, IntegerCsr, Order, Sum, Value, multiply,
     multiply_integer,
 };
 use qcore_kernels::view::MatRef;
 
-use crate::array::wrong_dtype;
+use crate::array::{copy_of, wrong_dtype};
 use crate::error::to_py;
+use crate::run::{LONG, run};
 
 /// A matrix of each type of value.
 enum Matrix {
@@ -52,31 +55,102 @@ macro_rules! with_csr {
     };
 }
 
-/// Makes a matrix of the type that `$array`, of `$dimensions`, has: `$body` with `$view` bound to it.
+/// Makes a matrix of the type that `$array` has: without the GIL `$body`, with `$given` bound to what
+/// `$prepare` makes of the array, which is `$view`.
 macro_rules! matrix_of {
-    ($array:expr, $name:literal, $readonly:ident, |$view:ident| $body:expr) => {{
+    (
+        $py:expr, $array:expr, $name:literal, $readonly:ident,
+        |$view:ident| $given:ident = $prepare:expr, $body:expr
+    ) => {{
         let array: &Bound<'_, PyAny> = $array;
         if let Ok($view) = array.extract::<$readonly<'_, f32>>() {
-            Ok(Matrix::F32(Arc::new(FloatCsr::new($body))))
+            let $given = $prepare;
+            run($py, LONG, || Matrix::f32($body))
         } else if let Ok($view) = array.extract::<$readonly<'_, f64>>() {
-            Ok(Matrix::F64(FloatCsr::new($body)))
+            let $given = $prepare;
+            run($py, LONG, || Matrix::f64($body))
         } else if let Ok($view) = array.extract::<$readonly<'_, i8>>() {
-            Ok(Matrix::I8(Arc::new(IntegerCsr::new($body))))
+            let $given = $prepare;
+            run($py, LONG, || Matrix::i8($body))
         } else if let Ok($view) = array.extract::<$readonly<'_, u8>>() {
-            Ok(Matrix::U8(IntegerCsr::new($body)))
+            let $given = $prepare;
+            run($py, LONG, || Matrix::u8($body))
         } else {
             Err(wrong_dtype(array, $name))
         }
     }};
 }
 
+/// What kernels return.
+type Made<T> = Result<T, KernelError>;
+
 impl Matrix {
-    fn transposed(&self) -> Self {
+    fn f32(csr: Made<Csr<f32>>) -> Made<Self> {
+        Ok(Matrix::F32(Arc::new(FloatCsr::new(csr?))))
+    }
+
+    fn f64(csr: Made<Csr<f64>>) -> Made<Self> {
+        Ok(Matrix::F64(FloatCsr::new(csr?)))
+    }
+
+    fn i8(csr: Made<Csr<i8>>) -> Made<Self> {
+        Ok(Matrix::I8(Arc::new(IntegerCsr::new(csr?)?)))
+    }
+
+    fn u8(csr: Made<Csr<u8>>) -> Made<Self> {
+        Ok(Matrix::U8(IntegerCsr::new(csr?)?))
+    }
+
+    fn transposed(&self) -> Made<Self> {
         match self {
-            Matrix::F32(csr) => Matrix::F32(Arc::new(FloatCsr::new(csr.matrix().transposed()))),
-            Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().transposed())),
-            Matrix::I8(csr) => Matrix::I8(Arc::new(IntegerCsr::new(csr.matrix().transposed()))),
-            Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().transposed())),
+            Matrix::F32(csr) => Self::f32(csr.matrix().transposed()),
+            Matrix::F64(csr) => Self::f64(csr.matrix().transposed()),
+            Matrix::I8(csr) => Self::i8(csr.matrix().transposed()),
+            Matrix::U8(csr) => Self::u8(csr.matrix().transposed()),
+        }
+    }
+
+    fn rows_in(&self, rows: Range<usize>) -> Made<Self> {
+        match self {
+            Matrix::F32(csr) => Self::f32(csr.matrix().rows_in(rows)),
+            Matrix::F64(csr) => Self::f64(csr.matrix().rows_in(rows)),
+            Matrix::I8(csr) => Self::i8(csr.matrix().rows_in(rows)),
+            Matrix::U8(csr) => Self::u8(csr.matrix().rows_in(rows)),
+        }
+    }
+}
+
+/// A value that a structured matrix can have, too.
+pub(crate) trait Stored: Value + Element {
+    /// The matrix of these values.
+    fn matrix(csr: Csr<Self>) -> Made<PyCsr>;
+}
+
+macro_rules! stored {
+    ($($type:ty: $make:ident)+) => {$(
+        impl Stored for $type {
+            fn matrix(csr: Csr<Self>) -> Made<PyCsr> {
+                Matrix::$make(Ok(csr)).map(PyCsr::from)
+            }
+        }
+    )+};
+}
+
+stored!(f32: f32 i8: i8 u8: u8);
+
+/// Indices and offsets of rows, of either width.
+#[derive(Clone, Copy)]
+enum Structure<'a> {
+    I32(&'a [i32], &'a [i32]),
+    I64(&'a [i64], &'a [i64]),
+}
+
+impl Structure<'_> {
+    fn build<V: Value>(self, rows: usize, cols: usize, values: &[V]) -> Made<Csr<V>> {
+        let values = memory::copied(values)?;
+        match self {
+            Structure::I32(indices, indptr) => Csr::new(rows, cols, indptr, indices, values),
+            Structure::I64(indices, indptr) => Csr::new(rows, cols, indptr, indices, values),
         }
     }
 }
@@ -86,38 +160,25 @@ impl Matrix {
 pub(crate) struct PyCsr {
     matrix: Arc<Matrix>,
     /// Made when it is first needed; the matrix never changes.
-    transposed: Made<Arc<Matrix>>,
+    transposed: made::Made<Arc<Matrix>>,
 }
 
 impl From<Matrix> for PyCsr {
     fn from(matrix: Matrix) -> Self {
-        Self { matrix: Arc::new(matrix), transposed: Made::new() }
+        Self { matrix: Arc::new(matrix), transposed: made::Made::new() }
     }
-}
-
-macro_rules! from_csr {
-    ($($type:ty: $make:expr;)+) => {$(
-        impl From<Csr<$type>> for PyCsr {
-            fn from(csr: Csr<$type>) -> Self {
-                $make(csr).into()
-            }
-        }
-    )+};
-}
-
-from_csr! {
-    f32: |csr| Matrix::F32(Arc::new(FloatCsr::new(csr)));
-    i8: |csr| Matrix::I8(Arc::new(IntegerCsr::new(csr)));
-    u8: |csr| Matrix::U8(IntegerCsr::new(csr));
 }
 
 /// A copy of column indices.
-pub(crate) fn with_indices_array<'py>(py: Python<'py>, indices: &Indices) -> Bound<'py, PyAny> {
-    match indices {
-        Indices::U16(indices) => PyArray1::from_slice(py, indices).into_any(),
-        Indices::U32(indices) => PyArray1::from_slice(py, indices).into_any(),
-        Indices::U64(indices) => PyArray1::from_slice(py, indices).into_any(),
-    }
+pub(crate) fn with_indices_array<'py>(
+    py: Python<'py>,
+    indices: &Indices,
+) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match indices {
+        Indices::U16(indices) => copy_of(py, indices)?.into_any(),
+        Indices::U32(indices) => copy_of(py, indices)?.into_any(),
+        Indices::U64(indices) => copy_of(py, indices)?.into_any(),
+    })
 }
 
 impl PyCsr {
@@ -137,16 +198,19 @@ impl PyCsr {
     }
 
     fn transposed(&self) -> Result<&Arc<Matrix>, KernelError> {
-        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.transposed())))
+        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.transposed()?)))
     }
 }
 
 /// An array of any strides as a matrix.
-pub(crate) fn view<'a, T: Element + Copy>(array: &'a PyReadonlyArray2<'_, T>) -> MatRef<'a, T> {
+pub(crate) fn view<'a, T: Element + Copy>(
+    array: &'a PyReadonlyArray2<'_, T>,
+) -> PyResult<MatRef<'a, T>> {
     let array = array.as_array();
     let ((rows, cols), strides) = (array.dim(), array.strides());
     // SAFETY: the view vouches for its elements while the array is borrowed.
-    unsafe { MatRef::from_raw(array.as_ptr(), rows, cols, strides[0], strides[1]) }
+    let matrix = unsafe { MatRef::from_raw(array.as_ptr(), rows, cols, strides[0], strides[1]) };
+    matrix.map_err(to_py)
 }
 
 /// The elements of one of a matrix's own arrays, as a read-only array that keeps the matrix alive.
@@ -171,8 +235,8 @@ fn floats<V: Float + Element>(
     let x: PyReadonlyArray2<'_, V> = x.extract().map_err(|_| wrong_dtype(x, "x"))?;
     let mut out: PyReadwriteArray2<'_, V> = out.extract().map_err(|_| wrong_dtype(out, "out"))?;
     let out = out.as_slice_mut()?;
-    let x = oriented(view(&x), order);
-    py.detach(|| multiply(csr, x, order, out)).map_err(to_py)
+    let x = oriented(view(&x)?, order);
+    run(py, LONG, || multiply(csr, x, order, out))
 }
 
 fn integers<V: Int8Value>(
@@ -199,12 +263,12 @@ fn integers_into<V: Int8Value, T: Sum>(
     out: &mut [T],
 ) -> PyResult<()> {
     if let Ok(x) = x.extract::<PyReadonlyArray2<'_, i8>>() {
-        let x = oriented(view(&x), order);
-        return py.detach(|| multiply_integer(csr, x, x_zero, order, out)).map_err(to_py);
+        let x = oriented(view(&x)?, order);
+        return run(py, LONG, || multiply_integer(csr, x, x_zero, order, out));
     }
     let x: PyReadonlyArray2<'_, u8> = x.extract().map_err(|_| wrong_dtype(x, "x"))?;
-    let x = oriented(view(&x), order);
-    py.detach(|| multiply_integer(csr, x, x_zero, order, out)).map_err(to_py)
+    let x = oriented(view(&x)?, order);
+    run(py, LONG, || multiply_integer(csr, x, x_zero, order, out))
 }
 
 /// `x @ a` is the transpose of `aᵀ @ xᵀ`.
@@ -217,38 +281,38 @@ impl PyCsr {
     /// A matrix from its three arrays: `indices` and `indptr` are int32, or both int64.
     #[new]
     fn new(
+        py: Python<'_>,
         data: &Bound<'_, PyAny>,
         indices: &Bound<'_, PyAny>,
         indptr: &Bound<'_, PyAny>,
         rows: usize,
         cols: usize,
     ) -> PyResult<Self> {
-        fn build<V: Value + Element>(
-            data: &PyReadonlyArray1<'_, V>,
-            indices: &Bound<'_, PyAny>,
-            indptr: &Bound<'_, PyAny>,
-            rows: usize,
-            cols: usize,
-        ) -> PyResult<Csr<V>> {
-            let values = data.as_slice()?.to_vec();
-            if let Ok(indices) = indices.extract::<PyReadonlyArray1<'_, i32>>() {
-                let indptr: PyReadonlyArray1<'_, i32> = indptr.extract()?;
-                return Csr::new(rows, cols, indptr.as_slice()?, indices.as_slice()?, values)
-                    .map_err(to_py);
-            }
+        let build = |structure: Structure<'_>| {
+            matrix_of!(
+                py,
+                data,
+                "data",
+                PyReadonlyArray1,
+                |data| values = data.as_slice()?,
+                structure.build(rows, cols, values)
+            )
+        };
+        let matrix = if let Ok(indices) = indices.extract::<PyReadonlyArray1<'_, i32>>() {
+            let indptr: PyReadonlyArray1<'_, i32> = indptr.extract()?;
+            build(Structure::I32(indices.as_slice()?, indptr.as_slice()?))?
+        } else {
             let indices: PyReadonlyArray1<'_, i64> = indices.extract()?;
             let indptr: PyReadonlyArray1<'_, i64> = indptr.extract()?;
-            Csr::new(rows, cols, indptr.as_slice()?, indices.as_slice()?, values).map_err(to_py)
-        }
-        let matrix = matrix_of!(data, "data", PyReadonlyArray1, |data| build(
-            &data, indices, indptr, rows, cols
-        )?)?;
+            build(Structure::I64(indices.as_slice()?, indptr.as_slice()?))?
+        };
         Ok(matrix.into())
     }
 
     /// The values at the given rows and columns, int64 arrays.
     #[staticmethod]
     fn from_coordinates(
+        py: Python<'_>,
         data: &Bound<'_, PyAny>,
         row: PyReadonlyArray1<'_, i64>,
         col: PyReadonlyArray1<'_, i64>,
@@ -256,9 +320,14 @@ impl PyCsr {
         cols: usize,
     ) -> PyResult<Self> {
         let (row, col) = (row.as_slice()?, col.as_slice()?);
-        let matrix = matrix_of!(data, "data", PyReadonlyArray1, |data| {
-            Csr::from_coordinates(rows, cols, row, col, data.as_slice()?).map_err(to_py)?
-        })?;
+        let matrix = matrix_of!(
+            py,
+            data,
+            "data",
+            PyReadonlyArray1,
+            |data| values = data.as_slice()?,
+            Csr::from_coordinates(rows, cols, row, col, values)
+        )?;
         Ok(matrix.into())
     }
 
@@ -266,20 +335,26 @@ impl PyCsr {
     /// not zero.
     #[staticmethod]
     fn from_dense(
+        py: Python<'_>,
         dense: &Bound<'_, PyAny>,
         mask: Option<PyReadonlyArray2<'_, bool>>,
     ) -> PyResult<Self> {
         let mask = mask.as_ref().map(|mask| mask.as_slice()).transpose()?;
-        let matrix = matrix_of!(dense, "dense", PyReadonlyArray2, |dense| {
-            let dense = view(&dense);
+        let matrix = matrix_of!(
+            py,
+            dense,
+            "dense",
+            PyReadonlyArray2,
+            |dense| dense = view(&dense)?,
             match mask {
-                Some(mask) if mask.len() != dense.rows() * dense.cols() => {
-                    return Err(PyValueError::new_err("where has another shape than the matrix"));
+                Some(mask) if dense.rows().checked_mul(dense.cols()) != Some(mask.len()) => {
+                    let text = "where has another shape than the matrix";
+                    Err(KernelError::Shape(text.to_owned()))
                 }
                 Some(mask) => Csr::from_dense_where(dense, |_, place| mask[place]),
                 None => Csr::from_dense(dense),
             }
-        })?;
+        )?;
         Ok(matrix.into())
     }
 
@@ -293,33 +368,24 @@ impl PyCsr {
             let mut out: PyReadwriteArray2<'_, V> =
                 out.extract().map_err(|_| wrong_dtype(out, "out"))?;
             let out = out.as_slice_mut()?;
-            py.detach(|| csr.to_dense(out)).map_err(to_py)
+            run(py, LONG, || csr.to_dense(out))
         }
         with_csr!(self.matrix, |csr| fill(py, csr, out))
     }
 
     /// Rows and columns exchanged; made once.
     fn transpose(&self, py: Python<'_>) -> PyResult<Self> {
-        let matrix = py.detach(|| self.transposed().cloned()).map_err(to_py)?;
-        Ok(Self { matrix, transposed: Made::with(Arc::clone(&self.matrix)) })
+        let matrix = run(py, LONG, || self.transposed().cloned())?;
+        Ok(Self { matrix, transposed: made::Made::with(Arc::clone(&self.matrix)) })
     }
 
     /// Rows `start` to `stop`.
-    fn rows_in(&self, start: usize, stop: usize) -> PyResult<Self> {
+    fn rows_in(&self, py: Python<'_>, start: usize, stop: usize) -> PyResult<Self> {
         let (rows, _) = self.shape();
         if start > stop || stop > rows {
             return Err(PyValueError::new_err(format!("rows {start} to {stop} are not in {rows}")));
         }
-        let matrix = match &*self.matrix {
-            Matrix::F32(csr) => {
-                Matrix::F32(Arc::new(FloatCsr::new(csr.matrix().rows_in(start..stop))))
-            }
-            Matrix::F64(csr) => Matrix::F64(FloatCsr::new(csr.matrix().rows_in(start..stop))),
-            Matrix::I8(csr) => {
-                Matrix::I8(Arc::new(IntegerCsr::new(csr.matrix().rows_in(start..stop))))
-            }
-            Matrix::U8(csr) => Matrix::U8(IntegerCsr::new(csr.matrix().rows_in(start..stop))),
-        };
+        let matrix = run(py, LONG, || self.matrix.rows_in(start..stop))?;
         Ok(matrix.into())
     }
 
@@ -336,7 +402,7 @@ impl PyCsr {
         out: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let (matrix, order) = if left {
-            (py.detach(|| self.transposed()).map_err(to_py)?, Order::Columns)
+            (run(py, LONG, || self.transposed())?, Order::Columns)
         } else {
             (&self.matrix, Order::Rows)
         };
@@ -349,14 +415,14 @@ impl PyCsr {
     }
 
     /// Whether shape, places and values are the same, in matrices of one dtype.
-    fn equals(&self, other: &Self) -> bool {
-        match (&*self.matrix, &*other.matrix) {
+    fn equals(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| match (&*self.matrix, &*other.matrix) {
             (Matrix::F32(a), Matrix::F32(b)) => a.matrix() == b.matrix(),
             (Matrix::F64(a), Matrix::F64(b)) => a.matrix() == b.matrix(),
             (Matrix::I8(a), Matrix::I8(b)) => a.matrix() == b.matrix(),
             (Matrix::U8(a), Matrix::U8(b)) => a.matrix() == b.matrix(),
             _ => false,
-        }
+        })
     }
 
     /// (rows, columns).

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use qcore_graph::operand::{BandsF32, BlocksI8, NofMI8, Operand};
+use qcore_graph::operand::{BandsF32, BlocksI8, NofMI8, Operand, SparseF32};
+use qcore_kernels::memory;
 use qcore_kernels::sparse::{
-    Blocks, BlocksInteger, NofM, NofMInteger, Structured, StructuredFloat, Value,
+    Blocks, BlocksInteger, LaidOut, NofM, NofMInteger, Structured, StructuredFloat, Value,
 };
 
-use crate::array::wrong_dtype;
+use crate::array::{copy_of, wrong_dtype};
 use crate::error::to_py;
-use crate::sparse::{PyCsr, view, with_indices_array};
+use crate::run::{LONG, run};
+use crate::sparse::{PyCsr, Stored, view, with_indices_array};
 
 /// A matrix of one kind, of each type of value.
 enum Typed<F, I, U> {
@@ -73,7 +75,7 @@ fn fill<V: Value + Element>(
 ) -> PyResult<()> {
     let mut out: PyReadwriteArray2<'_, V> = out.extract().map_err(|_| wrong_dtype(out, "out"))?;
     let out = out.as_slice_mut()?;
-    py.detach(|| matrix.to_dense(out)).map_err(to_py)
+    run(py, LONG, || matrix.to_dense(out))
 }
 
 /// `out = a @ x` or `x @ a` of floats.
@@ -86,8 +88,8 @@ fn floats<A: Structured<f32> + Send>(
 ) -> PyResult<()> {
     let x: PyReadonlyArray2<'_, f32> = x.extract().map_err(|_| wrong_dtype(x, "x"))?;
     let mut out: PyReadwriteArray2<'_, f32> = out.extract().map_err(|_| wrong_dtype(out, "out"))?;
-    let (x, out) = (view(&x), out.as_slice_mut()?);
-    py.detach(|| a.multiply(x, left, out)).map_err(to_py)
+    let (x, out) = (view(&x)?, out.as_slice_mut()?);
+    run(py, LONG, || a.multiply(x, left, out))
 }
 
 /// `$a.multiply` of integers, whatever the types of `x` and `out`.
@@ -100,8 +102,8 @@ macro_rules! integers {
                     x.extract().map_err(|_| wrong_dtype(x, "x"))?;
                 let mut out: PyReadwriteArray2<'_, $out_type> =
                     out.extract().map_err(|_| wrong_dtype(out, "out"))?;
-                let (x, out) = (view(&x), out.as_slice_mut()?);
-                $py.detach(|| a.multiply(x, $zero, $left, out)).map_err(to_py)
+                let (x, out) = (view(&x)?, out.as_slice_mut()?);
+                run($py, LONG, || a.multiply(x, $zero, $left, out))
             }};
         }
         let narrow = out.extract::<PyReadonlyArray2<'_, i32>>().is_ok();
@@ -115,20 +117,35 @@ macro_rules! integers {
     }};
 }
 
-/// Builds a matrix of the dtype that `$array` has: `$body` with `$view` bound to it.
+/// Builds a matrix of the dtype that `$array` has: without the GIL `$body`, with `$given` bound to what
+/// `$prepare` makes of the array, which is `$view`.
 macro_rules! typed_of {
-    ($array:expr, $name:literal, $readonly:ident, |$view:ident| $body:expr) => {{
+    (
+        $py:expr, $array:expr, $name:literal, $readonly:ident,
+        |$view:ident| $given:ident = $prepare:expr, $body:expr
+    ) => {{
         let array: &Bound<'_, PyAny> = $array;
         if let Ok($view) = array.extract::<$readonly<'_, f32>>() {
-            Ok(Typed::F32(StructuredFloat::new($body.map_err(to_py)?)))
+            let $given = $prepare;
+            run($py, LONG, || Ok(Typed::F32(StructuredFloat::new($body?))))
         } else if let Ok($view) = array.extract::<$readonly<'_, i8>>() {
-            Ok(Typed::I8($body.map_err(to_py)?.into()))
+            let $given = $prepare;
+            run($py, LONG, || Ok(Typed::I8($body?.into())))
         } else if let Ok($view) = array.extract::<$readonly<'_, u8>>() {
-            Ok(Typed::U8($body.map_err(to_py)?.into()))
+            let $given = $prepare;
+            run($py, LONG, || Ok(Typed::U8($body?.into())))
         } else {
             Err(wrong_dtype(array, $name))
         }
     }};
+}
+
+/// Floats as weights, as they are laid out.
+fn float_weights(laid_out: &LaidOut) -> Box<dyn Operand> {
+    match laid_out {
+        LaidOut::Bands(bands) => Box::new(BandsF32(Arc::clone(bands))),
+        LaidOut::Csr(csr) => Box::new(SparseF32(Arc::clone(csr))),
+    }
 }
 
 fn integers_only() -> PyErr {
@@ -141,11 +158,15 @@ impl PyNofM {
     }
 
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
-    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Box<dyn Operand>> {
+    pub(crate) fn weights(
+        &self,
+        py: Python<'_>,
+        scale: Option<Vec<f32>>,
+    ) -> PyResult<Box<dyn Operand>> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Box::new(BandsF32(Arc::clone(a.bands().map_err(to_py)?)))),
+            (Typed::F32(a), None) => Ok(float_weights(run(py, LONG, || a.laid_out())?)),
             (Typed::I8(a), Some(scale)) => {
-                let codes = Arc::clone(a.transposed().map_err(to_py)?);
+                let codes = Arc::clone(run(py, LONG, || a.transposed())?);
                 Ok(Box::new(NofMI8 { codes, scale }))
             }
             _ => Err(integers_only()),
@@ -159,9 +180,13 @@ impl PyBlocks {
     }
 
     /// The matrix as weights (out, in) of a layer; integers with a scale for each output.
-    pub(crate) fn weights(&self, scale: Option<Vec<f32>>) -> PyResult<Box<dyn Operand>> {
+    pub(crate) fn weights(
+        &self,
+        py: Python<'_>,
+        scale: Option<Vec<f32>>,
+    ) -> PyResult<Box<dyn Operand>> {
         match (&self.typed, scale) {
-            (Typed::F32(a), None) => Ok(Box::new(BandsF32(Arc::clone(a.bands().map_err(to_py)?)))),
+            (Typed::F32(a), None) => Ok(float_weights(run(py, LONG, || a.laid_out())?)),
             (Typed::I8(a), Some(scale)) => Ok(Box::new(BlocksI8 { codes: Arc::clone(a), scale })),
             _ => Err(integers_only()),
         }
@@ -172,18 +197,22 @@ impl PyBlocks {
 impl PyNofM {
     /// The matrix of a dense one that has at most `n` values in each group of `m`.
     #[staticmethod]
-    fn from_dense(dense: &Bound<'_, PyAny>, n: usize, m: usize) -> PyResult<Self> {
-        let typed = typed_of!(dense, "dense", PyReadonlyArray2, |dense| NofM::from_dense(
-            view(&dense),
-            n,
-            m
-        ))?;
+    fn from_dense(py: Python<'_>, dense: &Bound<'_, PyAny>, n: usize, m: usize) -> PyResult<Self> {
+        let typed = typed_of!(
+            py,
+            dense,
+            "dense",
+            PyReadonlyArray2,
+            |dense| dense = view(&dense)?,
+            NofM::from_dense(dense, n, m)
+        )?;
         Ok(Self { typed })
     }
 
     /// The matrix of these values and places.
     #[staticmethod]
     fn from_codes(
+        py: Python<'_>,
         data: &Bound<'_, PyAny>,
         codes: PyReadonlyArray1<'_, u64>,
         n: usize,
@@ -191,15 +220,15 @@ impl PyNofM {
         rows: usize,
         cols: usize,
     ) -> PyResult<Self> {
-        let codes = codes.as_slice()?.to_vec();
-        let typed = typed_of!(data, "data", PyReadonlyArray1, |data| NofM::from_codes(
-            rows,
-            cols,
-            n,
-            m,
-            data.as_slice()?.to_vec(),
-            codes
-        ))?;
+        let codes = codes.as_slice()?;
+        let typed = typed_of!(
+            py,
+            data,
+            "data",
+            PyReadonlyArray1,
+            |data| values = data.as_slice()?,
+            NofM::from_codes(rows, cols, n, m, memory::copied(values)?, memory::copied(codes)?)
+        )?;
         Ok(Self { typed })
     }
 
@@ -209,8 +238,8 @@ impl PyNofM {
     }
 
     /// The values that are not zero.
-    fn to_csr(&self, py: Python<'_>) -> PyCsr {
-        with_matrix!(&self.typed, |matrix| py.detach(|| matrix.to_csr()).into())
+    fn to_csr(&self, py: Python<'_>) -> PyResult<PyCsr> {
+        with_matrix!(&self.typed, |matrix| run(py, LONG, || Stored::matrix(matrix.to_csr()?)))
     }
 
     /// Fills `out` with `a @ (x - x_zero)`, or with `(x - x_zero) @ a` if `left`; as `Csr.multiply`.
@@ -230,13 +259,13 @@ impl PyNofM {
     }
 
     /// Whether shape, pattern, places and values are the same, in matrices of one dtype.
-    fn equals(&self, other: &Self) -> bool {
-        match (&self.typed, &other.typed) {
+    fn equals(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| match (&self.typed, &other.typed) {
             (Typed::F32(a), Typed::F32(b)) => a.matrix() == b.matrix(),
             (Typed::I8(a), Typed::I8(b)) => a.matrix() == b.matrix(),
             (Typed::U8(a), Typed::U8(b)) => a.matrix() == b.matrix(),
             _ => false,
-        }
+        })
     }
 
     /// (rows, columns).
@@ -265,20 +294,21 @@ impl PyNofM {
 
     /// The stored values, N for each group.
     #[getter]
-    fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        with_matrix!(&self.typed, |matrix| PyArray1::from_slice(py, matrix.values()).into_any())
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        with_matrix!(&self.typed, |matrix| Ok(copy_of(py, matrix.values())?.into_any()))
     }
 
     /// Their places in the groups.
     #[getter]
-    fn places<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u8>> {
-        with_matrix!(&self.typed, |matrix| PyArray1::from_vec(py, matrix.places()))
+    fn places<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let places = with_matrix!(&self.typed, |matrix| run(py, LONG, || matrix.places()))?;
+        Ok(PyArray1::from_vec(py, places))
     }
 
     /// The places as they are stored: M - 1 bits for each group.
     #[getter]
-    fn codes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u64>> {
-        with_matrix!(&self.typed, |matrix| PyArray1::from_slice(py, matrix.codes()))
+    fn codes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u64>>> {
+        with_matrix!(&self.typed, |matrix| copy_of(py, matrix.codes()))
     }
 }
 
@@ -287,6 +317,7 @@ impl PyBlocks {
     /// A matrix from its three arrays: `data` has `height * width` values for each of the `indices`.
     #[new]
     fn new(
+        py: Python<'_>,
         data: &Bound<'_, PyAny>,
         indices: PyReadonlyArray1<'_, i64>,
         indptr: PyReadonlyArray1<'_, i64>,
@@ -295,25 +326,33 @@ impl PyBlocks {
         cols: usize,
     ) -> PyResult<Self> {
         let (indices, indptr) = (indices.as_slice()?, indptr.as_slice()?);
-        let typed = typed_of!(data, "data", PyReadonlyArray1, |data| Blocks::new(
-            rows,
-            cols,
-            block,
-            indptr,
-            indices,
-            data.as_slice()?
-        ))?;
+        let typed = typed_of!(
+            py,
+            data,
+            "data",
+            PyReadonlyArray1,
+            |data| values = data.as_slice()?,
+            Blocks::new(rows, cols, block, indptr, indices, values)
+        )?;
         Ok(Self { typed })
     }
 
     /// The blocks of a dense matrix in which any element is not zero.
     #[staticmethod]
-    fn from_dense(dense: &Bound<'_, PyAny>, height: usize, width: usize) -> PyResult<Self> {
-        let typed = typed_of!(dense, "dense", PyReadonlyArray2, |dense| Blocks::from_dense(
-            view(&dense),
-            height,
-            width
-        ))?;
+    fn from_dense(
+        py: Python<'_>,
+        dense: &Bound<'_, PyAny>,
+        height: usize,
+        width: usize,
+    ) -> PyResult<Self> {
+        let typed = typed_of!(
+            py,
+            dense,
+            "dense",
+            PyReadonlyArray2,
+            |dense| dense = view(&dense)?,
+            Blocks::from_dense(dense, height, width)
+        )?;
         Ok(Self { typed })
     }
 
@@ -323,19 +362,19 @@ impl PyBlocks {
     }
 
     /// The values that are not zero.
-    fn to_csr(&self, py: Python<'_>) -> PyCsr {
-        with_matrix!(&self.typed, |matrix| py.detach(|| matrix.to_csr()).into())
+    fn to_csr(&self, py: Python<'_>) -> PyResult<PyCsr> {
+        with_matrix!(&self.typed, |matrix| run(py, LONG, || Stored::matrix(matrix.to_csr()?)))
     }
 
     /// Rows and columns exchanged.
-    fn transpose(&self, py: Python<'_>) -> Self {
-        py.detach(|| {
+    fn transpose(&self, py: Python<'_>) -> PyResult<Self> {
+        run(py, LONG, || {
             let typed = match &self.typed {
-                Typed::F32(a) => Typed::F32(StructuredFloat::new(a.matrix().transposed())),
-                Typed::I8(a) => Typed::I8(a.matrix().transposed().into()),
-                Typed::U8(a) => Typed::U8(a.matrix().transposed().into()),
+                Typed::F32(a) => Typed::F32(StructuredFloat::new(a.matrix().transposed()?)),
+                Typed::I8(a) => Typed::I8(a.matrix().transposed()?.into()),
+                Typed::U8(a) => Typed::U8(a.matrix().transposed()?.into()),
             };
-            Self { typed }
+            Ok(Self { typed })
         })
     }
 
@@ -356,13 +395,13 @@ impl PyBlocks {
     }
 
     /// Whether shape, blocks, places and values are the same, in matrices of one dtype.
-    fn equals(&self, other: &Self) -> bool {
-        match (&self.typed, &other.typed) {
+    fn equals(&self, py: Python<'_>, other: &Self) -> bool {
+        py.detach(|| match (&self.typed, &other.typed) {
             (Typed::F32(a), Typed::F32(b)) => a.matrix() == b.matrix(),
             (Typed::I8(a), Typed::I8(b)) => a.matrix() == b.matrix(),
             (Typed::U8(a), Typed::U8(b)) => a.matrix() == b.matrix(),
             _ => false,
-        }
+        })
     }
 
     /// (rows, columns).
@@ -397,21 +436,22 @@ impl PyBlocks {
 
     /// The stored values, block after block.
     #[getter]
-    fn data<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        with_matrix!(&self.typed, |matrix| PyArray1::from_slice(py, matrix.values()).into_any())
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        with_matrix!(&self.typed, |matrix| Ok(copy_of(py, matrix.values())?.into_any()))
     }
 
     /// The column of blocks of each block: uint16, uint32 or uint64.
     #[getter]
-    fn indices<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    fn indices<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         with_matrix!(&self.typed, |matrix| with_indices_array(py, matrix.indices()))
     }
 
     /// Where each row of blocks starts, and the last one ends.
     #[getter]
-    fn indptr<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+    fn indptr<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         with_matrix!(&self.typed, |matrix| {
-            PyArray1::from_iter(py, matrix.indptr().iter().map(|&at| at as i64))
+            let indptr = memory::collected(matrix.indptr().iter().map(|&at| at as i64));
+            Ok(PyArray1::from_vec(py, indptr.map_err(to_py)?))
         })
     }
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use qcore_kernels::train::{self, Adam, Derivative, Sgd};
 
 use crate::array::{slice, slice_mut, writable};
-use crate::error::to_py;
+use crate::run::run;
 
 type Floats<'py> = PyReadonlyArrayDyn<'py, f32>;
 
@@ -24,6 +24,7 @@ fn derivative(name: &str) -> PyResult<Derivative> {
 #[pyfunction]
 #[pyo3(signature = (params, grads, mean, square, step, learning_rate, beta1, beta2, epsilon, mask=None))]
 fn adam_step(
+    py: Python<'_>,
     params: &Bound<'_, PyAny>,
     grads: Floats<'_>,
     mean: &Bound<'_, PyAny>,
@@ -40,22 +41,16 @@ fn adam_step(
     let mut mean = writable::<f32>(mean, "mean")?;
     let mut square = writable::<f32>(square, "square")?;
     let mask = mask.as_ref().map(|mask| slice(mask, "mask")).transpose()?;
-    train::adam_step(
-        adam,
-        step,
-        slice_mut(&mut params, "params")?,
-        slice(&grads, "grads")?,
-        slice_mut(&mut mean, "mean")?,
-        slice_mut(&mut square, "square")?,
-        mask,
-    )
-    .map_err(to_py)
+    let (params, grads) = (slice_mut(&mut params, "params")?, slice(&grads, "grads")?);
+    let (mean, square) = (slice_mut(&mut mean, "mean")?, slice_mut(&mut square, "square")?);
+    run(py, params.len(), || train::adam_step(adam, step, params, grads, mean, square, mask))
 }
 
 /// One step of gradient descent with momentum over all parameters, in place.
 #[pyfunction]
 #[pyo3(signature = (params, grads, velocity, learning_rate, momentum, mask=None))]
 fn sgd_step(
+    py: Python<'_>,
     params: &Bound<'_, PyAny>,
     grads: Floats<'_>,
     velocity: &Bound<'_, PyAny>,
@@ -66,20 +61,17 @@ fn sgd_step(
     let mut params = writable::<f32>(params, "params")?;
     let mut velocity = writable::<f32>(velocity, "velocity")?;
     let mask = mask.as_ref().map(|mask| slice(mask, "mask")).transpose()?;
-    train::sgd_step(
-        Sgd { learning_rate, momentum },
-        slice_mut(&mut params, "params")?,
-        slice(&grads, "grads")?,
-        slice_mut(&mut velocity, "velocity")?,
-        mask,
-    )
-    .map_err(to_py)
+    let sgd = Sgd { learning_rate, momentum };
+    let (params, grads) = (slice_mut(&mut params, "params")?, slice(&grads, "grads")?);
+    let velocity = slice_mut(&mut velocity, "velocity")?;
+    run(py, params.len(), || train::sgd_step(sgd, params, grads, velocity, mask))
 }
 
 /// `x = activation(x + bias)` in place; `x` is (rows, cols).
 #[pyfunction]
 #[pyo3(signature = (x, cols, bias, activation))]
 fn bias_activate(
+    py: Python<'_>,
     x: &Bound<'_, PyAny>,
     cols: usize,
     bias: Option<Floats<'_>>,
@@ -87,14 +79,15 @@ fn bias_activate(
 ) -> PyResult<()> {
     let mut x = writable::<f32>(x, "x")?;
     let bias = bias.as_ref().map(|bias| slice(bias, "bias")).transpose()?.unwrap_or(&[]);
-    train::bias_activate(slice_mut(&mut x, "x")?, cols, bias, derivative(activation)?)
-        .map_err(to_py)
+    let (x, kind) = (slice_mut(&mut x, "x")?, derivative(activation)?);
+    run(py, x.len(), || train::bias_activate(x, cols, bias, kind))
 }
 
 /// Multiplies `delta` by the activation's derivative, given its output, and by `inside`.
 #[pyfunction]
 #[pyo3(signature = (delta, output, activation, inside=None))]
 fn multiply_derivative(
+    py: Python<'_>,
     delta: &Bound<'_, PyAny>,
     output: Floats<'_>,
     activation: &str,
@@ -104,13 +97,15 @@ fn multiply_derivative(
     let inside = inside.as_ref().map(|inside| slice(inside, "inside")).transpose()?;
     let output = slice(&output, "output")?;
     let delta = slice_mut(&mut delta, "delta")?;
-    train::multiply_derivative(delta, output, inside, derivative(activation)?).map_err(to_py)
+    let kind = derivative(activation)?;
+    run(py, delta.len(), || train::multiply_derivative(delta, output, inside, kind))
 }
 
 /// Adds the gradient of `weight * T**2 * KL(target || softmax(logits / T))` to `delta`; returns the
 /// loss. Arrays are (rows, cols).
 #[pyfunction]
 fn softmax_loss(
+    py: Python<'_>,
     logits: Floats<'_>,
     target: Floats<'_>,
     cols: usize,
@@ -121,7 +116,10 @@ fn softmax_loss(
     let mut delta = writable::<f32>(delta, "delta")?;
     let (logits, target) = (slice(&logits, "logits")?, slice(&target, "target")?);
     let delta = slice_mut(&mut delta, "delta")?;
-    train::softmax_loss(logits, target, cols, temperature, weight, delta).map_err(to_py)
+    // An exponential costs as much as a few steps.
+    run(py, delta.len().saturating_mul(8), || {
+        train::softmax_loss(logits, target, cols, temperature, weight, delta)
+    })
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray2, PyReadonlyArrayDyn};
+use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_graph::chain::linear;
@@ -10,10 +10,12 @@ use qcore_graph::operand::{Dense, DenseI4, DenseI8, Operand, by_rows};
 use qcore_kernels::epilogue;
 use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI4, PackedI8};
 use qcore_kernels::isa;
+use qcore_kernels::memory;
 
-use crate::array::{slice, slice_mut, writable};
+use crate::array::{readonly, slice, slice_mut, writable};
 use crate::error::to_py;
 use crate::network::{activation_named, matrix};
+use crate::run::{LONG, run};
 use crate::sparse::PyCsr;
 use crate::structured::{PyBlocks, PyNofM};
 
@@ -44,7 +46,7 @@ impl PyPackedWeights {
 /// One scale for each output, if there are scales.
 fn output_scale(scale: Option<Floats<'_>>, outputs: usize) -> PyResult<Option<Vec<f32>>> {
     let scale = match &scale {
-        Some(scale) => Some(slice(scale, "scale")?.to_vec()),
+        Some(scale) => Some(memory::copied(slice(scale, "scale")?).map_err(to_py)?),
         None => None,
     };
     if scale.as_ref().is_some_and(|scale| scale.len() != outputs) {
@@ -57,22 +59,33 @@ fn output_scale(scale: Option<Floats<'_>>, outputs: usize) -> PyResult<Option<Ve
 impl PyPackedWeights {
     /// Int8 codes whose 0 is 0, one scale for each output: multiplied as integers.
     #[staticmethod]
-    fn integer(codes: PyReadonlyArray2<'_, i8>, scale: Floats<'_>) -> PyResult<Self> {
+    fn integer(
+        py: Python<'_>,
+        codes: PyReadonlyArray2<'_, i8>,
+        scale: Floats<'_>,
+    ) -> PyResult<Self> {
         let codes = matrix(&codes)?;
-        let scale = slice(&scale, "scale")?.to_vec();
+        let scale = memory::copied(slice(&scale, "scale")?).map_err(to_py)?;
         if scale.len() != codes.rows() {
             return Err(PyValueError::new_err("scale has no element for each output"));
         }
         let active = isa::active().map_err(to_py)?;
-        Ok(Self::new(DenseI8 { codes: PackedI8::new(active, codes.transposed()), scale }))
+        let codes = run(py, LONG, || PackedI8::new(active, codes.transposed()))?;
+        Ok(Self::new(DenseI8 { codes, scale }))
     }
 
     /// Codes of at most 4 bits whose 0 is 0, `scale` (out, groups) for groups of `group` inputs:
     /// multiplied as integers, group by group.
     #[staticmethod]
-    fn int4(codes: PyReadonlyArray2<'_, i8>, scale: Floats<'_>, group: usize) -> PyResult<Self> {
+    fn int4(
+        py: Python<'_>,
+        codes: PyReadonlyArray2<'_, i8>,
+        scale: Floats<'_>,
+        group: usize,
+    ) -> PyResult<Self> {
         let scale = slice(&scale, "scale")?;
-        let weights = PackedI4::new(matrix(&codes)?, group, scale).map_err(to_py)?;
+        let codes = matrix(&codes)?;
+        let weights = run(py, LONG, || PackedI4::new(codes, group, scale))?;
         Ok(Self::new(DenseI4(weights)))
     }
 
@@ -86,22 +99,33 @@ impl PyPackedWeights {
 
     /// An N:M matrix; see `csr`.
     #[staticmethod]
-    fn n_of_m(matrix: &PyNofM, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
+    fn n_of_m(
+        py: Python<'_>,
+        matrix: &PyNofM,
+        scale: Option<Floats<'_>>,
+        rows: usize,
+    ) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::by_rows(matrix.weights(scale)?, rows))
+        Ok(Self::by_rows(matrix.weights(py, scale)?, rows))
     }
 
     /// A matrix of blocks; see `csr`.
     #[staticmethod]
-    fn blocks(matrix: &PyBlocks, scale: Option<Floats<'_>>, rows: usize) -> PyResult<Self> {
+    fn blocks(
+        py: Python<'_>,
+        matrix: &PyBlocks,
+        scale: Option<Floats<'_>>,
+        rows: usize,
+    ) -> PyResult<Self> {
         let scale = output_scale(scale, matrix.rows())?;
-        Ok(Self::by_rows(matrix.weights(scale)?, rows))
+        Ok(Self::by_rows(matrix.weights(py, scale)?, rows))
     }
 
     /// Float32 weights.
     #[staticmethod]
-    fn float(weight: PyReadonlyArray2<'_, f32>) -> PyResult<Self> {
-        Ok(Self::new(Dense(FloatWeights::from_f32(matrix(&weight)?))))
+    fn float(py: Python<'_>, weight: PyReadonlyArray2<'_, f32>) -> PyResult<Self> {
+        let weight = matrix(&weight)?;
+        Ok(Self::new(Dense(run(py, LONG, || FloatWeights::from_f32(weight))?)))
     }
 
     /// Int8 or uint8 codes that become floats in the cache. `scale` and `zero_point` (of the same
@@ -109,6 +133,7 @@ impl PyPackedWeights {
     /// (in,).
     #[staticmethod]
     fn codes(
+        py: Python<'_>,
         codes: &Bound<'_, PyAny>,
         scale: Floats<'_>,
         zero_point: Integers<'_>,
@@ -121,16 +146,20 @@ impl PyPackedWeights {
             None => CodeSteps::Inputs { scale, zero },
         };
         let weights = if let Ok(codes) = codes.extract::<PyReadonlyArray2<'_, i8>>() {
-            FloatWeights::from_i8(matrix(&codes)?, steps)
+            let codes = matrix(&codes)?;
+            run(py, LONG, || FloatWeights::from_i8(codes, steps))?
         } else {
-            FloatWeights::from_u8(matrix(&codes.extract::<PyReadonlyArray2<'_, u8>>()?)?, steps)
+            let codes = codes.extract::<PyReadonlyArray2<'_, u8>>()?;
+            let codes = matrix(&codes)?;
+            run(py, LONG, || FloatWeights::from_u8(codes, steps))?
         };
-        Ok(Self::new(Dense(weights.map_err(to_py)?)))
+        Ok(Self::new(Dense(weights)))
     }
 
     /// Uint8 indices into books of `count` levels: one book, or one for each index of `axis`.
     #[staticmethod]
     fn codebook(
+        py: Python<'_>,
         codes: PyReadonlyArray2<'_, u8>,
         levels: Floats<'_>,
         count: usize,
@@ -142,14 +171,16 @@ impl PyPackedWeights {
             Some(_) => Codebook::Inputs,
         };
         let levels = slice(&levels, "levels")?;
-        let weights = FloatWeights::from_codebook(matrix(&codes)?, levels, count, kind);
-        Ok(Self::new(Dense(weights.map_err(to_py)?)))
+        let codes = matrix(&codes)?;
+        let weights = run(py, LONG, || FloatWeights::from_codebook(codes, levels, count, kind))?;
+        Ok(Self::new(Dense(weights)))
     }
 
     /// Uint8 indices into one book of levels, which `scale` (out, groups) multiplies for groups of
     /// `group` inputs.
     #[staticmethod]
     fn scaled_codebook(
+        py: Python<'_>,
         codes: PyReadonlyArray2<'_, u8>,
         levels: Floats<'_>,
         scale: Floats<'_>,
@@ -157,8 +188,10 @@ impl PyPackedWeights {
     ) -> PyResult<Self> {
         let levels = slice(&levels, "levels")?;
         let scale = slice(&scale, "scale")?;
-        let weights = FloatWeights::from_scaled_codebook(matrix(&codes)?, levels, group, scale);
-        Ok(Self::new(Dense(weights.map_err(to_py)?)))
+        let codes = matrix(&codes)?;
+        let weights =
+            run(py, LONG, || FloatWeights::from_scaled_codebook(codes, levels, group, scale))?;
+        Ok(Self::new(Dense(weights)))
     }
 
     /// `activation(x · weightsᵀ + bias)` of float32 rows into `out`; integers take rows as int8, each
@@ -166,21 +199,22 @@ impl PyPackedWeights {
     fn linear(
         &self,
         py: Python<'_>,
-        x: Floats<'_>,
-        bias: Option<Bound<'_, PyArray1<f32>>>,
+        x: &Bound<'_, PyAny>,
+        bias: Option<Bound<'_, PyAny>>,
         activation: &str,
         out: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let activation = activation_named(activation)?;
+        let x = readonly::<f32>(x, "x")?;
         let x = slice(&x, "x")?;
-        let bias = bias.as_ref().map(PyArrayMethods::readonly);
+        let bias = bias.as_ref().map(|bias| readonly::<f32>(bias, "bias")).transpose()?;
         let bias = match &bias {
-            Some(bias) => bias.as_slice().map_err(|_| PyValueError::new_err("bias has gaps"))?,
+            Some(bias) => slice(bias, "bias")?,
             None => &[],
         };
         let mut out = writable::<f32>(out, "out")?;
         let out = slice_mut(&mut out, "out")?;
-        py.detach(|| linear(x, &*self.weights, bias, activation, out)).map_err(to_py)
+        run(py, LONG, || linear(x, &*self.weights, bias, activation, out))
     }
 
     /// (out, in).
@@ -221,7 +255,7 @@ fn finish_rows(
     let mut x = writable::<f32>(x, "x")?;
     let x = slice_mut(&mut x, "x")?;
     let bias = bias.as_ref().map(|bias| slice(bias, "bias")).transpose()?.unwrap_or(&[]);
-    py.detach(|| epilogue::finish_rows(x, cols, bias, activation)).map_err(to_py)
+    run(py, LONG, || epilogue::finish_rows(x, cols, bias, activation))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

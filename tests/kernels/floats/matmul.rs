@@ -48,7 +48,7 @@ fn each_result_is_the_one_sum() {
         let w = floats(&mut random, n * k);
         let bias = Guarded::new(&floats(&mut random, n));
         let residual = Guarded::new(&floats(&mut random, m * n));
-        let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap());
+        let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap()).unwrap();
         for (residual, activation) in
             [(&residual[..0], Activation::Linear), (&residual[..], Activation::RELU)]
         {
@@ -75,7 +75,7 @@ fn rows_do_not_depend_on_their_batch() {
     let mut random = Random::new(12);
     let (m, k, n) = (50, 300, 70);
     let (a, w) = (floats(&mut random, m * k), floats(&mut random, n * k));
-    let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap());
+    let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap()).unwrap();
     let activation = Activation::Each(Unary::Gelu);
     let epilogue = Epilogue { activation, ..Epilogue::default() };
     for isa in Isa::available() {
@@ -99,7 +99,7 @@ fn a_may_have_any_strides() {
     let (m, k, n) = (9, 37, 20);
     let (a, w) = (floats(&mut random, m * k), floats(&mut random, n * k));
     let turned: Vec<f32> = (0..k * m).map(|index| a[index % m * k + index / m]).collect();
-    let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap());
+    let weights = FloatWeights::from_f32(MatRef::from_slice(&w, n, k).unwrap()).unwrap();
     let run = |a: MatRef<'_, f32>| {
         let mut out = vec![0.0; m * n];
         product_f32_with(Isa::best(), a, &weights, Epilogue::default(), &mut out).unwrap();
@@ -110,7 +110,7 @@ fn a_may_have_any_strides() {
     let upside_down: Vec<f32> = a.rchunks(k).flatten().copied().collect();
     let last = &raw const upside_down[(m - 1) * k];
     // SAFETY: rows of k elements, from the last of m to the first.
-    assert_eq!(plain, run(unsafe { MatRef::from_raw(last, m, k, -(k as isize), 1) }));
+    assert_eq!(plain, run(unsafe { MatRef::from_raw(last, m, k, -(k as isize), 1).unwrap() }));
 }
 
 #[test]

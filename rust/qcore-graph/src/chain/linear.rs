@@ -1,6 +1,6 @@
 //! One layer alone: float in, float out.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use qcore_kernels::epilogue::{Activation, FloatOutput, finish_rows_with};
@@ -24,8 +24,8 @@ pub(super) struct Dynamic {
 }
 
 thread_local! {
-    /// Kept from call to call; taken by each, so that a call within a call finds its own.
-    static ROOM: Cell<Dynamic> = Cell::default();
+    /// Kept from call to call.
+    static ROOM: RefCell<Dynamic> = RefCell::default();
 }
 
 /// [`linear_with`] on the instruction set in force.
@@ -69,10 +69,9 @@ pub fn linear_with(
     let tasks = threads::tasks_for(rows, weights.work(), GRAIN).max(1);
     let block = (BLOCK_BYTES / inputs).max(64).min(rows.div_ceil(tasks)).max(1);
     for_row_blocks(x, inputs, out, outputs, block, |first, x, out| {
-        let mut room = ROOM.take();
-        let result = dynamic(isa, first, x, weights, bias, activation, &mut room, out);
-        ROOM.set(room);
-        result
+        memory::with_kept(&ROOM, |room| {
+            dynamic(isa, first, x, weights, bias, activation, room, out)
+        })
     })
 }
 

@@ -47,9 +47,9 @@ impl Operand for BandsF32 {
     }
 
     fn dense(&self, _isa: Isa) -> Result<Box<dyn Operand>> {
-        let dense = self.0.to_dense();
+        let dense = self.0.to_dense()?;
         let dense = MatRef::from_slice(&dense, self.outputs(), self.inputs())?;
-        Ok(Box::new(Dense(FloatWeights::from_f32(dense))))
+        Ok(Box::new(Dense(FloatWeights::from_f32(dense)?)))
     }
 
     fn float(

@@ -57,7 +57,7 @@ impl Operand for BlocksI8 {
         let mut dense = memory::filled(0, memory::size(&[outputs, inputs])?)?;
         matrix.to_dense(&mut dense)?;
         let dense = MatRef::from_slice(&dense, outputs, inputs)?;
-        let codes = PackedI8::new(isa, dense.transposed());
+        let codes = PackedI8::new(isa, dense.transposed())?;
         Ok(Box::new(DenseI8 { codes, scale: memory::copied(&self.scale)? }))
     }
 

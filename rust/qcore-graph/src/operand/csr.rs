@@ -57,7 +57,7 @@ impl Operand for SparseI8 {
         let mut dense = memory::filled(0, memory::size(&[outputs, inputs])?)?;
         matrix.to_dense(&mut dense)?;
         let dense = MatRef::from_slice(&dense, outputs, inputs)?;
-        let codes = PackedI8::new(isa, dense.transposed());
+        let codes = PackedI8::new(isa, dense.transposed())?;
         Ok(Box::new(DenseI8 { codes, scale: memory::copied(&self.scale)? }))
     }
 
@@ -132,7 +132,7 @@ impl Operand for SparseF32 {
         let mut dense = memory::filled(0.0, memory::size(&[self.outputs(), self.inputs()])?)?;
         self.0.matrix().to_dense(&mut dense)?;
         let dense = MatRef::from_slice(&dense, self.outputs(), self.inputs())?;
-        Ok(Box::new(Dense(FloatWeights::from_f32(dense))))
+        Ok(Box::new(Dense(FloatWeights::from_f32(dense)?)))
     }
 
     fn float(

@@ -47,7 +47,7 @@ impl Operand for NofMI8 {
 
     fn dense(&self, isa: Isa) -> Result<Box<dyn Operand>> {
         let scale = memory::copied(&self.scale)?;
-        Ok(Box::new(DenseI8 { codes: self.codes.unpacked(isa), scale }))
+        Ok(Box::new(DenseI8 { codes: self.codes.unpacked(isa)?, scale }))
     }
 
     fn to_float(

@@ -36,7 +36,7 @@ impl Depthwise {
         let outputs = memory::size(&[channels, multiplier])?;
         let stride = outputs.next_multiple_of(MAX_LANES);
         let bytes = memory::size(&[taps, stride, size_of::<f32>()])?;
-        let mut room = AlignedBytes::try_zeroed(bytes).ok_or_else(|| memory::refused(bytes))?;
+        let mut room = AlignedBytes::zeroed(bytes)?;
         let to = room.as_mut_floats();
         for (output, row) in weights.chunks_exact(taps).enumerate() {
             for (tap, &weight) in row.iter().enumerate() {

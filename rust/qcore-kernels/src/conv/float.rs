@@ -73,11 +73,11 @@ impl ConvF32 {
                         *to = from[index % each * taps + index / each];
                     }
                 }
-                products.push(FloatWeights::from_f32(MatRef::from_slice(&turned, out, k)?));
+                products.push(FloatWeights::from_f32(MatRef::from_slice(&turned, out, k)?)?);
             }
             if out * k == 0 {
                 for _ in 0..groups {
-                    products.push(FloatWeights::from_f32(MatRef::from_slice(&[], out, k)?));
+                    products.push(FloatWeights::from_f32(MatRef::from_slice(&[], out, k)?)?);
                 }
             }
             Form::Products(products)
@@ -190,13 +190,13 @@ impl ConvF32 {
                 Job { products, each, own, epilogue, out: SendPtr(out.as_mut_ptr()), outputs };
             let tasks = threads::tasks_for(out.len(), each, GRAIN);
             let split = pixels.div_ceil(tasks).next_multiple_of(12);
-            threads::for_each(pixels.div_ceil(split), |task| {
+            threads::try_for_each(pixels.div_ceil(split), |task| {
                 let first = task * split;
                 let count = split.min(pixels - first);
                 // SAFETY: these pixels of the image have `channels` elements each; the results are
                 // this task's own.
-                unsafe { job.run(isa, &x[first * channels..], inputs, starts, first, count) };
-            });
+                unsafe { job.run(isa, &x[first * channels..], inputs, starts, first, count) }
+            })?;
             return Ok(());
         }
         // As wide as the last place reaches, and no wider than what places read.
@@ -234,15 +234,14 @@ impl ConvF32 {
             let place = (n * rows + first) * columns;
             if !padded {
                 // SAFETY: places without padding lie within the image; the results are this task's.
-                unsafe {
-                    let from = &picture[top * pitch..];
-                    job.run(isa, from, Inputs::List(&segments), starts, place, count * columns);
-                }
-                return Ok(());
+                let from = &picture[top * pitch..];
+                return unsafe {
+                    job.run(isa, from, Inputs::List(&segments), starts, place, count * columns)
+                };
             }
             let tall = (count - 1) * window.stride[0] + window.extent(0);
-            ROOM.with_borrow_mut(|room| {
-                room.resize_scratch(memory::size(&[tall, bytes])?);
+            memory::with_kept(&ROOM, |room| {
+                room.resize_scratch(memory::size(&[tall, bytes])?)?;
                 let to = room.as_mut_floats();
                 // SAFETY: the room has `tall` rows of `line` pixels, which hold every tap of these
                 // places; the results are this task's own.
@@ -250,9 +249,8 @@ impl ConvF32 {
                     let rows = top..top + tall;
                     pad_rows(picture, [height, width], channels, window, rows, line, to);
                     let from = std::slice::from_raw_parts(to, tall * pitch);
-                    job.run(isa, from, Inputs::List(&segments), starts, place, count * columns);
+                    job.run(isa, from, Inputs::List(&segments), starts, place, count * columns)
                 }
-                Ok(())
             })
         })
     }
@@ -290,7 +288,7 @@ impl Job<'_> {
         starts: Starts,
         place: usize,
         count: usize,
-    ) {
+    ) -> Result<()> {
         let first = place * self.outputs;
         let residual = self.epilogue.residual.get(first..).unwrap_or(&[]);
         for (group, weights) in self.products.iter().enumerate() {
@@ -313,7 +311,8 @@ impl Job<'_> {
                 }
             };
             // SAFETY: the caller's promise.
-            unsafe { product.run(isa, 0..count, 0..self.own.div_ceil(PANEL), fill) };
+            unsafe { product.run(isa, 0..count, 0..self.own.div_ceil(PANEL), fill)? };
         }
+        Ok(())
     }
 }

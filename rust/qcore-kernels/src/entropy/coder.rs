@@ -4,6 +4,8 @@
 //! carry goes through held-back bytes as in Subbotin's and Pavlov's coders.
 
 use super::model::{Bit, PROBABILITY_BITS};
+use crate::error::{KernelError, Result};
+use crate::memory;
 
 /// The range is brought above this after each decision.
 const LEAST_RANGE: u32 = 1 << 24;
@@ -26,11 +28,13 @@ pub(super) struct Encoder {
     held: Option<u8>,
     runs: usize,
     bytes: Vec<u8>,
+    /// Whether there was no memory for a byte.
+    failed: Option<KernelError>,
 }
 
 impl Encoder {
     pub(super) fn new() -> Self {
-        Self { low: 0, range: u32::MAX, held: None, runs: 0, bytes: Vec::new() }
+        Self { low: 0, range: u32::MAX, held: None, runs: 0, bytes: Vec::new(), failed: None }
     }
 
     /// Codes a decision, and lets its model learn from it.
@@ -54,10 +58,10 @@ impl Encoder {
     fn shift(&mut self) {
         let (carry, top) = ((self.low >> 32) as u8, (self.low >> 24) as u8);
         if carry == 1 || top != 0xFF {
-            if let Some(held) = self.held {
-                self.bytes.push(held.wrapping_add(carry));
+            let held = self.held.map(|held| held.wrapping_add(carry));
+            if let Err(error) = self.write(held, 0xFF_u8.wrapping_add(carry)) {
+                self.failed = Some(error);
             }
-            self.bytes.resize(self.bytes.len() + self.runs, 0xFF_u8.wrapping_add(carry));
             self.runs = 0;
             self.held = Some(top);
         } else {
@@ -66,9 +70,18 @@ impl Encoder {
         self.low = (self.low & 0x00FF_FFFF) << 8;
     }
 
+    /// Writes the byte that was held back, if there is one, and what those after it have become.
+    fn write(&mut self, held: Option<u8>, run: u8) -> Result<()> {
+        if let Some(held) = held {
+            memory::push(&mut self.bytes, held)?;
+        }
+        let len = memory::sum(&[self.bytes.len(), self.runs])?;
+        memory::resize(&mut self.bytes, len, run)
+    }
+
     /// The bytes. Of the values that end in the last range, the one with the most zeros behind is
     /// taken, and zeros at the end, which the decoder adds by itself, are left out.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Result<Vec<u8>> {
         let last = self.low + u64::from(self.range) - 1;
         let kept = (0..=32).rev().map(|zeros| last >> zeros << zeros).find(|&v| v >= self.low);
         self.low = kept.unwrap_or(last);
@@ -78,7 +91,7 @@ impl Encoder {
         while self.bytes.last() == Some(&0) {
             self.bytes.pop();
         }
-        self.bytes
+        self.failed.map_or(Ok(self.bytes), Err)
     }
 }
 
@@ -186,7 +199,7 @@ mod tests {
         for &value in values {
             encoder.encode(&mut bit, value);
         }
-        encoder.finish()
+        encoder.finish().unwrap()
     }
 
     #[test]

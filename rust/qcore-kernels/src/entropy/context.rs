@@ -4,6 +4,9 @@
 //! Columns that are neighbours are alike, and where the columns are the pixels of an image, so are
 //! those a line apart: `stride` is the length of a line, 0 where there are none.
 
+use crate::error::Result;
+use crate::memory;
+
 /// Levels of how full the columns are: none yet (by how many rows that is), then powers of the root
 /// of 2.
 const FULLNESS: usize = 28;
@@ -45,18 +48,19 @@ impl Before {
 }
 
 impl Contexts {
-    pub(super) fn new(columns: usize, stride: usize) -> Self {
-        let pad = stride + 2;
+    pub(super) fn new(columns: usize, stride: usize) -> Result<Self> {
+        let pad = memory::sum(&[stride, 2])?;
+        let padded = memory::sum(&[columns, pad, pad])?;
         let table = (0..=1_u32 << SHARE_BITS).map(|s| level_of(s) * (BESIDE as u8 + 1)).collect();
-        Self {
+        Ok(Self {
             stride,
             rows: 0,
-            counts: vec![0; columns + 2 * pad],
-            bases: vec![0; columns],
-            full: vec![0; columns + 2 * pad],
+            counts: memory::zeroed(padded)?,
+            bases: memory::zeroed(columns)?,
+            full: memory::zeroed(padded)?,
             pad,
             table,
-        }
+        })
     }
 
     /// Takes the counts of the rows so far as the levels of the next.

@@ -54,7 +54,7 @@ pub fn encode_integers(values: &[i32]) -> Result<Vec<u8>> {
     for &value in values {
         models.number(value, &mut encoder);
     }
-    Ok(encoder.finish())
+    encoder.finish()
 }
 
 /// Fills `out` with the integers.

@@ -5,6 +5,8 @@ use super::coder::{Coder, Decoder, Encoder};
 use super::context::{Before, CONTEXTS, Contexts};
 use super::model::{Bit, Tree};
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 
 /// What a decoder must know beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +31,9 @@ impl MatrixShape {
     pub fn check_bytes(self, bytes: usize) -> Result<()> {
         self.check()?;
         let Self { rows, columns, .. } = self;
-        if rows * columns > bytes.saturating_add(8).saturating_mul(MOST_POSITIONS_A_BYTE) {
+        let most = bytes.saturating_add(8).saturating_mul(MOST_POSITIONS_A_BYTE);
+        // Rows without columns, and columns without rows, take memory too.
+        if rows.max(1).checked_mul(columns.max(1)).is_none_or(|positions| positions > most) {
             return Err(KernelError::Value(format!(
                 "{bytes} bytes do not hold a matrix of {rows} x {columns}"
             )));
@@ -64,25 +68,29 @@ struct Models {
     far: [Tree; 2],
     /// This row: 0 where a position holds the usual code, 1 below it, 2 above.
     sides: Vec<u8>,
+    pace: Pace,
 }
 
 impl Models {
-    fn new(shape: MatrixShape) -> Self {
+    fn new(shape: MatrixShape) -> Result<Self> {
         let below = shape.zero as usize;
-        let pad = shape.stride + 1;
-        Self {
+        let pad = memory::sum(&[shape.stride, 1])?;
+        Ok(Self {
             shape,
-            contexts: Contexts::new(shape.columns, shape.stride),
+            contexts: Contexts::new(shape.columns, shape.stride)?,
             full: [Bit::rare(5); CONTEXTS],
             above: [Bit::even(); SIDES],
             far: [Tree::new(below), Tree::new(shape.levels - below - 1)],
-            sides: vec![0; shape.columns + pad],
-        }
+            sides: memory::zeroed(memory::sum(&[shape.columns, pad])?)?,
+            pace: Pace::new(),
+        })
     }
 
     /// Takes a coder through the decisions of a row, and writes what they were into the row.
     #[inline(always)]
     fn row(&mut self, row: &mut [u8], coder: &mut impl Coder) -> Result<()> {
+        // A few operations for each position.
+        self.pace.check(row.len().saturating_mul(8))?;
         if self.shape.levels == 1 {
             row.fill(self.shape.zero);
             return Ok(());
@@ -173,7 +181,7 @@ impl Models {
 /// The bytes of a matrix of codes, rows one after another.
 pub fn encode_matrix(codes: &[u8], shape: MatrixShape) -> Result<Vec<u8>> {
     shape.check()?;
-    if codes.len() != shape.rows * shape.columns {
+    if shape.rows.checked_mul(shape.columns) != Some(codes.len()) {
         return Err(KernelError::Shape(format!(
             "codes has {} values; {} x {} are needed",
             codes.len(),
@@ -187,13 +195,13 @@ pub fn encode_matrix(codes: &[u8], shape: MatrixShape) -> Result<Vec<u8>> {
             "codes[{at}] is {code}; there are {levels} levels"
         )));
     }
-    let (mut models, mut encoder) = (Models::new(shape), Encoder::new());
-    let mut row = vec![0; shape.columns];
+    let (mut models, mut encoder) = (Models::new(shape)?, Encoder::new());
+    let mut row = memory::zeroed::<u8>(shape.columns)?;
     for codes in codes.chunks_exact(shape.columns.max(1)) {
         row.copy_from_slice(codes);
         models.row(&mut row, &mut encoder)?;
     }
-    Ok(encoder.finish())
+    encoder.finish()
 }
 
 /// Decodes a matrix row by row.
@@ -207,7 +215,11 @@ impl<'a> MatrixDecoder<'a> {
     /// A decoder at the first row. What is allocated is bounded by the bytes.
     pub fn new(bytes: &'a [u8], shape: MatrixShape) -> Result<Self> {
         shape.check_bytes(bytes.len())?;
-        Ok(Self { models: Models::new(shape), decoder: Decoder::new(bytes), rows_left: shape.rows })
+        Ok(Self {
+            models: Models::new(shape)?,
+            decoder: Decoder::new(bytes),
+            rows_left: shape.rows,
+        })
     }
 
     /// Writes the next row's codes, of the columns' number.
@@ -268,14 +280,16 @@ pub fn decode_sparse(bytes: &[u8], shape: MatrixShape) -> Result<SparseCodes> {
         return Err(KernelError::Shape(format!("{} columns do not fit int32", shape.columns)));
     }
     let mut decoder = MatrixDecoder::new(bytes, shape)?;
-    let mut row = vec![0; shape.columns];
-    let mut sparse = SparseCodes { starts: vec![0], ..SparseCodes::default() };
+    let mut row = memory::zeroed::<u8>(shape.columns)?;
+    let mut starts = memory::with_capacity(memory::sum(&[shape.rows, 1])?)?;
+    starts.push(0);
+    let mut sparse = SparseCodes { starts, ..SparseCodes::default() };
     for _ in 0..shape.rows {
         decoder.next_row(&mut row)?;
         for (column, &code) in row.iter().enumerate() {
             if code != shape.zero {
-                sparse.columns.push(column as i32);
-                sparse.codes.push(code);
+                memory::push(&mut sparse.columns, column as i32)?;
+                memory::push(&mut sparse.codes, code)?;
             }
         }
         sparse.starts.push(sparse.codes.len() as i64);
@@ -297,10 +311,11 @@ pub fn matrix_costs(
     if codes.len() != size || zero_bits.len() != size || full_bits.len() != size {
         return Err(KernelError::Shape(format!("codes and bits must have {size} values")));
     }
-    let mut models = Models::new(shape);
+    let mut models = Models::new(shape)?;
     let width = shape.columns.max(1);
     let bits = zero_bits.chunks_exact_mut(width).zip(full_bits.chunks_exact_mut(width));
     for (codes, (zero_bits, full_bits)) in codes.chunks_exact(width).zip(bits) {
+        models.pace.check(codes.len().saturating_mul(8))?;
         models.costs(codes, zero_bits, full_bits);
     }
     Ok(())

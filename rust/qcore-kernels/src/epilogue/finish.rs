@@ -3,6 +3,7 @@
 use super::activation::Activation;
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
 
@@ -30,7 +31,9 @@ pub fn finish_rows_with(
     }
     let plain =
         bias.is_empty() && (activation == Activation::Linear || activation.bounds().is_none());
+    let mut pace = Pace::new();
     for row in x.chunks_exact_mut(n) {
+        pace.check(n)?;
         if !plain {
             dispatch(isa, Finish { row, bias, activation });
         }

@@ -1,6 +1,8 @@
 //! Dense layers on int8: the product with its epilogue, tile by tile. Layers of so many inputs that
 //! int32 may not hold their sums go by int64, some rows at a time.
 
+use std::borrow::Cow;
+
 use super::drive::Product;
 use super::integer::{Right, Shifted, fits_i32, product};
 use super::operand::{Int8, ZeroPoint};
@@ -38,8 +40,7 @@ pub fn dense_f32_from_i8_with<'a>(
         });
     }
     let out = target;
-    product.run(&FloatSink { isa, out, output, columns: n });
-    Ok(())
+    product.run(&FloatSink { isa, out, output, columns: n })
 }
 
 /// Codes of `saturate(rint(f32(acc + bias) * multiplier) + zero_point)`, where
@@ -67,8 +68,7 @@ pub fn dense_i8_with<'a, C: Code>(
         });
     }
     let out = target;
-    product.run(&CodeSink { isa, out, output });
-    Ok(())
+    product.run(&CodeSink { isa, out, output })
 }
 
 /// Whether int32 holds every sum for certain.
@@ -83,18 +83,12 @@ fn wide_rows(
     b: Right<'_>,
     mut row: impl FnMut(usize, &[i64]) -> Result<()>,
 ) -> Result<()> {
-    let packed;
-    let b = match b {
-        Right::Packed(b) => &laid_out(product.isa, b),
-        Right::Masked(b) => {
-            packed = b.unpacked(product.isa);
-            &packed
-        }
-        Right::Matrix(b) => {
-            packed = PackedI8::new(product.isa, b);
-            &packed
-        }
+    let packed = match b {
+        Right::Packed(b) => laid_out(product.isa, b)?,
+        Right::Masked(b) => Cow::Owned(b.unpacked(product.isa)?),
+        Right::Matrix(b) => Cow::Owned(PackedI8::new(product.isa, b)?),
     };
+    let b = &*packed;
     let (m, n) = (product.a.bytes.rows, b.n());
     let tall = product.kernel.rows();
     let mut sums = memory::filled(0_i64, memory::size(&[tall.min(m), n])?)?;
@@ -103,7 +97,7 @@ fn wide_rows(
         let rows = first..(first + tall).min(m);
         product.run_wide(b, rows.clone(), |index, column, sum| {
             sums[(index - first) * n + column] = sum;
-        });
+        })?;
         for (index, sums) in rows.zip(sums.chunks_exact(n.max(1))) {
             row(index, sums)?;
         }

@@ -17,8 +17,13 @@ use super::packed::PackedI8;
 use super::relayout::relay;
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
-use crate::threads;
+use crate::{memory, threads};
+
+/// Multiply-adds between two looks at whether to stop.
+const STEPS: usize = 1 << 23;
 
 /// The right operand as the drivers take it.
 #[derive(Clone, Copy)]
@@ -125,51 +130,53 @@ impl Product<'_> {
     }
 
     /// Runs the whole product, in int32, wrapping.
-    pub(super) fn run<S: Sink>(&self, sink: &S) {
+    pub(super) fn run<S: Sink>(&self, sink: &S) -> Result<()> {
         let (m, n) = (self.rows(), self.b.n());
         if m == 0 || n == 0 {
-            return;
+            return Ok(());
         }
         let tasks = threads::tasks_for(m * n, self.b.k(), self.kernel.limits.grain);
         if tasks == 1 {
-            self.run_part(0..m, 0..n, sink);
-            return;
+            return self.run_part(0..m, 0..n, sink);
         }
         let (tall, wide) = (self.kernel.rows(), self.kernel.columns().next_multiple_of(64));
         let whole = if m.div_ceil(tall) >= n.div_ceil(wide) {
             let rows = m.div_ceil(tasks).next_multiple_of(tall).min(m);
-            threads::for_each(m.div_ceil(rows), |task| {
-                self.run_part(task * rows..((task + 1) * rows).min(m), 0..n, sink);
-            });
+            threads::try_for_each(m.div_ceil(rows), |task| {
+                self.run_part(task * rows..((task + 1) * rows).min(m), 0..n, sink)
+            })?;
             true
         } else {
             let columns = n.div_ceil(tasks).next_multiple_of(wide).min(n);
-            threads::for_each(n.div_ceil(columns), |task| {
-                self.run_part(0..m, task * columns..((task + 1) * columns).min(n), sink);
-            });
+            threads::try_for_each(n.div_ceil(columns), |task| {
+                self.run_part(0..m, task * columns..((task + 1) * columns).min(n), sink)
+            })?;
             columns == n
         };
         if !whole {
             // SAFETY: every task has ended; the rows are the result's own.
             unsafe { sink.rows_done(0..m) };
         }
+        Ok(())
     }
 
     /// Some rows and columns, on this thread.
-    fn run_part<S: Sink>(&self, rows: Range<usize>, columns: Range<usize>, sink: &S) {
-        SCRATCH.with_borrow_mut(|scratch| {
+    fn run_part<S: Sink>(&self, rows: Range<usize>, columns: Range<usize>, sink: &S) -> Result<()> {
+        memory::with_kept(&SCRATCH, |scratch| {
+            let mut pace = Pace::of(STEPS);
             let Scratch { left, rows: terms, room } = scratch;
             let per_block = self.rows_of_a_block(rows.len());
             for first in rows.clone().step_by(per_block) {
                 let block = first..(first + per_block).min(rows.end);
-                let ready = self.ready(block.clone(), left, terms);
-                self.run_block(&ready, columns.clone(), room, sink);
+                let ready = self.ready(block.clone(), left, terms)?;
+                self.run_block(&ready, columns.clone(), room, &mut pace, sink)?;
                 if columns.len() == self.b.n() {
                     // SAFETY: these rows are this task's own, and finished.
                     unsafe { sink.rows_done(block) };
                 }
             }
-        });
+            Ok(())
+        })
     }
 
     /// Rows that go together: as many as stay in cache, where they are packed.
@@ -192,10 +199,10 @@ impl Product<'_> {
         range: Range<usize>,
         left: &mut AlignedBytes,
         terms: &'r mut Vec<i32>,
-    ) -> Ready<'r> {
+    ) -> Result<Ready<'r>> {
         let k = self.b.k();
         terms.clear();
-        terms.resize(range.len(), 0);
+        memory::resize(terms, range.len(), 0)?;
         let summed = self.b_zero.single() != Some(0);
         if let Some(rows) = self.a.in_place() {
             for (row, term) in range.clone().zip(terms.iter_mut()) {
@@ -203,10 +210,10 @@ impl Product<'_> {
                 *term = if summed { self.row_term(unsafe { self.a.row_sum(row) }) } else { 0 };
             }
             let ptr = rows.ptr.wrapping_add(range.start * rows.stride);
-            return Ready { range, rows: Rows { ptr, ..rows }, terms };
+            return Ok(Ready { range, rows: Rows { ptr, ..rows }, terms });
         }
         let stride = left::stride(self.kernel.left, k);
-        left.resize_scratch(range.len() * stride);
+        left.resize_scratch(memory::size(&[range.len(), stride])?)?;
         // SAFETY: the rows are within A, and so are all of its columns.
         unsafe { self.a.pack(range.clone(), 0..k, left) };
         if summed {
@@ -215,7 +222,7 @@ impl Product<'_> {
             }
         }
         let rows = Rows { ptr: left.as_ptr(), stride, flip: self.a.packed_flip() };
-        Ready { range, rows, terms }
+        Ok(Ready { range, rows, terms })
     }
 
     /// What a row adds: `-zb * (sum of the row - k * za)`, or the sum alone where either zero point is
@@ -244,12 +251,13 @@ impl Product<'_> {
         ready: &Ready<'_>,
         columns: Range<usize>,
         room: &mut Room,
+        pace: &mut Pace,
         sink: &S,
-    ) {
+    ) -> Result<()> {
         let kernel = self.kernel_for_rows(ready.range.len());
         match self.b {
             Columns::Packed(b) if b.layout() == kernel.layout => {
-                self.run_strip(ready, Strip { b, kernel, first: 0 }, columns, sink);
+                self.run_strip(ready, Strip { b, kernel, first: 0 }, columns, pace, sink)?;
             }
             Columns::Packed(b) => {
                 let line = b.groups() * kernel.layout.line_bytes() / PANEL;
@@ -258,16 +266,12 @@ impl Product<'_> {
                 for first in columns.clone().step_by(wide) {
                     let end = (first + wide).min(columns.end);
                     let panels = first / PANEL..end.div_ceil(PANEL);
-                    relay(self.isa, b, panels, kernel.layout, &mut room.strip);
-                    self.run_strip(
-                        ready,
-                        Strip { b: &room.strip, kernel, first },
-                        first..end,
-                        sink,
-                    );
+                    relay(self.isa, b, panels, kernel.layout, &mut room.strip)?;
+                    let strip = Strip { b: &room.strip, kernel, first };
+                    self.run_strip(ready, strip, first..end, pace, sink)?;
                 }
             }
-            Columns::Masked(b) => self.run_masked(ready, kernel, b, columns, room, sink),
+            Columns::Masked(b) => self.run_masked(ready, kernel, b, columns, room, pace, sink)?,
             Columns::Strips { bytes, unsigned } => {
                 let strip = &mut room.strip;
                 let summed = self.a_zero.single() != Some(0);
@@ -275,11 +279,13 @@ impl Product<'_> {
                 let wide = kernel.columns().next_multiple_of(MAX_TILE_COLUMNS);
                 for first in columns.clone().step_by(wide) {
                     let end = (first + wide).min(columns.end);
-                    strip.fill(kernel, bytes.columns(first..end), unsigned, summed);
-                    self.run_strip(ready, Strip { b: strip, kernel, first }, first..end, sink);
+                    strip.fill(kernel, bytes.columns(first..end), unsigned, summed)?;
+                    let strip = Strip { b: strip, kernel, first };
+                    self.run_strip(ready, strip, first..end, pace, sink)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Some rows times some columns of which not all is stored.
@@ -290,8 +296,9 @@ impl Product<'_> {
         b: &MaskedI8,
         columns: Range<usize>,
         room: &mut Room,
+        pace: &mut Pace,
         sink: &S,
-    ) {
+    ) -> Result<()> {
         let Room { strip, fours } = room;
         // These take A as the VNNI kernels do.
         let fused = masked::fused(self.isa).filter(|_| kernel.left == Left::U8);
@@ -299,24 +306,26 @@ impl Product<'_> {
             let end = (first + masked::WIDE * PANEL).min(columns.end);
             let panels = first / PANEL..end.div_ceil(PANEL);
             let Some(fused) = fused else {
-                b.expand(self.isa, panels.clone(), fours);
+                b.expand(self.isa, panels.clone(), fours)?;
                 let b = if fours.layout() == kernel.layout {
                     &*fours
                 } else {
-                    relay(self.isa, fours, 0..panels.len(), kernel.layout, strip);
+                    relay(self.isa, fours, 0..panels.len(), kernel.layout, strip)?;
                     &*strip
                 };
-                self.run_strip(ready, Strip { b, kernel, first }, first..end, sink);
+                self.run_strip(ready, Strip { b, kernel, first }, first..end, pace, sink)?;
                 continue;
             };
-            b.reserve(panels, strip);
+            b.reserve(panels, strip)?;
             let (top, rest) = ready.split(masked::TALL);
             let strip = Strip { b: strip, kernel, first };
             self.run_fused(&top, fused, b, strip, first..end, rest.is_some(), sink);
+            pace.check(top.range.len() * (end - first) * self.b.k())?;
             if let Some(rest) = rest {
-                self.run_strip(&rest, strip, first..end, sink);
+                self.run_strip(&rest, strip, first..end, pace, sink)?;
             }
         }
+        Ok(())
     }
 
     /// Some rows times the columns of a strip.
@@ -325,12 +334,14 @@ impl Product<'_> {
         ready: &Ready<'_>,
         strip: Strip<'_>,
         columns: Range<usize>,
+        pace: &mut Pace,
         sink: &S,
-    ) {
+    ) -> Result<()> {
         let mut column = columns.start;
         while column < columns.end {
-            column += self.run_tiles(ready, strip, column..columns.end, sink);
+            column += self.run_tiles(ready, strip, column..columns.end, pace, sink)?;
         }
+        Ok(())
     }
 
     /// The rows of one tile times the columns of a strip, of which the lines come from `b`; with `keep`
@@ -367,8 +378,9 @@ impl Product<'_> {
         ready: &Ready<'_>,
         strip: Strip<'_>,
         columns: Range<usize>,
+        pace: &mut Pace,
         sink: &S,
-    ) -> usize {
+    ) -> Result<usize> {
         let (units, tiles) = tiles_of(strip.kernel, ready.range.len(), columns.len());
         let wide = (units * strip.kernel.unit).min(columns.len());
         let start = self.start(strip, columns.start, units);
@@ -382,9 +394,11 @@ impl Product<'_> {
             let parts = parts.by_ref().take(at_once);
             // SAFETY: `run_rows` makes the tile for a kernel of this product.
             let run = |tall: usize, tile: &Tile| unsafe { tiles[tall - 1](tile) };
-            block.row += self.run_rows(run, units, block, parts, ready, strip, &start, sink);
+            let rows = self.run_rows(run, units, block, parts, ready, strip, &start, sink);
+            block.row += rows;
+            pace.check(rows * wide * self.b.k())?;
         }
-        wide
+        Ok(wide)
     }
 
     /// What the sums of some columns start from.

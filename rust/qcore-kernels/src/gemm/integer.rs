@@ -13,6 +13,7 @@ use super::relayout::laid_out;
 use super::sink::Out;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::memory;
 
 /// The right operand: packed before, or packed for this call.
 #[derive(Debug, Clone, Copy)]
@@ -152,22 +153,21 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
     let (m, n) = (a.rows(), product.b.n());
-    if out.len() != m * n {
+    if m.checked_mul(n) != Some(out.len()) {
         return Err(KernelError::Shape(format!("out has {} elements, not {m} * {n}", out.len())));
     }
     let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
     if fits_i32(product.b.k(), reach) {
         let sink = Out::uninit(out, m, n, n)?;
-        match b {
+        return match b {
             Right::Matrix(b) if few::takes(isa, a, b) => few::run(isa, a, b, a_zero, b_zero, &sink),
             _ => product.run(&sink),
-        }
-        return Ok(());
+        };
     }
     match b {
-        Right::Packed(packed) => wide(&product, &laid_out(isa, packed), out),
-        Right::Masked(masked) => wide(&product, &masked.unpacked(isa), out),
-        Right::Matrix(matrix) => wide(&product, &PackedI8::new(isa, matrix), out),
+        Right::Packed(packed) => wide(&product, &*laid_out(isa, packed)?, out),
+        Right::Masked(masked) => wide(&product, &masked.unpacked(isa)?, out),
+        Right::Matrix(matrix) => wide(&product, &PackedI8::new(isa, matrix)?, out),
     }
 }
 
@@ -175,14 +175,16 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
 fn wide<T: Integer>(product: &Product<'_>, b: &PackedI8, out: &mut [MaybeUninit<T>]) -> Result<()> {
     let n = b.n();
     let mut too_large = None;
-    product.run_wide(b, 0..product.a.bytes.rows, |row, column, value| match T::from_i64(value) {
-        Some(value) => {
-            out[row * n + column].write(value);
+    product.run_wide(b, 0..product.a.bytes.rows, |row, column, value| {
+        match T::from_i64(value) {
+            Some(value) => {
+                out[row * n + column].write(value);
+            }
+            None => {
+                too_large.get_or_insert((row, column, value));
+            }
         }
-        None => {
-            too_large.get_or_insert((row, column, value));
-        }
-    });
+    })?;
     too_large.map_or(Ok(()), |(row, column, value)| {
         Err(KernelError::Overflow(format!(
             "out[{row}, {column}] is {value}, beyond int32; out_dtype=np.int64 holds it"
@@ -228,18 +230,18 @@ pub(super) fn product<'a>(
     b_zero.check("b_zero_point", columns.n(), b.is_unsigned())?;
     let kernel = kernel_for(isa);
     let a_shift = left::shift(kernel.left, a.is_unsigned());
-    let a_zero = shift(a_zero, a_shift, &mut shifted.a);
-    let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b);
+    let a_zero = shift(a_zero, a_shift, &mut shifted.a)?;
+    let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b)?;
     let a = Source { isa, left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
     Ok(Product { isa, kernel, a, b: columns, a_zero, b_zero })
 }
 
-fn shift<'a>(zero: ZeroPoint<'_>, by: i32, room: &'a mut Vec<i32>) -> ZeroPoint<'a> {
-    match zero {
+fn shift<'a>(zero: ZeroPoint<'_>, by: i32, room: &'a mut Vec<i32>) -> Result<ZeroPoint<'a>> {
+    Ok(match zero {
         ZeroPoint::One(zero) => ZeroPoint::One(zero + by),
         ZeroPoint::Each(zeros) => {
-            room.extend(zeros.iter().map(|zero| zero + by));
+            *room = memory::collected(zeros.iter().map(|zero| zero + by))?;
             ZeroPoint::Each(room)
         }
-    }
+    })
 }

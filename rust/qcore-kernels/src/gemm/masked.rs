@@ -10,7 +10,10 @@ use super::expand::{self, Lines};
 use super::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
 use super::packed::PackedI8;
 use super::relayout::laid_out;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
+use crate::memory;
 
 /// Lines that are told apart by the bits that three masks leave.
 pub(super) const LINES: usize = 4;
@@ -99,22 +102,23 @@ impl MaskedI8 {
     ///
     /// With `every`, as many of each four values along K are stored, those of what fills up the last
     /// four among them: `stored` is asked for these too.
-    #[must_use]
     pub fn new(
         k: usize,
         n: usize,
         unsigned: bool,
         every: Option<usize>,
         stored: impl Fn(usize, usize) -> Option<u8>,
-    ) -> Self {
+    ) -> Result<Self> {
         let flip = if unsigned { 0x80 } else { 0 };
         let (quads, panels) = (k.div_ceil(DEPTH * LINES), n.div_ceil(PANEL));
         let blocks = quads.div_ceil(FOURS);
-        let mut masks = vec![Masks::default(); blocks * panels];
-        let (mut values, mut starts) = (Vec::new(), Vec::with_capacity(panels));
+        let mut masks = memory::filled(Masks::default(), memory::size(&[blocks, panels])?)?;
+        let (mut values, mut starts) = (Vec::new(), memory::with_capacity(panels)?);
+        let mut pace = Pace::new();
         for panel in 0..panels {
-            starts.push(values.len());
+            memory::push(&mut starts, values.len())?;
             for line in 0..quads * LINES {
+                pace.check(GROUP_BYTES)?;
                 let first = line * DEPTH;
                 let (quad, line) = (line / LINES, line % LINES);
                 let mask = &mut masks[panel * blocks + quad / FOURS][line][quad % FOURS];
@@ -128,19 +132,24 @@ impl MaskedI8 {
                     };
                     if let Some(value) = value {
                         *mask |= 1_u64 << place;
-                        values.push(value);
+                        memory::push(&mut values, value)?;
                     }
                 }
             }
         }
-        values.extend([0; PADDING]);
+        memory::extend(&mut values, &[0; PADDING])?;
         let places = match every {
-            Some(every) => Places::fours(&masks, every),
+            Some(every) => Places::fours(&masks, every)?,
             None => Places::Any(masks),
         };
         let mut made = Self { k, n, unsigned, places, values, starts, sums: Vec::new() };
-        made.sums = (0..panels).flat_map(|panel| made.column_sums(panel)).collect();
-        made
+        let mut sums = memory::with_capacity(memory::size(&[panels, PANEL])?)?;
+        for panel in 0..panels {
+            pace.check(quads * LINES * GROUP_BYTES)?;
+            memory::extend(&mut sums, &made.column_sums(panel))?;
+        }
+        made.sums = sums;
+        Ok(made)
     }
 
     /// Rows of the matrix: the length of the sums.
@@ -172,18 +181,17 @@ impl MaskedI8 {
     }
 
     /// The whole matrix, packed for `isa`.
-    #[must_use]
-    pub fn unpacked(&self, isa: Isa) -> PackedI8 {
+    pub fn unpacked(&self, isa: Isa) -> Result<PackedI8> {
         let mut packed = PackedI8::default();
-        self.expand(isa, 0..self.starts.len(), &mut packed);
-        laid_out(isa, &packed).into_owned()
+        self.expand(isa, 0..self.starts.len(), &mut packed)?;
+        Ok(laid_out(isa, &packed)?.into_owned())
     }
 
     /// Room for some panels, of which the lines are still to come.
-    pub(super) fn reserve(&self, panels: Range<usize>, room: &mut PackedI8) {
+    pub(super) fn reserve(&self, panels: Range<usize>, room: &mut PackedI8) -> Result<()> {
         let n = (panels.len() * PANEL).min(self.n - panels.start * PANEL);
         let sums = &self.sums[panels.start * PANEL..panels.end * PANEL];
-        room.reserve(self.k, n, self.quads() * LINES, self.unsigned, sums);
+        room.reserve(self.k, n, self.quads() * LINES, self.unsigned, sums)
     }
 
     /// A tile of some panels.
@@ -198,16 +206,19 @@ impl MaskedI8 {
     }
 
     /// Some panels, packed into `room`.
-    pub(super) fn expand(&self, isa: Isa, panels: Range<usize>, room: &mut PackedI8) {
+    pub(super) fn expand(&self, isa: Isa, panels: Range<usize>, room: &mut PackedI8) -> Result<()> {
         let quads = self.quads();
-        self.reserve(panels.clone(), room);
+        self.reserve(panels.clone(), room)?;
+        let mut pace = Pace::new();
         for (index, panel) in panels.enumerate() {
+            pace.check(quads * LINES * GROUP_BYTES)?;
             let lines = Lines { places: &self.places, first: panel * self.blocks(), quads };
             let values = self.values[self.starts[panel]..].as_ptr();
             // SAFETY: there are masks and values for each line of the panel, with bytes enough after
             // the last of them; the room has as many lines for each panel.
             unsafe { expand::panel(isa, lines, values, self.fill(), room.panel_mut(index)) };
         }
+        Ok(())
     }
 
     /// What stands where nothing is stored.
@@ -255,7 +266,7 @@ const THREE: u64 = 0x7777_7777_7777_7777;
 const FOURTH: u64 = 0x8888_8888_8888_8888;
 
 impl Places {
-    fn fours(masks: &[Masks], every: usize) -> Self {
+    fn fours(masks: &[Masks], every: usize) -> Result<Self> {
         let words = masks.iter().map(|masks| {
             let mut words = [[0; FOURS]; 3];
             for (index, words) in words.iter_mut().enumerate() {
@@ -266,7 +277,7 @@ impl Places {
             }
             words
         });
-        Places::Fours { words: words.collect(), odd: every % 2 == 1 }
+        Ok(Places::Fours { words: memory::collected(words)?, odd: every % 2 == 1 })
     }
 
     /// The masks of 8 fours of lines.

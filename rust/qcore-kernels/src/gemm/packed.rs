@@ -12,9 +12,11 @@ use super::microkernel::{DEPTH, Kernel, Layout, Left, MAX_TILE_COLUMNS, PANEL, T
 use super::operand::{Bytes, Int8};
 use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
-use crate::threads;
 pub(crate) use crate::threads::SendPtr;
+use crate::{memory, threads};
 
 /// Bytes of B below which packing stays on the caller's thread.
 const GRAIN: usize = 1 << 19;
@@ -35,31 +37,37 @@ pub struct PackedI8 {
 
 impl PackedI8 {
     /// Packs a matrix (K, N) of any strides.
-    pub fn new<'a>(isa: Isa, b: impl Into<Int8<'a>>) -> Self {
+    pub fn new<'a>(isa: Isa, b: impl Into<Int8<'a>>) -> Result<Self> {
         let mut packed = Self::default();
-        packed.refill(isa, b);
-        packed
+        packed.refill(isa, b)?;
+        Ok(packed)
     }
 
-    /// Packs another matrix into the same memory.
-    pub fn refill<'a>(&mut self, isa: Isa, b: impl Into<Int8<'a>>) {
+    /// Packs another matrix into the same memory; after an error it is of no use.
+    pub fn refill<'a>(&mut self, isa: Isa, b: impl Into<Int8<'a>>) -> Result<()> {
         let b = b.into();
-        self.fill(kernel_for(isa), b.bytes(), b.is_unsigned(), true);
+        self.fill(kernel_for(isa), b.bytes(), b.is_unsigned(), true)
     }
 
     /// Packs the bytes of a matrix, which is still borrowed. Without `summed` the sums of columns,
     /// which take a row's time, are left at 0.
-    pub(super) fn fill(&mut self, kernel: &Kernel, bytes: Bytes, unsigned: bool, summed: bool) {
+    pub(super) fn fill(
+        &mut self,
+        kernel: &Kernel,
+        bytes: Bytes,
+        unsigned: bool,
+        summed: bool,
+    ) -> Result<()> {
         let (k, n) = (bytes.rows, bytes.cols);
         let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
         let layout = kernel.layout;
-        let panel_stride = stride(groups * layout.line_bytes());
+        let panel_stride = stride(memory::size(&[groups, layout.line_bytes()])?);
+        self.data.resize_scratch(memory::size(&[panels, panel_stride])?)?;
+        self.sums.clear();
+        memory::resize(&mut self.sums, memory::size(&[panels, PANEL])?, 0)?;
         self.layout = layout;
         (self.k, self.n, self.groups, self.panel_stride) = (k, n, groups, panel_stride);
         self.unsigned = unsigned;
-        self.data.resize_scratch(panels * panel_stride);
-        self.sums.clear();
-        self.sums.resize(panels * PANEL, 0);
 
         let flip = if unsigned { 0x80 } else { 0 };
         let tasks = threads::tasks_for(panels, panel_stride, GRAIN);
@@ -67,10 +75,12 @@ impl PackedI8 {
         let per_task = panels.div_ceil(tasks).next_multiple_of(STRIP);
         let data = SendPtr(self.data.as_mut_ptr());
         let sums = SendPtr(self.sums.as_mut_ptr());
-        threads::for_each(panels.div_ceil(per_task.max(1)), |task| {
+        threads::try_for_each(panels.div_ceil(per_task.max(1)), |task| {
             let last = ((task + 1) * per_task).min(panels);
+            let mut pace = Pace::new();
             for first in (task * per_task..last).step_by(STRIP) {
                 let strip = first..(first + STRIP).min(last);
+                pace.check(strip.len() * panel_stride)?;
                 // SAFETY: the panels of one task are its own, and lie within the data and the sums.
                 unsafe {
                     let panel = data.get().add(first * panel_stride);
@@ -82,18 +92,24 @@ impl PackedI8 {
                     }
                 }
             }
-        });
+            Ok(())
+        })
     }
 
     /// Makes room for some panels of another, in a layout that may differ.
-    pub(super) fn reserve_like(&mut self, other: &Self, panels: Range<usize>, layout: Layout) {
+    pub(super) fn reserve_like(
+        &mut self,
+        other: &Self,
+        panels: Range<usize>,
+        layout: Layout,
+    ) -> Result<()> {
         self.layout = layout;
         self.n = other.n.min(panels.end * PANEL).saturating_sub(panels.start * PANEL);
         (self.k, self.groups, self.unsigned) = (other.k, other.groups, other.unsigned);
-        self.panel_stride = stride(self.groups * layout.line_bytes());
-        self.data.resize_scratch(panels.len() * self.panel_stride);
+        self.panel_stride = stride(memory::size(&[self.groups, layout.line_bytes()])?);
+        self.data.resize_scratch(memory::size(&[panels.len(), self.panel_stride])?)?;
         self.sums.clear();
-        self.sums.extend_from_slice(&other.sums[panels.start * PANEL..panels.end * PANEL]);
+        memory::extend(&mut self.sums, &other.sums[panels.start * PANEL..panels.end * PANEL])
     }
 
     /// Makes room for the panels of a matrix (K, N) with so many lines each and the given sums: lines
@@ -105,14 +121,16 @@ impl PackedI8 {
         lines: usize,
         unsigned: bool,
         sums: &[i64],
-    ) {
-        self.layout = Layout::Fours;
-        (self.k, self.n, self.groups) = (k, n, k.div_ceil(DEPTH));
-        self.panel_stride = stride(lines * self.layout.line_bytes());
-        self.unsigned = unsigned;
-        self.data.resize_scratch(n.div_ceil(PANEL) * self.panel_stride);
+    ) -> Result<()> {
+        let layout = Layout::Fours;
+        let panel_stride = stride(memory::size(&[lines, layout.line_bytes()])?);
+        self.data.resize_scratch(memory::size(&[n.div_ceil(PANEL), panel_stride])?)?;
+        self.layout = layout;
         self.sums.clear();
-        self.sums.extend_from_slice(sums);
+        memory::extend(&mut self.sums, sums)?;
+        (self.k, self.n, self.groups, self.panel_stride) = (k, n, k.div_ceil(DEPTH), panel_stride);
+        self.unsigned = unsigned;
+        Ok(())
     }
 
     /// How values lie in a line.

@@ -6,18 +6,20 @@ use std::ops::Range;
 use super::microkernel::{GROUP_BYTES, Layout, PANEL};
 use super::packed::PackedI8;
 use super::registry::kernel_for;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// The whole of `b` as the kernel for `isa` wants it: `b` itself where it was packed so.
-pub(super) fn laid_out(isa: Isa, b: &PackedI8) -> Cow<'_, PackedI8> {
+pub(super) fn laid_out(isa: Isa, b: &PackedI8) -> Result<Cow<'_, PackedI8>> {
     let layout = kernel_for(isa).layout;
     if b.layout() == layout {
-        return Cow::Borrowed(b);
+        return Ok(Cow::Borrowed(b));
     }
     let mut made = PackedI8::default();
-    relay(isa, b, 0..b.n().div_ceil(PANEL), layout, &mut made);
-    Cow::Owned(made)
+    relay(isa, b, 0..b.n().div_ceil(PANEL), layout, &mut made)?;
+    Ok(Cow::Owned(made))
 }
 
 /// Some panels of `b`, laid out in `room` as `layout` says. Columns count from the first panel's.
@@ -27,10 +29,12 @@ pub(super) fn relay(
     panels: Range<usize>,
     layout: Layout,
     room: &mut PackedI8,
-) {
-    room.reserve_like(b, panels.clone(), layout);
+) -> Result<()> {
+    room.reserve_like(b, panels.clone(), layout)?;
+    let mut pace = Pace::new();
     let lines = b.groups() * GROUP_BYTES;
     for (index, panel) in panels.enumerate() {
+        pace.check(lines)?;
         let out = room.panel_mut(index);
         let from = b.panel(panel);
         match (b.layout(), layout) {
@@ -62,6 +66,7 @@ pub(super) fn relay(
             }
         }
     }
+    Ok(())
 }
 
 /// Writes a line of fours as `layout` says.
@@ -189,13 +194,13 @@ mod tests {
             for (k, n) in [(0_usize, 3_usize), (1, 1), (5, 17), (8, 16), (31, 40), (64, 64)] {
                 let values: Vec<i8> = (0..k * n).map(|at| (at * 37 % 256) as u8 as i8).collect();
                 let b = MatRef::from_slice(&values, k, n).unwrap();
-                let packed = PackedI8::new(isa, b);
+                let packed = PackedI8::new(isa, b).unwrap();
                 for middle in layouts {
                     for last in layouts {
                         let (mut first, mut second) = (PackedI8::default(), PackedI8::default());
                         let panels = n.div_ceil(PANEL);
-                        relay(isa, &packed, 0..panels, middle, &mut first);
-                        relay(isa, &first, 0..panels, last, &mut second);
+                        relay(isa, &packed, 0..panels, middle, &mut first).unwrap();
+                        relay(isa, &first, 0..panels, last, &mut second).unwrap();
                         assert_eq!(second.layout(), last);
                         for row in 0..k {
                             for column in 0..n {

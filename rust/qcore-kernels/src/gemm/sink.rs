@@ -62,10 +62,13 @@ impl<T> Out<T> {
         n: usize,
         stride: usize,
     ) -> Result<Self> {
-        let needed = if m == 0 || n == 0 { 0 } else { (m - 1) * stride + n };
-        if (m > 1 && stride < n) || out.len() < needed {
+        let needed = match (m, n) {
+            (0, _) | (_, 0) => Some(0),
+            _ => (m - 1).checked_mul(stride).and_then(|above| above.checked_add(n)),
+        };
+        if (m > 1 && stride < n) || needed.is_none_or(|needed| out.len() < needed) {
             return Err(KernelError::Shape(format!(
-                "out has {} elements; ({m}, {n}) with rows {stride} apart needs {needed}",
+                "out has {} elements; ({m}, {n}) with rows {stride} apart needs more",
                 out.len()
             )));
         }

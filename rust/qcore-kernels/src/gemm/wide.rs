@@ -8,6 +8,8 @@ use super::microkernel::{DEPTH, MAX_TILE_COLUMNS, MAX_TILE_ROWS, Tile};
 use super::operand::ZeroPoint;
 use super::packed::PackedI8;
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
+use crate::interrupt;
 
 /// The longest sum of 255 · (−128) that int32 holds, in whole depth groups.
 const CHUNK: usize = 65_792;
@@ -19,17 +21,18 @@ impl Product<'_> {
         b: &PackedI8,
         range: Range<usize>,
         mut put: impl FnMut(usize, usize, i64),
-    ) {
+    ) -> Result<()> {
         let n = b.n();
         let kernel = self.kernel;
         let mut sums = [0_i64; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
         for row in range.clone().step_by(kernel.rows()) {
             let rows = kernel.rows().min(range.end - row);
-            let row_sums = self.wide_row_sums(b.k(), row, rows);
+            let row_sums = self.wide_row_sums(b.k(), row, rows)?;
             for column in (0..n).step_by(kernel.columns()) {
                 let columns = kernel.columns().min(n - column);
                 let units = columns.div_ceil(kernel.unit);
-                self.wide_tile(b, row, rows, column, units, &mut sums);
+                interrupt::check()?;
+                self.wide_tile(b, row, rows, column, units, &mut sums)?;
                 let wide = units * kernel.unit;
                 for index in 0..rows {
                     for at in 0..columns {
@@ -42,6 +45,7 @@ impl Product<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The plain sums of a tile.
@@ -53,7 +57,7 @@ impl Product<'_> {
         column: usize,
         units: usize,
         sums: &mut [i64],
-    ) {
+    ) -> Result<()> {
         let (k, kernel) = (b.k(), self.kernel);
         let columns = units * kernel.unit;
         let zeros = [0_i32; MAX_TILE_COLUMNS];
@@ -62,7 +66,7 @@ impl Product<'_> {
         for first in (0..k).step_by(CHUNK) {
             let length = CHUNK.min(k - first);
             let stride = left::stride(kernel.left, length);
-            left.resize_scratch(rows * stride);
+            left.resize_scratch(rows * stride)?;
             let mut part = [0_i32; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
             // SAFETY: the rows and this part of K are within A.
             unsafe { self.a.pack(row..row + rows, first..first + length, &mut left) };
@@ -85,26 +89,27 @@ impl Product<'_> {
                 *sum += i64::from(part);
             }
         }
+        Ok(())
     }
 
     /// The sums of some packed rows, where a zero point of B needs them.
-    fn wide_row_sums(&self, k: usize, row: usize, rows: usize) -> Vec<i64> {
-        let mut sums = vec![0; rows];
+    fn wide_row_sums(&self, k: usize, row: usize, rows: usize) -> Result<[i64; MAX_TILE_ROWS]> {
+        let mut sums = [0; MAX_TILE_ROWS];
         if matches!(self.b_zero, ZeroPoint::One(0)) {
-            return sums;
+            return Ok(sums);
         }
         let kind = self.kernel.left;
         let mut left = AlignedBytes::default();
         for first in (0..k).step_by(CHUNK) {
             let length = CHUNK.min(k - first);
             let stride = left::stride(kind, length);
-            left.resize_scratch(rows * stride);
+            left.resize_scratch(rows * stride)?;
             // SAFETY: the rows and this part of K are within A.
             unsafe { self.a.pack(row..row + rows, first..first + length, &mut left) };
             for (sum, row) in sums.iter_mut().zip(left.chunks_exact(stride)) {
                 *sum += i64::from(self.a.packed_row_sum(row, length));
             }
         }
-        sums
+        Ok(sums)
     }
 }

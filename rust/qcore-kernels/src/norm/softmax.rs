@@ -48,7 +48,16 @@ impl SimdOp for Softmax<'_> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         let row = self.row;
-        let largest = s.splat_f32(reduce_row(s, row, Plain, Largest));
+        let largest = reduce_row(s, row, Plain, Largest);
+        if largest == f32::INFINITY && !row.iter().any(|value| value.is_nan()) {
+            // The limit: infinities share the whole, where a difference of them is not a number.
+            let count = row.iter().filter(|value| **value == largest).count() as f32;
+            for value in row {
+                *value = if *value == largest { 1.0 / count } else { 0.0 };
+            }
+            return;
+        }
+        let largest = s.splat_f32(largest);
         let body = row.len() / S::LANES * S::LANES;
         for at in (0..body).step_by(S::LANES) {
             let part = &mut row[at..at + S::LANES];

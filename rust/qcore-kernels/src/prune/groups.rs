@@ -2,6 +2,7 @@
 
 use super::magnitude::{Magnitude, first_nan};
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 
 /// The longest group.
 const MOST: usize = 64;
@@ -29,11 +30,13 @@ pub fn keep_n_of_m<T: Magnitude>(
         let size = weights.len();
         return Err(KernelError::Shape(format!("{size} weights are not rows of {row}")));
     }
-    if let Some(at) = first_nan(weights) {
+    if let Some(at) = first_nan(weights)? {
         return Err(KernelError::Value(format!("weight {at} is NaN")));
     }
+    let mut pace = Pace::new();
     for (weights, mask) in weights.chunks_exact(row).zip(mask.chunks_exact_mut(row)) {
         for (group, mask) in weights.chunks(m).zip(mask.chunks_mut(m)) {
+            pace.check(m * m)?;
             keep_in_group(group, n, mask);
         }
     }

@@ -2,6 +2,9 @@
 
 use half::f16;
 
+use crate::error::Result;
+use crate::interrupt;
+
 /// A float type whose magnitudes can be ranked.
 pub trait Magnitude: Copy + Send + Sync {
     /// Holds a magnitude.
@@ -41,6 +44,15 @@ magnitude!(f32, u32, 31, f32::INFINITY.to_bits());
 magnitude!(f64, u64, 63, f64::INFINITY.to_bits());
 
 /// Where the first NaN is.
-pub(super) fn first_nan<T: Magnitude>(values: &[T]) -> Option<usize> {
-    values.iter().position(|value| value.key() > T::INFINITY)
+pub(super) fn first_nan<T: Magnitude>(values: &[T]) -> Result<Option<usize>> {
+    for (index, chunk) in values.chunks(AT_ONCE).enumerate() {
+        interrupt::check()?;
+        if let Some(at) = chunk.iter().position(|value| value.key() > T::INFINITY) {
+            return Ok(Some(index * AT_ONCE + at));
+        }
+    }
+    Ok(None)
 }
+
+/// Weights between two looks at whether to stop.
+pub(super) const AT_ONCE: usize = 1 << 16;

@@ -1,7 +1,8 @@
 //! The largest magnitudes, by selection on the digits of their bits.
 
-use super::magnitude::{Magnitude, first_nan};
+use super::magnitude::{AT_ONCE, Magnitude, first_nan};
 use crate::error::{KernelError, Result};
+use crate::{interrupt, memory};
 
 /// Bits looked at in one pass: a histogram of so many fits the first cache.
 const DIGIT: u32 = 11;
@@ -25,7 +26,7 @@ pub fn keep_largest<T: Magnitude>(
         return Err(KernelError::Value(format!("count is {count}; there are {size} weights")));
     }
     for (index, part) in parts.iter().enumerate() {
-        if let Some(at) = first_nan(part) {
+        if let Some(at) = first_nan(part)? {
             return Err(KernelError::Value(format!("weight {at} of array {index} is NaN")));
         }
     }
@@ -35,60 +36,79 @@ pub fn keep_largest<T: Magnitude>(
         }
         return Ok(());
     }
-    let (key, mut ties) = smallest(parts, count);
+    let (key, mut ties) = smallest(parts, count)?;
     for (part, mask) in parts.iter().zip(masks) {
-        ties -= cut(part, key, ties, mask);
+        ties -= cut(part, key, ties, mask)?;
     }
     Ok(())
 }
 
 /// The greatest key of the `count` smallest, and how many of these have it; `count` is not 0.
-fn smallest<T: Magnitude>(parts: &[&[T]], count: usize) -> (T::Key, usize) {
-    let keys = parts.iter().flat_map(|part| part.iter().map(|value| value.key().into()));
+fn smallest<T: Magnitude>(parts: &[&[T]], count: usize) -> Result<(T::Key, usize)> {
+    let key = |value: &T| -> u64 { value.key().into() };
     let mut shift = T::BITS - DIGIT;
-    let (mut prefix, mut rank) = pick(keys.clone(), shift, count);
+    let chunks = || parts.iter().flat_map(|part| part.chunks(AT_ONCE));
+    let (mut prefix, mut rank) = pick(chunks(), key, shift, count)?;
     // One key in many shares the first digit: only these go through the later passes.
-    let mut left: Vec<u64> = keys.filter(|key| key >> shift == prefix).collect();
+    let mut left: Vec<u64> = Vec::new();
+    for chunk in chunks() {
+        interrupt::check()?;
+        for key in chunk.iter().map(key).filter(|key| key >> shift == prefix) {
+            memory::push(&mut left, key)?;
+        }
+    }
     while shift > 0 {
         let width = shift.min(DIGIT);
         shift -= width;
         let lower = (1 << (shift + width)) - 1;
-        let (digit, within) = pick(left.iter().map(|key| key & lower), shift, rank);
+        let (digit, within) = pick(left.chunks(AT_ONCE), |key| key & lower, shift, rank)?;
         prefix = (prefix << width) | digit;
         rank = within;
         left.retain(|key| key >> shift == prefix);
     }
-    (T::key_from(prefix), rank)
+    Ok((T::key_from(prefix), rank))
 }
 
 /// The digit above `shift` of the key of rank `rank` (from 1 on), and its rank among those that
 /// share the digit.
-fn pick(keys: impl Iterator<Item = u64>, shift: u32, rank: usize) -> (u64, usize) {
+fn pick<'a, V: 'a>(
+    chunks: impl Iterator<Item = &'a [V]>,
+    key: impl Fn(&V) -> u64,
+    shift: u32,
+    rank: usize,
+) -> Result<(u64, usize)> {
     let mut counts = [0_usize; 1 << DIGIT];
-    for key in keys {
-        counts[(key >> shift) as usize] += 1;
+    for chunk in chunks {
+        interrupt::check()?;
+        for value in chunk {
+            counts[(key(value) >> shift) as usize] += 1;
+        }
     }
     let mut below = 0;
     for (digit, &count) in counts.iter().enumerate() {
         if below + count >= rank {
-            return (digit as u64, rank - below);
+            return Ok((digit as u64, rank - below));
         }
         below += count;
     }
-    unreachable!("rank is at most the number of keys")
+    // There were as many when they were counted.
+    Err(KernelError::Value("the weights have changed, by another thread".to_owned()))
 }
 
 /// Writes the mask of the keys above `key` and of those equal to it but for the first `ties`;
 /// returns how many of the ties went.
-fn cut<T: Magnitude>(part: &[T], key: T::Key, ties: usize, mask: &mut [bool]) -> usize {
+fn cut<T: Magnitude>(part: &[T], key: T::Key, ties: usize, mask: &mut [bool]) -> Result<usize> {
     let mut equal = 0;
-    for (keep, value) in mask.iter_mut().zip(part) {
-        *keep = value.key() > key;
-        equal += (value.key() == key) as usize;
+    for (mask, part) in mask.chunks_mut(AT_ONCE).zip(part.chunks(AT_ONCE)) {
+        interrupt::check()?;
+        for (keep, value) in mask.iter_mut().zip(part) {
+            *keep = value.key() > key;
+            equal += (value.key() == key) as usize;
+        }
     }
     if equal > ties {
         let tied = mask.iter_mut().zip(part).filter(|(_, value)| value.key() == key);
         tied.skip(ties).for_each(|(keep, _)| *keep = true);
     }
-    equal.min(ties)
+    Ok(equal.min(ties))
 }

@@ -6,6 +6,7 @@ use super::layout::{Params, Run};
 use super::quantize::STREAM_FROM;
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
 
@@ -41,10 +42,10 @@ pub fn dequantize_with<C: Code, T: Element>(
             let runs = part.runs.clone().map(|run| params.layout.run(run, total));
             let start = part.elements.start;
             dispatch(isa, Dequantize { codes, out, params, runs, start, stream });
+            Ok(())
         },
         |()| (),
-    );
-    Ok(())
+    )
 }
 
 /// Consecutive runs; the first element of `codes` and `out` is element `start` of the whole.
@@ -62,7 +63,11 @@ impl<C: Code, T: Element, R: Iterator<Item = Run>> SimdOp for Dequantize<'_, C, 
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
+        let mut pace = Pace::new();
         for run in self.runs {
+            if pace.stops(run.len) {
+                break;
+            }
             let range = run.start - self.start..run.start - self.start + run.len;
             let (codes, out) = (&self.codes[range.clone()], &mut self.out[range]);
             if T::WIDE {

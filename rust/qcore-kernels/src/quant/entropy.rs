@@ -8,16 +8,18 @@
 //! Migacz, *8-bit Inference with `TensorRT`*, GTC 2017.
 
 use super::histogram::Spectrum;
+use crate::error::Result;
+use crate::interrupt::Pace;
 
 /// Bins for each code, and what an empty bin is taken to hold.
 const BINS_A_CODE: usize = 16;
 const LEAST: f64 = 1e-4;
 
 /// The threshold for codes that span `span` steps.
-pub(super) fn entropy_threshold(seen: &Spectrum, span: u32) -> f64 {
+pub(super) fn entropy_threshold(seen: &Spectrum, span: u32) -> Result<f64> {
     let absmax = seen.absmax();
     if absmax == 0.0 || !absmax.is_finite() {
-        return absmax;
+        return Ok(absmax);
     }
     let codes = (span as usize).div_ceil(2).next_power_of_two().clamp(2, 1024);
     let counts = even_bins(seen, absmax, codes * BINS_A_CODE);
@@ -27,7 +29,9 @@ pub(super) fn entropy_threshold(seen: &Spectrum, span: u32) -> f64 {
         sums.push(sums[sums.len() - 1] + count);
     }
     let (mut least, mut found) = (f64::INFINITY, middle);
+    let mut pace = Pace::new();
     for half in codes / 2..=middle {
+        pace.check(half)?;
         let (start, end) = (middle - half, (middle + half + 1).min(counts.len()));
         let lost = divergence(&counts, &sums, start, end, codes);
         if lost < least {
@@ -35,7 +39,7 @@ pub(super) fn entropy_threshold(seen: &Spectrum, span: u32) -> f64 {
         }
     }
     let edge = (middle + found + 1).min(counts.len());
-    absmax * (edge as f64 / middle as f64 - 1.0)
+    Ok(absmax * (edge as f64 / middle as f64 - 1.0))
 }
 
 /// Counts in `bins` bins of one width from -absmax to absmax. A bin of the spectrum that lies across

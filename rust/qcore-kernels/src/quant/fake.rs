@@ -2,6 +2,7 @@
 
 use super::layout::{Params, Run};
 use crate::error::{KernelError, Result};
+use crate::interrupt::{self, Pace};
 use crate::isa::{self, Isa};
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
@@ -31,7 +32,7 @@ pub fn fake_quantize_with(
         return Err(KernelError::Shape("out and inside must have x's length".to_owned()));
     }
     dispatch(isa, Fake { x, params, out, inside });
-    Ok(())
+    interrupt::check()
 }
 
 struct Fake<'a> {
@@ -46,7 +47,11 @@ impl SimdOp for Fake<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
+        let mut pace = Pace::new();
         for run in self.params.layout.runs(self.x.len()) {
+            if pace.stops(run.len) {
+                break;
+            }
             let range = run.start..run.start + run.len;
             let inside = self.inside.as_mut().map(|m| &mut m[range.clone()]);
             fake_run(s, &self.x[range.clone()], &self.params, run, &mut self.out[range], inside);

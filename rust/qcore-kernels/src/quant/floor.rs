@@ -6,8 +6,12 @@ use super::layout::Layout;
 use super::quantize::Counts;
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt;
 use crate::isa::{self, Isa};
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
+
+/// Elements between two looks at whether to stop.
+const AT_ONCE: usize = 1 << 16;
 
 /// The step and the offset; both are float32 where values compute in float32.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,10 +52,16 @@ pub fn floor_quantize_with<T: Element, C: Code>(
         Layout::Tensor,
         out,
         |part, out| {
-            dispatch(isa, FloorQuantize { x: &x[part.elements.clone()], form, min, max, out })
+            let mut counts = Counts::default();
+            let x = &x[part.elements.clone()];
+            for (x, out) in x.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
+                interrupt::check()?;
+                counts.add(dispatch(isa, FloorQuantize { x, form, min, max, out }));
+            }
+            Ok(counts)
         },
         |found| counts.add(found),
-    );
+    )?;
     Ok(counts)
 }
 
@@ -147,11 +157,14 @@ pub fn floor_dequantize_with<C: Code, T: Element>(
         out,
         |part, out| {
             let codes = &codes[part.elements.clone()];
-            dispatch(isa, FloorDequantize { codes, form, shift, out });
+            for (codes, out) in codes.chunks(AT_ONCE).zip(out.chunks_mut(AT_ONCE)) {
+                interrupt::check()?;
+                dispatch(isa, FloorDequantize { codes, form, shift, out });
+            }
+            Ok(())
         },
         |()| (),
-    );
-    Ok(())
+    )
 }
 
 struct FloorDequantize<'a, C, T> {

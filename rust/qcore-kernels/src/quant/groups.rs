@@ -6,7 +6,9 @@ use half::f16;
 use super::layout::Layout;
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::memory;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// How symmetric codes of groups are made.
@@ -47,7 +49,7 @@ pub fn quantize_groups_with(
         let found = how.greatest;
         return Err(KernelError::Value(format!("greatest is {found}; it must be 1 to 127")));
     }
-    let mut scales = Some(Vec::with_capacity(layout.scales(x.len())));
+    let mut scales = Some(memory::with_capacity(layout.scales(x.len()))?);
     map_parts(
         layout,
         out,
@@ -60,7 +62,7 @@ pub fn quantize_groups_with(
             (Some(found), Some(all)) => all.extend(found),
             _ => scales = None,
         },
-    );
+    )?;
     Ok(scales)
 }
 
@@ -73,23 +75,25 @@ struct Groups<'a> {
 }
 
 impl SimdOp for Groups<'_> {
-    type Output = Option<Vec<f32>>;
+    type Output = Result<Option<Vec<f32>>>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Option<Vec<f32>> {
+    fn eval<S: Simd>(self, s: S) -> Result<Option<Vec<f32>>> {
         let Groups { x, how, start, out } = self;
-        let mut scales = Vec::with_capacity(x.len() / how.group + 1);
+        let mut scales = memory::with_capacity(x.len() / how.group + 1)?;
+        let mut pace = Pace::new();
         let (mut at, mut within) = (0, start);
         while at < x.len() {
             let len = how.group.min(how.row - within).min(x.len() - at);
             let (x, out) = (&x[at..at + len], &mut out[at..at + len]);
-            let scale = scale_of(greatest(s, x), how)?;
+            pace.check(len)?;
+            let Some(scale) = scale_of(greatest(s, x), how) else { return Ok(None) };
             quantize_group(s, x, scale, out);
-            scales.push(scale);
+            memory::push(&mut scales, scale)?;
             at += len;
             within = if within + len == how.row { 0 } else { within + len };
         }
-        Some(scales)
+        Ok(Some(scales))
     }
 }
 

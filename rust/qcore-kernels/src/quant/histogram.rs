@@ -10,7 +10,8 @@ use super::element::Element;
 use super::layout::Layout;
 use super::range::ranges;
 use crate::error::{KernelError, Result};
-use crate::threads;
+use crate::interrupt::{self, Pace};
+use crate::{memory, threads};
 
 /// Bits of a float32 that a bin leaves out.
 const SHIFT: u32 = 10;
@@ -35,52 +36,79 @@ pub struct Histogram {
     pub infinite: u64,
 }
 
-impl Default for Histogram {
-    fn default() -> Self {
-        let (min, max) = (f64::INFINITY, f64::NEG_INFINITY);
-        Self { counts: vec![0; BINS], min, max, nan: 0, infinite: 0 }
-    }
-}
-
 impl Histogram {
+    /// Values that [`Histogram::update`] counts in one go, whatever happens meanwhile: a few milliseconds
+    /// of them.
+    pub const UNDIVIDED: usize = 1 << 21;
+
+    /// A histogram of nothing.
+    pub fn new() -> Result<Self> {
+        let (min, max) = (f64::INFINITY, f64::NEG_INFINITY);
+        Ok(Self { counts: memory::zeroed(BINS)?, min, max, nan: 0, infinite: 0 })
+    }
+
+    /// A copy.
+    pub fn copied(&self) -> Result<Self> {
+        let counts = memory::copied(&self.counts)?;
+        Ok(Self { counts, ..*self })
+    }
+
     /// A histogram from the bins that have values, and how many each has.
     pub fn from_bins(bins: &[u32], counts: &[u64], min: f64, max: f64) -> Result<Self> {
         if bins.len() != counts.len() {
             return Err(KernelError::Shape("bins and counts differ in length".to_owned()));
         }
-        let mut made = Self { min, max, ..Self::default() };
+        let mut made = Self { min, max, ..Self::new()? };
         for (&bin, &count) in bins.iter().zip(counts) {
             let Some(slot) = made.counts.get_mut(bin as usize) else {
                 return Err(KernelError::Value(format!("bin {bin} is not below {BINS}")));
             };
-            *slot += count;
+            *slot = slot.saturating_add(count);
+        }
+        let ordered = min <= max && min.is_finite() && max.is_finite();
+        if made.bins().next().is_some() && !ordered {
+            return Err(KernelError::Value(format!(
+                "values from {min} to {max}; both ends must be finite and in order"
+            )));
         }
         Ok(made)
     }
 
-    /// Counts values; those that are not finite are counted apart.
+    /// Counts values; those that are not finite are counted apart. After an error nothing is counted.
     pub fn update<T: Element>(&mut self, x: &[T]) -> Result<()> {
-        let tasks = threads::tasks_for(x.len(), 1, GRAIN);
-        if tasks == 1 {
-            return self.update_alone(x);
+        if x.len() <= Self::UNDIVIDED {
+            return interrupt::whole(|| self.update_alone(x, &mut Pace::new()));
         }
-        let parts: Vec<_> = (0..tasks).map(|_| Mutex::new(None)).collect();
-        threads::for_each(tasks, |task| {
-            let mine = &x[x.len() * task / tasks..x.len() * (task + 1) / tasks];
-            let mut counted = Self::default();
-            let done = counted.update_alone(mine).map(|()| counted);
-            *parts[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
-        });
-        for part in parts {
-            if let Some(done) = part.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                self.merge(&done?);
-            }
-        }
+        let counted = Self::of(x)?;
+        self.merge(&counted);
         Ok(())
     }
 
-    fn update_alone<T: Element>(&mut self, x: &[T]) -> Result<()> {
+    /// The counts of values.
+    pub fn of<T: Element>(x: &[T]) -> Result<Self> {
+        let mut all = Self::new()?;
+        let tasks = threads::tasks_for(x.len(), 1, GRAIN);
+        if tasks == 1 {
+            all.update_alone(x, &mut Pace::new())?;
+            return Ok(all);
+        }
+        let per_task = x.len().div_ceil(tasks);
+        let sum = Mutex::new(all);
+        threads::try_for_each(tasks, |task| {
+            let start = (task * per_task).min(x.len());
+            let mine = &x[start..(start + per_task).min(x.len())];
+            let mut counted = Self::new()?;
+            counted.update_alone(mine, &mut Pace::new())?;
+            // In whatever order: counts add up the same.
+            sum.lock().unwrap_or_else(PoisonError::into_inner).merge(&counted);
+            Ok(())
+        })?;
+        Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn update_alone<T: Element>(&mut self, x: &[T], pace: &mut Pace) -> Result<()> {
         for x in x.chunks(CHUNK) {
+            pace.check(x.len())?;
             for range in ranges(x, Layout::Tensor)? {
                 self.min = self.min.min(range.min);
                 self.max = self.max.max(range.max);
@@ -115,8 +143,7 @@ impl Histogram {
     }
 
     /// The finite values, ascending, for the methods that choose a range.
-    #[must_use]
-    pub fn spectrum(&self) -> Spectrum {
+    pub fn spectrum(&self) -> Result<Spectrum> {
         Spectrum::new(self.bins(), self.min, self.max)
     }
 }
@@ -154,22 +181,23 @@ pub(super) struct Bin {
 
 impl Spectrum {
     /// Bins ascend as unsigned numbers or not at all: order comes from their values.
-    pub(super) fn new(bins: impl Iterator<Item = (u32, u64)>, min: f64, max: f64) -> Self {
-        let mut bins: Vec<Bin> = bins.map(|(bin, count)| place(bin, count)).collect();
+    pub(super) fn new(bins: impl Iterator<Item = (u32, u64)>, min: f64, max: f64) -> Result<Self> {
+        let mut bins: Vec<Bin> = memory::collected(bins.map(|(bin, count)| place(bin, count)))?;
+        // They come in two ascending stretches, which a stable sort merges.
         bins.sort_by(|a, b| a.value.total_cmp(&b.value));
         if bins.is_empty() {
-            return Self { bins, min: 0.0, max: 0.0 };
+            return Ok(Self { bins, min: 0.0, max: 0.0 });
         }
         for bin in &mut bins {
             bin.low = bin.low.clamp(min, max);
             bin.high = bin.high.clamp(min, max);
             bin.value = bin.value.clamp(min, max);
         }
-        Self { bins, min, max }
+        Ok(Self { bins, min, max })
     }
 
     /// The spectrum of values that are at hand, which may be few.
-    pub(super) fn of(mut bins: Vec<u32>, min: f64, max: f64) -> Self {
+    pub(super) fn of(mut bins: Vec<u32>, min: f64, max: f64) -> Result<Self> {
         bins.retain(|&bin| is_finite(bin));
         bins.sort_unstable();
         let runs = bins.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u64));
@@ -201,21 +229,21 @@ mod tests {
     #[test]
     fn splits_and_orders_count_alike() {
         let x: Vec<f32> = (0..50_000).map(|i| ((i * 37 % 1000) as f32 - 500.0).sin()).collect();
-        let mut whole = Histogram::default();
+        let mut whole = Histogram::new().unwrap();
         whole.update(&x).unwrap();
-        let mut merged = Histogram::default();
+        let mut merged = Histogram::new().unwrap();
         for part in x.rchunks(777) {
-            let mut one = Histogram::default();
+            let mut one = Histogram::new().unwrap();
             one.update(part).unwrap();
             merged.merge(&one);
         }
-        assert_eq!(whole.spectrum(), merged.spectrum());
-        assert_eq!(whole.spectrum().total(), 50_000.0);
+        assert_eq!(whole.spectrum().unwrap(), merged.spectrum().unwrap());
+        assert_eq!(whole.spectrum().unwrap().total(), 50_000.0);
     }
 
     #[test]
     fn what_is_not_finite_is_counted_apart() {
-        let mut seen = Histogram::default();
+        let mut seen = Histogram::new().unwrap();
         seen.update(&[f32::NAN, f32::INFINITY, 1.0, -0.0]).unwrap();
         assert_eq!((seen.nan, seen.infinite, seen.min, seen.max), (1, 1, 0.0, 1.0));
         assert_eq!(seen.bins().map(|(_, count)| count).sum::<u64>(), 2);

@@ -6,7 +6,12 @@
 //! values that is exact; more are first put together in as many equal parts, and the result is
 //! refined on all values. Nothing is random and nothing depends on threads.
 
+use super::layout::Layout;
+use super::sorted::{order, sorted};
+use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt::{self, Pace};
+use crate::memory;
 
 /// The `k` levels that k-means finds for `values`, ascending. Where `values` contain a zero, one
 /// level is exactly zero, so that pruned weights stay pruned. Values must be finite. `weights` are
@@ -20,26 +25,21 @@ pub fn kmeans(values: &[f32], weights: Option<&[f64]>, k: usize) -> Result<Vec<f
         return Err(KernelError::Shape("weights must have the length of values".to_owned()));
     }
     if values.is_empty() || k == 0 {
-        return Ok(vec![0.0; k]);
+        return memory::filled(0.0, k);
     }
     let sorted = match weights {
-        None => {
-            let mut sorted = values.to_vec();
-            sorted.sort_unstable_by(f32::total_cmp);
-            Sorted::new(sorted, |_| 1.0)
-        }
+        None => Sorted::new(sorted(values)?, |_| 1.0)?,
         Some(weights) => {
-            let mut order: Vec<usize> = (0..values.len()).collect();
-            order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-            let sorted = order.iter().map(|&at| values[at]).collect();
+            let order = order(values)?;
+            let sorted = memory::collected(order.iter().map(|&at| values[at]))?;
             // A little for all, so that no cell weighs nothing.
             let least = weights.iter().sum::<f64>() / values.len() as f64 * 1e-9 + 1e-300;
-            Sorted::new(sorted, |index| weights[order[index]] + least)
+            Sorted::new(sorted, |index| weights[order[index]] + least)?
         }
     };
-    let mut levels = sorted.best_levels(k);
-    sorted.refine(&mut levels);
-    Ok(levels.into_iter().map(|level| level as f32).collect())
+    let mut levels = sorted.best_levels(k)?;
+    sorted.refine(&mut levels)?;
+    memory::collected(levels.into_iter().map(|level| level as f32))
 }
 
 /// The code of the level nearest to each value; the lower one on a tie. Levels ascend.
@@ -51,10 +51,19 @@ pub fn assign(values: &[f32], levels: &[f32], out: &mut [u8]) -> Result<()> {
     }
     let bounds: Vec<f64> =
         levels.windows(2).map(|pair| f64::midpoint(pair[0] as f64, pair[1] as f64)).collect();
-    for (&value, out) in values.iter().zip(out) {
-        *out = bounds.partition_point(|&bound| bound < value as f64) as u8;
-    }
-    Ok(())
+    map_parts(
+        Layout::Tensor,
+        out,
+        |part, out| {
+            let mut pace = Pace::new();
+            for (&value, out) in values[part.elements.clone()].iter().zip(out) {
+                pace.check(8)?;
+                *out = bounds.partition_point(|&bound| bound < value as f64) as u8;
+            }
+            Ok(())
+        },
+        |()| (),
+    )
 }
 
 /// The most points that the best cells are sought for.
@@ -90,11 +99,18 @@ struct Sorted {
 }
 
 impl Sorted {
-    fn new(values: Vec<f32>, weight_of: impl Fn(usize) -> f64) -> Self {
+    fn new(values: Vec<f32>, weight_of: impl Fn(usize) -> f64) -> Result<Self> {
         let middle = f64::from(values[values.len() / 2]);
-        let (mut weight, mut sum, mut square) = (vec![0.0], vec![0.0], vec![0.0]);
+        let prefix = || -> Result<Vec<f64>> {
+            let mut prefix = memory::with_capacity(memory::sum(&[values.len(), 1])?)?;
+            prefix.push(0.0);
+            Ok(prefix)
+        };
+        let (mut weight, mut sum, mut square) = (prefix()?, prefix()?, prefix()?);
+        let mut pace = Pace::new();
         let (mut weights, mut total, mut squares) = (0.0, 0.0, 0.0);
         for (index, &value) in values.iter().enumerate() {
+            pace.check(1)?;
             let off = f64::from(value) - middle;
             let share = weight_of(index);
             weights += share;
@@ -105,22 +121,23 @@ impl Sorted {
             square.push(squares);
         }
         let has_zero = values.contains(&0.0);
-        Self { values, middle, weight, sum, square, has_zero }
+        Ok(Self { values, middle, weight, sum, square, has_zero })
     }
 
     /// The means of the best `k` cells; the last is repeated where there are fewer values.
-    fn best_levels(&self, k: usize) -> Vec<f64> {
+    fn best_levels(&self, k: usize) -> Result<Vec<f64>> {
         let len = self.values.len();
         let points = len.min(POINTS);
-        let start = |point: usize| point * len / points;
-        let at = |sums: &[f64]| (0..=points).map(|point| sums[start(point)]).collect::<Vec<_>>();
-        let (count, sum, square) = (at(&self.weight), at(&self.sum), at(&self.square));
+        let start = |point: usize| (point as u128 * len as u128 / points as u128) as usize;
+        let at = |sums: &[f64]| memory::collected((0..=points).map(|point| sums[start(point)]));
+        let (count, sum, square) = (at(&self.weight)?, at(&self.sum)?, at(&self.square)?);
         let prefixes = Prefixes { count, sum, square };
-        let cuts = best_cuts(&prefixes, points, k.min(points));
+        let cuts = best_cuts(&prefixes, points, k.min(points))?;
         let mean = |cut: &[usize]| self.mean(start(cut[0]), start(cut[1]));
-        let mut levels: Vec<f64> = cuts.windows(2).map(mean).collect();
-        levels.resize(k, levels[levels.len() - 1]);
-        levels
+        let mut levels: Vec<f64> = memory::collected(cuts.windows(2).map(mean))?;
+        let last = levels[levels.len() - 1];
+        memory::resize(&mut levels, k, last)?;
+        Ok(levels)
     }
 
     fn mean(&self, from: usize, to: usize) -> f64 {
@@ -132,14 +149,15 @@ impl Sorted {
 
     /// Moves the levels to the means of their cells until they rest. Where values contain a zero, the
     /// level nearest to it is put there and stays.
-    fn refine(&self, levels: &mut [f64]) {
+    fn refine(&self, levels: &mut [f64]) -> Result<()> {
         if self.has_zero
             && let Some(nearest) = levels.iter_mut().min_by(|a, b| a.abs().total_cmp(&b.abs()))
         {
             *nearest = 0.0;
         }
-        let mut edges = vec![0; levels.len() + 1];
+        let mut edges = memory::filled(0, levels.len() + 1)?;
         for _ in 0..ROUNDS {
+            interrupt::check()?;
             self.cells(levels, &mut edges);
             let mut moved = false;
             for (level, edge) in levels.iter_mut().zip(edges.windows(2)) {
@@ -157,6 +175,7 @@ impl Sorted {
                 break;
             }
         }
+        Ok(())
     }
 
     /// Where each level's cell starts in the sorted values; ties go to the lower level.
@@ -175,25 +194,28 @@ impl Sorted {
 const ROUNDS: usize = 1000;
 
 /// Where the best `k` cells of all points begin, and where the last ends.
-fn best_cuts(prefixes: &Prefixes, points: usize, k: usize) -> Vec<usize> {
+fn best_cuts(prefixes: &Prefixes, points: usize, k: usize) -> Result<Vec<usize>> {
     // best[j]: the least error of the first j points in as many cells as were placed so far.
-    let mut best: Vec<f64> =
-        (0..=points).map(|to| if to == 0 { 0.0 } else { prefixes.cost(0, to) }).collect();
-    let mut begins = vec![vec![0_u32; points + 1]];
+    let all = |to| if to == 0 { 0.0 } else { prefixes.cost(0, to) };
+    let mut best: Vec<f64> = memory::collected((0..=points).map(all))?;
+    let mut begins = memory::with_capacity(k)?;
+    begins.push(memory::zeroed::<u32>(points + 1)?);
     for cells in 1..k {
-        let mut next = vec![f64::INFINITY; points + 1];
-        let mut begin = vec![0_u32; points + 1];
+        interrupt::check()?;
+        let mut next = memory::filled(f64::INFINITY, points + 1)?;
+        let mut begin = memory::zeroed::<u32>(points + 1)?;
         let mut layer = Layer { prefixes, best: &best, next: &mut next, begin: &mut begin };
         layer.fill(cells + 1, points, cells, points);
         best = next;
         begins.push(begin);
     }
-    let mut cuts = vec![points];
+    let mut cuts = memory::with_capacity(k + 1)?;
+    cuts.push(points);
     for begin in begins.iter().rev() {
         cuts.push(begin[cuts[cuts.len() - 1]] as usize);
     }
     cuts.reverse();
-    cuts
+    Ok(cuts)
 }
 
 /// One more cell than `best` has, for every prefix.

@@ -7,9 +7,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
-use crate::threads;
+use crate::{memory, threads};
 
 /// What codes a row may use: levels `low..=high` times the scale of the column's group.
 #[derive(Debug, Clone, Copy)]
@@ -29,9 +30,9 @@ pub struct Levels<'a> {
 impl Levels<'_> {
     fn check(&self, rows: usize, columns: usize) -> Result<usize> {
         let groups = columns.div_ceil(self.group.max(1));
-        let wanted = rows * groups;
+        let wanted = memory::size(&[rows, groups])?;
         let lengths = [self.scale.len(), self.low.len(), self.high.len()];
-        if self.pruned.len() != rows * columns {
+        if rows.checked_mul(columns) != Some(self.pruned.len()) {
             return Err(KernelError::Shape(
                 "pruned does not have the length of weights".to_owned(),
             ));
@@ -64,7 +65,7 @@ pub fn gptq(
     let columns = order.len();
     let rows = rows_of(weights.len(), columns)?;
     let groups = levels.check(rows, columns)?;
-    if factor.len() != columns * columns || out.len() != weights.len() {
+    if columns.checked_mul(columns) != Some(factor.len()) || out.len() != weights.len() {
         return Err(KernelError::Shape("factor or out does not fit weights".to_owned()));
     }
     if order.iter().any(|&column| column >= columns) {
@@ -74,8 +75,7 @@ pub fn gptq(
     each_tile(isa, out, columns, |first, out| {
         let weights = &weights[first * columns..][..out.len()];
         Gptq { weights, factor, order, levels, groups, first, out }
-    });
-    Ok(())
+    })
 }
 
 struct Gptq<'a> {
@@ -89,17 +89,19 @@ struct Gptq<'a> {
 }
 
 impl SimdOp for Gptq<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, _simd: S) {
+    fn eval<S: Simd>(self, _simd: S) -> Result<()> {
         let Self { weights, factor, order, levels, groups, first, out } = self;
         let columns = order.len();
-        let mut left: Vec<Vec<f64>> = weights
-            .chunks_exact(columns)
-            .map(|row| order.iter().map(|&column| row[column]).collect())
-            .collect();
+        let mut left: Vec<Vec<f64>> = memory::with_capacity(TILE)?;
+        for row in weights.chunks_exact(columns) {
+            left.push(memory::collected(order.iter().map(|&column| row[column]))?);
+        }
+        let mut pace = Pace::new();
         for (place, &column) in order.iter().enumerate() {
+            pace.check(TILE * columns)?;
             let line = &factor[place * columns..][..columns];
             for (row, left) in left.iter_mut().enumerate() {
                 let at = (first + row) * groups + column / levels.group;
@@ -111,6 +113,7 @@ impl SimdOp for Gptq<'_> {
                 subtract(&mut left[place + 1..], error, &line[place + 1..]);
             }
         }
+        Ok(())
     }
 }
 
@@ -140,13 +143,12 @@ pub fn descend(
     if scale.len() != levels.scale.len() {
         return Err(KernelError::Shape("scale does not have the length of the steps".to_owned()));
     }
-    let steps: Vec<_> = scale.chunks_mut(groups.max(1) * TILE).map(Mutex::new).collect();
+    let steps = memory::collected(scale.chunks_mut(groups.max(1) * TILE).map(Mutex::new))?;
     let isa = isa::active()?;
     each_tile(isa, codes, columns, |first, codes| {
         let product = &product[first * columns..][..codes.len()];
         Descend { product, hessian, levels, groups, first, rounds, refit, steps: &steps, codes }
-    });
-    Ok(())
+    })
 }
 
 struct Descend<'a, 'b> {
@@ -162,10 +164,10 @@ struct Descend<'a, 'b> {
 }
 
 impl SimdOp for Descend<'_, '_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, _simd: S) {
+    fn eval<S: Simd>(self, _simd: S) -> Result<()> {
         let columns = self.hessian.len().isqrt();
         let mut steps =
             self.steps[self.first / TILE].lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,24 +178,27 @@ impl SimdOp for Descend<'_, '_> {
                 levels: self.levels,
                 start,
                 pruned: &self.levels.pruned[(self.first + row) * columns..][..columns],
-                left: self.product[row * columns..][..columns].to_vec(),
+                left: memory::copied(&self.product[row * columns..][..columns])?,
+                change: memory::zeroed(columns)?,
+                pace: Pace::new(),
                 scale: &mut steps[row * self.groups..][..self.groups],
                 codes,
             };
             line.scale.copy_from_slice(&self.levels.scale[start..][..self.groups]);
-            line.begin();
+            line.begin()?;
             for _ in 0..self.rounds {
                 if self.refit {
-                    line.refit();
+                    line.refit()?;
                 }
-                if !line.sweep() {
+                if !line.sweep()? {
                     break;
                 }
             }
             if self.refit {
-                line.refit();
+                line.refit()?;
             }
         }
+        Ok(())
     }
 }
 
@@ -204,6 +209,9 @@ struct Line<'a> {
     start: usize,
     pruned: &'a [bool],
     left: Vec<f64>,
+    /// Room for the change of `left` for each unit of a step.
+    change: Vec<f64>,
+    pace: Pace,
     scale: &'a mut [f64],
     codes: &'a mut [i32],
 }
@@ -215,11 +223,13 @@ impl Line<'_> {
     }
 
     #[inline(always)]
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Result<()> {
         for index in 0..self.codes.len() {
+            self.pace.check(self.codes.len())?;
             let weight = f64::from(self.codes[index]) * self.scale[index / self.levels.group];
             self.move_by(index, weight);
         }
+        Ok(())
     }
 
     /// Adds to the weight of a column.
@@ -233,9 +243,10 @@ impl Line<'_> {
 
     /// Puts each level where it is best while the others stay; returns whether one moved.
     #[inline(always)]
-    fn sweep(&mut self) -> bool {
+    fn sweep(&mut self) -> Result<bool> {
         let mut moved = false;
         for index in 0..self.codes.len() {
+            self.pace.check(self.codes.len())?;
             let group = index / self.levels.group;
             let (scale, curve) = (self.scale[group], self.column(index)[index]);
             if curve <= 0.0 || self.pruned[index] {
@@ -250,35 +261,38 @@ impl Line<'_> {
                 moved = true;
             }
         }
-        moved
+        Ok(moved)
     }
 
     /// Moves each group's step to the least squares solution for its levels.
     #[inline(always)]
-    fn refit(&mut self) {
+    fn refit(&mut self) -> Result<()> {
         let (columns, group) = (self.codes.len(), self.levels.group);
         for index in 0..self.scale.len() {
-            let part = index * group..((index + 1) * group).min(columns);
-            // The change of `left` for each unit of the step.
-            let mut change = vec![0.0; columns];
+            let start = index * group;
+            let part = start..start.saturating_add(group).min(columns);
+            self.change.fill(0.0);
             for column in part.clone() {
+                self.pace.check(columns)?;
                 let level = f64::from(self.codes[column]);
                 if level != 0.0 {
-                    subtract(&mut change, -level, self.column(column));
+                    let line = &self.hessian[column * columns..][..columns];
+                    subtract(&mut self.change, -level, line);
                 }
             }
             let (mut gain, mut curve) = (0.0, 0.0);
             for column in part {
                 let level = f64::from(self.codes[column]);
                 gain += level * self.left[column];
-                curve += level * change[column];
+                curve += level * self.change[column];
             }
             let step = self.scale[index] + gain / curve;
             if curve > 0.0 && step > 0.0 && step.is_finite() {
-                subtract(&mut self.left, step - self.scale[index], &change);
+                subtract(&mut self.left, step - self.scale[index], &self.change);
                 self.scale[index] = step;
             }
         }
+        Ok(())
     }
 }
 
@@ -304,20 +318,19 @@ fn rows_of(len: usize, columns: usize) -> Result<usize> {
 }
 
 /// Runs an operation for each [`TILE`] rows of `out`, on as many threads as there are.
-fn each_tile<'a, O: SimdOp<Output = ()>>(
+fn each_tile<'a, O: SimdOp<Output = Result<()>>>(
     isa: Isa,
     out: &'a mut [i32],
     columns: usize,
     make: impl Fn(usize, &'a mut [i32]) -> O + Sync + Send,
-) {
+) -> Result<()> {
     if columns == 0 {
-        return;
+        return Ok(());
     }
-    let tiles: Vec<_> = out.chunks_mut(TILE * columns).map(|t| Mutex::new(Some(t))).collect();
-    threads::for_each(tiles.len(), |tile| {
+    let tiles = out.chunks_mut(TILE * columns).map(|tile| Mutex::new(Some(tile)));
+    let tiles = memory::collected(tiles)?;
+    threads::try_for_each(tiles.len(), |tile| {
         let mine = tiles[tile].lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(out) = mine {
-            dispatch(isa, make(tile * TILE, out));
-        }
-    });
+        mine.map_or(Ok(()), |out| dispatch(isa, make(tile * TILE, out)))
+    })
 }

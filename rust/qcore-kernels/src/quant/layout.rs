@@ -56,9 +56,9 @@ impl Layout {
     pub(crate) fn run_count(self, len: usize) -> usize {
         match self {
             _ if len == 0 => 0,
-            Layout::Tensor => len.div_ceil(TENSOR_RUN),
+            Layout::Tensor => len.div_ceil(LONGEST_RUN),
             Layout::Axis { channels, inner: 1 } => len / channels,
-            Layout::Axis { inner, .. } => len / inner,
+            Layout::Axis { inner, .. } => len / inner * inner.div_ceil(LONGEST_RUN),
             Layout::Groups { .. } => self.scales(len),
         }
     }
@@ -66,14 +66,17 @@ impl Layout {
     pub(crate) fn run(self, index: usize, total: usize) -> Run {
         match self {
             Layout::Tensor => {
-                let start = index * TENSOR_RUN;
-                Run { start, len: TENSOR_RUN.min(total - start), scale: 0, each: false }
+                let start = index * LONGEST_RUN;
+                Run { start, len: LONGEST_RUN.min(total - start), scale: 0, each: false }
             }
             Layout::Axis { channels, inner: 1 } => {
                 Run { start: index * channels, len: channels, scale: 0, each: true }
             }
             Layout::Axis { channels, inner } => {
-                Run { start: index * inner, len: inner, scale: index % channels, each: false }
+                let per_line = inner.div_ceil(LONGEST_RUN);
+                let (line, start) = (index / per_line, index % per_line * LONGEST_RUN);
+                let len = LONGEST_RUN.min(inner - start);
+                Run { start: line * inner + start, len, scale: line % channels, each: false }
             }
             Layout::Groups { row, group } => {
                 let per_row = row.div_ceil(group);
@@ -105,8 +108,9 @@ impl Layout {
     }
 }
 
-/// A tensor with one scale is cut in runs of this many elements, which threads share.
-const TENSOR_RUN: usize = 1 << 16;
+/// What shares a scale is cut in runs of at most so many elements, which threads share; all but groups,
+/// which are one run each.
+const LONGEST_RUN: usize = 1 << 16;
 
 /// The affine parameters of an array: `real = (code - zero_point) * scale`.
 #[derive(Debug, Clone, Copy)]
@@ -167,6 +171,8 @@ mod tests {
             (Layout::Axis { channels: 7, inner: 1 }, 42),
             (Layout::Groups { row: 10, group: 4 }, 50),
             (Layout::Groups { row: 3, group: 8 }, 9),
+            (Layout::Axis { channels: 2, inner: 150_001 }, 600_004),
+            (Layout::Axis { channels: 1, inner: 1 << 17 }, 1 << 17),
         ];
         for (layout, len) in layouts {
             layout.check(len).unwrap();

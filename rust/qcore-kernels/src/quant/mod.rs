@@ -20,6 +20,7 @@ mod packing;
 mod quantize;
 mod range;
 mod rows;
+mod sorted;
 mod split;
 mod stochastic;
 

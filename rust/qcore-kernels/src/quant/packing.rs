@@ -1,6 +1,8 @@
 //! Codes of 1 to 7 bits as a little-endian bit stream, each row padded to a byte.
 
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 
 /// Bytes of a row of `row` codes.
 fn row_bytes(row: usize, bits: usize) -> usize {
@@ -25,8 +27,10 @@ pub fn pack_bits(codes: &[u8], row: usize, bits: usize) -> Result<Vec<u8>> {
     let rows = check(bits, row, codes.len())?;
     let width = row_bytes(row, bits);
     let mask = (1_u32 << bits) - 1;
-    let mut packed = vec![0_u8; rows * width];
+    let mut packed = memory::zeroed::<u8>(memory::size(&[rows, width])?)?;
+    let mut pace = Pace::new();
     for (codes, packed) in codes.chunks_exact(row).zip(packed.chunks_exact_mut(width)) {
+        pace.check(row)?;
         if bits == 4 {
             pack_nibbles(codes, packed);
             continue;
@@ -86,14 +90,17 @@ pub fn unpack_bits(
     }
     let rows = check(bits, row, len)?;
     let width = row_bytes(row, bits);
-    if packed.len() != rows * width {
-        let (found, wanted) = (packed.len(), rows * width);
+    let wanted = memory::size(&[rows, width])?;
+    if packed.len() != wanted {
+        let found = packed.len();
         return Err(KernelError::Shape(format!("packed has {found} bytes, expected {wanted}")));
     }
     let mask = (1_u32 << bits) - 1;
     let spare = 8 - bits;
-    let mut codes = vec![0_u8; len];
+    let mut codes = memory::zeroed::<u8>(len)?;
+    let mut pace = Pace::new();
     for (codes, packed) in codes.chunks_exact_mut(row).zip(packed.chunks_exact(width)) {
+        pace.check(row)?;
         if bits == 4 {
             unpack_nibbles(packed, codes, signed);
             continue;

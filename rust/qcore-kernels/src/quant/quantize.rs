@@ -9,6 +9,7 @@ use super::element::Element;
 use super::layout::{Params, Run};
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
@@ -62,10 +63,10 @@ pub fn quantize_with<T: Element, C: Code>(
             let x = &x[part.elements.clone()];
             let runs = part.runs.clone().map(|run| params.layout.run(run, total));
             let start = part.elements.start;
-            dispatch(isa, Quantize { x, out, params, runs, start, stream })
+            Ok(dispatch(isa, Quantize { x, out, params, runs, start, stream }))
         },
         |found| counts.add(found),
-    );
+    )?;
     Ok(counts)
 }
 
@@ -85,7 +86,11 @@ impl<T: Element, C: Code, R: Iterator<Item = Run>> SimdOp for Quantize<'_, T, C,
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) -> Counts {
         let mut counts = Counts::default();
+        let mut pace = Pace::new();
         for run in self.runs {
+            if pace.stops(run.len) {
+                break;
+            }
             let range = run.start - self.start..run.start - self.start + run.len;
             let (x, out) = (&self.x[range.clone()], &mut self.out[range]);
             if T::WIDE {

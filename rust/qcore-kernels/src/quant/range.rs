@@ -4,7 +4,9 @@ use super::element::Element;
 use super::layout::{Layout, Run};
 use super::split::fold_parts;
 use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::memory;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// The finite values of one scale's elements.
@@ -60,7 +62,7 @@ pub fn ranges_with<T: Element>(isa: Isa, x: &[T], layout: Layout) -> Result<Vec<
     layout.check(x.len())?;
     let total = x.len();
     let scales = layout.scales(total);
-    let mut ranges = vec![Range::EMPTY; scales];
+    let mut ranges = memory::filled(Range::EMPTY, scales)?;
     fold_parts(
         layout,
         total,
@@ -72,15 +74,16 @@ pub fn ranges_with<T: Element>(isa: Isa, x: &[T], layout: Layout) -> Result<Vec<
                 Layout::Groups { .. } => (part.runs.start, part.runs.len()),
                 _ => (0, scales),
             };
-            let found = vec![Range::EMPTY; count];
-            (first, dispatch(isa, Ranges { x, runs, start: part.elements.start, first, found }))
+            let found = memory::filled(Range::EMPTY, count)?;
+            let start = part.elements.start;
+            Ok((first, dispatch(isa, Ranges { x, runs, start, first, found })?))
         },
         |(first, found)| {
             for (range, found) in ranges[first..].iter_mut().zip(found) {
                 range.add(found);
             }
         },
-    );
+    )?;
     Ok(ranges)
 }
 
@@ -95,13 +98,15 @@ struct Ranges<'a, T, R> {
 }
 
 impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
-    type Output = Vec<Range>;
+    type Output = Result<Vec<Range>>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) -> Vec<Range> {
+    fn eval<S: Simd>(self, s: S) -> Result<Vec<Range>> {
         let Ranges { x, runs, start, first, mut found } = self;
-        let mut each = None;
+        let mut each: Option<Columns> = None;
+        let mut pace = Pace::new();
         for run in runs {
+            pace.check(run.len)?;
             let x = &x[run.start - start..][..run.len];
             if T::WIDE {
                 for (index, x) in x.iter().enumerate() {
@@ -109,7 +114,12 @@ impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
                     found[index].add_value(x.to_f64());
                 }
             } else if run.each {
-                each.get_or_insert_with(|| Columns::new(run.len)).add(s, x);
+                if each.is_none() {
+                    each = Some(Columns::new(run.len)?);
+                }
+                if let Some(columns) = &mut each {
+                    columns.add(s, x);
+                }
             } else {
                 found[run.scale - first].add(range_run(s, x));
             }
@@ -117,7 +127,7 @@ impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
         if let Some(columns) = each {
             columns.finish(x, &mut found);
         }
-        found
+        Ok(found)
     }
 }
 
@@ -174,9 +184,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(columns: usize) -> Self {
-        let (low, high) = (vec![f32::INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
-        Self { low, high, nan: false }
+    fn new(columns: usize) -> Result<Self> {
+        let low = memory::filled(f32::INFINITY, columns)?;
+        let high = memory::filled(f32::NEG_INFINITY, columns)?;
+        Ok(Self { low, high, nan: false })
     }
 
     #[inline(always)]

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::layout::Layout;
-use crate::threads;
+use crate::error::Result;
+use crate::{interrupt, threads};
 
 /// Elements below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 17;
@@ -28,17 +29,18 @@ fn parts(layout: Layout, total: usize) -> Vec<Part> {
 }
 
 /// Calls `task` for each part of an array and of the output that lies beside it, on as many threads
-/// as it is worth, and folds what they return in the order of the parts.
+/// as it is worth, and folds what they return in the order of the parts. Of several errors the first
+/// part's is returned.
 pub(super) fn map_parts<O: Send, R: Send>(
     layout: Layout,
     out: &mut [O],
-    task: impl Fn(&Part, &mut [O]) -> R + Sync + Send,
+    task: impl Fn(&Part, &mut [O]) -> Result<R> + Sync + Send,
     mut fold: impl FnMut(R),
-) {
+) -> Result<()> {
     let parts = parts(layout, out.len());
     if let [part] = &parts[..] {
-        fold(task(part, out));
-        return;
+        fold(task(part, out)?);
+        return interrupt::check();
     }
     let mut rest = out;
     let mut slots = Vec::with_capacity(parts.len());
@@ -54,18 +56,19 @@ pub(super) fn map_parts<O: Send, R: Send>(
     });
     for slot in slots {
         if let (_, _, Some(result)) = slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            fold(result);
+            fold(result?);
         }
     }
+    interrupt::check()
 }
 
 /// [`map_parts`] for operations that only read an array of `total` elements.
 pub(super) fn fold_parts<R: Send>(
     layout: Layout,
     total: usize,
-    task: impl Fn(&Part) -> R + Sync + Send,
+    task: impl Fn(&Part) -> Result<R> + Sync + Send,
     fold: impl FnMut(R),
-) {
+) -> Result<()> {
     // A vector of units takes no memory, whatever its length.
-    map_parts(layout, &mut vec![(); total], |part, _| task(part), fold);
+    map_parts(layout, &mut vec![(); total], |part, _| task(part), fold)
 }

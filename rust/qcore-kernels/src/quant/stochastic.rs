@@ -6,6 +6,7 @@ use super::layout::{Params, Run};
 use super::quantize::Counts;
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 
 /// Quantizes `x` into `out`, rounding `x / scale` up with the probability of its fraction.
 ///
@@ -30,15 +31,17 @@ pub fn stochastic_quantize<T: Element, C: Code>(
         out,
         |part, out| {
             let mut counts = Counts::default();
+            let mut pace = Pace::new();
             for run in part.runs.clone().map(|run| params.layout.run(run, total)) {
+                pace.check(run.len)?;
                 let start = run.start - part.elements.start;
                 let (x, out) = (&x[run.start..run.start + run.len], &mut out[start..]);
                 stochastic_run(x, &params, run, seed, &mut out[..run.len], &mut counts);
             }
-            counts
+            Ok(counts)
         },
         |found| counts.add(found),
-    );
+    )?;
     Ok(counts)
 }
 

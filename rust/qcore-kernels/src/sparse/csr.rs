@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::indices::{Index, Indices, with_indices};
 use super::value::Value;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::view::MatRef;
 
 /// A matrix of which only some elements are stored.
@@ -46,9 +48,11 @@ impl<V: Value> Csr<V> {
         values: Vec<V>,
     ) -> Result<Self> {
         let indptr = check_indptr(rows, indptr, values.len(), indices.len())?;
-        let mut columns = Indices::for_columns(cols, indices.len());
+        let mut columns = Indices::for_columns(cols, indices.len())?;
         let mut ordered = true;
+        let mut pace = Pace::new();
         for row in 0..rows {
+            pace.check(indptr[row + 1] - indptr[row])?;
             let mut last = -1;
             for (at, &column) in (indptr[row]..).zip(&indices[indptr[row]..indptr[row + 1]]) {
                 let column: i64 = column.into();
@@ -60,7 +64,7 @@ impl<V: Value> Csr<V> {
                 }
                 ordered &= column > last;
                 last = column;
-                columns.push(column as usize);
+                columns.push(column as usize)?;
             }
         }
         let matrix = Self { rows, cols, indptr, indices: columns, values };
@@ -83,8 +87,10 @@ impl<V: Value> Csr<V> {
                 values.len()
             )));
         }
-        let mut indptr = vec![0_i64; rows + 1];
+        let mut indptr = memory::filled(0_i64, memory::sum(&[rows, 1])?)?;
+        let mut pace = Pace::new();
         for (at, &index) in row.iter().enumerate() {
+            pace.check(1)?;
             let index: i64 = index.into();
             if index < 0 || index as u64 >= rows as u64 {
                 let most = rows as i64 - 1;
@@ -106,43 +112,51 @@ impl<V: Value> Csr<V> {
         for index in 0..rows {
             indptr[index + 1] += indptr[index];
         }
-        let mut next = indptr.clone();
-        let mut columns = vec![0_i64; values.len()];
-        let mut sorted = vec![V::default(); values.len()];
-        for ((&row, &column), &value) in row.iter().zip(column).zip(values) {
-            let place = &mut next[row.into() as usize];
-            columns[*place as usize] = column.into();
-            sorted[*place as usize] = value;
-            *place += 1;
+        let mut next = memory::copied(&indptr)?;
+        let mut columns = memory::filled(0_i64, values.len())?;
+        let mut sorted = memory::filled(V::default(), values.len())?;
+        for (at, ((&row, &column), &value)) in row.iter().zip(column).zip(values).enumerate() {
+            pace.check(1)?;
+            let row = row.into() as usize;
+            let place = next.get(row).copied().filter(|&place| place < indptr[row + 1]);
+            let Some(place) = place else {
+                // It was right when it was counted.
+                let text = format!("row[{at}] has changed, by another thread");
+                return Err(KernelError::Value(text));
+            };
+            columns[place as usize] = column.into();
+            sorted[place as usize] = value;
+            next[row] += 1;
         }
         Self::new(rows, cols, &indptr, &columns, sorted)
     }
 
     /// The elements of a dense matrix that are not zero; a NaN is stored.
-    #[must_use]
-    pub fn from_dense(dense: MatRef<'_, V>) -> Self {
+    pub fn from_dense(dense: MatRef<'_, V>) -> Result<Self> {
         Self::from_dense_where(dense, |value, _| !value.is_zero())
     }
 
     /// The elements of a dense matrix of which `keep(value, place)` is true, `place` being
     /// `row * cols + column`.
-    pub fn from_dense_where(dense: MatRef<'_, V>, keep: impl Fn(V, usize) -> bool) -> Self {
+    pub fn from_dense_where(dense: MatRef<'_, V>, keep: impl Fn(V, usize) -> bool) -> Result<Self> {
         let (rows, cols) = (dense.rows(), dense.cols());
-        let mut indptr = Vec::with_capacity(rows + 1);
+        let mut indptr = memory::with_capacity(memory::sum(&[rows, 1])?)?;
         indptr.push(0);
-        let mut indices = Indices::for_columns(cols, 0);
+        let mut indices = Indices::for_columns(cols, 0)?;
         let mut values = Vec::new();
+        let mut pace = Pace::new();
         for row in 0..rows {
+            pace.check(cols)?;
             for column in 0..cols {
                 let value = dense.get(row, column);
                 if keep(value, row * cols + column) {
-                    indices.push(column);
-                    values.push(value);
+                    indices.push(column)?;
+                    memory::push(&mut values, value)?;
                 }
             }
             indptr.push(values.len());
         }
-        Self { rows, cols, indptr, indices, values }
+        Ok(Self { rows, cols, indptr, indices, values })
     }
 
     /// Writes the matrix into a row-major buffer of `rows * cols` elements, zeros included.
@@ -156,7 +170,9 @@ impl<V: Value> Csr<V> {
             )));
         }
         out.fill(V::default());
+        let mut pace = Pace::new();
         for row in 0..self.rows {
+            pace.check(self.indptr[row + 1] - self.indptr[row])?;
             for (column, value) in self.row(row) {
                 out[row * self.cols + column] = value;
             }
@@ -165,9 +181,9 @@ impl<V: Value> Csr<V> {
     }
 
     /// Rows and columns exchanged.
-    #[must_use]
-    pub fn transposed(&self) -> Self {
-        let mut indptr = vec![0_usize; self.cols + 1];
+    pub fn transposed(&self) -> Result<Self> {
+        let mut indptr = memory::filled(0_usize, memory::sum(&[self.cols, 1])?)?;
+        let mut pace = Pace::new();
         with_indices!(&self.indices, |indices| {
             for index in indices {
                 indptr[index.position() + 1] += 1;
@@ -176,10 +192,11 @@ impl<V: Value> Csr<V> {
         for column in 0..self.cols {
             indptr[column + 1] += indptr[column];
         }
-        let mut next = indptr.clone();
-        let mut rows = vec![0_usize; self.values.len()];
-        let mut values = vec![V::default(); self.values.len()];
+        let mut next = memory::copied(&indptr)?;
+        let mut rows = memory::filled(0_usize, self.values.len())?;
+        let mut values = memory::filled(V::default(), self.values.len())?;
         for row in 0..self.rows {
+            pace.check(self.indptr[row + 1] - self.indptr[row])?;
             for (column, value) in self.row(row) {
                 let place = &mut next[column];
                 rows[*place] = row;
@@ -187,27 +204,27 @@ impl<V: Value> Csr<V> {
                 *place += 1;
             }
         }
-        let mut indices = Indices::for_columns(self.rows, rows.len());
+        let mut indices = Indices::for_columns(self.rows, rows.len())?;
         for row in rows {
-            indices.push(row);
+            indices.push(row)?;
         }
-        Self { rows: self.cols, cols: self.rows, indptr, indices, values }
+        Ok(Self { rows: self.cols, cols: self.rows, indptr, indices, values })
     }
 
     /// Rows `range`, as a matrix of their own.
     ///
     /// # Panics
     /// If the range is not within the matrix.
-    #[must_use]
-    pub fn rows_in(&self, range: Range<usize>) -> Self {
+    pub fn rows_in(&self, range: Range<usize>) -> Result<Self> {
         let (start, end) = (self.indptr[range.start], self.indptr[range.end]);
-        let indptr = self.indptr[range.start..=range.end].iter().map(|at| at - start).collect();
-        let mut indices = Indices::for_columns(self.cols, end - start);
+        let indptr = self.indptr[range.start..=range.end].iter().map(|at| at - start);
+        let indptr = memory::collected(indptr)?;
+        let mut indices = Indices::for_columns(self.cols, end - start)?;
         for at in start..end {
-            indices.push(self.indices.get(at));
+            indices.push(self.indices.get(at))?;
         }
-        let values = self.values[start..end].to_vec();
-        Self { rows: range.len(), cols: self.cols, indptr, indices, values }
+        let values = memory::copied(&self.values[start..end])?;
+        Ok(Self { rows: range.len(), cols: self.cols, indptr, indices, values })
     }
 
     /// Number of rows.
@@ -260,13 +277,17 @@ impl<V: Value> Csr<V> {
 
     /// The same matrix with the columns of each row in order and no place twice.
     fn canonical(self) -> Result<Self> {
-        let mut indptr = Vec::with_capacity(self.rows + 1);
+        let mut indptr = memory::with_capacity(memory::sum(&[self.rows, 1])?)?;
         indptr.push(0);
-        let mut indices = Indices::for_columns(self.cols, self.nnz());
-        let mut values: Vec<V> = Vec::with_capacity(self.nnz());
+        let mut indices = Indices::for_columns(self.cols, self.nnz())?;
+        let mut values: Vec<V> = memory::with_capacity(self.nnz())?;
         let mut entries = Vec::new();
+        let mut pace = Pace::new();
         for row in 0..self.rows {
+            let length = self.indptr[row + 1] - self.indptr[row];
+            pace.check(length)?;
             entries.clear();
+            memory::reserve(&mut entries, length)?;
             entries.extend(self.row(row));
             // Stable, so that floats of one place are summed in the order in which they came.
             entries.sort_by_key(|entry| entry.0);
@@ -281,7 +302,7 @@ impl<V: Value> Csr<V> {
                         ))
                     })?;
                 } else {
-                    indices.push(column);
+                    indices.push(column)?;
                     values.push(value);
                     last = Some(column);
                 }
@@ -311,7 +332,7 @@ pub(super) fn check_indptr<I: Copy + Into<i64>>(
         )));
     }
     let mut last = 0;
-    let mut checked = Vec::with_capacity(indptr.len());
+    let mut checked = memory::with_capacity(indptr.len())?;
     for (at, &offset) in indptr.iter().enumerate() {
         let offset: i64 = offset.into();
         if at == 0 && offset != 0 {

@@ -13,6 +13,7 @@ use super::value::Value;
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::made::Made;
+use crate::memory;
 use crate::simd::{Simd, SimdOp, dispatch};
 use crate::view::MatRef;
 
@@ -93,15 +94,14 @@ pub fn multiply_with<V: Float>(
     let x = if let Some(x) = x.transposed().row(0) {
         x
     } else {
-        copy = (0..x.rows()).map(|row| x.get(row, 0)).collect::<Vec<_>>();
+        copy = memory::collected((0..x.rows()).map(|row| x.get(row, 0)))?;
         &copy
     };
     drive::vector_product(matrix.indptr(), out, |rows, out| {
         with_indices!(matrix.indices(), |indices| {
             dispatch(narrow(isa), Vector { a: matrix, indices, rows, x, out });
         });
-    });
-    Ok(())
+    })
 }
 
 pub(super) fn check_inner(cols: usize, rows: usize) -> Result<()> {
@@ -114,11 +114,11 @@ pub(super) fn check_inner(cols: usize, rows: usize) -> Result<()> {
 impl Float for f32 {
     fn product(isa: Isa, a: &FloatCsr<f32>, x: MatRef<'_, f32>, out: Out<f32>) -> Result<()> {
         let widths: &[usize] = if isa.includes(Isa::Avx2) { &[8, 16, 32] } else { &[8] };
-        let lanes = Lanes::blocks(x, widths);
+        let lanes = Lanes::blocks(x, widths)?;
         let matrix = &a.matrix;
         let few = x.cols() <= 8;
         let panels = &a.panels[usize::from(!few)];
-        if let Some(panels) = panels.get_or_make(|| Ok(Panels::new(matrix, few)))? {
+        if let Some(panels) = panels.get_or_make(|| Panels::new(matrix, few))? {
             let compute = |block, lanes: &Lanes<f32>, out: &mut [f32]| {
                 let (a, cols, x) = (panels, matrix.cols(), lanes.as_slice());
                 match lanes.width {
@@ -127,10 +127,10 @@ impl Float for f32 {
                     _ => dispatch(isa, PanelBlock::<32> { a, block, cols, x, out }),
                 }
             };
-            drive::product(&panels.blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
-            return Ok(());
+            let values = matrix.nnz();
+            return drive::product(&panels.blocks, values, &lanes, out, compute, |sum| sum);
         }
-        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS)?;
         let compute = |block: usize, lanes: &Lanes<f32>, out: &mut [f32]| {
             let (a, rows, x) = (matrix, blocks[block].clone(), lanes.as_slice());
             with_indices!(matrix.indices(), |indices| match lanes.width {
@@ -139,8 +139,7 @@ impl Float for f32 {
                 _ => dispatch(isa, Block::<_, 32> { a, indices, rows, x, out }),
             });
         };
-        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
-        Ok(())
+        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum)
     }
 
     #[inline(always)]
@@ -169,17 +168,16 @@ impl Float for f32 {
 
 impl Float for f64 {
     fn product(isa: Isa, a: &FloatCsr<f64>, x: MatRef<'_, f64>, out: Out<f64>) -> Result<()> {
-        let lanes = Lanes::blocks(x, &[8]);
+        let lanes = Lanes::blocks(x, &[8])?;
         let matrix = &a.matrix;
-        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS);
+        let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES, BLOCK_ROWS)?;
         let compute = |block: usize, lanes: &Lanes<f64>, out: &mut [f64]| {
             let (a, rows, x) = (matrix, blocks[block].clone(), lanes.as_slice());
             with_indices!(matrix.indices(), |indices| {
                 dispatch(isa, BlockF64 { a, indices, rows, x, out });
             });
         };
-        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum);
-        Ok(())
+        drive::product(&blocks, matrix.nnz(), &lanes, out, compute, |sum| sum)
     }
 
     #[inline(always)]

@@ -1,5 +1,8 @@
 //! Column indices, in the narrowest of three widths that holds them all.
 
+use crate::error::Result;
+use crate::memory;
+
 /// Ascending column indices of rows, one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Indices {
@@ -84,23 +87,23 @@ fn opaque(word: u64) -> u64 {
 
 impl Indices {
     /// None yet, in the width for so many columns.
-    pub(super) fn for_columns(columns: usize, capacity: usize) -> Self {
-        if columns <= 1 << 16 {
-            Indices::U16(Vec::with_capacity(capacity))
+    pub(super) fn for_columns(columns: usize, capacity: usize) -> Result<Self> {
+        Ok(if columns <= 1 << 16 {
+            Indices::U16(memory::with_capacity(capacity)?)
         } else if columns as u64 <= 1 << 32 {
-            Indices::U32(Vec::with_capacity(capacity))
+            Indices::U32(memory::with_capacity(capacity)?)
         } else {
-            Indices::U64(Vec::with_capacity(capacity))
-        }
+            Indices::U64(memory::with_capacity(capacity)?)
+        })
     }
 
     /// Appends an index that the width holds.
     #[inline]
-    pub(super) fn push(&mut self, column: usize) {
+    pub(super) fn push(&mut self, column: usize) -> Result<()> {
         match self {
-            Indices::U16(indices) => indices.push(column as u16),
-            Indices::U32(indices) => indices.push(column as u32),
-            Indices::U64(indices) => indices.push(column as u64),
+            Indices::U16(indices) => memory::push(indices, column as u16),
+            Indices::U32(indices) => memory::push(indices, column as u32),
+            Indices::U64(indices) => memory::push(indices, column as u64),
         }
     }
 

@@ -11,8 +11,10 @@ use super::out::{Order, Out};
 use super::scratch::Scratch;
 use super::value::Int8Value;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::made::Made;
+use crate::memory;
 use crate::simd::{Dot4, Dot4Op, dispatch_dot};
 use crate::view::MatRef;
 
@@ -64,8 +66,7 @@ impl Sum for i64 {
 
 impl<V: Int8Value> IntegerCsr<V> {
     /// A matrix ready for products.
-    #[must_use]
-    pub fn new(matrix: Csr<V>) -> Self {
+    pub fn new(matrix: Csr<V>) -> Result<Self> {
         let mut reach = 0;
         let row_sums = (0..matrix.rows()).map(|row| {
             let values = &matrix.values()[matrix.indptr()[row]..matrix.indptr()[row + 1]];
@@ -73,8 +74,8 @@ impl<V: Int8Value> IntegerCsr<V> {
             reach = reach.max(values.iter().map(|v| value(v).abs()).sum());
             values.iter().map(value).sum::<i64>() as i32
         });
-        let row_sums = row_sums.collect();
-        Self { matrix, row_sums, reach, columns: Made::new() }
+        let row_sums = memory::collected(row_sums)?;
+        Ok(Self { matrix, row_sums, reach, columns: Made::new() })
     }
 
     /// The matrix.
@@ -110,21 +111,21 @@ pub(super) struct Moved {
 
 impl Moved {
     /// `x`, of which the code of 0 is `zero`, for a matrix of `V`.
-    pub(super) fn new<V: Int8Value, X: Int8Value>(x: MatRef<'_, X>, zero: i32) -> Self {
+    pub(super) fn new<V: Int8Value, X: Int8Value>(x: MatRef<'_, X>, zero: i32) -> Result<Self> {
         let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
         let moved = match (flip, V::MIN < 0) {
             (0, _) => 0,
             (_, true) => 128,
             (_, false) => -128,
         };
-        let mut lanes = Lanes::blocks(bytes(x), &[WIDTH]);
+        let mut lanes = Lanes::blocks(bytes(x), &[WIDTH])?;
         if flip != 0 {
             for lanes in &mut lanes {
                 lanes.as_mut_slice().iter_mut().for_each(|byte| *byte ^= flip);
             }
         }
         // (x - zero) = (moved x) - (moved zero).
-        Self { lanes, zero: zero + moved }
+        Ok(Self { lanes, zero: zero + moved })
     }
 }
 
@@ -157,36 +158,33 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         return wide(a, x, x_zero, target);
     }
     if n == 1 {
-        let x: Vec<i32> = (0..x.rows()).map(|row| x.get(row, 0).into() - x_zero).collect();
+        let x: Vec<i32> =
+            memory::collected((0..x.rows()).map(|row| x.get(row, 0).into() - x_zero))?;
         if m <= SCATTERED && drive::vector_tasks(matrix.nnz()) == 1 {
-            let columns = a.columns.get_or_make(|| Ok(matrix.transposed()))?;
+            let columns = a.columns.get_or_make(|| matrix.transposed())?;
             // SAFETY: the only task writes all.
-            scatter(columns, &x, unsafe { target.vector(0..m) });
-        } else {
-            drive::vector_product(matrix.indptr(), target, |rows, out| {
-                vector(matrix, rows, &x, out);
-            });
+            return scatter(columns, &x, unsafe { target.vector(0..m) });
         }
-        return Ok(());
+        return drive::vector_product(matrix.indptr(), target, |rows, out| {
+            vector(matrix, rows, &x, out);
+        });
     }
-    let Moved { lanes, zero } = Moved::new::<V, X>(x, x_zero);
+    let Moved { lanes, zero } = Moved::new::<V, X>(x, x_zero)?;
     // They are multiplied so fast that threads would wait for the last of larger ones.
-    let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES / 2, BLOCK_ROWS);
+    let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES / 2, BLOCK_ROWS)?;
     let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
         let (rows, x) = (blocks[block].clone(), lanes.as_slice());
         with_indices!(matrix.indices(), |indices| {
             dispatch_dot(isa, Block { a, indices, rows, x, zero, out });
         });
     };
-    drive::product(&blocks, matrix.nnz(), &lanes, target, compute, T::from_i32);
-    Ok(())
+    drive::product(&blocks, matrix.nnz(), &lanes, target, compute, T::from_i32)
 }
 
 /// The same bytes, whatever their sign.
 fn bytes<X: Int8Value>(x: MatRef<'_, X>) -> MatRef<'_, u8> {
-    let (rows, cols) = (x.rows(), x.cols());
-    // SAFETY: the elements are those of `x`, and every byte is a value of u8.
-    unsafe { MatRef::from_raw(x.as_ptr().cast(), rows, cols, x.row_stride(), x.col_stride()) }
+    // SAFETY: every byte is a value of u8.
+    unsafe { x.cast() }
 }
 
 /// Rows of a product with [`WIDTH`] columns of `x`.
@@ -270,8 +268,9 @@ unsafe fn step<D: Dot4, V: Int8Value>(
 
 /// A product with one column, `x` less its zero point, column of the matrix by column: those that
 /// meet a zero, as most do behind a rectifier, cost nothing.
-fn scatter<V: Int8Value, T: Sum>(columns: &Csr<V>, x: &[i32], out: &mut [T]) {
-    let mut sums = Scratch::<i32>::new(columns.cols());
+fn scatter<V: Int8Value, T: Sum>(columns: &Csr<V>, x: &[i32], out: &mut [T]) -> Result<()> {
+    let mut sums = Scratch::<i32>::new(columns.cols())?;
+    let mut pace = Pace::new();
     sums.fill(0);
     let values = columns.values();
     assert!(x.len() == columns.rows() && values.len() == columns.nnz());
@@ -281,6 +280,7 @@ fn scatter<V: Int8Value, T: Sum>(columns: &Csr<V>, x: &[i32], out: &mut [T]) {
                 continue;
             }
             let range = columns.indptr()[column]..columns.indptr()[column + 1];
+            pace.check(range.len())?;
             for (index, &value) in indices[range.clone()].iter().zip(&values[range]) {
                 // SAFETY: an index of the transpose is below the matrix's rows, which have a sum each.
                 let sum = unsafe { sums.get_unchecked_mut(index.position()) };
@@ -291,6 +291,7 @@ fn scatter<V: Int8Value, T: Sum>(columns: &Csr<V>, x: &[i32], out: &mut [T]) {
     for (out, &sum) in out.iter_mut().zip(&*sums) {
         *out = T::from_i32(sum);
     }
+    Ok(())
 }
 
 /// Rows of a product with one column, `x` less its zero point.
@@ -318,8 +319,10 @@ fn wide<V: Int8Value, X: Int8Value, T: Sum>(
     x_zero: i32,
     out: Out<T>,
 ) -> Result<()> {
+    let mut pace = Pace::new();
     for row in 0..a.matrix.rows() {
         for column in 0..x.cols() {
+            pace.check(a.matrix.indptr()[row + 1] - a.matrix.indptr()[row])?;
             let products = a.matrix.row(row).map(|(at, value)| {
                 let (value, x): (i32, i32) = (value.into(), x.get(at, column).into());
                 i64::from(value) * i64::from(x - x_zero)

@@ -3,6 +3,9 @@
 use std::ops::Range;
 
 use super::scratch::{Number, Scratch};
+use crate::error::Result;
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::simd::transpose;
 use crate::view::MatRef;
 
@@ -16,9 +19,10 @@ pub(super) struct Lanes<T> {
 
 impl<T: Number + Default> Lanes<T> {
     /// Columns `columns` of `x`.
-    pub(super) fn new(x: MatRef<'_, T>, columns: Range<usize>, width: usize) -> Self {
+    pub(super) fn new(x: MatRef<'_, T>, columns: Range<usize>, width: usize) -> Result<Self> {
         debug_assert!(columns.len() <= width && columns.end <= x.cols());
-        let mut data = Scratch::new(x.rows() * width);
+        let mut data = Scratch::new(memory::size(&[x.rows(), width])?)?;
+        let mut pace = Pace::new();
         if columns.len() < width {
             data.fill(T::default());
         }
@@ -26,6 +30,7 @@ impl<T: Number + Default> Lanes<T> {
             data.copy_from_slice(all);
         } else if x.col_stride() == 1 {
             for (row, lanes) in data.chunks_exact_mut(width).enumerate() {
+                pace.check(width)?;
                 let row = x.row(row).expect("its elements lie side by side");
                 lanes[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
@@ -40,16 +45,17 @@ impl<T: Number + Default> Lanes<T> {
         } else {
             for (lane, column) in columns.clone().enumerate() {
                 for row in 0..x.rows() {
+                    pace.check(1)?;
                     data[row * width + lane] = x.get(row, column);
                 }
             }
         }
-        Self { data, width, columns }
+        Ok(Self { data, width, columns })
     }
 
     /// All columns of `x` in blocks of one of the ascending `widths`: the narrowest that takes all that
     /// is left, else the widest.
-    pub(super) fn blocks(x: MatRef<'_, T>, widths: &[usize]) -> Vec<Self> {
+    pub(super) fn blocks(x: MatRef<'_, T>, widths: &[usize]) -> Result<Vec<Self>> {
         let mut blocks = Vec::new();
         let mut first = 0;
         while first < x.cols() {
@@ -58,9 +64,9 @@ impl<T: Number + Default> Lanes<T> {
             let width = widths.iter().copied().find(|&width| width >= rest).unwrap_or(widest);
             let columns = first..(first + width).min(x.cols());
             first = columns.end;
-            blocks.push(Self::new(x, columns, width));
+            memory::push(&mut blocks, Self::new(x, columns, width)?)?;
         }
-        blocks
+        Ok(blocks)
     }
 
     /// The elements, row after row.

@@ -32,6 +32,6 @@ pub use indices::Indices;
 pub use integer::{IntegerCsr, Sum, multiply_integer, multiply_integer_with};
 pub use out::Order;
 pub use structured::{
-    Blocks, BlocksInteger, FloatBands, NofM, NofMInteger, Structured, StructuredFloat,
+    Blocks, BlocksInteger, FloatBands, LaidOut, NofM, NofMInteger, Structured, StructuredFloat,
 };
 pub use value::{Int8Value, Value};

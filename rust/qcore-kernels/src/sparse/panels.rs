@@ -10,6 +10,9 @@ use std::ops::Range;
 use super::csr::Csr;
 use super::drive::{BLOCK_ROWS, BLOCK_VALUES, row_blocks};
 use super::indices::Index;
+use crate::error::Result;
+use crate::interrupt;
+use crate::memory;
 use crate::simd::{Simd, SimdOp};
 
 /// The least columns of a panel for 32 columns of the dense operand, and for 8: 24 KB of it.
@@ -50,38 +53,39 @@ pub(super) struct Panels {
 impl Panels {
     /// The matrix in panels for `few` columns of the dense operand or for many, unless it has too few
     /// values for them.
-    pub(super) fn new(matrix: &Csr<f32>, few: bool) -> Option<Self> {
+    pub(super) fn new(matrix: &Csr<f32>, few: bool) -> Result<Option<Self>> {
         let (rows, cols, nnz) = (matrix.rows(), matrix.cols(), matrix.nnz());
         if nnz == 0 {
-            return None;
+            return Ok(None);
         }
         // For so many values in a row of a panel.
-        let for_values = |values: usize| (values * rows).saturating_mul(cols) / nnz;
+        let for_values = |values: usize| values.saturating_mul(rows).saturating_mul(cols) / nnz;
         if for_values(TOO_FEW) > WIDEST {
-            return None;
+            return Ok(None);
         }
         let columns =
             for_values(ROW_VALUES).next_multiple_of(16).clamp(NARROWEST[usize::from(few)], WIDEST);
         let count = cols.div_ceil(columns);
-        let blocks = row_blocks(matrix.indptr(), 2 * BLOCK_VALUES, BLOCK_ROWS);
+        let blocks = row_blocks(matrix.indptr(), 2 * BLOCK_VALUES, BLOCK_ROWS)?;
         let mut made = Self {
             columns,
             count,
-            starts: blocks.iter().map(|rows| matrix.indptr()[rows.start]).collect(),
+            starts: memory::collected(blocks.iter().map(|rows| matrix.indptr()[rows.start]))?,
             blocks: Vec::new(),
-            counts: vec![0; rows * count],
-            offsets: vec![0; nnz],
-            values: vec![0.0; nnz],
+            counts: memory::filled(0, memory::size(&[rows, count])?)?,
+            offsets: memory::filled(0, nnz)?,
+            values: memory::filled(0.0, nnz)?,
         };
         for rows in &blocks {
-            made.fill(matrix, rows.clone());
+            interrupt::check()?;
+            made.fill(matrix, rows.clone())?;
         }
         made.blocks = blocks;
-        Some(made)
+        Ok(Some(made))
     }
 
     /// Lays out a block of rows.
-    fn fill(&mut self, matrix: &Csr<f32>, rows: Range<usize>) {
+    fn fill(&mut self, matrix: &Csr<f32>, rows: Range<usize>) -> Result<()> {
         let counts = &mut self.counts[rows.start * self.count..rows.end * self.count];
         for (at, row) in rows.clone().enumerate() {
             for (column, _) in matrix.row(row) {
@@ -89,7 +93,7 @@ impl Panels {
             }
         }
         let mut next = matrix.indptr()[rows.start];
-        let mut places: Vec<usize> = Vec::with_capacity(counts.len());
+        let mut places: Vec<usize> = memory::with_capacity(counts.len())?;
         for &count in &*counts {
             places.push(next);
             next += usize::from(count);
@@ -102,6 +106,7 @@ impl Panels {
                 *place += 1;
             }
         }
+        Ok(())
     }
 
     /// Bytes in memory.

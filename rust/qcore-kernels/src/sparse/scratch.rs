@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
+use crate::memory;
 
 /// Bytes of a room above which it is given back.
 const LARGEST: usize = 1 << 23;
@@ -32,12 +34,12 @@ pub(super) struct Scratch<T> {
 }
 
 impl<T: Number> Scratch<T> {
-    pub(super) fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize) -> Result<Self> {
         let mut rooms = ROOMS.take();
         let mut bytes = rooms.pop().unwrap_or_default();
         ROOMS.set(rooms);
-        bytes.resize_scratch(len * size_of::<T>());
-        Self { bytes, len, number: PhantomData }
+        bytes.resize_scratch(memory::size(&[len, size_of::<T>()])?)?;
+        Ok(Self { bytes, len, number: PhantomData })
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn lower_known(cx: &mut Context<'_>, known: &Known) -> Result<bool> {
     let form = if known.transposed { "dense transposed" } else { "dense" };
     let operand = cx.prepared(&weights, form, || {
         let view = matrix::<f32>(&weights, known.transposed)?;
-        Ok(Dense(FloatWeights::from_f32(view)))
+        Ok(Dense(FloatWeights::from_f32(view)?))
     })?;
     let mut refs = vec![cx.plain(0)?];
     let residual = residual(cx, &mut refs)?;
@@ -104,7 +104,7 @@ fn lower_codes(
     let operand = cx.prepared(&codes.codes, form, || {
         let view = matrix::<i8>(&codes.codes, known.transposed)?;
         let codes = PackedI8::new(isa::active()?, view.transposed());
-        Ok(DenseI8 { codes, scale: scale.clone() })
+        Ok(DenseI8 { codes: codes?, scale: scale.clone() })
     })?;
     let mut refs = vec![cx.codes(0, Layout::Plain)?];
     let none = vec![0.0; outputs];

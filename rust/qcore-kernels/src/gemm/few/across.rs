@@ -3,9 +3,11 @@
 //! Some groups of four rows go across all columns before the next do, so that each row is read from
 //! end to end, as memory likes it; sums wait in the cache meanwhile.
 
-use super::{Right, Rows, Target, rows_at_once, with_rows};
+use super::{Right, Rows, STEPS, Target, rows_at_once, with_rows};
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
 use crate::gemm::microkernel::DEPTH;
+use crate::interrupt::Pace;
 use crate::simd::{Dot4, Dot4Op};
 
 /// How to go across: with how many depth groups at once, and where to fetch what comes next from, in
@@ -31,16 +33,16 @@ pub(super) struct Across<'a> {
 }
 
 impl Dot4Op for Across<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn eval<D: Dot4>(self, d: D) {
+    fn eval<D: Dot4>(self, d: D) -> Result<()> {
         let Self { rows, b, target, room } = self;
         let (k, columns) = (b.bytes.rows, b.bytes.cols);
         let strips = columns.div_ceil(D::COLUMNS);
         // Odd, so that the sums of rows do not share their sets of the cache.
         let acc_stride = strips | 1;
-        room.resize_scratch(rows.all * acc_stride * size_of::<[D::I32; 4]>());
+        room.resize_scratch(rows.all * acc_stride * size_of::<[D::I32; 4]>())?;
         let acc = room.as_mut_ptr().cast::<[D::I32; 4]>();
         for (row, &start) in target.start.iter().enumerate().take(rows.all) {
             for strip in 0..strips {
@@ -53,7 +55,9 @@ impl Dot4Op for Across<'_> {
         let first_of = |strip: usize| (strip * D::COLUMNS).min(columns - D::COLUMNS);
         let at_once = rows_at_once(rows.all, D::ROWS);
         let (groups, ahead) = plan(rows.all, b.bytes.row_stride);
+        let mut pace = Pace::of(STEPS);
         for first in (0..k.div_ceil(DEPTH)).step_by(groups) {
+            pace.check(groups * DEPTH * columns * rows.all)?;
             for strip in 0..strips {
                 let column = first_of(strip);
                 let mut row = 0;
@@ -88,6 +92,7 @@ impl Dot4Op for Across<'_> {
                 }
             }
         }
+        Ok(())
     }
 }
 

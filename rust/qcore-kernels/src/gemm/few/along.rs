@@ -1,7 +1,9 @@
 //! Columns of B that lie side by side, as those of the transpose of weights (N, K): a vector of each
 //! meets a vector of each row, and lanes are added up at the end.
 
-use super::{Right, Rows, Target, VECTOR, rows_at_once, with_rows};
+use super::{Right, Rows, STEPS, Target, VECTOR, rows_at_once, with_rows};
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::simd::{Dot4, Dot4Op};
 
 /// Columns that go together: streams of B, each of which a vector of A serves.
@@ -15,14 +17,16 @@ pub(super) struct Along<'a> {
 }
 
 impl Dot4Op for Along<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn eval<D: Dot4>(self, d: D) {
+    fn eval<D: Dot4>(self, d: D) -> Result<()> {
         let Self { rows, b, target } = self;
         let columns = b.bytes.cols;
         let at_once = rows_at_once(rows.all, D::ROWS);
+        let mut pace = Pace::of(STEPS);
         for first in (0..columns).step_by(COLUMNS) {
+            pace.check(COLUMNS * b.bytes.rows * rows.all)?;
             let count = COLUMNS.min(columns - first);
             let mut row = 0;
             while row < rows.all {
@@ -43,6 +47,7 @@ impl Dot4Op for Along<'_> {
                 row += taken;
             }
         }
+        Ok(())
     }
 }
 

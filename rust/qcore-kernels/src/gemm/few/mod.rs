@@ -18,12 +18,19 @@ use super::limits::limits_of;
 use super::operand::{Bytes, Int8, ZeroPoint};
 use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
 use crate::isa::Isa;
 use crate::simd::dispatch_dot;
-use crate::threads;
+use crate::{interrupt, memory, threads};
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 20;
+
+/// Rows that there is room for: more than any limit, with the one of ones.
+const ROOM_ROWS: usize = 16;
+
+/// Multiply-adds between two looks at whether to stop.
+const STEPS: usize = 1 << 22;
 
 /// Bytes of a vector of any instruction set, at most: rows of A are filled up to it, and a row of B
 /// must have it.
@@ -45,7 +52,7 @@ thread_local! {
 pub(super) fn takes(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> bool {
     let bytes = b.bytes();
     let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
-    (1..=limits_of(isa).few_rows).contains(&a.rows())
+    (1..=limits_of(isa).few_rows.min(ROOM_ROWS - 1)).contains(&a.rows())
         && bytes.rows > 0
         && bytes.cols > 0
         && adjacent
@@ -59,20 +66,23 @@ pub(super) fn run<S: Sink>(
     a_zero: ZeroPoint<'_>,
     b_zero: ZeroPoint<'_>,
     sink: &S,
-) {
+) -> Result<()> {
     let summed = a_zero.single() != Some(0);
-    LEFT.with_borrow_mut(|room| {
-        let rows = Rows::new(a, summed, room);
+    memory::with_kept(&LEFT, |room| {
+        let rows = Rows::new(a, summed, room)?;
         let b = Right::new(a, b);
         let start = match (summed, b_zero.single()) {
             (false, Some(zb)) => {
-                let term = |row| (zb + b.shift).wrapping_mul(rows.sum(row)).wrapping_neg();
-                Some((0..rows.count).map(term).collect())
+                let mut start = [0; ROOM_ROWS];
+                for (row, start) in start.iter_mut().enumerate().take(rows.count) {
+                    *start = (zb + b.shift).wrapping_mul(rows.sum(row)).wrapping_neg();
+                }
+                Some(start)
             }
             _ => None,
         };
-        Few { isa, rows, b, a_zero, b_zero, start }.run(sink);
-    });
+        Few { isa, rows, b, a_zero, b_zero, start }.run(sink)
+    })
 }
 
 /// Rows of A, contiguous and filled up with zeros, then a row of ones if sums of columns are needed.
@@ -88,10 +98,10 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(a: Int8<'_>, summed: bool, room: &'a mut AlignedBytes) -> Self {
+    fn new(a: Int8<'_>, summed: bool, room: &'a mut AlignedBytes) -> Result<Self> {
         let (bytes, count) = (a.bytes(), a.rows());
         let (stride, all) = (bytes.cols.next_multiple_of(VECTOR), count + usize::from(summed));
-        room.resize_scratch(all * stride);
+        room.resize_scratch(memory::size(&[all, stride])?)?;
         for (row, out) in room.chunks_exact_mut(stride).enumerate() {
             let (values, rest) = out.split_at_mut(bytes.cols);
             if row == count {
@@ -104,7 +114,7 @@ impl<'a> Rows<'a> {
             }
             rest.fill(0);
         }
-        Self { bytes: room, stride, count, all, unsigned: a.is_unsigned() }
+        Ok(Self { bytes: room, stride, count, all, unsigned: a.is_unsigned() })
     }
 
     /// The sum of a row of A, wrapping.
@@ -159,46 +169,49 @@ struct Few<'a> {
     a_zero: ZeroPoint<'a>,
     b_zero: ZeroPoint<'a>,
     /// What the zero point of B adds to each row, if that is all there is to correct.
-    start: Option<Vec<i32>>,
+    start: Option<[i32; ROOM_ROWS]>,
 }
 
 impl Few<'_> {
-    fn run<S: Sink>(&self, sink: &S) {
+    fn run<S: Sink>(&self, sink: &S) -> Result<()> {
         let (k, n) = (self.b.bytes.rows, self.b.bytes.cols);
-        let tasks = threads::tasks_for(n, k * self.rows.all, GRAIN);
+        let tasks = threads::tasks_for(n, k.saturating_mul(self.rows.all), GRAIN);
         let most = SUM_BYTES / size_of::<i32>() / self.rows.all;
         let wide = n.div_ceil(tasks).min(most).next_multiple_of(VECTOR);
         // The last takes what is left, so none is narrower than a vector.
         let parts = (n / wide).max(1);
         let part = |index: usize| {
             let end = if index + 1 == parts { n } else { (index + 1) * wide };
-            self.run_part(index * wide..end, sink);
+            self.run_part(index * wide..end, sink)
         };
         if tasks == 1 {
-            (0..parts).for_each(part);
+            for index in 0..parts {
+                interrupt::check()?;
+                part(index)?;
+            }
         } else {
-            threads::for_each(parts, part);
+            threads::try_for_each(parts, part)?;
         }
         // SAFETY: every task has ended; the rows are the result's own.
         unsafe { sink.rows_done(0..self.rows.count) };
+        Ok(())
     }
 
     /// Some columns, on this thread.
-    fn run_part<S: Sink>(&self, columns: Range<usize>, sink: &S) {
+    fn run_part<S: Sink>(&self, columns: Range<usize>, sink: &S) -> Result<()> {
         let (rows, width) = (self.rows, columns.len());
         let b = Right { bytes: self.b.bytes.columns(columns.clone()), ..self.b };
         if let (Some(start), Some((first, stride))) = (&self.start, sink.direct(0, columns.start)) {
             let target = Target { first, stride, start };
             // SAFETY: the columns of every row are within the result and this task's own.
-            unsafe { self.multiply(b, target) };
-            return;
+            return unsafe { self.multiply(b, target) };
         }
-        SUMS.with_borrow_mut(|sums| {
-            sums.resize(rows.all * width, 0);
-            let start = vec![0; rows.all];
+        memory::with_kept(&SUMS, |sums| {
+            memory::resize(sums, memory::size(&[rows.all, width])?, 0)?;
+            let start = [0; ROOM_ROWS];
             let target = Target { first: sums.as_mut_ptr(), stride: width, start: &start };
             // SAFETY: there is room for the columns of every row.
-            unsafe { self.multiply(b, target) };
+            unsafe { self.multiply(b, target)? };
             let (sums, column_sums) = sums.split_at_mut(rows.count * width);
             for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
                 self.correct(row, columns.start, column_sums, sums);
@@ -206,21 +219,22 @@ impl Few<'_> {
                 // SAFETY: the block is within the result and this task's own.
                 unsafe { sink.put(block, sums, width) };
             }
-        });
+            Ok(())
+        })
     }
 
     /// The product of all rows, of ones too, with some columns.
     ///
     /// # Safety
     /// `target` is valid for writing the columns of every row.
-    unsafe fn multiply(&self, b: Right, target: Target<'_>) {
+    unsafe fn multiply(&self, b: Right, target: Target<'_>) -> Result<()> {
         let rows = self.rows;
         if b.bytes.col_stride == 1 && b.bytes.cols >= VECTOR {
-            ROOM.with_borrow_mut(|room| {
-                dispatch_dot(self.isa, across::Across { rows, b, target, room });
-            });
+            memory::with_kept(&ROOM, |room| {
+                dispatch_dot(self.isa, across::Across { rows, b, target, room })
+            })
         } else {
-            dispatch_dot(self.isa, along::Along { rows, b, target });
+            dispatch_dot(self.isa, along::Along { rows, b, target })
         }
     }
 

@@ -91,20 +91,20 @@ pub fn matmul_f32_with(
     a.check("a", batch, m, k)?;
     b.check("b", batch, k, n)?;
     out.check(batch, m, n)?;
-    let count: usize = batch.iter().product();
+    let count = crate::memory::size(batch)?;
     if count == 0 || m == 0 || n == 0 {
         return Ok(());
     }
     let strides = [a.batch_strides, b.batch_strides, out.batch_strides];
     let target = SendPtr(out.data.as_mut_ptr());
     // Whole products to a task where there are enough of them; else each is split.
-    let tasks = threads::tasks_for(count, m * k * n, GRAIN);
+    let tasks = threads::tasks_for(count, m.saturating_mul(k).saturating_mul(n), GRAIN);
     let together = if tasks > 1 && count >= tasks { count.div_ceil(tasks) } else { count };
     threads::try_for_each(count.div_ceil(together), |task| {
         let mut before = None;
         for index in task * together..((task + 1) * together).min(count) {
             let [at_a, at_b, at_out] = offsets(batch, strides, index);
-            ROOM.with_borrow_mut(|(panels, rows)| {
+            crate::memory::with_kept(&ROOM, |(panels, rows)| {
                 let right = b.right(k, n, m, at_b, before == Some(at_b), panels)?;
                 before = Some(at_b);
                 let (base, stride) = a.rows(m, k, at_a, rows)?;
@@ -118,7 +118,7 @@ pub fn matmul_f32_with(
                 };
                 // SAFETY: every element of a, b and out was checked to lie within its slice, and
                 // results not to overlap; this one is this task's own.
-                unsafe { all(&product, isa, m, stride as isize) };
+                unsafe { all(&product, isa, m, stride as isize)? };
                 if activation.is_of_rows() {
                     for row in 0..m {
                         let first = at_out + row * out.row_stride;
@@ -197,7 +197,7 @@ impl Matrices<'_> {
             return Ok((first, self.row_stride));
         }
         let bytes = crate::memory::size(&[m, k, size_of::<f32>()])?;
-        room.resize_scratch(bytes);
+        room.resize_scratch(bytes)?;
         let to = room.as_mut_floats();
         // SAFETY: every element was checked to lie within the data; the room has m * k floats.
         unsafe {
@@ -233,7 +233,7 @@ impl Matrices<'_> {
         let line = crate::memory::size(&[k, PANEL])?;
         let floats = crate::memory::size(&[panels, line])?;
         if !is_packed {
-            room.resize_scratch(crate::memory::size(&[floats, size_of::<f32>()])?);
+            room.resize_scratch(crate::memory::size(&[floats, size_of::<f32>()])?)?;
             let to = room.as_mut_floats();
             for panel in 0..panels {
                 let columns = PANEL.min(n - panel * PANEL);

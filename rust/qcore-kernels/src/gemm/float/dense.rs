@@ -95,7 +95,7 @@ pub fn product_f32_with(
     };
     // SAFETY: every row of `a`, or of its copy, has k elements side by side; `out` has m rows of n, and
     // is borrowed mutably.
-    unsafe { all(&product, isa, m, stride) };
+    unsafe { all(&product, isa, m, stride)? };
     if epilogue.activation.is_of_rows() {
         softmax_with(isa, out, n)?;
     }
@@ -109,7 +109,7 @@ fn adjacent(a: MatRef<'_, f32>, copy: &mut AlignedBytes) -> Result<(*const f32, 
         return Ok((a.as_ptr(), a.row_stride()));
     }
     let bytes = crate::memory::size(&[m, k, size_of::<f32>()])?;
-    *copy = AlignedBytes::try_zeroed(bytes).ok_or_else(|| crate::memory::refused(bytes))?;
+    *copy = AlignedBytes::zeroed(bytes)?;
     let to = copy.as_mut_floats();
     for i in 0..m {
         for j in 0..k {
@@ -124,7 +124,7 @@ fn adjacent(a: MatRef<'_, f32>, copy: &mut AlignedBytes) -> Result<(*const f32, 
 ///
 /// # Safety
 /// The left operand is valid for `m` rows, the result for writing m rows, and nobody else touches it.
-pub(super) unsafe fn all(product: &Product<'_>, isa: Isa, m: usize, stride: isize) {
+pub(super) unsafe fn all(product: &Product<'_>, isa: Isa, m: usize, stride: isize) -> Result<()> {
     let (k, n) = (product.right.inputs(), product.right.columns());
     let start = |first: usize, starts: &mut [usize]| {
         for (index, start) in starts.iter_mut().enumerate() {
@@ -136,20 +136,20 @@ pub(super) unsafe fn all(product: &Product<'_>, isa: Isa, m: usize, stride: isiz
     let tasks = threads::tasks_for(m * n, k, GRAIN);
     if tasks == 1 {
         // SAFETY: the caller's promise.
-        unsafe { product.run(isa, 0..m, 0..panels, start) };
+        unsafe { product.run(isa, 0..m, 0..panels, start) }
     } else if m >= 16 * tasks {
         let rows = m.div_ceil(tasks).next_multiple_of(12);
-        threads::for_each(m.div_ceil(rows), |task| {
+        threads::try_for_each(m.div_ceil(rows), |task| {
             let rows = task * rows..((task + 1) * rows).min(m);
             // SAFETY: the caller's promise; these rows are this task's own.
-            unsafe { product.run(isa, rows, 0..panels, start) };
-        });
+            unsafe { product.run(isa, rows, 0..panels, start) }
+        })
     } else {
         let columns = panels.div_ceil(tasks).next_multiple_of(4);
-        threads::for_each(panels.div_ceil(columns), |task| {
+        threads::try_for_each(panels.div_ceil(columns), |task| {
             let columns = task * columns..((task + 1) * columns).min(panels);
             // SAFETY: the caller's promise; these columns are this task's own.
-            unsafe { product.run(isa, 0..m, columns, start) };
-        });
+            unsafe { product.run(isa, 0..m, columns, start) }
+        })
     }
 }

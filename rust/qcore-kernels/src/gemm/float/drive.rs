@@ -10,9 +10,15 @@ use super::tile::{self, Finish, Segment, Tile, tile};
 use crate::aligned::AlignedBytes;
 use crate::elementwise::map_row;
 use crate::epilogue::Epilogue;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
+use crate::memory;
 use crate::simd::{Simd, SimdOp, dispatch};
 use crate::threads::SendPtr;
+
+/// Multiply-adds between two looks at whether to stop.
+const STEPS: usize = 1 << 22;
 
 /// Rows whose inputs of one panel stay in L2.
 pub(crate) const ROWS: usize = 192;
@@ -53,16 +59,14 @@ impl Product<'_> {
         rows: Range<usize>,
         panels: Range<usize>,
         start: impl Fn(usize, &mut [usize]),
-    ) {
-        ROOM.with_borrow_mut(|room| {
-            room.resize_scratch(MOST_COLUMNS * DEPTH * size_of::<f32>());
+    ) -> Result<()> {
+        memory::with_kept(&ROOM, |room| {
+            room.resize_scratch(MOST_COLUMNS * DEPTH * size_of::<f32>())?;
             let room = room.as_mut_floats();
-            dispatch(
-                isa,
-                Part { product: self, rows: rows.clone(), panels: panels.clone(), room, start },
-            );
-        });
-        let Some(function) = self.epilogue.activation.rest() else { return };
+            let (rows, panels) = (rows.clone(), panels.clone());
+            dispatch(isa, Part { product: self, rows, panels, room, start })
+        })?;
+        let Some(function) = self.epilogue.activation.rest() else { return Ok(()) };
         let first = panels.start * PANEL;
         let columns = self.right.columns().min(panels.end * PANEL) - first;
         for row in rows {
@@ -71,6 +75,7 @@ impl Product<'_> {
             let part = unsafe { std::slice::from_raw_parts_mut(self.out.get().add(at), columns) };
             map_row(isa, function, part);
         }
+        Ok(())
     }
 }
 
@@ -84,10 +89,11 @@ struct Part<'a, F> {
 }
 
 impl<F: Fn(usize, &mut [usize])> SimdOp for Part<'_, F> {
-    type Output = ();
+    type Output = Result<()>;
 
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S) {
+    fn eval<S: Simd>(self, s: S) -> Result<()> {
+        let mut pace = Pace::of(STEPS);
         let right = &self.product.right;
         let inputs = self.product.left.inputs.count();
         let mut starts = [0; ROWS];
@@ -102,6 +108,7 @@ impl<F: Fn(usize, &mut [usize])> SimdOp for Part<'_, F> {
                 while panel < self.panels.end {
                     let most = tile::panels::<S>().min(self.panels.end - panel);
                     let count = right.together(panel, most);
+                    pace.check(rows.len() * range.len() * count * PANEL)?;
                     // SAFETY: panels and inputs exist, the room holds them.
                     unsafe {
                         let columns = right.columns_of(s, panel, count, range.clone(), self.room);
@@ -111,6 +118,7 @@ impl<F: Fn(usize, &mut [usize])> SimdOp for Part<'_, F> {
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -3,6 +3,9 @@
 use std::marker::PhantomData;
 
 use crate::aligned::AlignedBytes;
+use crate::error::Result;
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::view::MatRef;
 
 /// Outputs of a panel: for floats a cache line.
@@ -27,12 +30,14 @@ impl Plain for u16 {}
 
 impl<T: Plain> Panels<T> {
     /// Lays out a matrix.
-    pub(super) fn new(matrix: MatRef<'_, T>) -> Self {
+    pub(super) fn new(matrix: MatRef<'_, T>) -> Result<Self> {
         let (outputs, inputs) = (matrix.rows(), matrix.cols());
-        let elements = outputs.div_ceil(PANEL) * inputs * PANEL;
-        let mut bytes = AlignedBytes::zeroed(elements * size_of::<T>());
+        let size = memory::size(&[outputs.div_ceil(PANEL), inputs, PANEL, size_of::<T>()])?;
+        let mut bytes = AlignedBytes::zeroed(size)?;
         let data = bytes.as_mut_ptr().cast::<T>();
+        let mut pace = Pace::new();
         for output in 0..outputs {
+            pace.check(inputs)?;
             let first = output / PANEL * inputs * PANEL + output % PANEL;
             for input in 0..inputs {
                 // SAFETY: the panel of this output has PANEL elements for each input, and the bytes
@@ -40,7 +45,18 @@ impl<T: Plain> Panels<T> {
                 unsafe { data.add(first + input * PANEL).write(matrix.get(output, input)) };
             }
         }
-        Self { bytes, inputs, outputs, kind: PhantomData }
+        Ok(Self { bytes, inputs, outputs, kind: PhantomData })
+    }
+
+    /// The value of an output and an input.
+    ///
+    /// # Panics
+    /// If either is out of range.
+    pub(super) fn get(&self, output: usize, input: usize) -> T {
+        assert!(output < self.outputs && input < self.inputs);
+        let first = (output / PANEL * self.inputs + input) * PANEL + output % PANEL;
+        // SAFETY: the panel of this output has PANEL elements for each input.
+        unsafe { *self.bytes.as_ptr().cast::<T>().add(first) }
     }
 
     pub(super) fn inputs(&self) -> usize {

@@ -2,6 +2,8 @@
 
 use super::panels::{PANEL, Panels};
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::view::MatRef;
 
 /// Weights `[out, in]`, laid out for the float product.
@@ -77,21 +79,20 @@ pub(super) struct Book {
 
 impl FloatWeights {
     /// Float weights.
-    #[must_use]
-    pub fn from_f32(weights: MatRef<'_, f32>) -> Self {
-        Self { values: Values::F32(Panels::new(weights)) }
+    pub fn from_f32(weights: MatRef<'_, f32>) -> Result<Self> {
+        Ok(Self { values: Values::F32(Panels::new(weights)?) })
     }
 
     /// Int8 codes.
     pub fn from_i8(codes: MatRef<'_, i8>, steps: CodeSteps<'_>) -> Result<Self> {
         let steps = Steps::new(steps, codes.rows(), codes.cols())?;
-        Ok(Self { values: Values::I8(Panels::new(codes), steps) })
+        Ok(Self { values: Values::I8(Panels::new(codes)?, steps) })
     }
 
     /// Uint8 codes.
     pub fn from_u8(codes: MatRef<'_, u8>, steps: CodeSteps<'_>) -> Result<Self> {
         let steps = Steps::new(steps, codes.rows(), codes.cols())?;
-        Ok(Self { values: Values::U8(Panels::new(codes), steps) })
+        Ok(Self { values: Values::U8(Panels::new(codes)?, steps) })
     }
 
     /// Indices into books of `count` levels, which lie one after the other.
@@ -106,15 +107,19 @@ impl FloatWeights {
             Codebook::Outputs => (codes.rows(), count, 0),
             Codebook::Inputs => (codes.cols(), 0, count),
         };
-        if levels.len() != books * count || count == 0 {
+        if books.checked_mul(count) != Some(levels.len()) || count == 0 {
             let found = levels.len();
             return Err(KernelError::Shape(format!(
                 "levels has {found} elements, not {books} * {count}"
             )));
         }
+        // Copied, then checked: another thread may write to the caller's codes.
+        let panels = Panels::new(codes)?;
+        let mut pace = Pace::new();
         for output in 0..codes.rows() {
+            pace.check(codes.cols())?;
             for input in 0..codes.cols() {
-                let code = usize::from(codes.get(output, input));
+                let code = usize::from(panels.get(output, input));
                 if code >= count {
                     return Err(KernelError::Value(format!(
                         "code [{output}, {input}] is {code}; there are {count} levels"
@@ -122,11 +127,14 @@ impl FloatWeights {
                 }
             }
         }
-        let mut levels = levels.to_vec();
         // Outputs that fill up the last panel look up code 0 of books of their own.
-        levels.resize(levels.len() + PANEL * by_output.max(1), 0.0);
+        let more = memory::size(&[PANEL, by_output.max(1)])?;
+        let mut filled = memory::with_capacity(memory::sum(&[levels.len(), more])?)?;
+        memory::extend(&mut filled, levels)?;
+        memory::resize(&mut filled, levels.len() + more, 0.0)?;
+        let levels = filled;
         let book = Book { levels, by_output, by_input };
-        Ok(Self { values: Values::Book(Panels::new(codes), book) })
+        Ok(Self { values: Values::Book(panels, book) })
     }
 
     /// Indices into one book, whose levels are multiplied by `scale[out, ceil(in / group)]`.
@@ -202,7 +210,7 @@ impl Steps {
             }
             // No inputs need no scales, and as many as there are outputs are welcome.
             CodeSteps::Outputs { .. } if inputs == 0 => scale.len(),
-            CodeSteps::Outputs { group, .. } => outputs * inputs.div_ceil(group),
+            CodeSteps::Outputs { group, .. } => memory::size(&[outputs, inputs.div_ceil(group)])?,
             CodeSteps::Inputs { .. } => inputs,
         };
         if scale.len() != wanted || !(zero.is_empty() || zero.len() == wanted) {
@@ -212,15 +220,15 @@ impl Steps {
                 zero.len()
             )));
         }
-        let zero: Vec<f32> = zero.iter().map(|&zero| zero as f32).collect();
+        let zero = memory::collected(zero.iter().map(|&zero| zero as f32))?;
         Ok(match steps {
             CodeSteps::Outputs { group, .. } => {
                 let groups = inputs.div_ceil(group);
-                let scale = by_panel(scale, outputs, groups);
-                let zero = by_panel(&zero, outputs, groups);
+                let scale = by_panel(scale, outputs, groups)?;
+                let zero = by_panel(&zero, outputs, groups)?;
                 Steps::Outputs { group, groups, scale, zero }
             }
-            CodeSteps::Inputs { .. } => Steps::Inputs { scale: scale.to_vec(), zero },
+            CodeSteps::Inputs { .. } => Steps::Inputs { scale: memory::copied(scale)?, zero },
         })
     }
 
@@ -234,15 +242,16 @@ impl Steps {
 }
 
 /// `[out, groups]` as `[panel][group][16]`; nothing stays nothing.
-fn by_panel(values: &[f32], outputs: usize, groups: usize) -> Vec<f32> {
+fn by_panel(values: &[f32], outputs: usize, groups: usize) -> Result<Vec<f32>> {
     if values.is_empty() || groups == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let mut panels = vec![0.0; outputs.div_ceil(PANEL) * groups * PANEL];
+    let size = memory::size(&[outputs.div_ceil(PANEL), groups, PANEL])?;
+    let mut panels = memory::filled(0.0, size)?;
     for (output, row) in values.chunks_exact(groups).enumerate() {
         for (group, &value) in row.iter().enumerate() {
             panels[(output / PANEL * groups + group) * PANEL + output % PANEL] = value;
         }
     }
-    panels
+    Ok(panels)
 }

@@ -8,11 +8,15 @@ use super::packed::{DEPTH, LINE, PANEL, PackedI4, Scales};
 use crate::epilogue::{Activation, finish_rows_with};
 use crate::error::{KernelError, Result};
 use crate::gemm::packed::SendPtr;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
-use crate::threads;
+use crate::{memory, threads};
 
 /// Multiply-adds below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 21;
+
+/// Multiply-adds between two looks at whether to stop.
+const STEPS: usize = 1 << 22;
 
 /// Rows of activations as the kernels take them.
 #[derive(Default)]
@@ -38,7 +42,7 @@ pub fn dense_f32_from_i4_with(
     out: &mut [f32],
 ) -> Result<()> {
     let (k, n, m) = (weights.inputs(), weights.outputs(), row_scale.len());
-    if codes.len() != m * k || out.len() != m * n {
+    if m.checked_mul(k) != Some(codes.len()) || m.checked_mul(n) != Some(out.len()) {
         return Err(KernelError::Shape(format!(
             "{} codes and {} results are not {m} rows of {k} and {n}",
             codes.len(),
@@ -48,28 +52,30 @@ pub fn dense_f32_from_i4_with(
     if m == 0 || n == 0 {
         return Ok(());
     }
-    ROWS.with_borrow_mut(|rows| {
-        rows.fill(codes, weights, m);
+    memory::with_kept(&ROWS, |rows| {
+        rows.fill(codes, weights, m)?;
         let product = Product { rows, row_scale, weights, out: SendPtr(out.as_mut_ptr()) };
         let panels = n.div_ceil(PANEL);
-        let tasks = threads::tasks_for(panels, m * k * PANEL, GRAIN);
+        let tasks = threads::tasks_for(panels, codes.len().saturating_mul(PANEL), GRAIN);
         let per_task = panels.div_ceil(tasks);
-        threads::for_each(panels.div_ceil(per_task), |task| {
-            product.run(isa, task * per_task..((task + 1) * per_task).min(panels));
-        });
-    });
+        threads::try_for_each(panels.div_ceil(per_task), |task| {
+            product.run(isa, task * per_task..((task + 1) * per_task).min(panels))
+        })
+    })?;
     finish_rows_with(isa, out, n, bias, activation)
 }
 
 impl Rows {
-    fn fill(&mut self, codes: &[i8], weights: &PackedI4, m: usize) {
+    fn fill(&mut self, codes: &[i8], weights: &PackedI4, m: usize) -> Result<()> {
         let (k, stride) = (weights.inputs(), weights.lines() * DEPTH);
         self.codes.clear();
-        self.codes.resize(m * stride, 0);
+        memory::resize(&mut self.codes, memory::size(&[m, stride])?, 0)?;
         self.start.clear();
         if k == 0 {
-            return;
+            return Ok(());
         }
+        let groups = weights.lines().div_ceil(weights.group_lines());
+        memory::reserve(&mut self.start, memory::size(&[m, groups])?)?;
         for (row, padded) in codes.chunks_exact(k).zip(self.codes.chunks_exact_mut(stride)) {
             padded[..k].copy_from_slice(row);
             let groups = padded.chunks(weights.group_lines() * DEPTH);
@@ -78,6 +84,7 @@ impl Rows {
                 -8 * sum
             }));
         }
+        Ok(())
     }
 }
 
@@ -90,11 +97,13 @@ struct Product<'a> {
 
 impl Product<'_> {
     /// Some panels, which are the caller's own, with all rows.
-    fn run(&self, isa: Isa, panels: Range<usize>) {
+    fn run(&self, isa: Isa, panels: Range<usize>) -> Result<()> {
         let kernel = micro::kernel_for(isa);
         let rows = self.row_scale.len();
         let mut panel = panels.start;
+        let mut pace = Pace::of(STEPS);
         while panel < panels.end {
+            pace.check(rows.saturating_mul(self.weights.inputs() * PANEL))?;
             if rows == 1 && panel + micro::PANELS <= panels.end {
                 self.tile(kernel.panels, 0..1, panel, micro::PANELS);
                 panel += micro::PANELS;
@@ -106,6 +115,7 @@ impl Product<'_> {
             }
             panel += 1;
         }
+        Ok(())
     }
 
     /// Some rows and panels by the function that is made for as many.

@@ -4,6 +4,8 @@ use half::f16;
 
 use crate::aligned::AlignedBytes;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::view::MatRef;
 
 /// Outputs of a panel.
@@ -49,15 +51,18 @@ impl PackedI4 {
         // One group is whole lines too: what fills them up is multiplied with 0.
         let group = group.min(inputs.max(1)).next_multiple_of(DEPTH);
         let groups = inputs.div_ceil(group);
-        if scale.len() != outputs * groups {
+        if outputs.checked_mul(groups) != Some(scale.len()) {
             let found = scale.len();
             return Err(KernelError::Shape(format!(
                 "scale has {found} elements, not {outputs} * {groups}"
             )));
         }
         let lines = inputs.div_ceil(DEPTH);
-        let mut data = AlignedBytes::zeroed(outputs.div_ceil(PANEL) * lines * LINE);
+        let size = memory::size(&[outputs.div_ceil(PANEL), lines, LINE])?;
+        let mut data = AlignedBytes::zeroed(size)?;
+        let mut pace = Pace::new();
         for output in 0..outputs {
+            pace.check(inputs)?;
             for input in 0..inputs {
                 let code = codes.get(output, input);
                 if !(-8..=7).contains(&code) {
@@ -70,12 +75,13 @@ impl PackedI4 {
                 data[byte] |= (code + 8).cast_unsigned() << (input % DEPTH / 4 * 4);
             }
         }
-        let mut panels = vec![0.0; outputs.div_ceil(PANEL) * groups * PANEL];
+        let size = memory::size(&[outputs.div_ceil(PANEL), groups, PANEL])?;
+        let mut panels = memory::filled(0.0, size)?;
         for (index, &scale) in scale.iter().enumerate() {
             let (output, at) = (index / groups, index % groups);
             panels[(output / PANEL * groups + at) * PANEL + output % PANEL] = scale;
         }
-        Ok(Self { inputs, outputs, group, data, scale: Scales::new(panels) })
+        Ok(Self { inputs, outputs, group, data, scale: Scales::new(panels)? })
     }
 
     /// How many values a row of the input has.
@@ -121,11 +127,11 @@ impl PackedI4 {
 }
 
 impl Scales {
-    fn new(scale: Vec<f32>) -> Self {
-        let halves: Vec<f16> = scale.iter().map(|&scale| f16::from_f32(scale)).collect();
-        if halves.iter().zip(&scale).all(|(half, &scale)| half.to_f32() == scale) {
-            return Scales::F16(halves.into_iter().map(f16::to_bits).collect());
+    fn new(scale: Vec<f32>) -> Result<Self> {
+        if scale.iter().all(|&scale| f16::from_f32(scale).to_f32() == scale) {
+            let halves = scale.iter().map(|&scale| f16::from_f32(scale).to_bits());
+            return Ok(Scales::F16(memory::collected(halves)?));
         }
-        Scales::F32(scale)
+        Ok(Scales::F32(scale))
     }
 }

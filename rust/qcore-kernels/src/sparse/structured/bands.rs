@@ -11,12 +11,15 @@ use std::ops::Range;
 use super::panels::Chunk;
 use super::product::Structured;
 use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
+use crate::memory;
 use crate::simd::dispatch;
 use crate::sparse::drive::{self, BLOCK_ROWS, BLOCK_VALUES};
 use crate::sparse::float::{check_inner, narrow};
 use crate::sparse::lanes::Lanes;
 use crate::sparse::out::{Order, Out};
+use crate::sparse::value::Value;
 use crate::view::MatRef;
 
 /// The most rows of a band: their sums, and a row of the dense operand, stay in registers.
@@ -57,27 +60,25 @@ type Band = (Vec<usize>, Vec<f32>);
 
 impl FloatBands {
     /// Lays out a matrix.
-    #[must_use]
-    pub fn new(a: &impl Structured<f32>) -> Self {
+    pub fn new(a: &impl Structured<f32>) -> Result<Self> {
         let cols = a.cols();
-        let starts = band_starts(a.rows(), a.shared_rows());
-        let bands: Vec<Band> = starts
-            .windows(2)
-            .map(|band| {
-                let tall = band[1] - band[0];
-                let mut columns = Vec::new();
-                a.for_row(band[0], |column, _| columns.push(column));
-                let mut values = vec![0.0; columns.len() * tall];
-                for at in 0..tall {
-                    let mut next = at;
-                    a.for_row(band[0] + at, |_, value| {
-                        values[next] = value;
-                        next += tall;
-                    });
-                }
-                (columns, values)
-            })
-            .collect();
+        let starts = band_starts(a.rows(), a.shared_rows())?;
+        let mut pace = Pace::new();
+        let mut bands: Vec<Band> = memory::with_capacity(starts.len() - 1)?;
+        for band in starts.windows(2) {
+            let tall = band[1] - band[0];
+            let columns = columns_of(a, band[0])?;
+            let mut values = memory::filled(0.0, memory::size(&[columns.len(), tall])?)?;
+            pace.check(values.len())?;
+            for at in 0..tall {
+                let mut next = at;
+                a.for_row(band[0] + at, |_, value| {
+                    values[next] = value;
+                    next += tall;
+                });
+            }
+            bands.push((columns, values));
+        }
         let stored: usize = bands.iter().map(|band| band.1.len()).sum();
         let columns: usize = bands.iter().map(|band| band.0.len()).sum();
         let wanted = (BAND_COLUMNS * bands.len()).saturating_mul(cols) / columns.max(1);
@@ -90,49 +91,61 @@ impl FloatBands {
             chunks: Vec::new(),
             starts: Vec::new(),
             counts: Vec::new(),
-            columns: Vec::with_capacity(columns),
-            values: Vec::with_capacity(stored),
+            columns: memory::with_capacity(columns)?,
+            values: memory::with_capacity(stored)?,
         };
-        made.chunks = made.cut(&bands);
-        for chunk in made.chunks.clone() {
-            made.push(&bands[chunk]);
+        let chunks = made.cut(&bands)?;
+        for chunk in &chunks {
+            made.push(&bands[chunk.clone()], &mut pace)?;
         }
-        made
+        made.chunks = chunks;
+        Ok(made)
+    }
+
+    /// Whether a matrix has values enough for its bands and panels: each of them takes two bytes.
+    pub(super) fn suits(a: &impl Structured<f32>) -> bool {
+        let counts = (a.rows().div_ceil(TALLEST)).saturating_mul(a.cols().div_ceil(WIDEST));
+        let worth = a.stored_values().saturating_add(a.rows()).saturating_mul(16);
+        counts <= worth.max(1 << 20)
     }
 
     /// Chunks of about as many values, of few rows.
-    fn cut(&self, bands: &[Band]) -> Vec<Range<usize>> {
+    fn cut(&self, bands: &[Band]) -> Result<Vec<Range<usize>>> {
         let mut chunks = Vec::new();
         let (mut first, mut values) = (0, 0);
         for (band, (_, more)) in bands.iter().enumerate() {
             let rows = self.rows[band + 1] - self.rows[first];
             if band > first && (rows > BLOCK_ROWS || values + more.len() > 2 * BLOCK_VALUES) {
-                chunks.push(first..band);
+                memory::push(&mut chunks, first..band)?;
                 (first, values) = (band, 0);
             }
             values += more.len();
         }
         if first < bands.len() {
-            chunks.push(first..bands.len());
+            memory::push(&mut chunks, first..bands.len())?;
         }
-        chunks
+        Ok(chunks)
     }
 
     /// Lays out the bands of a chunk.
-    fn push(&mut self, bands: &[Band]) {
-        self.starts.push((self.columns.len(), self.values.len()));
-        let mut next = vec![0; bands.len()];
+    fn push(&mut self, bands: &[Band], pace: &mut Pace) -> Result<()> {
+        memory::push(&mut self.starts, (self.columns.len(), self.values.len()))?;
+        let mut next = memory::filled(0, bands.len())?;
+        let more = memory::size(&[bands.len(), self.panels()])?;
+        memory::reserve(&mut self.counts, more)?;
         for panel in 0..self.panels() {
+            pace.check(bands.len())?;
             let first = panel * self.panel;
             for ((columns, values), next) in bands.iter().zip(&mut next) {
                 let tall = values.len() / columns.len().max(1);
                 let end = columns.partition_point(|&column| column < first + self.panel);
                 self.counts.push((end - *next) as u16);
                 self.columns.extend(columns[*next..end].iter().map(|&c| (c - first) as u8));
-                self.values.extend_from_slice(&values[*next * tall..end * tall]);
+                memory::extend(&mut self.values, &values[*next * tall..end * tall])?;
                 *next = end;
             }
         }
+        Ok(())
     }
 
     /// Number of rows.
@@ -155,9 +168,8 @@ impl FloatBands {
 
     /// The matrix, row-major.
     #[allow(clippy::missing_panics_doc, reason = "there is a value for each column and row")]
-    #[must_use]
-    pub fn to_dense(&self) -> Vec<f32> {
-        let mut dense = vec![0.0; self.rows() * self.cols];
+    pub fn to_dense(&self) -> Result<Vec<f32>> {
+        let mut dense = memory::filled(0.0, memory::size(&[self.rows(), self.cols])?)?;
         let (mut columns, mut values) = (self.columns.iter(), self.values.iter());
         let mut counts = self.counts.iter();
         for chunk in &self.chunks {
@@ -172,7 +184,7 @@ impl FloatBands {
                 }
             }
         }
-        dense
+        Ok(dense)
     }
 
     /// Bytes in memory.
@@ -207,9 +219,9 @@ impl FloatBands {
         } else {
             &[8]
         };
-        let lanes = Lanes::blocks(x, widths);
-        let blocks: Vec<_> =
-            self.chunks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
+        let lanes = Lanes::blocks(x, widths)?;
+        let blocks = self.chunks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]);
+        let blocks = memory::collected(blocks)?;
         let compute = |index, lanes: &Lanes<f32>, out: &mut [f32]| {
             let (a, x) = (self, lanes.as_slice());
             match lanes.width {
@@ -219,19 +231,30 @@ impl FloatBands {
                 _ => dispatch(isa, Chunk::<64> { a, index, x, out }),
             }
         };
-        drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum);
-        Ok(())
+        drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum)
     }
 }
 
+/// The columns that a row stores.
+pub(super) fn columns_of<V: Value>(a: &impl Structured<V>, row: usize) -> Result<Vec<usize>> {
+    let mut count = 0;
+    a.for_row(row, |_, _| count += 1);
+    let mut columns = memory::with_capacity(count)?;
+    a.for_row(row, |column, _| columns.push(column));
+    Ok(columns)
+}
+
 /// Where bands start: each `shared` rows in as few as there can be.
-pub(super) fn band_starts(rows: usize, shared: usize) -> Vec<usize> {
-    let mut starts = vec![0];
+pub(super) fn band_starts(rows: usize, shared: usize) -> Result<Vec<usize>> {
+    let mut starts = memory::with_capacity(memory::sum(&[rows / TALLEST, 1])?)?;
+    memory::push(&mut starts, 0)?;
+    let mut pace = Pace::new();
     let mut row = 0;
     while row < rows {
-        let end = (row - row % shared + shared).min(rows);
+        let end = (row - row % shared).saturating_add(shared).min(rows);
         row += (end - row).min(TALLEST);
-        starts.push(row);
+        pace.check(1)?;
+        memory::push(&mut starts, row)?;
     }
-    starts
+    Ok(starts)
 }

@@ -2,6 +2,8 @@
 
 use super::product::Structured;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::sparse::csr::check_indptr;
 use crate::sparse::indices::Indices;
 use crate::sparse::value::Value;
@@ -50,12 +52,15 @@ impl<V: Value> Blocks<V> {
         }
         let (high, wide) = (rows.div_ceil(height), cols.div_ceil(width));
         let offsets = check_indptr(high, indptr, indices.len(), indices.len())?;
-        let mut made = Self::empty(rows, cols, height, width);
-        made.values.reserve_exact(values.len());
+        let mut made = Self::empty(rows, cols, height, width)?;
+        memory::reserve(&mut made.values, values.len())?;
+        memory::reserve(&mut made.indptr, high)?;
         let mut order: Vec<(usize, usize)> = Vec::new();
+        let mut pace = Pace::new();
         for row in 0..high {
             order.clear();
             let range = offsets[row]..offsets[row + 1];
+            pace.check(range.len() * size)?;
             for (at, &column) in range.clone().zip(&indices[range]) {
                 let column: i64 = column.into();
                 if column < 0 || column as u64 >= wide as u64 {
@@ -64,7 +69,7 @@ impl<V: Value> Blocks<V> {
                         wide as i64 - 1
                     )));
                 }
-                order.push((column as usize, at));
+                memory::push(&mut order, (column as usize, at))?;
             }
             order.sort_unstable();
             if let Some(twice) = order.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -75,7 +80,7 @@ impl<V: Value> Blocks<V> {
                 )));
             }
             for &(column, at) in &order {
-                made.push(row, column, &values[at * size..(at + 1) * size]);
+                made.push(row, column, &values[at * size..(at + 1) * size])?;
             }
             made.indptr.push(made.indices.len());
         }
@@ -86,10 +91,14 @@ impl<V: Value> Blocks<V> {
     pub fn from_dense(dense: MatRef<'_, V>, height: usize, width: usize) -> Result<Self> {
         check_block(height, width)?;
         let (rows, cols) = (dense.rows(), dense.cols());
-        let mut made = Self::empty(rows, cols, height, width);
-        let mut block = vec![V::default(); height * width];
+        let mut made = Self::empty(rows, cols, height, width)?;
+        let mut block = memory::filled(V::default(), memory::size(&[height, width])?)?;
+        memory::reserve(&mut made.indptr, rows.div_ceil(height))?;
+        let mut pace = Pace::new();
         for row in 0..rows.div_ceil(height) {
+            pace.check(1)?;
             for column in 0..cols.div_ceil(width) {
+                pace.check(block.len())?;
                 block.fill(V::default());
                 let mut any = false;
                 for i in 0..height.min(rows - row * height) {
@@ -100,7 +109,7 @@ impl<V: Value> Blocks<V> {
                     }
                 }
                 if any {
-                    made.push(row, column, &block);
+                    made.push(row, column, &block)?;
                 }
             }
             made.indptr.push(made.indices.len());
@@ -109,30 +118,44 @@ impl<V: Value> Blocks<V> {
     }
 
     /// Rows and columns exchanged, of the matrix and of its blocks.
-    #[must_use]
-    pub fn transposed(&self) -> Self {
+    pub fn transposed(&self) -> Result<Self> {
         let size = self.size();
         let wide = self.cols.div_ceil(self.width);
-        let mut columns: Vec<Vec<(usize, usize)>> = vec![Vec::new(); wide];
+        // Where the blocks of each column start, and the row and the place of each of them.
+        let mut starts = memory::filled(0_usize, memory::sum(&[wide, 1])?)?;
+        for at in 0..self.indices.len() {
+            starts[self.indices.get(at) + 1] += 1;
+        }
+        for column in 0..wide {
+            starts[column + 1] += starts[column];
+        }
+        let mut next = memory::copied(&starts)?;
+        let mut places = memory::filled((0, 0), self.indices.len())?;
         for row in 0..self.indptr.len() - 1 {
             for at in self.indptr[row]..self.indptr[row + 1] {
-                columns[self.indices.get(at)].push((row, at));
+                let place = &mut next[self.indices.get(at)];
+                places[*place] = (row, at);
+                *place += 1;
             }
         }
-        let mut made = Self::empty(self.cols, self.rows, self.width, self.height);
-        let mut block = vec![V::default(); size];
-        for (row, column) in columns.into_iter().enumerate() {
-            for (index, at) in column {
+        let mut made = Self::empty(self.cols, self.rows, self.width, self.height)?;
+        memory::reserve(&mut made.values, self.values.len())?;
+        memory::reserve(&mut made.indptr, wide)?;
+        let mut block = memory::filled(V::default(), size)?;
+        let mut pace = Pace::new();
+        for row in 0..wide {
+            pace.check((starts[row + 1] - starts[row]) * size)?;
+            for &(index, at) in &places[starts[row]..starts[row + 1]] {
                 for i in 0..self.height {
                     for j in 0..self.width {
                         block[j * self.height + i] = self.values[at * size + i * self.width + j];
                     }
                 }
-                made.push(row, index, &block);
+                made.push(row, index, &block)?;
             }
             made.indptr.push(made.indices.len());
         }
-        made
+        Ok(made)
     }
 
     /// Rows of a block.
@@ -170,14 +193,16 @@ impl<V: Value> Blocks<V> {
         self.height * self.width
     }
 
-    fn empty(rows: usize, cols: usize, height: usize, width: usize) -> Self {
-        let indices = Indices::for_columns(cols.div_ceil(width), 0);
-        Self { rows, cols, height, width, indptr: vec![0], indices, values: Vec::new() }
+    fn empty(rows: usize, cols: usize, height: usize, width: usize) -> Result<Self> {
+        let indices = Indices::for_columns(cols.div_ceil(width), 0)?;
+        let indptr = memory::filled(0, 1)?;
+        Ok(Self { rows, cols, height, width, indptr, indices, values: Vec::new() })
     }
 
     /// Appends a block; what of it is past the edges becomes zero.
-    fn push(&mut self, row: usize, column: usize, block: &[V]) {
-        self.indices.push(column);
+    fn push(&mut self, row: usize, column: usize, block: &[V]) -> Result<()> {
+        self.indices.push(column)?;
+        memory::reserve(&mut self.values, block.len())?;
         for (i, line) in block.chunks_exact(self.width).enumerate() {
             for (j, &value) in line.iter().enumerate() {
                 let inside =
@@ -185,6 +210,7 @@ impl<V: Value> Blocks<V> {
                 self.values.push(if inside { value } else { V::default() });
             }
         }
+        Ok(())
     }
 }
 
@@ -231,7 +257,7 @@ impl<V: Value> Structured<V> for Blocks<V> {
         }
     }
 
-    fn transposed(&self) -> Self {
+    fn transposed(&self) -> Result<Self> {
         self.transposed()
     }
 }

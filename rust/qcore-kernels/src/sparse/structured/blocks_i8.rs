@@ -30,7 +30,10 @@ impl<V: Int8Value> BlocksInteger<V> {
     #[must_use]
     pub fn new(matrix: Blocks<V>) -> Self {
         let mut reach = 0;
-        for row in 0..matrix.rows() {
+        let (height, rows) = (matrix.height(), matrix.rows());
+        // Rows without a block may be more than can be counted.
+        let stored = matrix.indptr().windows(2).enumerate().filter(|(_, pair)| pair[0] < pair[1]);
+        for row in stored.flat_map(|(above, _)| (above * height..rows).take(height)) {
             let mut sum = 0;
             matrix.for_row(row, |_, value| sum += i64::from(value.into()).abs());
             reach = reach.max(sum);
@@ -63,7 +66,7 @@ impl<V: Int8Value> BlocksInteger<V> {
     ) -> Result<()> {
         let isa = isa::active()?;
         if left {
-            let transposed = || Ok(Self::new(self.matrix.transposed()));
+            let transposed = || Ok(Self::new(self.matrix.transposed()?));
             let a = self.transposed.get_or_make(transposed)?;
             return a.multiply_with(isa, x.transposed(), x_zero, Order::Columns, out);
         }
@@ -89,14 +92,13 @@ impl<V: Int8Value> BlocksInteger<V> {
         check_inner(self.matrix.cols(), x.rows())?;
         check_zero::<X>(x_zero)?;
         if x.cols() == 1 || !self.fits_i32::<X>(x_zero) {
-            let csr = self.csr.get_or_make(|| Ok(IntegerCsr::new(self.matrix.to_csr())))?;
+            let csr = self.csr.get_or_make(|| IntegerCsr::new(self.matrix.to_csr()?))?;
             return multiply_integer_with(isa, csr, x, x_zero, order, out);
         }
         let out = Out::new(out, self.matrix.rows(), x.cols(), order)?;
-        let x = Moved::new::<V, X>(x, x_zero);
-        let quads = self.quads.get_or_make(|| Ok(Quads::new(&self.matrix)))?;
-        quads.multiply::<V, T>(isa, &x, out, T::from_i32);
-        Ok(())
+        let x = Moved::new::<V, X>(x, x_zero)?;
+        let quads = self.quads.get_or_make(|| Quads::new(&self.matrix))?;
+        quads.multiply::<V, T>(isa, &x, out, T::from_i32)
     }
 }
 

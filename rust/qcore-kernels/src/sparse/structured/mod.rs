@@ -23,4 +23,4 @@ pub use blocks::Blocks;
 pub use blocks_i8::BlocksInteger;
 pub use n_of_m::NofM;
 pub use n_of_m_i8::NofMInteger;
-pub use product::{Structured, StructuredFloat};
+pub use product::{LaidOut, Structured, StructuredFloat};

@@ -2,6 +2,8 @@
 
 use super::product::Structured;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
+use crate::memory;
 use crate::sparse::csr::Csr;
 use crate::sparse::value::Value;
 use crate::view::MatRef;
@@ -34,16 +36,19 @@ impl<V: Value> NofM<V> {
         check_pattern(n, m)?;
         let (rows, cols) = (dense.rows(), dense.cols());
         let groups = cols.div_ceil(m);
-        let bits = (rows * groups).saturating_mul(m - 1);
+        let bits = memory::size(&[rows, groups, m - 1])?;
         let mut made = Self {
             rows,
             cols,
             n,
             m,
-            values: Vec::with_capacity(rows * groups * n),
-            codes: vec![0; bits.div_ceil(64)],
+            values: memory::with_capacity(memory::size(&[rows, groups, n])?)?,
+            codes: memory::filled(0, bits.div_ceil(64))?,
         };
-        for row in 0..rows {
+        let mut pace = Pace::new();
+        // Rows without a group are many, where there is no column.
+        for row in (0..rows).take_while(|_| groups > 0) {
+            pace.check(cols)?;
             for group in 0..groups {
                 let first = group * m;
                 let last = (first + m).min(cols);
@@ -98,6 +103,8 @@ impl<V: Value> NofM<V> {
             )));
         }
         let groups = groups.unwrap_or(0);
+        // The shape leaves room for what is computed of it, as a dense one would.
+        memory::size(&[rows, cols.div_ceil(m).max(1), m, 64])?;
         if groups.checked_mul(m - 1).map(|bits| bits.div_ceil(64)) != Some(codes.len()) {
             let found = codes.len();
             return Err(KernelError::Shape(format!(
@@ -128,7 +135,10 @@ impl<V: Value> NofM<V> {
     /// Zeroes values past the last column.
     fn clear_past_the_end(&mut self) {
         let (groups, n, m) = (self.groups(), self.n, self.m);
-        for row in (0..self.rows).filter(|_| !self.cols.is_multiple_of(m)) {
+        if self.cols.is_multiple_of(m) {
+            return;
+        }
+        for row in 0..self.rows {
             let group = (row + 1) * groups - 1;
             let within = (1_u64 << (self.cols % m)) - 1;
             let kept = (self.mask(group) & within).count_ones() as usize;
@@ -168,14 +178,15 @@ impl<V: Value> NofM<V> {
     }
 
     /// The places of the stored values in their groups, in the order of the values.
-    #[must_use]
-    pub fn places(&self) -> Vec<u8> {
-        let mut places = Vec::with_capacity(self.values.len());
+    pub fn places(&self) -> Result<Vec<u8>> {
+        let mut places = memory::with_capacity(self.values.len())?;
+        let mut pace = Pace::new();
         for group in 0..self.rows * self.groups() {
+            pace.check(self.m)?;
             let mask = self.mask(group);
             places.extend((0..self.m as u8).filter(|at| mask >> at & 1 == 1));
         }
-        places
+        Ok(places)
     }
 
     /// Where the stored values of a group lie; groups are counted row after row.
@@ -265,7 +276,7 @@ impl<V: Value> Structured<V> for NofM<V> {
         }
     }
 
-    fn transposed(&self) -> Csr<V> {
-        self.to_csr().transposed()
+    fn transposed(&self) -> Result<Csr<V>> {
+        self.to_csr()?.transposed()
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::gemm::{Int8, Integer, MaskedI8, ZeroPoint, matmul_integer_with};
 use crate::isa::{self, Isa};
 use crate::made::Made;
+use crate::memory;
 use crate::simd::transpose;
 use crate::sparse::float::check_inner;
 use crate::sparse::integer::{IntegerCsr, Sum, check_zero, multiply_integer_with};
@@ -25,7 +26,7 @@ pub struct NofMInteger<V> {
 }
 
 impl<V: Int8Value> NofM<V> {
-    fn masked_transpose(&self) -> MaskedI8 {
+    fn masked_transpose(&self) -> Result<MaskedI8> {
         let every = (self.m() == 4).then(|| self.n());
         MaskedI8::new(self.cols(), self.rows(), V::MIN == 0, every, |k, n| {
             // The last group is whole, past the last column too.
@@ -34,7 +35,7 @@ impl<V: Int8Value> NofM<V> {
         })
     }
 
-    fn masked(&self) -> MaskedI8 {
+    fn masked(&self) -> Result<MaskedI8> {
         MaskedI8::new(self.rows(), self.cols(), V::MIN == 0, None, |k, n| {
             if k < self.rows() { self.stored(k, n).map(Int8Value::byte) } else { None }
         })
@@ -56,7 +57,7 @@ impl<V: Int8Value> NofMInteger<V> {
 
     /// The transpose, (cols, rows), as the right operand of dense products.
     pub fn transposed(&self) -> Result<&Arc<MaskedI8>> {
-        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.masked_transpose())))
+        self.transposed.get_or_make(|| Ok(Arc::new(self.matrix.masked_transpose()?)))
     }
 
     /// [`NofMInteger::multiply_with`] on the instruction set in force.
@@ -92,7 +93,7 @@ impl<V: Int8Value> NofMInteger<V> {
         }
         let (x_zero, zero) = (ZeroPoint::One(x_zero), ZeroPoint::One(0));
         if left {
-            let b = self.straight.get_or_make(|| Ok(matrix.masked()))?;
+            let b = self.straight.get_or_make(|| matrix.masked())?;
             return matmul_integer_with(isa, int8(x), b, x_zero, zero, out);
         }
         // a @ x is the transpose of xᵀ @ aᵀ.
@@ -101,13 +102,13 @@ impl<V: Int8Value> NofMInteger<V> {
         let copy;
         let mut a = x.transposed();
         if a.col_stride() != 1 && x.col_stride() == 1 && x.row_stride() >= 0 {
-            copy = transposed_copy(x);
+            copy = transposed_copy(x)?;
             a = MatRef::from_slice(&copy, columns, inner)?;
         }
         if columns == 1 {
             return matmul_integer_with(isa, int8(a), b, x_zero, zero, out);
         }
-        let mut sums = vec![T::default(); rows * columns];
+        let mut sums = memory::filled(T::default(), memory::size(&[rows, columns])?)?;
         matmul_integer_with(isa, int8(a), b, x_zero, zero, &mut sums)?;
         if out.len() == sums.len() {
             // SAFETY: both have `rows * columns` elements.
@@ -134,35 +135,28 @@ fn wide<V: Int8Value, X: Int8Value, T: Sum>(
     left: bool,
     out: &mut [T],
 ) -> Result<()> {
-    let csr = matrix.to_csr();
+    let csr = matrix.to_csr()?;
     if left {
-        let a = IntegerCsr::new(csr.transposed());
+        let a = IntegerCsr::new(csr.transposed()?)?;
         return multiply_integer_with(isa, &a, x.transposed(), x_zero, Order::Columns, out);
     }
-    multiply_integer_with(isa, &IntegerCsr::new(csr), x, x_zero, Order::Rows, out)
+    multiply_integer_with(isa, &IntegerCsr::new(csr)?, x, x_zero, Order::Rows, out)
 }
 
 /// The rows of `x` as columns, in memory too.
-fn transposed_copy<X: Int8Value>(x: MatRef<'_, X>) -> Vec<X> {
+fn transposed_copy<X: Int8Value>(x: MatRef<'_, X>) -> Result<Vec<X>> {
     let (rows, cols) = (x.rows(), x.cols());
-    let mut copy = vec![X::default(); rows * cols];
+    let mut copy = memory::filled(X::default(), memory::size(&[rows, cols])?)?;
     // SAFETY: the elements of a row lie side by side, and rows so far from each other; the copy has an
     // element for each.
     unsafe {
         transpose(x.as_ptr(), x.row_stride() as usize, copy.as_mut_ptr(), rows, rows, cols);
     }
-    copy
+    Ok(copy)
 }
 
 /// A matrix of either sign.
 fn int8<X: Int8Value>(x: MatRef<'_, X>) -> Int8<'_> {
-    let (rows, cols, by_row, by_col) = (x.rows(), x.cols(), x.row_stride(), x.col_stride());
-    // SAFETY: the elements are those of `x`, which are int8 or uint8 as its least value says.
-    unsafe {
-        if X::MIN < 0 {
-            MatRef::from_raw(x.as_ptr().cast::<i8>(), rows, cols, by_row, by_col).into()
-        } else {
-            MatRef::from_raw(x.as_ptr().cast::<u8>(), rows, cols, by_row, by_col).into()
-        }
-    }
+    // SAFETY: every byte is a value of both types.
+    unsafe { if X::MIN < 0 { x.cast::<i8>().into() } else { x.cast::<u8>().into() } }
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::bands::FloatBands;
 use crate::error::{KernelError, Result};
+use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::made::Made;
+use crate::memory;
 use crate::sparse::csr::Csr;
+use crate::sparse::float::{FloatCsr, multiply_with};
 use crate::sparse::out::Order;
 use crate::sparse::value::Value;
 use crate::view::MatRef;
@@ -31,13 +34,18 @@ pub trait Structured<V: Value>: Sync {
     /// Calls back for the columns and values of a row, by ascending columns.
     fn for_row(&self, row: usize, each: impl FnMut(usize, V));
     /// Rows and columns exchanged.
-    fn transposed(&self) -> Self::Transposed;
+    fn transposed(&self) -> Result<Self::Transposed>;
 
     /// The values that are not zero.
-    #[must_use]
-    fn to_csr(&self) -> Csr<V> {
-        let (mut indptr, mut columns, mut values) = (vec![0_i64], Vec::new(), Vec::new());
+    fn to_csr(&self) -> Result<Csr<V>> {
+        let mut indptr = memory::with_capacity(memory::sum(&[self.rows(), 1])?)?;
+        indptr.push(0_i64);
+        // As many at most.
+        let mut columns = memory::with_capacity(self.stored_values())?;
+        let mut values = memory::with_capacity(self.stored_values())?;
+        let mut pace = Pace::new();
         for row in 0..self.rows() {
+            pace.check(columns.len() - indptr[row] as usize)?;
             self.for_row(row, |column, value| {
                 if !value.is_zero() {
                     columns.push(column as i64);
@@ -47,7 +55,6 @@ pub trait Structured<V: Value>: Sync {
             indptr.push(values.len() as i64);
         }
         Csr::new(self.rows(), self.cols(), &indptr, &columns, values)
-            .expect("columns ascend and are within the matrix")
     }
 
     /// Writes the matrix into a row-major buffer, zeros included.
@@ -60,7 +67,9 @@ pub trait Structured<V: Value>: Sync {
             )));
         }
         out.fill(V::default());
-        for row in 0..rows {
+        let mut pace = Pace::new();
+        for row in (0..rows).take_while(|_| cols > 0) {
+            pace.check(cols)?;
             self.for_row(row, |column, value| out[row * cols + column] = value);
         }
         Ok(())
@@ -90,8 +99,33 @@ impl<V: Value> Structured<V> for Csr<V> {
         self.row(row).for_each(|(column, value)| each(column, value));
     }
 
-    fn transposed(&self) -> Self {
+    fn transposed(&self) -> Result<Self> {
         Csr::transposed(self)
+    }
+}
+
+/// A matrix of floats as its products read it.
+#[derive(Debug, Clone)]
+pub enum LaidOut {
+    /// In bands.
+    Bands(Arc<FloatBands>),
+    /// Its values alone: so few, in so many columns, that bands would be larger by far.
+    Csr(Arc<FloatCsr<f32>>),
+}
+
+impl LaidOut {
+    fn new(a: &impl Structured<f32>) -> Result<Self> {
+        if FloatBands::suits(a) {
+            return Ok(LaidOut::Bands(Arc::new(FloatBands::new(a)?)));
+        }
+        Ok(LaidOut::Csr(Arc::new(FloatCsr::new(a.to_csr()?))))
+    }
+
+    fn multiply(&self, isa: Isa, x: MatRef<'_, f32>, order: Order, out: &mut [f32]) -> Result<()> {
+        match self {
+            LaidOut::Bands(bands) => bands.multiply(isa, x, order, out),
+            LaidOut::Csr(csr) => multiply_with(isa, csr, x, order, out),
+        }
     }
 }
 
@@ -99,15 +133,15 @@ impl<V: Value> Structured<V> for Csr<V> {
 #[derive(Debug)]
 pub struct StructuredFloat<A> {
     matrix: A,
-    bands: Made<Arc<FloatBands>>,
-    transposed: Made<FloatBands>,
+    straight: Made<LaidOut>,
+    transposed: Made<LaidOut>,
 }
 
 impl<A: Structured<f32>> StructuredFloat<A> {
     /// A matrix ready for products.
     #[must_use]
     pub fn new(matrix: A) -> Self {
-        Self { matrix, bands: Made::new(), transposed: Made::new() }
+        Self { matrix, straight: Made::new(), transposed: Made::new() }
     }
 
     /// The matrix.
@@ -131,15 +165,15 @@ impl<A: Structured<f32>> StructuredFloat<A> {
     ) -> Result<()> {
         if left {
             // x @ a is the transpose of aᵀ @ xᵀ.
-            let bands = || Ok(FloatBands::new(&self.matrix.transposed()));
-            let bands = self.transposed.get_or_make(bands)?;
-            return bands.multiply(isa, x.transposed(), Order::Columns, out);
+            let transposed = || LaidOut::new(&self.matrix.transposed()?);
+            let transposed = self.transposed.get_or_make(transposed)?;
+            return transposed.multiply(isa, x.transposed(), Order::Columns, out);
         }
-        self.bands()?.multiply(isa, x, Order::Rows, out)
+        self.laid_out()?.multiply(isa, x, Order::Rows, out)
     }
 
     /// As it is laid out for products.
-    pub fn bands(&self) -> Result<&Arc<FloatBands>> {
-        self.bands.get_or_make(|| Ok(Arc::new(FloatBands::new(&self.matrix))))
+    pub fn laid_out(&self) -> Result<&LaidOut> {
+        self.straight.get_or_make(|| LaidOut::new(&self.matrix))
     }
 }

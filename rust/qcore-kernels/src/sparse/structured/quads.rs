@@ -3,9 +3,12 @@
 
 use std::ops::Range;
 
-use super::bands::band_starts;
+use super::bands::{band_starts, columns_of};
 use super::product::Structured;
+use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
+use crate::memory;
 use crate::simd::{Dot4, Dot4Op, dispatch_dot};
 use crate::sparse::drive::{self, BLOCK_ROWS, BLOCK_VALUES};
 use crate::sparse::indices::{Index, Indices, with_indices};
@@ -35,35 +38,38 @@ pub(super) struct Quads {
 }
 
 impl Quads {
-    pub(super) fn new<V: Int8Value>(a: &impl Structured<V>) -> Self {
-        let rows = band_starts(a.rows(), a.shared_rows());
+    pub(super) fn new<V: Int8Value>(a: &impl Structured<V>) -> Result<Self> {
+        let rows = band_starts(a.rows(), a.shared_rows())?;
+        let mut pace = Pace::new();
         let mut made = Self {
             stored: a.stored_values(),
-            fours: vec![0],
-            words: vec![0],
-            columns: Indices::for_columns(a.cols(), 0),
+            fours: memory::filled(0, 1)?,
+            words: memory::filled(0, 1)?,
+            columns: Indices::for_columns(a.cols(), 0)?,
             values: Vec::new(),
-            sums: vec![0; a.rows()],
+            sums: memory::filled(0, a.rows())?,
             blocks: Vec::new(),
-            rows,
+            rows: Vec::new(),
         };
-        for band in made.rows.clone().windows(2) {
-            made.push(a, band[0]..band[1]);
+        for band in rows.windows(2) {
+            pace.check(made.push(a, band[0]..band[1])?)?;
         }
-        made.cut();
-        made
+        made.rows = rows;
+        made.cut()?;
+        Ok(made)
     }
 
-    fn push<V: Int8Value>(&mut self, a: &impl Structured<V>, band: Range<usize>) {
-        let mut columns = Vec::new();
-        a.for_row(band.start, |column, _| columns.push(column));
+    /// Lays out a band; returns how many values it has.
+    fn push<V: Int8Value>(&mut self, a: &impl Structured<V>, band: Range<usize>) -> Result<usize> {
+        let mut columns = columns_of(a, band.start)?;
         let fours = columns.len().div_ceil(4);
-        columns.resize(4 * fours, columns.first().copied().unwrap_or(0));
+        let any = columns.first().copied().unwrap_or(0);
+        memory::resize(&mut columns, 4 * fours, any)?;
         for &column in &columns {
-            self.columns.push(column);
+            self.columns.push(column)?;
         }
         let start = self.values.len();
-        self.values.resize(start + fours * band.len(), 0);
+        memory::resize(&mut self.values, start + fours * band.len(), 0)?;
         for (at, row) in band.clone().enumerate() {
             let mut next = 0;
             a.for_row(row, |_, value| {
@@ -73,24 +79,27 @@ impl Quads {
                 next += 1;
             });
         }
-        self.fours.push(self.fours[self.fours.len() - 1] + fours);
-        self.words.push(self.values.len());
+        let before = self.fours[self.fours.len() - 1];
+        memory::push(&mut self.fours, before + fours)?;
+        memory::push(&mut self.words, self.values.len())?;
+        Ok(4 * fours * band.len())
     }
 
     /// Blocks of about as many values, of few rows.
-    fn cut(&mut self) {
+    fn cut(&mut self) -> Result<()> {
         let mut first = 0;
         for band in 0..self.rows.len() - 1 {
             let rows = self.rows[band + 1] - self.rows[first];
             let values = 4 * (self.words[band + 1] - self.words[first]);
             if band > first && (rows > BLOCK_ROWS || values > BLOCK_VALUES / 2) {
-                self.blocks.push(first..band);
+                memory::push(&mut self.blocks, first..band)?;
                 first = band;
             }
         }
         if first + 1 < self.rows.len() {
-            self.blocks.push(first..self.rows.len() - 1);
+            memory::push(&mut self.blocks, first..self.rows.len() - 1)?;
         }
+        Ok(())
     }
 
     /// Bytes in memory.
@@ -108,9 +117,9 @@ impl Quads {
         x: &Moved,
         out: Out<T>,
         convert: impl Fn(i32) -> T + Sync + Send,
-    ) {
-        let blocks: Vec<_> =
-            self.blocks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]).collect();
+    ) -> Result<()> {
+        let blocks = self.blocks.iter().map(|bands| self.rows[bands.start]..self.rows[bands.end]);
+        let blocks = memory::collected(blocks)?;
         let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
             let (block, x, zero) = (self.blocks[block].clone(), lanes.as_slice(), x.zero);
             let signed = V::MIN < 0;
@@ -118,7 +127,7 @@ impl Quads {
                 dispatch_dot(isa, Bands { a: self, columns, block, x, zero, signed, out });
             });
         };
-        drive::product(&blocks, self.stored, &x.lanes, out, compute, convert);
+        drive::product(&blocks, self.stored, &x.lanes, out, compute, convert)
     }
 }
 

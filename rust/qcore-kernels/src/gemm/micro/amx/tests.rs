@@ -131,7 +131,7 @@ fn check(kernel: &'static Kernel, (m, k, n): (usize, usize, usize), ua: bool, ub
     let (a, b) = (bytes(m * k, 1), bytes(k * n, 2));
     let (za, zb) = (3, -2 + 130 * i32::from(ub));
     let right = matrix(&b, k, n, ub);
-    let packed = PackedI8::new(Isa::Scalar, right);
+    let packed = PackedI8::new(Isa::Scalar, right).unwrap();
     let plain = Columns::Strips { bytes: right.bytes(), unsigned: ub };
     for columns in [Columns::Packed(&packed), plain] {
         let mut out = vec![-1_i32; m * n];
@@ -148,7 +148,7 @@ fn check(kernel: &'static Kernel, (m, k, n): (usize, usize, usize), ua: bool, ub
             a_zero: ZeroPoint::One(za),
             b_zero: ZeroPoint::One(zb - 128 * i32::from(ub)),
         };
-        product.run(&Out::new(&mut out, m, n, n).unwrap());
+        product.run(&Out::new(&mut out, m, n, n).unwrap()).unwrap();
         for (at, &sum) in out.iter().enumerate() {
             let (i, j) = (at / n, at % n);
             let exact: i64 = (0..k)

@@ -233,8 +233,8 @@ impl ConvF32 {
             let top = first * window.stride[0];
             let place = (n * rows + first) * columns;
             if !padded {
-                // SAFETY: places without padding lie within the image; the results are this task's.
                 let from = &picture[top * pitch..];
+                // SAFETY: places without padding lie within the image; the results are this task's.
                 return unsafe {
                     job.run(isa, from, Inputs::List(&segments), starts, place, count * columns)
                 };

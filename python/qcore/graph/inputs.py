@@ -62,17 +62,22 @@ def as_running(given: Any, value: Value) -> NDArray[Any]:
     running = np.dtype(value.running_dtype)
     found = array.dtype
     if found.name == wanted or (wanted == "bfloat16" and found == np.float32):
-        return np.ascontiguousarray(array, running)
+        return _plain(array, running)
     weak = not hasattr(given, "dtype")  # a list, or Python's number: its type is a guess
     target = np.dtype("float32") if wanted == "bfloat16" else np.dtype(wanted)
     if np.can_cast(found, target, "safe") or (weak and found.kind == target.kind == "f"):
-        return np.ascontiguousarray(array, running)
+        return _plain(array, running)
     if found.kind in "iu" and target.kind in "iuf":
         _check_range(array, value, target)
-        return np.ascontiguousarray(array, running)
+        return _plain(array, running)
     raise TypeError(
         f"input {value.name!r} has dtype {found}; it must be {wanted}, or what casts to it safely"
     )
+
+
+def _plain(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array in rows; ascontiguousarray would give a scalar an axis."""
+    return np.ascontiguousarray(array, dtype).reshape(array.shape)
 
 
 def _check_range(array: NDArray[Any], value: Value, target: np.dtype[Any]) -> None:

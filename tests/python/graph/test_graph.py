@@ -322,3 +322,11 @@ def test_graphs_without_probabilities_say_so(x):
     with pytest.raises(ValueError, match="set classes_"):
         net.score(x, np.zeros(6))
     assert net.changed(classes=range(5)).score(x, net(x).argmax(axis=1)) == 1.0
+
+
+def test_scalars_stay_scalars():
+    net = qc.Graph(
+        [Node("a", "Neg", ("x",), ("y",))],
+        inputs=[Value("x", "float32", ())], outputs=[Value("y", "float32")], constants={},
+    )  # fmt: skip
+    assert net(np.float32(3)).shape == ()

@@ -88,7 +88,7 @@ _INTEGERS = (
     "allowzero", "antialias", "axis", "batch_dims", "blocksize", "ceil_mode", "count_include_pad",
     "detect_negative", "detect_positive", "end", "exclude_outside", "exclusive", "fmod", "group",
     "hidden_size", "input_forget", "keepdims", "largest", "layout", "linear_before_reset",
-    "noop_with_empty_axes", "num_outputs", "p", "reverse", "saturate", "seed", "select_last_index",
+    "noop_with_empty_axes", "num_outputs", "p", "reverse", "saturate", "select_last_index",
     "size", "sorted", "spatial", "start", "stash_type", "storage_order", "to", "training_mode",
     "transA", "transB", "upper", "value_int",
 )  # fmt: skip

@@ -71,6 +71,12 @@ def _read_if(node: SourceNode, reader: Reader) -> None:
     reader.add("If", node.inputs, node.outputs, **bodies)
 
 
+def _read_space_to_depth(node: SourceNode, reader: Reader) -> None:
+    if node.get("mode", "DCR") != "DCR":
+        reader.miss(f"SpaceToDepth of mode {node.get('mode')}", node.name)
+    reader.add("SpaceToDepth", node.inputs, node.outputs, blocksize=node.get("blocksize"))
+
+
 def _read_range(node: SourceNode, reader: Reader) -> None:
     reader.add("Range", node.inputs, node.outputs)
 
@@ -99,7 +105,9 @@ OPS: dict[str, Op] = {
     "Shape": same("end", "start"),
     "Size": same(),
     "Slice": same(inputs=(3, 5)),
-    "SpaceToDepth": same("blocksize"),
+    "SpaceToDepth": Op(
+        _read_space_to_depth, write_plain, (1, 1), 1, frozenset({"blocksize", "mode"})
+    ),
     "Split": Op(
         _read_split, write_plain, (1, 2), None, frozenset({"axis", "num_outputs", "split"})
     ),

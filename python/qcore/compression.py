@@ -22,6 +22,7 @@ from qcore.files.formats import format_of
 from qcore.frameworks.keras import from_keras, is_keras
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.frameworks.torch import from_torch, is_module
+from qcore.graph.graph import BaseGraph
 from qcore.nn.sequential import Sequential
 from qcore.streaming.compress import compress_file
 
@@ -189,7 +190,7 @@ def compress(
         chosen = untrained_options(
             pattern,
             samples=samples,
-            labels=y is not None,
+            labels=y is not None and not isinstance(model, BaseGraph),
             by_name=isinstance(sparsity, Mapping),
         )
         pruner = Pruner(sparsity, pattern=pattern, ignore=patterns, **chosen)
@@ -227,7 +228,7 @@ def prune_and_quantize(
     one_pass = None
     if pruner is not None and quantizer is not None and X is not None:
         updates = find_criterion(pruner.criterion).updates
-        one_pass = pruner if updates and not isinstance(model, Mapping) else None
+        one_pass = pruner if updates and not isinstance(model, (Mapping, BaseGraph)) else None
     if pruner is not None and one_pass is None:
         model = pruner.fit_transform(model, X, y)
         reports.append(pruner.report_)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._table import Report
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph import classifier
@@ -56,6 +57,8 @@ class BaseGraph:
     constants : mapping of str to array, QTensor or sparse matrix
     classes_ : ndarray or None
         Labels in the order of the outputs, for classifiers.
+    report_ : Report
+        What `qcore.compress` or `qcore.compact` did, where it made this graph.
 
     Raises
     ------
@@ -78,6 +81,8 @@ class BaseGraph:
     >>> net(np.zeros((1, 2), np.float32))
     array([[1., 1.]], dtype=float32)
     """
+
+    report_: Report
 
     def __init__(
         self,

@@ -90,6 +90,29 @@ class WeightSlot:
         weight = matrix.reshape(sizes).transpose(back).reshape(self.weight.shape)
         return np.ascontiguousarray(weight)
 
+    @property
+    def is_matrix(self) -> bool:
+        """Whether the matrix is the weight as it lies, its last axis the inputs."""
+        split, order, out_axes = self._view
+        as_it_lies = order == tuple(range(len(split))) and out_axes == len(split) - 1
+        return as_it_lies and len(split) == len(self.weight.shape)
+
+    @property
+    def out_axis(self) -> int | None:
+        """The axis of the weight along which its outputs lie; None where it is not one axis."""
+        split, order, out_axes = self._view
+        axes = [axis for axis in order[:out_axes] if split[axis] > 1] or list(order[:1])
+        shared = len(split) - len(self.weight.shape)  # 1 where groups share the first axis
+        if len(axes) > 1 or (shared and split[0] > 1):
+            return None
+        return max(0, axes[0] - shared)
+
+    @property
+    def in_axis(self) -> int:
+        """The axis of the weight along which the channels of its inputs lie."""
+        axis = self._view.order[-1]
+        return max(0, axis - (len(self._view.split) - len(self.weight.shape)))
+
     def __repr__(self) -> str:
         out, inner = self.shape
         return f"WeightSlot({self.name!r} of {self.node.name!r}: {out} x {inner})"

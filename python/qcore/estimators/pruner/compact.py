@@ -13,10 +13,12 @@ from qcore.arrays.pruning.patterns import Mask
 from qcore.chain.activations import activate
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense
+from qcore.estimators.pruner.graphs import compact_graph
+from qcore.graph.graph import BaseGraph
 
 __all__ = ["compact"]
 
-Network = TypeVar("Network", bound=Chain)
+Network = TypeVar("Network", bound="Chain | BaseGraph")
 
 
 def compact(net: Network) -> Network:
@@ -52,6 +54,8 @@ def compact(net: Network) -> Network:
     >>> small.layers[0].weight, small.layers[1].weight, small.layers[1].bias
     (array([[1., 2.]], dtype=float32), array([[1.]], dtype=float32), array([5.], dtype=float32))
     """
+    if isinstance(net, BaseGraph):
+        return compact_graph(net)  # type: ignore[return-value]
     check_instance(net, Chain, "net")
     new = net.copy()
     new._check_built()

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._estimator import Estimator
 from qcore._models import named_weights, rebuilt
 from qcore._names import matches, matches_any
+from qcore._table import Report
 from qcore._validation import check_fraction, check_instance, check_one_of
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
@@ -19,10 +20,13 @@ from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern, parse_pattern
 from qcore.arrays.pruning.regrowth import regrown
 from qcore.arrays.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
+from qcore.estimators.graphs.matrices import matrices_of, with_matrices
 from qcore.estimators.pruner.evidence import gather_evidence, layer_stats
+from qcore.estimators.pruner.graphs import channel_masks, graph_stats, operated, sensitive_shares
 from qcore.estimators.pruner.layerwise import lone_surgery, prune_layers
 from qcore.estimators.pruner.report import pruning_report
 from qcore.estimators.pruner.sensitivity import Trial, sensitive_targets
+from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
     from qcore._progress import Progress
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pruner"]
 
-Model = TypeVar("Model", bound="Chain | dict[str, Any]")
+Model = TypeVar("Model", bound="Chain | BaseGraph | dict[str, Any]")
 Masks = dict[str, Mask]
 Share = float | Mapping[str, float] | None
 
@@ -81,6 +85,9 @@ class Pruner(Estimator):
     scores_ : dict of str to float
         What a network scores on the samples and labels that `fit` got if only this tensor is
         pruned; "all": if all are.
+    left_ : list of str
+        Weights of a graph that a criterion on samples cannot judge, and leaves: those whose outputs
+        read different inputs, such as depthwise convolutions'.
     report_ : Report
         Density and bytes, tensor by tensor, and the scores; after `transform`.
 
@@ -97,6 +104,10 @@ class Pruner(Estimator):
     array([[0., 0., 0., 0.],
            [5., 6., 7., 8.]])
     """
+
+    left_: list[str]
+    _bias_masks: Masks
+    _biases: dict[str, NDArray[np.float32]]
 
     def __init__(
         self,
@@ -156,6 +167,8 @@ class Pruner(Estimator):
         for name, evidence_of in (("stats", stats), ("gradients", gradients)):
             if evidence_of is not None:
                 check_instance(evidence_of, Mapping, name)
+        if isinstance(model, BaseGraph):
+            return self._fit_graph(model, X, stats)
         self.allocate(model, X, y)
         weights, criterion = named_weights(model), find_criterion(self.criterion)
         chosen = self._chosen(weights)
@@ -180,6 +193,100 @@ class Pruner(Estimator):
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
         self.sparsity_ = 1.0 - kept / size if size else 0.0
         return self
+
+    def _fit_graph(
+        self, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None
+    ) -> Pruner:
+        """Choose which weights of a graph go, each as a matrix (out, in)."""
+        criterion = find_criterion(self.criterion)
+        self._check_scope(criterion)
+        by_damage = self.scope == "sensitivity"
+        if criterion.needs == "gradient" or (by_damage and self.pattern == "neurons"):
+            found = f"scope {self.scope!r} and criterion {self.criterion!r}"
+            raise ValueError(
+                f"{found}: channels of graphs have the scopes 'layer' and 'global', and "
+                "criteria that need no gradient"
+            )
+        matrices = matrices_of(graph)
+        chosen = self._chosen(matrices)
+        self.targets_ = self._targets(chosen)
+        self.left_ = []
+        self.updated_, self.scores_, self._bias_masks, self._biases = {}, {}, {}, {}
+        if self.pattern == "neurons":
+            self.masks_, self._bias_masks = channel_masks(graph, self.targets_)
+        else:
+            needs = criterion.updates or criterion.needs == "stats"
+            if needs and stats is None:
+                stats = graph_stats(graph, X, chosen, self.progress)
+            if needs and stats is not None:
+                self.left_ = [name for name in chosen if name not in stats]
+                chosen = {name: w for name, w in chosen.items() if name in stats}
+                self.targets_ = {name: self.targets_[name] for name in chosen}
+            if by_damage:
+                if X is None:
+                    raise ValueError("scope is 'sensitivity'; it needs samples X")
+                trial = self._graph_trial(chosen, criterion, stats)
+                self.targets_ = sensitive_shares(
+                    graph, X, self.targets_, chosen, trial, self.progress
+                )
+            if criterion.updates:
+                assert stats is not None
+                shares = {name: self._pattern(name) for name in chosen}
+                self.updated_, self._biases, self.masks_ = operated(graph, chosen, stats, shares)
+            else:
+                rng = np.random.default_rng(self.random_state)
+                evidence = {
+                    name: Evidence((stats or {}).get(name) if needs else None, rng=rng)
+                    for name in chosen
+                }
+                self.masks_ = self._masks(matrices, chosen, criterion, evidence, self.targets_)
+        size = sum(mask.size for mask in self.masks_.values())
+        kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
+        self.sparsity_ = 1.0 - kept / size if size else 0.0
+        return self
+
+    def _graph_trial(
+        self,
+        matrices: Mapping[str, NDArray[Any]],
+        criterion: Criterion,
+        stats: Mapping[str, InputStats] | None,
+    ) -> Callable[[str, float], NDArray[np.float32]]:
+        """Return the function that prunes one matrix."""
+        last: dict[str, Surgeon] = {}
+
+        def trial(name: str, sparsity: float) -> NDArray[np.float32]:
+            pattern, share = parse_pattern(self.pattern, sparsity)
+            w, found = matrices[name], (stats or {}).get(name)
+            if criterion.updates:
+                assert found is not None
+                if name not in last:
+                    last.clear()  # one at a time: a surgeon of n inputs holds n² floats twice
+                    last[name] = Surgeon(w, found, centred=False)
+                return last[name].prune(pattern, share)[0].astype(np.float32)
+            evidence = Evidence(found, rng=np.random.default_rng(self.random_state))
+            keep = keep_in_array(w, pattern, share, criterion, evidence)
+            return np.where(keep, w, np.float32(0)).astype(np.float32)
+
+        return trial
+
+    def _transform_graph(self, graph: BaseGraph) -> BaseGraph:
+        matrices = matrices_of(graph)
+        new: dict[str, NDArray[Any]] = {}
+        for name, mask in self.masks_.items():
+            if name not in matrices or matrices[name].shape != mask.shape:
+                raise ValueError(f"model has no matrix {name!r} of {mask.shape}, as fit has seen")
+            new[name] = self._pruned_tensor(name, matrices[name])
+        biases = dict(self._biases)
+        for name, keep in self._bias_masks.items():
+            bias = np.asarray(graph.constants[name])
+            biases[name] = np.where(keep, bias.reshape(-1), np.float32(0))
+        small = with_matrices(graph, new, biases)
+        pruned = {name: np.asarray(small.constants[name]) for name in self.masks_}
+        report = pruning_report(pruned, self.masks_, {})
+        note = "left: its outputs read different inputs"
+        left = [{"tensor": name, "note": note} for name in self.left_]
+        self.report_ = Report(report.title, [*report.rows, *left], report.totals)
+        return small
 
     def allocate(
         self,
@@ -245,6 +352,8 @@ class Pruner(Estimator):
         layers, are those that `fit` found.
         """
         self._check_fitted("masks_")
+        if isinstance(model, BaseGraph):
+            return self._transform_graph(model)  # type: ignore[return-value]
         weights = named_weights(model)
         missing = sorted(set(self.masks_) - set(weights))
         if missing:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._progress import EpochProgress, Progress
+from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import samples_of
 
-if TYPE_CHECKING:
-    from qcore._progress import Progress
-    from qcore.chain.chain import Chain
-
-__all__ = ["Trial", "sensitive_targets"]
+__all__ = ["Trial", "sensitive_targets", "shared_out"]
 
 #: From a tensor's name and a sparsity to the tensors that pruning it so far changes.
 Trial = Callable[[str, float], Mapping[str, NDArray[Any]]]
@@ -53,23 +51,41 @@ def sensitive_targets(
     progress : bool, "auto" or callable
         As in `Sequential.fit`.
     """
-    from qcore._progress import EpochProgress
-
     samples = samples_of(X)
     samples = samples[:: -(-len(samples) // SAMPLES)]
     weights = net.named_weights()
-    sizes = {name: int(weights[name].size) for name in targets}
-    budget = sum((1.0 - share) * sizes[name] for name, share in targets.items())
     before = net.predict_logits(samples).astype(np.float64)
+
+    def damage(name: str, sparsity: float) -> float:
+        changed = net.with_weights(trial(name, sparsity))
+        return float(np.mean((changed.predict_logits(samples) - before) ** 2))
+
+    sizes = {name: int(weights[name].size) for name in targets}
+    return shared_out(targets, sizes, damage, progress)
+
+
+def shared_out(
+    targets: Mapping[str, float],
+    sizes: Mapping[str, int],
+    damage: Callable[[str, float], float],
+    progress: Progress = False,
+) -> dict[str, float]:
+    """Return a sparsity for each tensor that keeps as many weights as `targets` in sum.
+
+    Parameters
+    ----------
+    targets, sizes : mapping of str to number
+        The sparsity that the tensors are to have together, and how many weights each has.
+    damage : callable
+        From a tensor's name and a sparsity to what pruning it alone does to the output.
+    progress
+    """
+    budget = sum((1.0 - share) * sizes[name] for name, share in targets.items())
     curves: dict[str, NDArray[np.float64]] = {}
     with EpochProgress(progress, len(targets), "sensitivity") as ticker:
         for name in targets:
             ticker.update(len(curves), name)
-            damage = [
-                np.mean((net.with_weights(trial(name, s)).predict_logits(samples) - before) ** 2)
-                for s in GRID
-            ]
-            curves[name] = np.maximum.accumulate(np.array(damage))
+            curves[name] = np.maximum.accumulate(np.array([damage(name, s) for s in GRID]))
     return _allocate(curves, sizes, budget)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class QuantizerOptions(Estimator):
 
     bits_: dict[str, int]
     mixture_: dict[str, NDArray[np.uint8] | str]
+    #: Weights of a graph whose inputs do not lie side by side: they have a scale for each output.
+    _ungrouped: Collection[str] = ()
 
     def __init__(
         self,
@@ -76,6 +78,8 @@ class QuantizerOptions(Estimator):
 
     def _option(self, option: str, name: str) -> Any:
         """Return an option for a tensor."""
+        if option == "group_size" and name in self._ungrouped:
+            return None
         value = getattr(self, option)
         if not isinstance(value, Mapping):
             return value
@@ -87,6 +91,10 @@ class QuantizerOptions(Estimator):
     def narrow_range_of(self, name: str) -> bool:
         """Whether a tensor's least code was asked to be left out: 2 bits are ternary then."""
         return bool(self._option("narrow_range", name))
+
+    def algorithms_of(self, name: str, samples: bool) -> tuple[str, ...]:
+        """Return what improves on rounding a tensor, with or without samples."""
+        return self._algorithm(name, samples)
 
     def _algorithm(self, name: str, samples: bool) -> tuple[str, ...]:
         if isinstance(self.mixture_.get(name), str):

@@ -27,9 +27,11 @@ from qcore.estimators.calibration.calibration import Walk, layer_inputs, samples
 from qcore.estimators.mixed.mixed import Mixture, check_choices, measure
 from qcore.estimators.mixed.mixture_target import TARGETS, mixture_for, the_target
 from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.graphs import GraphCodes, graph_matrices, ungrouped
 from qcore.estimators.quantizer.options import QuantizerOptions
 from qcore.estimators.quantizer.preparation import Preparation
 from qcore.estimators.quantizer.report import output_columns, tensor_rows, totals_of
+from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
@@ -41,7 +43,7 @@ __all__ = ["Quantizer"]
 #: Samples that `fit` keeps, on which the report judges the network.
 JUDGES = 1000
 
-Model = TypeVar("Model", bound="Chain | dict[str, Any]")
+Model = TypeVar("Model", bound="Chain | BaseGraph | dict[str, Any]")
 
 
 class Quantizer(QuantizerOptions):
@@ -145,6 +147,7 @@ class Quantizer(QuantizerOptions):
     report_: Report
     _judges: tuple[NDArray[np.float32], Any] | None = None
     _pruner: Pruner | None = None
+    _codes: GraphCodes | None = None
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -179,6 +182,8 @@ class Quantizer(QuantizerOptions):
         Quantizer
             Itself.
         """
+        if isinstance(model, BaseGraph):
+            return self._fit_graph(model, X, stats, prune)
         self._begin(model)
         model = self._prepare(model, X)
         self._pruner = self._begin_pruning(prune, model, X, y)
@@ -204,6 +209,24 @@ class Quantizer(QuantizerOptions):
             self._walk(model, samples, modes)
         elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
             raise ValueError("algorithm needs samples: give X, or leave it out")
+        return self
+
+    def _fit_graph(
+        self, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None, prune: Pruner | None
+    ) -> Quantizer:
+        for name, given in (("stats", stats), ("prune", prune), ("nested", self.nested)):
+            if given is not None:
+                raise ValueError(f"{name} is given; a graph has none, leave it out")
+        if isinstance(self.bits, tuple):
+            raise ValueError("bits is a tuple; a graph takes one width, or widths by pattern")
+        self._ungrouped = ungrouped(graph)
+        self._begin(graph_matrices(graph))
+        if X is None and any(
+            set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_
+        ):
+            raise ValueError("algorithm needs samples: give X, or leave it out")
+        self._codes = GraphCodes(self, graph, X)
+        self.input_qparams_.update(self._codes.codes)
         return self
 
     def partial_fit(self, model: Chain, X: ArrayLike, y: object = None) -> Quantizer:
@@ -234,6 +257,11 @@ class Quantizer(QuantizerOptions):
     def transform(self, model: Model) -> Model:
         """Return the model with quantized weights; what was not seen by `fit` stays as it is."""
         self._check_fitted("bits_")
+        if isinstance(model, BaseGraph):
+            if self._codes is None:
+                raise ValueError("model is a Graph; fit has seen none")
+            coded, self.report_ = self._codes.apply(model)
+            return coded  # type: ignore[return-value]
         given = model
         model = self._preparation.apply(given)
         weights = named_weights(model)
@@ -247,6 +275,7 @@ class Quantizer(QuantizerOptions):
         if isinstance(model, Mapping):
             self.report_ = Report("quantized", rows, totals_of(rows))
             return new  # type: ignore[return-value]
+        assert isinstance(model, Chain)
         # A layer that had no bias may have got one.
         small = model.with_weights({name: new[name] for name in weights})
         for layer in small.layers:
@@ -349,6 +378,7 @@ class Quantizer(QuantizerOptions):
         self.input_qparams_: dict[str, QParams | str | None] = {}
         self.stats_: dict[str, InputStats] = {}
         self._preparation = Preparation()
+        self._codes = None
         self._judges = None
         self._upper_stats: dict[str, InputStats] = {}
         self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
@@ -448,6 +478,12 @@ class Quantizer(QuantizerOptions):
             assert q.row_bits is not None
             corrected = np.where(q.row_bits > 8, np.float32(0) if bias is None else bias, corrected)
         return q, corrected
+
+    def quantized(self, name: str, value: NDArray[Any], stats: InputStats | None) -> QTensor:
+        """Return the codes of one matrix, on the statistics of what it is multiplied with."""
+        if stats is not None:
+            self.stats_[name] = stats
+        return self._quantize(name, value)
 
     def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
         stats = self.stats_.get(name)

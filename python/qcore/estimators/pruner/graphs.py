@@ -1,0 +1,238 @@
+"""What `Pruner` and `compact` do with a graph: weights as matrices, channels along seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._progress import Progress
+from qcore._table import Report
+from qcore.arrays.layerwise.bias_correction import corrected_bias
+from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.pruning.obs import Surgeon
+from qcore.arrays.pruning.patterns import Mask, Pattern
+from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.matrices import bias_name, with_matrices
+from qcore.estimators.graphs.rows import has_rows
+from qcore.estimators.graphs.statistics import FEATURES, input_stats
+from qcore.estimators.pruner.sensitivity import shared_out
+from qcore.graph.graph import BaseGraph
+from qcore.graph.seams import Seam
+
+__all__ = ["channel_masks", "compact_graph", "graph_stats", "operated", "sensitive_shares"]
+
+#: Samples on which damage is measured.
+SAMPLES = 32
+
+Floats = NDArray[np.float32]
+
+# What gives 0 for 0, so that a channel of zeros stays one.
+_ZERO_STAYS = {
+    "Add", "AveragePool", "Conv", "Dropout", "Elu", "Erf", "Flatten", "Gelu", "GlobalAveragePool",
+    "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "Max", "MaxPool", "Min", "Mul", "Neg",
+    "ReduceMean", "Relu", "Silu", "Sqrt", "Sub", "Tanh",
+}  # fmt: skip
+_ZERO_STAYING_ACTIVATIONS = {
+    "", "linear", "relu", "leaky_relu", "hard_swish", "silu", "gelu", "gelu_tanh", "tanh",
+}  # fmt: skip
+
+
+def graph_stats(
+    graph: BaseGraph, X: Any, names: Collection[str], progress: Progress
+) -> dict[str, InputStats]:
+    """Return the statistics of what the weights of these names are multiplied with.
+
+    Weights whose outputs read different rows (convolutions in groups, recurrent ones) and those of
+    more than `FEATURES` inputs have none.
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or no weight has statistics.
+    """
+    if X is None:
+        raise ValueError("X is None; this criterion needs samples")
+    slots = [slot for slot in graph.slots if slot.name in names]
+    without = {slot.name for slot in slots if not has_rows(slot) or slot.shape[1] > FEATURES}
+    slots = [slot for slot in slots if slot.name not in without]
+    if not slots:
+        raise ValueError(f"no weight has statistics of its inputs: {sorted(without)}")
+    return input_stats(graph, batches_of(graph, X), slots, progress)
+
+
+def operated(
+    graph: BaseGraph,
+    matrices: Mapping[str, Floats],
+    stats: Mapping[str, InputStats],
+    shares: Mapping[str, tuple[Pattern, float]],
+) -> tuple[dict[str, Floats], dict[str, Floats], dict[str, Mask]]:
+    """Prune by SparseGPT; returns weights and biases that make up for it, and the masks."""
+    updated: dict[str, Floats] = {}
+    biases: dict[str, Floats] = {}
+    masks: dict[str, Mask] = {}
+    for name, share in shares.items():
+        bias = bias_name(graph, name)
+        old = graph.constants.get(bias) if bias is not None else None
+        fits = old is not None and np.size(old) == len(matrices[name])
+        surgeon = Surgeon(matrices[name], stats[name], centred=fits)
+        pruned, masks[name] = surgeon.prune(*share)
+        updated[name] = pruned.astype(np.float32)
+        if bias is not None and fits:
+            flat = np.asarray(old, np.float32).reshape(-1)
+            biases[bias] = corrected_bias(matrices[name], pruned, flat, stats[name])
+    return updated, biases, masks
+
+
+def sensitive_shares(
+    graph: BaseGraph,
+    X: Any,
+    targets: Mapping[str, float],
+    matrices: Mapping[str, Floats],
+    pruned: Callable[[str, float], Floats],
+    progress: Progress,
+) -> dict[str, float]:
+    """Return a sparsity for each weight: by what pruning it alone does to the graph's outputs.
+
+    `pruned`: from a weight's name and a sparsity to the matrix.
+    """
+    batch = {
+        name: value[:SAMPLES] if value.ndim else value
+        for name, value in batches_of(graph, X)[0].items()
+    }
+    before = graph.run(batch)
+    floats = [name for name, value in before.items() if value.dtype.kind == "f"]
+
+    def damage(name: str, sparsity: float) -> float:
+        after = with_matrices(graph, {name: pruned(name, sparsity)}, {}).run(batch, floats)
+        return sum(
+            float(np.mean((after[out].astype(np.float64) - before[out]) ** 2)) for out in floats
+        )
+
+    return shared_out(targets, {name: matrices[name].size for name in targets}, damage, progress)
+
+
+def channel_masks(
+    graph: BaseGraph, share_of: Mapping[str, float]
+) -> tuple[dict[str, Mask], dict[str, Mask]]:
+    """Return the masks of channel pruning: rows of the weights before seams, and their biases.
+
+    A channel is judged by the norm of all that makes it; each seam keeps at least one.
+
+    Parameters
+    ----------
+    graph : BaseGraph
+    share_of : mapping of str to float
+        The share of channels that go, by the first weight before the seam.
+    """
+    masks: dict[str, Mask] = {}
+    biases: dict[str, Mask] = {}
+    for seam in removable(graph):
+        share = share_of.get(seam.producers[0].name, 0.0)
+        count = min(seam.size - 1, round(share * seam.size))
+        if count <= 0:
+            continue
+        norms = sum(
+            np.square(slot.matrix(), dtype=np.float64).sum(axis=1) for slot in seam.producers
+        )
+        keep: Mask = np.ones(seam.size, bool)
+        keep[np.argsort(norms, kind="stable")[:count]] = False
+        for slot in seam.producers:
+            masks[slot.name] = np.repeat(keep[:, None], slot.shape[1], axis=1)
+        for slot in (*seam.producers, *seam.passed):
+            if slot.bias:
+                biases[slot.bias] = keep
+    return masks, biases
+
+
+def removable(graph: BaseGraph) -> list[Seam]:
+    """Return the seams whose channels can go: what lies between leaves a 0 a 0."""
+    names = [slot.name for slot in graph.slots]
+    found = []
+    for seam in graph.seams:
+        slots = [*seam.producers, *seam.passed, *(reader.slot for reader in seam.readers)]
+        nodes = (*seam.between, *(slot.node for slot in seam.producers))
+        if (
+            all(isinstance(slot.weight, np.ndarray) for slot in slots)
+            and all(names.count(slot.name) == 1 for slot in slots)
+            and all(slot.shape[0] == seam.size for slot in (*seam.producers, *seam.passed))
+            and all(
+                reader.slot.shape[1] % (seam.size * reader.repeat) == 0 for reader in seam.readers
+            )
+            and all(node.op in _ZERO_STAYS for node in seam.between)
+            and all(str(node.get("activation", "")) in _ZERO_STAYING_ACTIVATIONS for node in nodes)
+            and all(len(graph.readers.get(slot.bias, ())) <= 1 for slot in slots if slot.bias)
+        ):
+            found.append(seam)
+    return found
+
+
+def compact_graph(graph: BaseGraph) -> BaseGraph:
+    """Return the graph without the channels of its seams that are zero, or that nobody reads."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        step = _compacted_once(graph, rows)
+        if step is None:
+            break
+        graph = step
+    removed = sum(row["removed channels"] for row in rows)
+    graph.report_ = Report(
+        "compact", rows, {"tensor": "all", "removed channels": removed, "bytes": graph.nbytes}
+    )
+    return graph
+
+
+def _compacted_once(graph: BaseGraph, rows: list[dict[str, Any]]) -> BaseGraph | None:
+    """Return the graph with one seam made smaller; None where none can be."""
+    for seam in removable(graph):
+        silent = np.ones(seam.size, bool)
+        for slot in seam.producers:
+            silent &= ~np.any(slot.matrix(), axis=1)
+        for slot in (*seam.producers, *seam.passed):
+            if slot.bias:
+                bias = np.asarray(graph.constants[slot.bias]).reshape(-1)
+                silent &= bias == 0 if bias.size == seam.size else False
+        read = np.zeros(seam.size, bool)
+        for reader in seam.readers:
+            split = reader.slot.matrix().reshape(reader.slot.shape[0], -1, seam.size, reader.repeat)
+            read |= np.any(split, axis=(0, 1, 3))
+        keep = ~silent & read
+        if not keep.any():
+            keep[0] = True
+        if keep.all():
+            continue
+        before = seam.size
+        rows.append(
+            {
+                "tensor": seam.producers[0].name,
+                "channels": before,
+                "removed channels": before - int(keep.sum()),
+            }
+        )
+        return _sliced(graph, seam, keep)
+    return None
+
+
+def _sliced(graph: BaseGraph, seam: Seam, keep: Mask) -> BaseGraph:
+    """Return the graph with some channels of a seam only."""
+    constants = dict(graph.constants)
+    nodes = {id(node): node for node in graph.nodes}
+    for slot in (*seam.producers, *seam.passed):
+        axis = slot.out_axis
+        assert axis is not None
+        constants[slot.name] = np.compress(keep, np.asarray(slot.weight), axis=axis)
+        if slot.bias:
+            flat = np.asarray(constants[slot.bias])
+            along = int(np.argmax(np.array(flat.shape) == seam.size))
+            constants[slot.bias] = np.compress(keep, flat, axis=along)
+    for slot in seam.passed:
+        node = nodes[id(slot.node)]
+        changed = {**node.attributes, "group": int(keep.sum())}
+        nodes[id(slot.node)] = node.changed(attributes=changed)
+    for reader in seam.readers:
+        slot = reader.slot
+        columns = np.repeat(keep, reader.repeat)
+        constants[slot.name] = np.compress(columns, np.asarray(slot.weight), axis=slot.in_axis)
+    return graph.changed(nodes=[nodes[id(node)] for node in graph.nodes], constants=constants)

@@ -1,0 +1,162 @@
+"""What `Quantizer` does with a graph: one pass over samples, then every weight by itself.
+
+Statistics are those of the float graph: unlike in a chain, weights do not make up for the errors of
+those before them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._table import Report
+from qcore.arrays.layerwise.algorithms import EQUALIZERS
+from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.functions import fake_quantize
+from qcore.estimators.equalization.seams import scaled_graph, seam_scales
+from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.corrections import corrected_biases, output_totals
+from qcore.estimators.graphs.matrices import (
+    can_hold_codes,
+    has_groups,
+    slots_by_name,
+    with_matrices,
+)
+from qcore.estimators.graphs.rows import has_rows
+from qcore.estimators.graphs.statistics import FEATURES, input_stats, observe
+from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.report import tensor_rows, totals_of
+from qcore.graph.graph import BaseGraph
+
+if TYPE_CHECKING:
+    from qcore.estimators.quantizer.quantizer import Quantizer
+
+__all__ = ["GraphCodes", "graph_matrices", "ungrouped"]
+
+# Ops that run on integers where their input and their weight are codes.
+_ON_INTEGERS = ("Gemm", "MatMul")
+
+
+def graph_matrices(graph: BaseGraph) -> dict[str, NDArray[np.float32]]:
+    """Return the float weights that can become codes, as matrices by the constants' names."""
+    return {
+        name: slot.matrix()
+        for name, slot in slots_by_name(graph).items()
+        if isinstance(slot.weight, np.ndarray) and can_hold_codes(slot)
+    }
+
+
+class GraphCodes:
+    """The codes that a quantizer has found for one graph.
+
+    Parameters
+    ----------
+    quantizer : Quantizer
+        Whose options say how; `bits_` names the weights.
+    graph : BaseGraph
+    X : samples as `batches_of` takes them, optional
+    """
+
+    def __init__(self, quantizer: Quantizer, graph: BaseGraph, X: Any) -> None:
+        self._names = list(quantizer.bits_)
+        self.scales: dict[str, NDArray[np.float32]] = {}
+        self._judges = X
+        batches = None if X is None else batches_of(graph, X)
+        graph = self._equalized(quantizer, graph, batches)
+        self.codes = self._observed(quantizer, graph, batches)
+        self.stats = self._statistics(quantizer, graph, batches)
+        matrices = graph_matrices(graph)
+        self.tensors: dict[str, Any] = {}
+        for name in self._names:
+            self.tensors[name] = quantizer.quantized(name, matrices[name], self.stats.get(name))
+        corrects = {
+            name
+            for name in self._names
+            if "bias_correction" in quantizer.algorithms_of(name, name in self.stats)
+        }
+        self.biases = corrected_biases(graph, matrices, self.tensors, self.stats, corrects)
+
+    def apply(self, given: BaseGraph) -> tuple[BaseGraph, Report]:
+        """Return a graph with the codes, and what there is to say of it."""
+        graph = scaled_graph(given, self.scales)
+        weights = graph_matrices(graph)
+        missing = [name for name in self._names if name not in weights]
+        if missing:
+            raise ValueError(f"model has no weight {missing[0]!r}, which fit has seen")
+        small = with_matrices(graph, self.tensors, self.biases)
+        small = small.changed(codes={**small.codes, **self.codes})
+        rows = tensor_rows(dict(graph.constants), dict(small.constants))
+        totals = totals_of(rows)
+        if self._judges is not None:
+            totals |= output_totals(given, small, self._judges)
+        return small, Report("quantized", rows, totals)
+
+    # the parts ---------------------------------------------------------------------------------
+    def _equalized(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> BaseGraph:
+        """Return the graph after the scales that were asked for have moved between its weights."""
+        asked = [
+            choice.network_algorithms(quantizer._option("algorithm", name)) for name in self._names
+        ]
+        for method in dict.fromkeys(step for steps in asked for step in steps):
+            if method not in EQUALIZERS:
+                raise ValueError(f"algorithm has {method!r}, which is for chains of dense layers")
+            if not all(method in steps for steps in asked):
+                raise ValueError(f"algorithm has {method!r} for some weights; it is for all")
+            found = seam_scales(graph, method, batches, quantizer.tensor_options)
+            graph = scaled_graph(graph, found)
+            for name, scale in found.items():
+                self.scales[name] = self.scales.get(name, np.float32(1)) * scale
+        return graph
+
+    def _observed(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> dict[str, QParams]:
+        """Return the parameters of the values that run as integers."""
+        names = {}
+        for slot in graph.slots:
+            if slot.name not in quantizer.bits_:
+                continue
+            mode = quantizer._mode(slot.name, batches is not None)
+            fits = quantizer.bits_[slot.name] <= 8 and slot.node.op in _ON_INTEGERS
+            if mode == "dynamic" and quantizer._option("activations", slot.name) == "dynamic":
+                raise ValueError("activations is 'dynamic'; a graph's are static, or give None")
+            if mode == "static" and fits and slot.node.inputs[0] not in graph.constants:
+                names[slot.node.inputs[0]] = slot.name
+        if not names or batches is None:
+            return {}
+        observers = {
+            value: quantizer._observer(weight.removesuffix(".weight"))
+            for value, weight in names.items()
+        }
+        observe(graph, batches, observers, quantizer.progress)
+        return {
+            value: seen.qparams(signed=False, symmetric=False) for value, seen in observers.items()
+        }
+
+    def _statistics(
+        self, quantizer: Quantizer, graph: BaseGraph, batches: Any
+    ) -> dict[str, InputStats]:
+        """Return the statistics of what weights are multiplied with.
+
+        Weights whose outputs read different rows (convolutions in groups, recurrent ones) and
+        those of more than `FEATURES` inputs have none.
+        """
+        if batches is None:
+            return {}
+        slots = [slot for slot in graph.slots if slot.name in quantizer.bits_]
+        slots = [slot for slot in slots if quantizer.algorithms_of(slot.name, True)]
+        without = {slot.name for slot in slots if not has_rows(slot) or slot.shape[1] > FEATURES}
+        wanted = [slot for slot in slots if slot.name not in without]
+        if not wanted:
+            return {}
+
+        def as_codes(name: str, value: NDArray[Any]) -> NDArray[Any]:
+            return fake_quantize(value, self.codes[name]) if name in self.codes else value
+
+        return input_stats(graph, batches, wanted, quantizer.progress, as_codes)
+
+
+def ungrouped(graph: BaseGraph) -> set[str]:
+    """Return the weights whose codes cannot go by groups: their inputs do not lie together."""
+    return {name for name, slot in slots_by_name(graph).items() if not has_groups(slot)}

@@ -1,0 +1,207 @@
+"""Estimators on graphs: weights as matrices, scales and channels along seams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qcore as qc
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.graphs.batches import SIZE, batches_of
+from qcore.estimators.graphs.matrices import with_matrices
+from qcore.estimators.graphs.rows import rows_of
+from qcore.graph.node import Node
+from qcore.graph.value import Value
+
+
+def normal(*shape: int, seed: int) -> Any:
+    values = np.random.default_rng(seed).standard_normal(shape)
+    return (values / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+
+def small_cnn(*, depthwise: bool = True) -> qc.Graph:
+    """Conv, pool, depthwise, 1x1 with a residual, global pool, dense."""
+    constants = {
+        "conv.weight": normal(8, 3, 3, 3, seed=0), "conv.bias": normal(8, 1, seed=1).ravel(),
+        "depth.weight": normal(8, 1, 3, 3, seed=2), "depth.bias": normal(8, 1, seed=3).ravel(),
+        "point.weight": normal(6, 8, 1, 1, seed=4), "fc.weight": normal(5, 6, seed=5),
+        "fc.bias": normal(5, 1, seed=6).ravel(),
+    }  # fmt: skip
+    pad = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        Node("conv", "Conv", ("x", "conv.weight", "conv.bias"), ("a",), pad),
+        Node("relu", "Relu", ("a",), ("b",)),
+        Node("pool", "MaxPool", ("b",), ("c",), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        Node("depth", "Conv", ("c", "depth.weight", "depth.bias"), ("d",), pad | {"group": 8}),
+        Node("relu2", "Relu", ("d" if depthwise else "c",), ("e",)),
+        Node("point", "Conv", ("e", "point.weight"), ("f",)),
+        Node("relu3", "Relu", ("f",), ("g",)),
+        Node("mean", "GlobalAveragePool", ("g",), ("h",)),
+        Node("flat", "Flatten", ("h",), ("i",)),
+        Node("fc", "Gemm", ("i", "fc.weight", "fc.bias"), ("y",), {"transB": 1}),
+    ]
+    if not depthwise:
+        del nodes[3]
+        del constants["depth.weight"], constants["depth.bias"]
+    return qc.Graph(
+        nodes,
+        inputs=[Value("x", "float32", ("n", 3, 12, 12))],
+        outputs=[Value("y", "float32")],
+        constants=constants,
+    )
+
+
+def images(count: int = 40) -> Any:
+    return np.maximum(np.random.default_rng(9).standard_normal((count, 3, 12, 12)), 0).astype(
+        np.float32
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"pads": [1, 0, 2, 1]},
+        {"strides": [2, 1], "pads": [1, 1, 1, 1]},
+        {"dilations": [2, 3]},
+        {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+        {"auto_pad": "SAME_LOWER"},
+        {"auto_pad": "VALID"},
+    ],
+)
+def test_a_convolution_is_its_rows_times_its_matrix(attributes: dict[str, Any]) -> None:
+    w = normal(4, 3, 3, 2, seed=0)
+    net = qc.Graph(
+        [Node("conv", "Conv", ("x", "w"), ("y",), attributes)],
+        inputs=[Value("x", "float32", ("n", 3, 11, 10))],
+        outputs=[Value("y", "float32")],
+        constants={"w": w},
+    )
+    x = np.random.default_rng(1).standard_normal((2, 3, 11, 10)).astype(np.float32)
+    slot = net.slots[0]
+    y = rows_of(slot, x).astype(np.float64) @ slot.matrix().T.astype(np.float64)
+    wanted = net(x)
+    found = y.reshape(2, *wanted.shape[2:], 4).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_matrices_go_back_to_where_they_came_from() -> None:
+    net = small_cnn()
+    same = with_matrices(net, {slot.name: slot.matrix() for slot in net.slots}, {})
+    for name, constant in net.constants.items():
+        np.testing.assert_array_equal(same.constants[name], constant)
+
+
+def test_every_weight_becomes_codes_by_output() -> None:
+    net, x = small_cnn(), images()
+    small = qc.Quantizer(8, progress=False).fit_transform(net, x)
+    for slot in net.slots:
+        q = small.constants[slot.name]
+        assert isinstance(q, QTensor)
+        assert q.bits == 8
+        assert q.scale.shape == (slot.shape[0],)
+        np.testing.assert_allclose(q.dequantize(), slot.weight, atol=float(q.scale.max()))
+    assert isinstance(net.constants["conv.weight"], np.ndarray)  # the float graph stays
+    np.testing.assert_allclose(small(x), net(x), atol=0.05 * float(np.abs(net(x)).max()))
+
+
+def test_algorithms_beat_rounding_at_few_bits() -> None:
+    net, x = small_cnn(), images(200)
+    wanted = net(x)
+
+    def error(**options: Any) -> float:
+        small = qc.Quantizer(3, activations=None, progress=False, **options).fit_transform(net, x)
+        return float(np.mean((small(x) - wanted) ** 2))
+
+    assert error() < 0.5 * error(algorithm=())
+
+
+def test_widths_and_what_stays_float_go_by_name() -> None:
+    coder = qc.Quantizer({"conv*": 4, "*": 8}, ignore=("fc*",), progress=False)
+    small = coder.fit_transform(small_cnn(), images())
+    assert small.constants["conv.weight"].bits == 4
+    assert small.constants["point.weight"].bits == 8
+    assert isinstance(small.constants["fc.weight"], np.ndarray)
+
+
+def test_groups_go_where_inputs_lie_side_by_side() -> None:
+    small = qc.Quantizer(4, group_size=2, progress=False).fit_transform(small_cnn())
+    assert small.constants["fc.weight"].group_size == 2
+    assert small.constants["conv.weight"].axis == 0
+
+
+@pytest.mark.parametrize("method", ["cross_layer_equalization", "smoothquant", "awq"])
+def test_equalization_along_seams_changes_no_output(method: str) -> None:
+    net, x = small_cnn(), images()
+    loud = np.array(net.constants["conv.weight"])
+    loud[2] *= 64
+    net = net.changed(constants={**net.constants, "conv.weight": loud})
+    from qcore.estimators.equalization.seams import scaled_graph, seam_scales
+
+    scales = seam_scales(net, method, batches_of(net, x), lambda name: {"bits": 8, "axis": 0})
+    assert any((scale != 1).any() for scale in scales.values())
+    np.testing.assert_allclose(scaled_graph(net, scales)(x), net(x), rtol=1e-5, atol=1e-5)
+
+
+def test_unstructured_pruning_leaves_the_share_that_was_asked() -> None:
+    net, x = small_cnn(), images()
+    for criterion in ("magnitude", "wanda", "sparsegpt"):
+        pruner = qc.Pruner(0.5, criterion=criterion, ignore=("*bias", "depth*"), progress=False)
+        small = pruner.fit_transform(net, x)
+        zeros = [np.mean(small.constants[f"{name}.weight"] == 0) for name in ("conv", "point")]
+        assert zeros == pytest.approx([0.5, 0.5], abs=0.02)
+        assert (small.constants["depth.weight"] != 0).all()
+
+
+def test_weights_without_rows_of_their_own_are_left_and_named() -> None:
+    pruner = qc.Pruner(0.5, criterion="wanda", progress=False)
+    small = pruner.fit_transform(small_cnn(), images())
+    assert (small.constants["depth.weight"] != 0).all()
+    assert pruner.left_ == ["depth.weight"]
+    assert pruner.report_.rows[-1]["tensor"] == "depth.weight"
+
+
+def test_pruned_channels_leave_the_arrays() -> None:
+    net, x = small_cnn(), images()
+    pruned = qc.Pruner(0.5, pattern="neurons").fit_transform(net)
+    small = qc.compact(pruned)
+    assert small.constants["conv.weight"].shape == (4, 3, 3, 3)
+    assert small.constants["depth.weight"].shape == (4, 1, 3, 3)
+    assert small.constants["point.weight"].shape == (3, 4, 1, 1)
+    assert small.constants["fc.weight"].shape == (5, 3)  # outputs stay
+    assert small.report_.totals["removed channels"] == 7
+    np.testing.assert_allclose(small(x), pruned(x), rtol=1e-5, atol=1e-6)
+
+
+def test_compress_prunes_and_quantizes_a_graph() -> None:
+    net, x = small_cnn(depthwise=False), images()
+    small = qc.compress(net, x, bits=8, sparsity=0.5)
+    q = small.constants["conv.weight"]
+    assert np.mean(q.values == 0) >= 0.5
+    assert small.report_.totals["bytes"] < net.nbytes / 2
+
+
+def test_samples_come_in_every_form() -> None:
+    net, x = small_cnn(), images(SIZE + 5)
+    whole = batches_of(net, x)
+    assert [len(batch["x"]) for batch in whole] == [SIZE, 5]
+    for given in ({"x": x}, [x[:SIZE], x[SIZE:]], ({"x": part} for part in (x[:SIZE], x[SIZE:]))):
+        found = batches_of(net, given)
+        np.testing.assert_array_equal(np.concatenate([b["x"] for b in found]), x)
+    with pytest.raises(TypeError, match="X is int"):
+        batches_of(net, 5)
+    with pytest.raises(ValueError, match="no samples"):
+        batches_of(net, [])
+
+
+def test_what_a_graph_does_not_take_is_said() -> None:
+    with pytest.raises(ValueError, match="bits is a tuple"):
+        qc.Quantizer((2, 8)).fit(small_cnn(), images())
+    with pytest.raises(ValueError, match="stats is given"):
+        qc.Quantizer(8).fit(small_cnn(), images(), stats={})
+    with pytest.raises(ValueError, match="hadamard"):
+        qc.Quantizer(8, algorithm="hadamard").fit(small_cnn(), images())
+    with pytest.raises(ValueError, match="scope 'sensitivity'"):
+        qc.Pruner(0.5, scope="sensitivity", pattern="neurons").fit(small_cnn(), images())

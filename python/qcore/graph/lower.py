@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,14 @@ def compiled(graph: BaseGraph) -> _core.Graph:
             "signed": params.signed,
         }
         for name, params in graph.codes.items()
+    }
+    codes |= {
+        name: {
+            "scale": np.asarray(constant.scale, np.float64).reshape(-1).tolist(),
+            "axis": constant.axis,
+        }
+        for name, constant in graph.constants.items()
+        if name in graph.readers and runs_as_codes(constant)
     }
     outputs = [value.name for value in graph.outputs]
     return _made(graph.nodes, graph.inputs, outputs, graph.constants, codes)
@@ -70,7 +79,9 @@ def spec_of(
     used = {name for node in nodes for name in node.read} | set(outputs)
     spec = {
         "inputs": [{"name": v.name, "dtype": v.running_dtype, "shape": dims_of(v)} for v in inputs],
-        **_body(nodes, outputs, {k: v for k, v in constants.items() if k in used}, tensors),
+        **_body(
+            nodes, outputs, {k: v for k, v in constants.items() if k in used}, tensors, codes or {}
+        ),
         "codes": dict(codes or {}),
     }
     return json.dumps(spec), tensors
@@ -88,11 +99,12 @@ def _body(
     outputs: Iterable[str],
     constants: Mapping[str, Any],
     tensors: list[NDArray[Any]],
+    codes: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     index = {}
     for name, constant in constants.items():
         index[name] = len(tensors)
-        tensors.append(dense(constant))
+        tensors.append(constant.values if name in codes else dense(constant))
     return {
         "outputs": list(outputs),
         "constants": index,
@@ -122,6 +134,18 @@ def _attribute(value: Any, tensors: list[NDArray[Any]]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no infinities
     return value
+
+
+def runs_as_codes(constant: Any) -> bool:
+    """Whether the extension takes a constant as codes: int8, their zero at code 0."""
+    return (
+        isinstance(constant, QTensor)
+        and constant.scheme == "affine"
+        and constant.values.dtype == np.int8
+        and constant.group_size is None
+        and constant.row_bits is None
+        and not constant.zero_point.any()
+    )
 
 
 def dense(constant: Any) -> NDArray[Any]:

@@ -205,3 +205,33 @@ def test_what_a_graph_does_not_take_is_said() -> None:
         qc.Quantizer(8, algorithm="hadamard").fit(small_cnn(), images())
     with pytest.raises(ValueError, match="scope 'sensitivity'"):
         qc.Pruner(0.5, scope="sensitivity", pattern="neurons").fit(small_cnn(), images())
+
+
+@pytest.mark.parametrize("axis", [0, None])
+def test_dense_layers_run_on_their_codes(axis: int | None) -> None:
+    rng = np.random.default_rng(3)
+    constants = {"w1": normal(16, 12, seed=0), "w2": normal(4, 16, seed=1)}
+    net = qc.Graph(
+        [
+            Node("fc1", "Gemm", ("x", "w1"), ("a",), {"transB": 1}),
+            Node("relu", "Relu", ("a",), ("b",)),
+            Node("fc2", "Gemm", ("b", "w2"), ("y",), {"transB": 1}),
+        ],
+        inputs=[Value("x", "float32", ("n", 12))],
+        outputs=[Value("y", "float32")],
+        constants=constants,
+    )
+    x = rng.standard_normal((64, 12)).astype(np.float32)
+    coder = qc.Quantizer(8, algorithm=(), axis=axis, progress=False)
+    small = coder.fit_transform(net, x)
+    assert set(small.codes) == {"x", "b"}
+    # What integers stand for, in float64: quantized inputs times quantized weights.
+    value = qc.fake_quantize(x, small.codes["x"]).astype(np.float64)
+    hidden = np.maximum(value @ small.constants["w1"].dequantize().T.astype(np.float64), 0)
+    hidden = qc.fake_quantize(hidden.astype(np.float32), small.codes["b"]).astype(np.float64)
+    wanted = hidden @ small.constants["w2"].dequantize().T.astype(np.float64)
+    step = float(small.codes["b"].scale)
+    np.testing.assert_allclose(small(x), wanted, atol=step * np.abs(constants["w2"]).sum(1).max())
+    assert np.corrcoef(small(x).ravel(), wanted.ravel())[0, 1] > 0.9999
+    names = [kernel for _, kernel in small._executable().kernels({"x": x})]
+    assert sum("int8" in name or "i8" in name for name in names) == 2, names

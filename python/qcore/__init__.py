@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qcore.frameworks.keras import from_keras
     from qcore.frameworks.onnx.load import from_onnx
     from qcore.frameworks.sklearn import from_sklearn
+    from qcore.frameworks.tflite.read import from_tflite
     from qcore.frameworks.torch import from_torch
     from qcore.loading import load, load_tensors
     from qcore.nn.graph import Graph
@@ -75,6 +76,7 @@ __all__ = [
     "from_keras",
     "from_onnx",
     "from_sklearn",
+    "from_tflite",
     "from_torch",
     "linear",
     "load",
@@ -123,6 +125,7 @@ _HOMES = {
     "from_keras": "qcore.frameworks.keras",
     "from_onnx": "qcore.frameworks.onnx.load",
     "from_sklearn": "qcore.frameworks.sklearn",
+    "from_tflite": "qcore.frameworks.tflite.read",
     "from_torch": "qcore.frameworks.torch",
     "linear": "qcore.arrays.products.linear",
     "load": "qcore.loading",

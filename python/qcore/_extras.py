@@ -12,6 +12,7 @@ EXTRAS = {
     "dask.distributed": "dask",
     "onnx": "onnx",
     "sklearn": "sklearn",
+    "tflite": "tflite",
 }
 
 

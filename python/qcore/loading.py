@@ -13,6 +13,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.formats import open_tensors
 from qcore.files.qcore_format import container
 from qcore.frameworks.onnx.load import from_onnx
+from qcore.frameworks.tflite.read import from_tflite
 from qcore.graph.check import checked
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
@@ -30,7 +31,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path-like
-        A checkpoint, as in `load_tensors`, or a network in ONNX, as in `from_onnx`.
+        A checkpoint, as in `load_tensors`, or a network in ONNX (`from_onnx`) or
+        TFLite (`from_tflite`).
 
     Returns
     -------
@@ -59,6 +61,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     place = check_path(path)
     if place.suffix == ".onnx":
         return from_onnx(place)
+    if place.suffix == ".tflite":
+        return from_tflite(place)
     file = open_tensors(place)
     if not isinstance(file, container.Container):
         return dict(file)

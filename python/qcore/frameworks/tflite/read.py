@@ -1,0 +1,258 @@
+"""A float TFLite model as a graph."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._extras import require
+from qcore._validation import check_path
+from qcore.errors import FormatError, UnsupportedError
+from qcore.files.paths import open_regular
+from qcore.frameworks.tflite.ops import OPS
+from qcore.graph.check import checked
+from qcore.graph.images import ImageEmitter
+from qcore.graph.passes import prepared
+from qcore.graph.value import SOURCE_DTYPES, Value
+from qcore.nn.graph import Graph
+
+__all__ = ["Operator", "from_tflite"]
+
+_BROKEN = (
+    ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError,
+    struct.error, AssertionError,
+)  # fmt: skip
+_IDENTIFIER = b"TFL3"
+_INT8 = 9
+
+
+def from_tflite(model: str | PathLike[str] | bytes) -> Graph:
+    """Build a network from a float TFLite model.
+
+    Parameters
+    ----------
+    model : path or bytes
+        The flatbuffer. Weights of float16 and int8 become float32; a model whose values are
+        integers is not read.
+
+    Returns
+    -------
+    Graph
+        Inputs and outputs keep their layout: images have their channels last. A batch that the
+        model leaves open is the named dim "batch".
+
+    Raises
+    ------
+    ImportError
+        If the tflite package is not there; says what to install.
+    FormatError
+        If it is no TFLite model.
+    UnsupportedError
+        If it has ops, or quantized values, that there are not: lists each.
+    """
+    require("tflite", "reading TFLite")
+    where = "model"
+    if isinstance(model, (str, PathLike)):
+        path = check_path(model, "model")
+        where = f"'{path}'"
+        open_regular(path)[0].close()
+        data = path.read_bytes()
+    elif isinstance(model, (bytes, bytearray, memoryview)):
+        data = bytes(model)
+    else:
+        raise TypeError(f"model is {type(model).__name__}; it must be a path or bytes")
+    if data[4:8] != _IDENTIFIER:
+        raise FormatError(f"{where} is no TFLite model")
+    try:
+        return checked(prepared(_Reader(data).graph()))
+    except (MemoryError, UnsupportedError):
+        raise
+    except _BROKEN as error:
+        raise FormatError(f"{where} is no valid TFLite model: {error}") from error
+
+
+def _decoded(tensor: Any, buffer: Any, name: str) -> NDArray[np.float32]:
+    """Return int8 weights of a network whose values are floats as what they stand for."""
+    codes = np.asarray(buffer.DataAsNumpy(), np.uint8).view(np.int8)
+    codes = codes.reshape(tuple(int(dim) for dim in tensor.ShapeAsNumpy()))
+    params = tensor.Quantization()
+    scale = np.atleast_1d(np.asarray(params.ScaleAsNumpy(), np.float32))
+    zero = np.zeros(scale.size, np.int64)
+    if params.ZeroPointLength():
+        zero = np.atleast_1d(np.asarray(params.ZeroPointAsNumpy(), np.int64))
+    dims = [1] * codes.ndim
+    if scale.size > 1:
+        dims[params.QuantizedDimension()] = scale.size
+    if zero.size != scale.size:
+        raise ValueError(f"tensor {name!r} has {scale.size} scales and {zero.size} zero points")
+    real = (codes - zero.reshape(dims)) * scale.reshape(dims)
+    return np.ascontiguousarray(real, np.float32)
+
+
+class Operator(NamedTuple):
+    """A node of the model.
+
+    Attributes
+    ----------
+    kind : str
+        As TFLite's schema calls it.
+    inputs : tuple of str
+        "" where an optional one is absent.
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    table: Any
+
+    def options(self, kind: str) -> Any:
+        """Return the options of this operator, of a class of the tflite package."""
+        import tflite
+
+        found = getattr(tflite, kind)()
+        if self.table is None:
+            raise ValueError(f"operator {self.name!r} ({self.kind}) has no {kind}")
+        found.Init(self.table.Bytes, self.table.Pos)
+        return found
+
+
+class _Reader(ImageEmitter):
+    """Takes the operators of a model, one by one."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        import tflite
+
+        self.model = tflite.Model.GetRootAsModel(data, 0)
+        self.limit = len(data)
+        if self.model.SubgraphsLength() != 1:
+            count = self.model.SubgraphsLength()
+            raise UnsupportedError(f"the model has {count} subgraphs; one is read")
+        self.source = self.model.Subgraphs(0)
+        self.types = {v: k for k, v in vars(tflite.TensorType).items() if type(v) is int}
+        self.kinds = {v: k for k, v in vars(tflite.BuiltinOperator).items() if type(v) is int}
+        self.missing: dict[str, tuple[int, str]] = {}
+        self.tensors = [
+            self.source.Tensors(place) for place in self._range(self.source.TensorsLength())
+        ]
+        self.tensor_names = self._names()
+        self.signatures = {
+            name: self._signature(tensor)
+            for name, tensor in zip(self.tensor_names, self.tensors, strict=True)
+        }
+
+    def _range(self, count: int) -> range:
+        if not 0 <= count <= self.limit:
+            raise ValueError(f"a list has {count} entries")
+        return range(count)
+
+    def _names(self) -> list[str]:
+        found: dict[str, None] = {}
+        for place, tensor in enumerate(self.tensors):
+            name = (tensor.Name() or b"").decode() or f"tensor_{place}"
+            found[name if name not in found else f"{name}#{place}"] = None
+        return list(found)
+
+    @staticmethod
+    def _signature(tensor: Any) -> tuple[int, ...]:
+        dims = tensor.ShapeSignatureAsNumpy() if tensor.ShapeSignatureLength() else None
+        if dims is None:
+            dims = tensor.ShapeAsNumpy() if tensor.ShapeLength() else ()
+        return tuple(int(dim) for dim in dims)
+
+    def graph(self) -> Graph:
+        """Return the graph."""
+        for name, tensor in zip(self.tensor_names, self.tensors, strict=True):
+            self._take_constant(name, tensor)
+        inputs = [
+            self._value(self.source.Inputs(i)) for i in self._range(self.source.InputsLength())
+        ]
+        for operator in self._operators():
+            read = OPS.get(operator.kind)
+            if read is None:
+                self.miss(operator.kind, operator.name)
+                continue
+            self.place = operator
+            read(operator, self)
+        outputs = [
+            self._value(self.source.Outputs(i)) for i in self._range(self.source.OutputsLength())
+        ]
+        if self.missing:
+            found = [(op, count, first) for op, (count, first) in self.missing.items()]
+            raise UnsupportedError.of(found)
+        self.place = None
+        for value in outputs:
+            self.last(value.name)
+        return Graph(self.nodes, inputs=inputs, outputs=outputs, constants=self.constants)
+
+    def miss(self, op: str, where: str) -> None:
+        """Note that there is no such op."""
+        count, first = self.missing.get(op, (0, where))
+        self.missing[op] = (count + 1, first)
+
+    def rank(self, name: str) -> int:
+        """Return how many dims a value has."""
+        return len(self.signatures[name])
+
+    def _type(self, tensor: Any, name: str) -> str:
+        dtype = self.types.get(tensor.Type(), "?").lower()
+        quantization = tensor.Quantization()
+        if quantization is not None and quantization.ScaleLength():
+            dtype = f"quantized {dtype}"
+        if dtype not in SOURCE_DTYPES:
+            self.miss(f"value of {dtype}", name)
+            return "float32"
+        return str(dtype)
+
+    def _value(self, place: int) -> Value:
+        name, tensor = self.tensor_names[place], self.tensors[place]
+        shape = tuple(
+            dim if dim >= 0 else "batch" if axis == 0 else None
+            for axis, dim in enumerate(self.signatures[name])
+        )
+        return Value(name, self._type(tensor, name), shape)
+
+    def _take_constant(self, name: str, tensor: Any) -> None:
+        buffer = self.model.Buffers(tensor.Buffer())
+        if buffer is None or not buffer.DataLength():
+            self._type(tensor, name)  # notes what is quantized
+            return
+        if tensor.Type() == _INT8 and tensor.Quantization() is not None:
+            self.add_constant(name, _decoded(tensor, buffer, name))
+            return
+        dtype = self._type(tensor, name)
+        data = np.asarray(buffer.DataAsNumpy(), np.uint8)
+        if dtype == "bfloat16":
+            self.miss("constant of bfloat16", name)
+            return
+        shape = tuple(int(dim) for dim in tensor.ShapeAsNumpy()) if tensor.ShapeLength() else ()
+        if not self.missing:
+            array: NDArray[Any] = data.copy().view(np.dtype(dtype)).reshape(shape)
+            self.add_constant(name, np.ascontiguousarray(array, SOURCE_DTYPES[dtype]))
+
+    def _operators(self) -> Iterator[Operator]:
+        for place in self._range(self.source.OperatorsLength()):
+            operator = self.source.Operators(place)
+            code = self.model.OperatorCodes(operator.OpcodeIndex())
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            kind = self.kinds.get(number, f"operator {number}")
+            if kind == "CUSTOM":
+                kind = f"CUSTOM {(code.CustomCode() or b'').decode()}"
+            outputs = tuple(self._tensor_names(operator.OutputsAsNumpy()))
+            yield Operator(
+                outputs[0] if outputs else f"{kind}_{place}",
+                kind,
+                tuple(self._tensor_names(operator.InputsAsNumpy())),
+                outputs,
+                operator.BuiltinOptions(),
+            )
+
+    def _tensor_names(self, places: Any) -> Iterator[str]:
+        for place in np.atleast_1d(places):
+            yield self.tensor_names[place] if place >= 0 else ""

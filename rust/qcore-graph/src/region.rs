@@ -1,6 +1,8 @@
 //! Copies between strided parts of two arrays: what transposing, slicing, expanding, padding,
 //! joining and splitting have in common.
 
+use qcore_kernels::layout::transpose;
+
 use crate::error::{Result, value_error};
 use crate::memory::{self, Element, cast, cast_mut};
 use crate::run::Io;
@@ -274,6 +276,44 @@ impl Step for CopyStep {
 
     fn work(&self) -> usize {
         self.regions.iter().map(Region::count).sum()
+    }
+}
+
+/// A whole array with its axes in another order, by the kernel.
+pub(crate) struct TransposeStep {
+    size: usize,
+    dims: Vec<usize>,
+    order: Vec<usize>,
+}
+
+impl TransposeStep {
+    /// Axis `i` of the output is axis `order[i]` of the input, which has these dims.
+    pub(crate) fn boxed(size: usize, dims: Vec<usize>, order: Vec<usize>) -> Result<Box<dyn Step>> {
+        if dims.len() > MAX_RANK {
+            let region = Region::transpose(&dims, &order);
+            return Ok(Box::new(CopyStep::new("transpose", size, region)?));
+        }
+        Ok(Box::new(Self { size, dims, order }))
+    }
+}
+
+impl Step for TransposeStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let (dims, order) = (&self.dims[..], &self.order[..]);
+        match self.size {
+            1 => transpose(io.input::<u8>(0), dims, order, io.output::<u8>(0)?)?,
+            4 => transpose(io.input::<i32>(0), dims, order, io.output::<i32>(0)?)?,
+            _ => transpose(io.input::<i64>(0), dims, order, io.output::<i64>(0)?)?,
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        "transpose"
+    }
+
+    fn work(&self) -> usize {
+        product(&self.dims)
     }
 }
 

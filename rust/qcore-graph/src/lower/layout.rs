@@ -6,7 +6,7 @@
 
 use crate::error::Result;
 use crate::fact::Fact;
-use crate::region::{CopyStep, Region};
+use crate::region::{Region, TransposeStep};
 use crate::shape::permuted;
 use crate::step::Step;
 use crate::tensor::Tensor;
@@ -72,7 +72,7 @@ pub(crate) fn conversion(fact: &Fact, size: usize, to: Layout) -> Result<Option<
     if region.is_straight() {
         return Ok(None);
     }
-    Ok(Some(Box::new(CopyStep::new("transpose", size, region)?)))
+    Ok(Some(TransposeStep::boxed(size, dims, order)?))
 }
 
 /// A tensor with its bytes in a layout; its dims stay the graph's.

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 
+use qcore_kernels::elementwise::{Binary as Kernel, Unary, binary_f32_with};
+
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, dtype_error, shape_error};
 use crate::fact::{Fact, Inputs};
@@ -9,9 +11,11 @@ use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::cast::CastStep;
+use crate::ops::unary;
 use crate::plan::Ref;
+use crate::region::{Region, TransposeStep};
 use crate::run::Io;
-use crate::shape::{broadcast, broadcast_strides, nbytes, permuted};
+use crate::shape::{MAX_RANK, broadcast, broadcast_strides, expanded, nbytes, product};
 use crate::step::Step;
 use crate::walk::Walk;
 
@@ -90,6 +94,21 @@ impl Function {
     fn keeps_type(self) -> bool {
         !matches!(self, Function::And | Function::Or | Function::Xor | Function::Compare(_))
     }
+
+    /// The kernel for floats, if there is one.
+    fn kernel(self) -> Option<Kernel> {
+        Some(match self {
+            Function::Add => Kernel::Add,
+            Function::Div => Kernel::Div,
+            Function::Max => Kernel::Max,
+            Function::Min => Kernel::Min,
+            Function::Mul => Kernel::Mul,
+            Function::PRelu => Kernel::Prelu,
+            Function::Pow => Kernel::Pow,
+            Function::Sub => Kernel::Sub,
+            _ => return None,
+        })
+    }
 }
 
 struct Binary {
@@ -140,34 +159,93 @@ impl Op for Binary {
         let out = cx.outputs[0].clone();
         let (dtype, n) = (cx.inputs.get(0)?.dtype, cx.inputs.len());
         let operands: Vec<usize> = (0..n).collect();
-        let Meeting { layout, dims, mut refs, strides } = meet(cx, &operands, &out.dims)?;
-        let own = crate::shape::strides(&dims);
-        let full: Vec<bool> = strides.iter().map(|strides| *strides == own).collect();
+        if let Function::Pow = self.function
+            && let Some(function) = exponent_kernel(cx)?
+        {
+            return unary::float(cx, function);
+        }
+        let Meeting { layout, dims, mut refs, shapes } = meet(cx, &operands, &out.dims)?;
         if n == 1 {
             // One operand is its own sum, mean, maximum and minimum.
-            cx.set(0, layout, refs[0])?;
-            return Ok(());
+            return cx.set(0, layout, refs[0]);
         }
         if let Function::Pow = self.function {
             refs[1] = exponent(cx, refs[1], dtype)?;
         }
         let len = nbytes(&out.dims, out.dtype)?;
-        let mut sum = (refs[0], strides[0].clone(), full[0]);
+        let (mut r, mut shape) = (refs[0], shapes[0].clone());
         for index in 1..n {
-            let walk = Walk::new(&dims, [&sum.1[..], &strides[index][..]])?;
+            let full = [shape == dims, shapes[index] == dims];
+            let inputs = vec![r, refs[index]];
+            // The dims of what is there so far; the last meets all of them.
+            let to = broadcast(&[&shape, &shapes[index]])?;
+            let bytes = if index + 1 == n { len } else { nbytes(&to, dtype)? };
             let divide = (self.op == "Mean" && index + 1 == n).then_some(n as f32);
-            let step = Meet { name: self.op, function: self.function, dtype, walk, divide };
-            let in_place = match (self.function.keeps_type(), sum.2, full[index]) {
-                (true, true, _) => Some(0),
-                (true, false, true) => Some(1),
-                _ => None,
+            let kernel = self
+                .function
+                .kernel()
+                .filter(|_| dtype == DType::F32 && divide.is_none() && to.len() <= MAX_RANK);
+            let made = if let Some(kernel) = kernel {
+                let (a, b, out) = (shape, shapes[index].clone(), to.clone());
+                let step = Box::new(KernelStep { name: self.op, kernel, a, b, out });
+                cx.emit_buffers(step, inputs, &[bytes], 0, None)?
+            } else {
+                let strides = [&shape, &shapes[index]].map(|own| broadcast_strides(own, &to));
+                let walk = Walk::new(&to, [&strides[0][..], &strides[1][..]])?;
+                let step = Meet { name: self.op, function: self.function, dtype, walk, divide };
+                let in_place = match (self.function.keeps_type(), full) {
+                    (true, [true, _]) => Some(0),
+                    (true, [false, true]) => Some(1),
+                    _ => None,
+                };
+                cx.emit_buffers(Box::new(step), inputs, &[bytes], 0, in_place)?
             };
-            let inputs = vec![sum.0, refs[index]];
-            let made = cx.emit_buffers(Box::new(step), inputs, &[len], 0, in_place)?;
-            sum = (made[0], own.clone(), true);
+            (r, shape) = (made[0], to);
         }
-        cx.set(0, layout, sum.0)?;
+        cx.set(0, layout, r)
+    }
+}
+
+/// The function of one element that a power by a known exponent is, if it is one.
+fn exponent_kernel(cx: &Context<'_>) -> Result<Option<Unary>> {
+    let (base, exponent) = (cx.inputs.get(0)?, cx.inputs.get(1)?);
+    let Some(value) = exponent.value.as_ref().filter(|value| value.len() == 1) else {
+        return Ok(None);
+    };
+    if base.dtype != DType::F32 || base.dims != cx.outputs[0].dims {
+        return Ok(None);
+    }
+    let number = with_type!(value.dtype(), T => f64::from(value.elements::<T>()[0] as f32));
+    Ok(match number {
+        2.0 => Some(Unary::Square),
+        0.5 => Some(Unary::Sqrt),
+        _ => None,
+    })
+}
+
+/// Floats by the kernel.
+struct KernelStep {
+    name: &'static str,
+    kernel: Kernel,
+    a: Vec<usize>,
+    b: Vec<usize>,
+    out: Vec<usize>,
+}
+
+impl Step for KernelStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let (a, b) = (io.input::<f32>(0), io.input::<f32>(1));
+        let out = io.output::<f32>(0)?;
+        binary_f32_with(io.isa, self.kernel, (a, &self.a), (b, &self.b), (out, &self.out))?;
         Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.name
+    }
+
+    fn work(&self) -> usize {
+        product(&self.out)
     }
 }
 
@@ -189,11 +267,12 @@ pub(super) struct Meeting {
     /// The shape of the output in memory.
     pub(super) dims: Vec<usize>,
     pub(super) refs: Vec<Ref>,
-    /// Of each operand, along the dims of the output in memory.
-    pub(super) strides: Vec<Vec<usize>>,
+    /// The shapes of the operands in memory, all of one rank.
+    pub(super) shapes: Vec<Vec<usize>>,
 }
 
-/// Brings operands into the layout in which one of them is there already.
+/// Brings operands into the layout in which one of them is there already, all to the rank of the
+/// output.
 pub(super) fn meet(cx: &mut Context<'_>, operands: &[usize], out: &[usize]) -> Result<Meeting> {
     let rank = out.len();
     let mut layout = Layout::Plain;
@@ -202,20 +281,29 @@ pub(super) fn meet(cx: &mut Context<'_>, operands: &[usize], out: &[usize]) -> R
             layout = Layout::Last;
         }
     }
-    let dims = layout.dims(out);
-    let (mut refs, mut strides) = (Vec::new(), Vec::new());
+    let mut meeting =
+        Meeting { layout, dims: layout.dims(out), refs: Vec::new(), shapes: Vec::new() };
     for &operand in operands {
-        let own = cx.inputs.get(operand)?.dims.clone();
-        if own.len() == rank {
-            refs.push(cx.input(operand, layout)?);
-            strides.push(broadcast_strides(&layout.dims(&own), &dims));
+        let fact = cx.inputs.get(operand)?.clone();
+        let wide = expanded(&fact.dims, rank);
+        meeting.shapes.push(layout.dims(&wide));
+        let region = Region::transpose(&wide, &layout.order(rank));
+        meeting.refs.push(if fact.rank() == rank {
+            cx.input(operand, layout)?
+        } else if region.is_straight() {
+            cx.plain(operand)?
+        } else if let Some(known) = &fact.value {
+            let moved = region.apply(known, &wide)?;
+            cx.constant(&moved)
         } else {
-            refs.push(cx.plain(operand)?);
-            let order = layout.order(rank);
-            strides.push(permuted(&broadcast_strides(&own, out), &order));
-        }
+            let len = nbytes(&wide, fact.dtype)?;
+            let size = fact.dtype.size();
+            let step = TransposeStep::boxed(size, wide, layout.order(rank))?;
+            let plain = cx.plain(operand)?;
+            cx.emit_buffers(step, vec![plain], &[len], 0, None)?[0]
+        });
     }
-    Ok(Meeting { layout, dims, refs, strides })
+    Ok(meeting)
 }
 
 /// Numbers of any type; integers wrap, and what is divided by 0 is 0.
@@ -461,7 +549,8 @@ impl Op for Where {
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let out = cx.outputs[0].clone();
-        let Meeting { layout, dims, refs, strides } = meet(cx, &[0, 1, 2], &out.dims)?;
+        let Meeting { layout, dims, refs, shapes } = meet(cx, &[0, 1, 2], &out.dims)?;
+        let strides = [0, 1, 2].map(|at: usize| broadcast_strides(&shapes[at], &dims));
         let walk = Walk::new(&dims, [&strides[0][..], &strides[1][..], &strides[2][..]])?;
         let step = Box::new(Choose { dtype: out.dtype, walk });
         cx.emit(Emit { step, inputs: refs, scratch: 0, in_place: None, layouts: &[layout] })

@@ -1,16 +1,22 @@
 //! Convolutions: channels last, with bias, residual and activation.
 
+use std::sync::Arc;
+
+use qcore_kernels::conv::ConvF32;
+use qcore_kernels::epilogue::{Activation, Epilogue, finish_rows_with};
+
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::ops::activation::Activation;
-use crate::ops::window::{Axis, WindowSpec, three};
+use crate::ops::activation;
+use crate::ops::window::{Axis, WindowSpec, three, two, window};
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
 use crate::shape::product;
 use crate::step::Step;
+use crate::tensor::Tensor;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Conv", conv)];
 
@@ -26,7 +32,7 @@ fn conv(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     Ok(Box::new(Conv {
         window: WindowSpec::read(spec.attributes)?,
         groups: groups.ok_or_else(|| value_error!("attribute 'group' is below 1"))?,
-        activation: Activation::read(spec.attributes)?,
+        activation: activation::read(spec.attributes)?,
     }))
 }
 
@@ -68,8 +74,12 @@ impl Op for Conv {
     }
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
-        let axes = three(&self.axes(cx.inputs)?)?;
+        let axes = self.axes(cx.inputs)?;
         let (x, w) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
+        if let (Some(weights), Some([height, width])) = (&w.value, two(&axes)) {
+            return self.lower_known(cx, weights, [height, width]);
+        }
+        let axes = three(&axes)?;
         let (w_dims, region) = taps_first(&w.dims);
         let weights = if let Some(known) = &w.value {
             let moved = cx.prepared(known, "conv", || region.apply(known, &w_dims))?;
@@ -104,12 +114,70 @@ impl Op for Conv {
     }
 }
 
+impl Conv {
+    /// Weights that are known, over images or signals: laid out once, with their window.
+    fn lower_known(&self, cx: &mut Context<'_>, weights: &Tensor, axes: [Axis; 2]) -> Result<()> {
+        let dims = &cx.inputs.get(0)?.dims;
+        let image = [dims[0], axes[0].input, axes[1].input, dims[1]];
+        let [outputs, each] = [weights.dims()[0], weights.dims()[1]];
+        let window = window(axes);
+        let form = format!("conv {} {window:?}", self.groups);
+        let kernel = cx.prepared(weights, &form, || {
+            let shape = [outputs, each, axes[0].kernel, axes[1].kernel];
+            Ok(ConvF32::new(weights.elements(), shape, window, self.groups)?)
+        })?;
+        let mut inputs = vec![cx.last(0)?];
+        let mut at = [None, None];
+        for (at, index) in at.iter_mut().zip(2..4) {
+            if cx.inputs.optional(index).is_some() {
+                *at = Some(inputs.len());
+                inputs.push(if index == 2 { cx.plain(2)? } else { cx.last(3)? });
+            }
+        }
+        let work = cx.outputs[0].count() * each * window.kernel[0] * window.kernel[1];
+        let [bias, residual] = at;
+        let activation = self.activation;
+        let step = Box::new(KernelStep { kernel, image, bias, residual, activation, work });
+        cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[Layout::Last] })
+    }
+}
+
+/// A convolution by the kernel.
+struct KernelStep {
+    kernel: Arc<ConvF32>,
+    image: [usize; 4],
+    bias: Option<usize>,
+    residual: Option<usize>,
+    activation: Activation,
+    work: usize,
+}
+
+impl Step for KernelStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = io.input::<f32>(0);
+        let part = |index: Option<usize>| index.map_or(&[][..], |index| io.input::<f32>(index));
+        let (bias, residual) = (part(self.bias), part(self.residual));
+        let epilogue = Epilogue { bias, residual, activation: self.activation };
+        self.kernel.run_with(io.isa, x, self.image, epilogue, io.output(0)?)?;
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.kernel.kind()
+    }
+
+    fn work(&self) -> usize {
+        self.work
+    }
+}
+
 /// Weights `[out, in, taps]` as `[taps, in, out]`: their dims and how they get there.
 fn taps_first(dims: &[usize]) -> ([usize; 3], Region) {
     let (outputs, inputs, taps) = (dims[0], dims[1], product(&dims[2..]));
     ([taps, inputs, outputs], Region::transpose(&[outputs, inputs, taps], &[2, 1, 0]))
 }
 
+/// A convolution by its definition: over three dims of space, or of weights that are computed.
 struct ConvStep {
     axes: [Axis; 3],
     batch: usize,
@@ -152,14 +220,14 @@ impl Step for ConvStep {
         let (x, weights) = (io.input::<f32>(0), io.input::<f32>(1));
         let bias = self.bias.map(|index| io.input::<f32>(index));
         let residual = self.residual.map(|index| io.input::<f32>(index));
-        let out = io.output::<f32>(0)?;
+        let all = io.output::<f32>(0)?;
         let [depth, height, width] = self.axes;
         let image = depth.input * height.input * width.input * self.channels;
         let space = depth.output * height.output * width.output;
         if self.outputs == 0 {
             return Ok(());
         }
-        for (index, out) in out.chunks_exact_mut(self.outputs).enumerate() {
+        for (index, out) in all.chunks_exact_mut(self.outputs).enumerate() {
             let (n, at) = (index / space, index % space);
             let at = [
                 at / (height.output * width.output),
@@ -175,8 +243,8 @@ impl Step for ConvStep {
                 let residual = &residual[index * self.outputs..][..self.outputs];
                 out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
             }
-            self.activation.apply(out);
         }
+        finish_rows_with(io.isa, all, self.outputs, &[], self.activation)?;
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! Transposed convolutions: channels last, each output gathers from the inputs that reach it.
 
+use qcore_kernels::epilogue::{Activation, finish_rows_with};
+
 use crate::attributes::Attributes;
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::ops::activation::Activation;
+use crate::ops::activation;
 use crate::ops::window::{Auto, Axis, WindowSpec, sizes, three};
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
@@ -31,7 +33,7 @@ fn transposed(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         groups: groups.ok_or_else(|| value_error!("attribute 'group' is below 1"))?,
         output_padding: sizes(a, "output_padding", 0)?,
         output_shape: sizes(a, "output_shape", 1)?,
-        activation: Activation::read(a)?,
+        activation: activation::read(a)?,
     }))
 }
 
@@ -198,7 +200,7 @@ impl Step for TransposedStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let (x, weights) = (io.input::<f32>(0), io.input::<f32>(1));
         let bias = self.bias.then(|| io.input::<f32>(2));
-        let out = io.output::<f32>(0)?;
+        let all = io.output::<f32>(0)?;
         let [depth, height, width] = self.axes;
         let image = depth.input * height.input * width.input * self.channels;
         let plane = height.output * width.output;
@@ -206,7 +208,7 @@ impl Step for TransposedStep {
         if self.outputs == 0 || space == 0 {
             return Ok(());
         }
-        for (index, out) in out.chunks_exact_mut(self.outputs).enumerate() {
+        for (index, out) in all.chunks_exact_mut(self.outputs).enumerate() {
             let (n, at) = (index / space, index % space);
             let at = [at / plane, at / width.output % height.output, at % width.output];
             out.fill(0.0);
@@ -214,8 +216,8 @@ impl Step for TransposedStep {
             if let Some(bias) = bias {
                 out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }
-            self.activation.apply(out);
         }
+        finish_rows_with(io.isa, all, self.outputs, &[], self.activation)?;
         Ok(())
     }
 

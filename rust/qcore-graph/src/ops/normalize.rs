@@ -1,13 +1,15 @@
 //! Normalization: of batches as a factor and a shift, of layers, groups and instances by their own
 //! mean and variance.
 
+use qcore_kernels::norm::{Norm, layer_norm_with};
+
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
-use crate::shape::{axis, broadcast, broadcast_strides, product};
+use crate::shape::{axis, broadcast, broadcast_strides, expanded, product};
 use crate::step::Step;
 use crate::walk::Walk;
 
@@ -133,6 +135,9 @@ impl Op for Layer {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let x = cx.inputs.get(0)?.clone();
         let at = axis(self.axis, x.rank())?;
+        if self.is_plain(cx, &x.dims[at..]) {
+            return self.lower_kernel(cx, product(&x.dims[at..]));
+        }
         let mut inputs = vec![cx.plain(0)?];
         let mut parts = Vec::new();
         for index in 1..cx.inputs.len().min(3) {
@@ -154,6 +159,64 @@ impl Op for Layer {
     }
 }
 
+impl Layer {
+    /// Whether nothing but output 0 is wanted, and what is multiplied and added is one row.
+    fn is_plain(&self, cx: &Context<'_>, tail: &[usize]) -> bool {
+        let wanted = cx.output_values.iter().skip(1).any(Option::is_some);
+        let row = |index| {
+            let dims = cx.inputs.optional(index).map(|fact| &fact.dims);
+            dims.is_none_or(|dims| expanded(dims, tail.len()) == tail)
+        };
+        !wanted && product(tail) > 0 && row(1) && row(2)
+    }
+
+    fn lower_kernel(&self, cx: &mut Context<'_>, n: usize) -> Result<()> {
+        let mut inputs = vec![cx.plain(0)?];
+        let mut at = [None, None];
+        for (at, index) in at.iter_mut().zip(1..3) {
+            if cx.inputs.optional(index).is_some() {
+                *at = Some(inputs.len());
+                inputs.push(cx.plain(index)?);
+            }
+        }
+        let count = cx.outputs[0].count();
+        let (epsilon, centred) = (self.epsilon, self.centred);
+        let step = Box::new(KernelStep { n, epsilon, centred, at, count });
+        let made = cx.emit_buffers(step, inputs, &[count * size_of::<f32>()], 0, None)?;
+        cx.set(0, Layout::Plain, made[0])
+    }
+}
+
+/// Rows normalized by the kernel.
+struct KernelStep {
+    n: usize,
+    epsilon: f32,
+    centred: bool,
+    /// Where scale and bias are among the inputs.
+    at: [Option<usize>; 2],
+    count: usize,
+}
+
+impl Step for KernelStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = io.input::<f32>(0);
+        let [scale, bias] =
+            self.at.map(|index| index.map_or(&[][..], |index| io.input::<f32>(index)));
+        let norm = Norm { centered: self.centred, epsilon: self.epsilon, scale, bias };
+        layer_norm_with(io.isa, norm, x, self.n, io.output(0)?)?;
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        if self.centred { "layer norm" } else { "rms norm" }
+    }
+
+    fn work(&self) -> usize {
+        self.count * 4
+    }
+}
+
+/// Rows normalized by the definition, with their means and deviations.
 struct LayerStep {
     n: usize,
     rows: usize,

@@ -1,11 +1,13 @@
 //! Pools: the largest or the mean of a window, or of all of space; channels last.
 
+use qcore_kernels::conv::{Pool as Kernel, Window, pool_f32_with};
+
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::ops::window::{Axis, WindowSpec, three};
+use crate::ops::window::{Axis, WindowSpec, three, two, window};
 use crate::run::Io;
 use crate::shape::product;
 use crate::step::Step;
@@ -68,12 +70,19 @@ impl Op for Pool {
     }
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
-        let axes = three(&self.axes(cx.inputs)?)?;
+        let axes = self.axes(cx.inputs)?;
         let x = cx.inputs.get(0)?.clone();
+        let indices = cx.output_values.get(1).copied().flatten().is_some();
+        if x.dtype == DType::F32
+            && !indices
+            && let Some(axes) = two(&axes)
+        {
+            return lower_kernel(cx, self.kind, axes);
+        }
+        let axes = three(&axes)?;
         let channels = x.dims[1];
         let step = PoolStep { axes, channels, kind: self.kind, count: cx.outputs[0].count() };
         let inputs = vec![cx.last(0)?];
-        let indices = cx.output_values.get(1).copied().flatten().is_some();
         if !indices {
             let len = cx.outputs[0].count() * x.dtype.size();
             let step: Box<dyn Step> = match x.dtype {
@@ -97,6 +106,51 @@ impl Op for Pool {
     }
 }
 
+/// Adds the kernel's step, which makes output 0 alone.
+fn lower_kernel(cx: &mut Context<'_>, kind: Kind, axes: [Axis; 2]) -> Result<()> {
+    let dims = &cx.inputs.get(0)?.dims;
+    let image = [dims[0], axes[0].input, axes[1].input, dims[1]];
+    let kind = match kind {
+        Kind::Max { .. } => Kernel::Max,
+        Kind::Mean { with_padding } => Kernel::Average { padding: with_padding },
+    };
+    let count = cx.outputs[0].count();
+    let places = axes.map(|axis| axis.output);
+    let step = Box::new(KernelStep { kind, window: window(axes), image, places, count });
+    let inputs = vec![cx.last(0)?];
+    let made = cx.emit_buffers(step, inputs, &[count * size_of::<f32>()], 0, None)?;
+    cx.set(0, Layout::Last, made[0])
+}
+
+/// A pool by the kernel.
+struct KernelStep {
+    kind: Kernel,
+    window: Window,
+    image: [usize; 4],
+    places: [usize; 2],
+    count: usize,
+}
+
+impl Step for KernelStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let (x, out) = (io.input::<f32>(0), io.output::<f32>(0)?);
+        pool_f32_with(io.isa, self.kind, &self.window, x, self.image, self.places, out)?;
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        match self.kind {
+            Kernel::Max => "max pool",
+            Kernel::Average { .. } => "mean pool",
+        }
+    }
+
+    fn work(&self) -> usize {
+        self.count * self.window.kernel[0] * self.window.kernel[1]
+    }
+}
+
+/// A pool by its definition: over three dims of space, or with indices.
 struct PoolStep {
     axes: [Axis; 3],
     channels: usize,
@@ -293,11 +347,6 @@ impl Op for Global {
         } else {
             Kind::Max { column_major: false }
         };
-        let count = cx.outputs[0].count();
-        let step =
-            PoolStep { axes: [Axis::ONE, Axis::ONE, axis], channels: x.dims[1], kind, count };
-        let inputs = vec![cx.last(0)?];
-        let step = Box::new(step);
-        cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[Layout::Last] })
+        lower_kernel(cx, kind, [Axis::ONE, axis])
     }
 }

@@ -1,5 +1,7 @@
 //! Reductions along axes, and where the largest or smallest lies.
 
+use qcore_kernels::reduce::{Reduction, reduce_f32_with};
+
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, dtype_error};
 use crate::fact::{Fact, Inputs};
@@ -7,7 +9,7 @@ use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
-use crate::shape::{axes, axis, product, strides};
+use crate::shape::{MAX_RANK, axes, axis, product, strides};
 use crate::step::Step;
 use crate::walk::Walk;
 
@@ -38,6 +40,23 @@ enum Kind {
     Prod,
     Sum,
     SumSquare,
+}
+
+impl Kind {
+    /// The kernel for floats, if there is one.
+    fn kernel(self) -> Option<Reduction> {
+        Some(match self {
+            Kind::L1 => Reduction::L1,
+            Kind::L2 => Reduction::L2,
+            Kind::Max => Reduction::Max,
+            Kind::Mean => Reduction::Mean,
+            Kind::Min => Reduction::Min,
+            Kind::Prod => Reduction::Prod,
+            Kind::Sum => Reduction::Sum,
+            Kind::SumSquare => Reduction::SumSquare,
+            Kind::LogSum | Kind::LogSumExp => return None,
+        })
+    }
 }
 
 struct Reduce {
@@ -114,8 +133,18 @@ impl Op for Reduce {
         };
         let layout = if follows(cx.layout(0)) { cx.layout(0) } else { Layout::Plain };
         let dims = layout.dims(&x.dims);
-        let own = strides(&dims);
         let order = layout.order(rank);
+        let to = if self.keep { layout } else { Layout::Plain };
+        if x.dtype == DType::F32
+            && rank <= MAX_RANK
+            && let Some(kind) = self.kind.kernel()
+        {
+            let axes = (0..rank).filter(|&place| axes.contains(&order[place])).collect();
+            let step = Box::new(KernelStep { name: self.name, kind, dims, axes });
+            let inputs = vec![cx.input(0, layout)?];
+            return cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[to] });
+        }
+        let own = strides(&dims);
         let split = |inside: bool| -> (Vec<usize>, Vec<usize>) {
             let places = (0..rank).filter(|&place| axes.contains(&order[place]) == inside);
             places.map(|place| (dims[place], own[place])).unzip()
@@ -129,7 +158,6 @@ impl Op for Reduce {
             inner: Walk::new(&in_dims, [&in_strides[..]])?,
         });
         let inputs = vec![cx.input(0, layout)?];
-        let to = if self.keep { layout } else { Layout::Plain };
         cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[to] })
     }
 
@@ -138,6 +166,31 @@ impl Op for Reduce {
     }
 }
 
+/// A reduction by the kernel.
+struct KernelStep {
+    name: &'static str,
+    kind: Reduction,
+    dims: Vec<usize>,
+    axes: Vec<usize>,
+}
+
+impl Step for KernelStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let (x, out) = (io.input::<f32>(0), io.output::<f32>(0)?);
+        reduce_f32_with(io.isa, self.kind, x, &self.dims, &self.axes, out)?;
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.name
+    }
+
+    fn work(&self) -> usize {
+        product(&self.dims)
+    }
+}
+
+/// A reduction by its definition: of integers, and of logarithms.
 struct ReduceStep {
     name: &'static str,
     kind: Kind,
@@ -177,24 +230,21 @@ impl ReduceStep {
         Ok(())
     }
 
+    /// Logarithms of sums; what kernels have only where there are more dims than they take.
     fn floats(&self, io: &mut Io<'_>) -> Result<()> {
         let n = self.inner.count() as f64;
+        let wide = f64::from;
+        let add = |sum: f64, x: f32| sum + wide(x);
+        let square = |sum: f64, x: f32| sum + wide(x) * wide(x);
         match self.kind {
-            Kind::L1 => self.fold(io, 0.0, |s: f64, x: f32| s + f64::from(x).abs(), |s| s as f32),
-            Kind::L2 => self.fold(
-                io,
-                0.0,
-                |s: f64, x: f32| s + f64::from(x) * f64::from(x),
-                |s| s.sqrt() as f32,
-            ),
-            Kind::LogSum => {
-                self.fold(io, 0.0, |s: f64, x: f32| s + f64::from(x), |s| s.ln() as f32)
-            }
+            Kind::L1 => self.fold(io, 0.0, |s: f64, x: f32| s + wide(x).abs(), |s| s as f32),
+            Kind::L2 => self.fold(io, 0.0, square, |s| s.sqrt() as f32),
+            Kind::LogSum => self.fold(io, 0.0, add, |s| s.ln() as f32),
             Kind::LogSumExp => self.fold(
                 io,
                 (f64::NEG_INFINITY, 0.0),
                 |(largest, sum): (f64, f64), x: f32| {
-                    let x = f64::from(x);
+                    let x = wide(x);
                     if x == f64::NEG_INFINITY {
                         (largest, sum)
                     } else if x > largest {
@@ -219,12 +269,10 @@ impl ReduceStep {
                 |s: f32, x: f32| if x < s || x.is_nan() { x } else { s },
                 |s| s,
             ),
-            Kind::Mean => self.fold(io, 0.0, |s: f64, x: f32| s + f64::from(x), |s| (s / n) as f32),
-            Kind::Prod => self.fold(io, 1.0, |s: f64, x: f32| s * f64::from(x), |s| s as f32),
-            Kind::Sum => self.fold(io, 0.0, |s: f64, x: f32| s + f64::from(x), |s| s as f32),
-            Kind::SumSquare => {
-                self.fold(io, 0.0, |s: f64, x: f32| s + f64::from(x) * f64::from(x), |s| s as f32)
-            }
+            Kind::Mean => self.fold(io, 0.0, add, |s| (s / n) as f32),
+            Kind::Prod => self.fold(io, 1.0, |s: f64, x: f32| s * wide(x), |s| s as f32),
+            Kind::Sum => self.fold(io, 0.0, add, |s| s as f32),
+            Kind::SumSquare => self.fold(io, 0.0, square, |s| s as f32),
         }
     }
 

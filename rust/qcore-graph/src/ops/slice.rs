@@ -5,7 +5,7 @@ use crate::error::{GraphError, Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::region::{CopyStep, Region};
+use crate::region::{CopyStep, Region, TransposeStep};
 use crate::shape::{axes, axis, broadcast, broadcast_strides, count, permuted, strides};
 
 pub(super) const OPS: &[(&str, Make)] = &[
@@ -75,8 +75,7 @@ impl Op for Transpose {
             }
         }
         let r = cx.input(0, layout)?;
-        let step = Box::new(CopyStep::new("transpose", size, Region::transpose(&dims, &plain))?);
-        cx.emit_plain(step, vec![r])
+        cx.emit_plain(TransposeStep::boxed(size, dims, plain)?, vec![r])
     }
 }
 

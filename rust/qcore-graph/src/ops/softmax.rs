@@ -1,6 +1,6 @@
 //! Softmax and its logarithm along an axis.
 
-use qcore_kernels::epilogue::{self, finish_rows_with};
+use qcore_kernels::norm::softmax_with;
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -63,7 +63,7 @@ impl SoftmaxStep {
             }
             return Ok(());
         }
-        finish_rows_with(io.isa, row, self.n, &[], epilogue::Activation::Softmax)?;
+        softmax_with(io.isa, row, self.n)?;
         Ok(())
     }
 }
@@ -72,6 +72,10 @@ impl Step for SoftmaxStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let out = io.overwrite::<f32>()?;
         if out.is_empty() {
+            return Ok(());
+        }
+        if self.inner == 1 && !self.log {
+            softmax_with(io.isa, out, self.n)?;
             return Ok(());
         }
         if self.inner == 1 {

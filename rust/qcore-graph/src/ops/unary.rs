@@ -1,7 +1,9 @@
 //! One input, one output of the same shape, element by element.
 
+use qcore_kernels::elementwise::{Unary, unary_in_place_with, unary_with};
+
 use crate::dtype::DType;
-use crate::error::{Result, dtype_error};
+use crate::error::{Result, dtype_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
 use crate::memory::Element;
@@ -44,67 +46,70 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     let a = &spec.attributes;
     let float = |f: fn(f32) -> f32| Function::Float(f);
     let function = match spec.op {
-        "Abs" => Function::Either(f32::abs, i64::wrapping_abs),
-        "Ceil" => float(f32::ceil),
+        "Abs" => Function::Either(Unary::Abs, i64::wrapping_abs),
+        "Ceil" => Function::Kernel(Unary::Ceil),
         "Cos" => float(scalar::cos),
-        "Elu" => Function::With(scalar::elu, a.float_or("alpha", 1.0)?, 0.0),
-        "Erf" => float(scalar::erf),
-        "Exp" => float(scalar::exp),
-        "Floor" => float(f32::floor),
-        "Gelu" if a.text_or("approximate", "none")? == "tanh" => float(scalar::gelu_tanh),
-        "Gelu" => float(scalar::gelu),
-        "HardSigmoid" => Function::With(
-            scalar::hard_sigmoid,
-            a.float_or("alpha", 0.2)?,
-            a.float_or("beta", 0.5)?,
-        ),
-        "HardSwish" => float(scalar::hard_swish),
-        "LeakyRelu" => Function::With(scalar::leaky_relu, a.float_or("alpha", 0.01)?, 0.0),
-        "Log" => float(scalar::log),
-        "Neg" => Function::Either(|x| -x, i64::wrapping_neg),
+        "Elu" => Function::Kernel(Unary::Elu { scale: a.float_or("alpha", 1.0)? }),
+        "Erf" => Function::Kernel(Unary::Erf),
+        "Exp" => Function::Kernel(Unary::Exp),
+        "Floor" => Function::Kernel(Unary::Floor),
+        "Gelu" => Function::Kernel(match a.text_or("approximate", "none")? {
+            "none" => Unary::Gelu,
+            "tanh" => Unary::GeluTanh,
+            found => return Err(value_error!("approximate is '{found}'; not 'none' or 'tanh'")),
+        }),
+        "HardSigmoid" => Function::Kernel(Unary::HardSigmoid {
+            slope: a.float_or("alpha", 0.2)?,
+            offset: a.float_or("beta", 0.5)?,
+        }),
+        "HardSwish" => Function::Kernel(Unary::HardSwish),
+        "LeakyRelu" => Function::Kernel(Unary::LeakyRelu { slope: a.float_or("alpha", 0.01)? }),
+        "Log" => Function::Kernel(Unary::Log),
+        "Neg" => Function::Either(Unary::Neg, i64::wrapping_neg),
         "Not" => Function::Not,
-        "Reciprocal" => float(|x| 1.0 / x),
-        "Relu" => Function::Either(scalar::relu, |x| x.max(0)),
-        "Round" => float(f32::round_ties_even),
-        "Selu" => Function::With(
-            scalar::selu,
-            a.float_or("alpha", 1.673_263_2)?,
-            a.float_or("gamma", 1.050_701)?,
-        ),
-        "Sigmoid" => float(scalar::sigmoid),
-        "Sign" => Function::Either(scalar::sign, i64::signum),
-        "Silu" => float(scalar::silu),
+        "Reciprocal" => Function::Kernel(Unary::Reciprocal),
+        "Relu" => Function::Either(Unary::Relu, |x| x.max(0)),
+        "Round" => Function::Kernel(Unary::Round),
+        "Selu" => {
+            let (alpha, gamma) =
+                (a.float_or("alpha", 1.673_263_2)?, a.float_or("gamma", 1.050_701)?);
+            Function::Selu(alpha, gamma)
+        }
+        "Sigmoid" => Function::Kernel(Unary::Sigmoid),
+        "Sign" => Function::Either(Unary::Sign, i64::signum),
+        "Silu" => Function::Kernel(Unary::Silu),
         "Sin" => float(scalar::sin),
-        "Softplus" => float(scalar::softplus),
+        "Softplus" => Function::Kernel(Unary::Softplus),
         "Softsign" => float(|x| x / (1.0 + x.abs())),
-        "Sqrt" => float(f32::sqrt),
-        _ => float(scalar::tanh),
+        "Sqrt" => Function::Kernel(Unary::Sqrt),
+        _ => Function::Kernel(Unary::Tanh),
     };
-    Ok(Box::new(Unary { op: spec.op, function }))
+    Ok(Box::new(Elementwise { op: spec.op, function }))
 }
 
 /// What is done to an element.
 #[derive(Clone, Copy)]
 enum Function {
+    Kernel(Unary),
     Float(fn(f32) -> f32),
-    /// With two parameters.
-    With(fn(f32, f32, f32) -> f32, f32, f32),
-    /// Floats, or integers by way of int64; they wrap in their own width.
-    Either(fn(f32) -> f32, fn(i64) -> i64),
+    /// Of floats, or of integers by way of int64; they wrap in their own width.
+    Either(Unary, fn(i64) -> i64),
+    /// `gamma * elu(x)`.
+    Selu(f32, f32),
     /// Of bools.
     Not,
 }
 
-struct Unary {
+struct Elementwise {
     op: &'static str,
     function: Function,
 }
 
-impl Op for Unary {
+impl Op for Elementwise {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let x = inputs.get(0)?;
         let takes = match self.function {
-            Function::Float(_) | Function::With(..) => x.dtype == DType::F32,
+            Function::Kernel(_) | Function::Float(_) | Function::Selu(..) => x.dtype == DType::F32,
             Function::Either(..) => x.dtype != DType::Bool,
             Function::Not => x.dtype == DType::Bool,
         };
@@ -116,18 +121,21 @@ impl Op for Unary {
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let fact = &cx.outputs[0];
-        let step = Apply {
-            name: self.op,
-            function: self.function,
-            dtype: fact.dtype,
-            count: fact.count(),
-        };
+        let (dtype, count) = (fact.dtype, fact.count());
+        let step = Apply { name: self.op, function: self.function, dtype, count };
         elementwise(cx, Box::new(step))
     }
 }
 
+/// Adds a float function of input 0.
+pub(super) fn float(cx: &mut Context<'_>, function: Unary) -> Result<()> {
+    let count = cx.outputs[0].count();
+    let function = Function::Kernel(function);
+    elementwise(cx, Box::new(Apply { name: "power", function, dtype: DType::F32, count }))
+}
+
 /// Adds a step that treats each element of input 0 alone, in whatever layout it is there.
-pub(super) fn elementwise(cx: &mut Context<'_>, step: Box<dyn Step>) -> Result<()> {
+fn elementwise(cx: &mut Context<'_>, step: Box<dyn Step>) -> Result<()> {
     let layout = cx.layout(0);
     let inputs = vec![cx.input(0, layout)?];
     cx.emit(Emit { step, inputs, scratch: 0, in_place: Some(0), layouts: &[layout] })
@@ -143,11 +151,20 @@ struct Apply {
 impl Step for Apply {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         match (self.function, self.dtype) {
-            (Function::Float(f) | Function::Either(f, _), DType::F32) => {
-                io.overwrite::<f32>()?.iter_mut().for_each(|x| *x = f(*x));
+            (Function::Kernel(function) | Function::Either(function, _), DType::F32) => {
+                kernel(function, io)?;
             }
-            (Function::With(f, a, b), _) => {
-                io.overwrite::<f32>()?.iter_mut().for_each(|x| *x = f(*x, a, b));
+            (Function::Float(f), _) => {
+                for x in io.overwrite::<f32>()? {
+                    *x = f(*x);
+                }
+            }
+            (Function::Selu(alpha, gamma), _) => {
+                let out = io.overwrite::<f32>()?;
+                unary_in_place_with(io.isa, Unary::Elu { scale: alpha }, out);
+                for x in out {
+                    *x *= gamma;
+                }
             }
             (Function::Either(_, f), DType::I64) => integers(io.overwrite()?, |x: i64| f(x)),
             (Function::Either(_, f), DType::I32) => {
@@ -157,7 +174,7 @@ impl Step for Apply {
                 integers(io.overwrite()?, |x: i8| f(x.into()) as i8);
             }
             (Function::Either(_, f), _) => integers(io.overwrite()?, |x: u8| f(x.into()) as u8),
-            (Function::Float(_) | Function::Not, _) => {
+            (Function::Kernel(_) | Function::Not, _) => {
                 integers(io.overwrite()?, |x: u8| u8::from(x == 0));
             }
         }
@@ -171,6 +188,17 @@ impl Step for Apply {
     fn work(&self) -> usize {
         self.count * 4
     }
+}
+
+/// A float kernel, in place or not.
+fn kernel(function: Unary, io: &mut Io<'_>) -> Result<()> {
+    if io.in_place().is_some() {
+        unary_in_place_with(io.isa, function, io.overwrite()?);
+        return Ok(());
+    }
+    let x = io.input::<f32>(0);
+    unary_with(io.isa, function, x, io.output(0)?)?;
+    Ok(())
 }
 
 fn integers<T: Element>(values: &mut [T], f: impl Fn(T) -> T) {
@@ -226,8 +254,12 @@ struct ClipStep {
 }
 
 impl ClipStep {
+    fn bounds<T: Element>(&self, io: &Io<'_>) -> [Option<T>; 2] {
+        self.bounds.map(|index| index.map(|index| io.input::<T>(index)[0]))
+    }
+
     fn clip<T: Element + PartialOrd>(&self, io: &mut Io<'_>) -> Result<()> {
-        let [low, high] = self.bounds.map(|index| index.map(|index| io.input::<T>(index)[0]));
+        let [low, high] = self.bounds::<T>(io);
         let values = io.overwrite::<T>()?;
         // Comparisons that NaN fails keep it.
         if let Some(low) = low {
@@ -246,6 +278,11 @@ impl ClipStep {
 
 impl Step for ClipStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        if self.dtype == DType::F32 {
+            let [low, high] = self.bounds::<f32>(io);
+            let (low, high) = (low.unwrap_or(f32::NEG_INFINITY), high.unwrap_or(f32::INFINITY));
+            return kernel(Unary::Clip { low, high }, io);
+        }
         crate::dtype::with_type!(self.dtype, T => self.clip::<T>(io))
     }
 

@@ -1,5 +1,7 @@
 //! Windows that slide over space: kernel, strides, dilations and padding as ONNX has them.
 
+use qcore_kernels::conv::Window;
+
 use crate::attributes::Attributes;
 use crate::error::{Result, shape_error, value_error};
 
@@ -189,4 +191,23 @@ pub(super) fn three(axes: &[Axis]) -> Result<[Axis; 3]> {
     let mut out = [Axis::ONE; 3];
     out[3 - axes.len()..].copy_from_slice(axes);
     Ok(out)
+}
+
+/// The axes of an image, or of a signal as one of height 1.
+pub(super) fn two(axes: &[Axis]) -> Option<[Axis; 2]> {
+    match *axes {
+        [width] => Some([Axis::ONE, width]),
+        [height, width] => Some([height, width]),
+        _ => None,
+    }
+}
+
+/// The window as kernels have it.
+pub(super) fn window(axes: [Axis; 2]) -> Window {
+    Window {
+        kernel: axes.map(|axis| axis.kernel),
+        stride: axes.map(|axis| axis.stride),
+        dilation: axes.map(|axis| axis.dilation),
+        padding: axes.map(|axis| [axis.before, axis.after]),
+    }
 }

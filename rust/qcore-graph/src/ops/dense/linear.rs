@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use qcore_kernels::epilogue::{self, FloatOutput, Requantize};
-use qcore_kernels::gemm::{FloatWeights, PackedI8};
+use qcore_kernels::epilogue::{Activation, Epilogue, FloatOutput, Requantize, finish_rows_with};
+use qcore_kernels::gemm::{FloatWeights, PackedI8, product_f32_with};
 use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
 
@@ -11,7 +11,6 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::lower::{Context, Emit, Layout, WeightCodes};
 use crate::operand::{Affine, CodesMut, Dense, DenseI8, Operand, requantized};
-use crate::ops::activation::Activation;
 use crate::plan::Ref;
 use crate::run::Io;
 use crate::step::Step;
@@ -133,15 +132,6 @@ fn lower_codes(
     Ok(true)
 }
 
-/// Adds the residual and applies what the kernel did not.
-fn finish(io: &Io<'_>, out: &mut [f32], residual: Option<usize>, activation: Activation) {
-    if let Some(index) = residual {
-        let residual = io.input::<f32>(index);
-        out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
-    }
-    activation.apply(out);
-}
-
 /// Floats times floats.
 struct FloatStep {
     operand: Arc<Dense>,
@@ -153,10 +143,10 @@ struct FloatStep {
 
 impl Step for FloatStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
-        let x = io.input::<f32>(0);
-        let out = io.output::<f32>(0)?;
-        self.operand.float(io.isa, x, &self.bias, epilogue::Activation::Linear, out)?;
-        finish(io, out, self.residual, self.activation);
+        let x = MatRef::from_slice(io.input::<f32>(0), self.rows, self.operand.inputs())?;
+        let residual = self.residual.map_or(&[][..], |index| io.input::<f32>(index));
+        let epilogue = Epilogue { bias: &self.bias, residual, activation: self.activation };
+        product_f32_with(io.isa, x, &self.operand.0, epilogue, io.output(0)?)?;
         Ok(())
     }
 
@@ -184,11 +174,16 @@ impl Step for FromCodesStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let codes = io.input::<u8>(0);
         let out = io.output::<f32>(0)?;
-        let activation = epilogue::Activation::Linear;
         let (scale, bias) = (&self.scale[..], &self.bias[..]);
-        let output = FloatOutput { scale, row_scale: &[], bias, activation };
+        // The residual comes before the activation.
+        let now = if self.residual.is_some() { Activation::Linear } else { self.activation };
+        let output = FloatOutput { scale, row_scale: &[], bias, activation: now };
         self.operand.to_float(io.isa, codes, self.input, self.rows, output, out)?;
-        finish(io, out, self.residual, self.activation);
+        if let Some(index) = self.residual {
+            let residual = io.input::<f32>(index);
+            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+            finish_rows_with(io.isa, out, self.operand.outputs(), &[], self.activation)?;
+        }
         Ok(())
     }
 

@@ -4,14 +4,15 @@ mod linear;
 mod product;
 
 use linear::{Known, lower_known};
-use product::{Product, added, emit};
+use product::{Batch, Product, added, emit};
+use qcore_kernels::epilogue::Activation;
 
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
-use crate::ops::activation::Activation;
+use crate::ops::activation;
 use crate::shape::{broadcast, broadcast_strides, product as count};
 use crate::walk::Walk;
 
@@ -23,7 +24,7 @@ struct MatMul {
 }
 
 fn matmul(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
-    Ok(Box::new(MatMul { activation: Activation::read(spec.attributes)? }))
+    Ok(Box::new(MatMul { activation: activation::read(spec.attributes)? }))
 }
 
 /// `activation(alpha * a' @ b' + beta * c + residual)`.
@@ -40,7 +41,7 @@ fn gemm(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         alpha: a.float_or("alpha", 1.0)?,
         beta: a.float_or("beta", 1.0)?,
         transposed: [a.flag("transA", false)?, a.flag("transB", false)?],
-        activation: Activation::read(*a)?,
+        activation: activation::read(*a)?,
     }))
 }
 
@@ -95,7 +96,7 @@ impl Op for MatMul {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let a = inputs.get(0)?;
         let b = inputs.of(1, a.dtype)?;
-        takes(a.dtype, self.activation.is_linear())?;
+        takes(a.dtype, self.activation == Activation::Linear)?;
         let (out, _, _) = matmul_dims(&a.dims, &b.dims)?;
         check_added(inputs, 2, &out)?;
         Ok(vec![Fact::new(a.dtype, out)])
@@ -123,6 +124,7 @@ impl Op for MatMul {
         let product = Product {
             dtype: a.dtype,
             batches: Walk::new(&batch, [&stride_a[..], &stride_b[..]])?,
+            batch: Batch::new(&batch, stride_a, stride_b, ends_a[0] * ends_b[1]),
             m: ends_a[0],
             n: ends_b[1],
             k: ends_a[1],
@@ -140,7 +142,7 @@ impl Op for Gemm {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let a = inputs.get(0)?;
         let b = inputs.of(1, a.dtype)?;
-        let plain = self.activation.is_linear() && self.alpha == 1.0 && self.beta == 1.0;
+        let plain = self.activation == Activation::Linear && self.alpha == 1.0 && self.beta == 1.0;
         takes(a.dtype, plain)?;
         let ([m, k], [k_b, n]) = (self.ends(a, 0)?, self.ends(b, 1)?);
         if k != k_b {
@@ -162,6 +164,7 @@ impl Op for Gemm {
         let product = Product {
             dtype: a.dtype,
             batches: Walk::new(&[], [&[][..], &[][..]])?,
+            batch: Batch::new(&[], Vec::new(), Vec::new(), m * n),
             m,
             n,
             k,

@@ -1,12 +1,14 @@
 //! The product of any two matrices, in batches.
 
+use qcore_kernels::epilogue::{Activation, finish_rows_with};
+use qcore_kernels::gemm::{BatchedShape, Matrices, Results, matmul_f32_with};
+
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
-use crate::ops::activation::Activation;
 use crate::run::Io;
-use crate::shape::broadcast_strides;
+use crate::shape::{broadcast_strides, strides};
 use crate::step::Step;
 use crate::walk::Walk;
 
@@ -41,10 +43,27 @@ pub(super) struct Added {
     factor: f32,
 }
 
+/// The axes of a batch, and how far from a matrix to the next along each.
+pub(super) struct Batch {
+    dims: Vec<usize>,
+    a: Vec<usize>,
+    b: Vec<usize>,
+    out: Vec<usize>,
+}
+
+impl Batch {
+    /// Results lie one after the other, `size` elements each.
+    pub(super) fn new(dims: &[usize], a: Vec<usize>, b: Vec<usize>, size: usize) -> Self {
+        let out = strides(dims).iter().map(|stride| stride * size).collect();
+        Self { dims: dims.to_vec(), a, b, out }
+    }
+}
+
 /// `activation(alpha * a @ b + added)`.
 pub(super) struct Product {
     pub(super) dtype: DType,
     pub(super) batches: Walk<2>,
+    pub(super) batch: Batch,
     pub(super) m: usize,
     pub(super) n: usize,
     pub(super) k: usize,
@@ -57,13 +76,55 @@ pub(super) struct Product {
 }
 
 impl Product {
-    fn product<T: Element>(
+    /// Floats, by the kernel.
+    fn floats(&self, io: &mut Io<'_>) -> Result<()> {
+        let (a, b) = (io.input::<f32>(0), io.input::<f32>(1));
+        let out = io.output::<f32>(0)?;
+        let Batch { dims, a: a_strides, b: b_strides, out: out_strides } = &self.batch;
+        let shape = BatchedShape { batch: dims, m: self.m, k: self.k, n: self.n };
+        let matrices = |data, batch_strides, [row_stride, col_stride]: [usize; 2]| Matrices {
+            data,
+            batch_strides,
+            row_stride,
+            col_stride,
+        };
+        let (a, b) = (matrices(a, a_strides, self.a), matrices(b, b_strides, self.b));
+        let plain = self.alpha == 1.0 && self.added.is_empty();
+        let activation = if plain { self.activation } else { Activation::Linear };
+        let to = Results { data: &mut *out, batch_strides: out_strides, row_stride: self.n };
+        matmul_f32_with(io.isa, shape, a, b, &[], activation, to)?;
+        if plain {
+            return Ok(());
+        }
+        if self.alpha != 1.0 {
+            for out in out.iter_mut() {
+                *out *= self.alpha;
+            }
+        }
+        self.add(io, out, |out, x, factor| out + x * factor);
+        finish_rows_with(io.isa, out, self.n, &[], self.activation)?;
+        Ok(())
+    }
+
+    /// Adds what is added.
+    fn add<T: Element>(&self, io: &Io<'_>, out: &mut [T], add: impl Fn(T, T, f32) -> T) {
+        for (index, added) in self.added.iter().enumerate() {
+            let values = io.input::<T>(2 + index);
+            added.walk.for_rows(|start, n, [mut at], [step]| {
+                for out in &mut out[start..start + n] {
+                    *out = add(*out, values[at], added.factor);
+                    at += step;
+                }
+            });
+        }
+    }
+
+    /// Integers, which wrap.
+    fn integers<T: Element>(
         &self,
         io: &mut Io<'_>,
         multiply_add: impl Fn(T, T, T) -> T + Copy,
-        scale: impl Fn(T, f32) -> T,
-        add: impl Fn(T, T) -> T,
-        finish: impl Fn(&mut [T]),
+        add: impl Fn(T, T, f32) -> T,
     ) -> Result<()> {
         let (a, b) = (io.input::<T>(0), io.input::<T>(1));
         let out = io.output::<T>(0)?;
@@ -86,21 +147,7 @@ impl Product {
                 at_b += steps[1];
             }
         });
-        if self.alpha != 1.0 {
-            for out in out.iter_mut() {
-                *out = scale(*out, self.alpha);
-            }
-        }
-        for (index, added) in self.added.iter().enumerate() {
-            let values = io.input::<T>(2 + index);
-            added.walk.for_rows(|start, n, [mut at], [step]| {
-                for out in &mut out[start..start + n] {
-                    *out = add(*out, scale(values[at], added.factor));
-                    at += step;
-                }
-            });
-        }
-        finish(out);
+        self.add(io, out, add);
         Ok(())
     }
 }
@@ -108,27 +155,17 @@ impl Product {
 impl Step for Product {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         match self.dtype {
-            DType::I32 => self.product::<i32>(
+            DType::I32 => self.integers::<i32>(
                 io,
                 |x, y, sum| sum.wrapping_add(x.wrapping_mul(y)),
-                |x, _| x,
-                i32::wrapping_add,
-                |_| {},
+                |out, x, _| out.wrapping_add(x),
             ),
-            DType::I64 => self.product::<i64>(
+            DType::I64 => self.integers::<i64>(
                 io,
                 |x, y, sum| sum.wrapping_add(x.wrapping_mul(y)),
-                |x, _| x,
-                i64::wrapping_add,
-                |_| {},
+                |out, x, _| out.wrapping_add(x),
             ),
-            _ => self.product::<f32>(
-                io,
-                |x, y, sum| sum + x * y,
-                |x, by| x * by,
-                |x, y| x + y,
-                |out| self.activation.apply(out),
-            ),
+            _ => self.floats(io),
         }
     }
 

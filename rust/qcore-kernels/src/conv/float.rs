@@ -1,6 +1,7 @@
 //! Convolutions of floats: products whose rows are read where they lie in the image.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex};
 
 use super::depthwise::Depthwise;
 use super::padded::pad_rows;
@@ -32,6 +33,8 @@ pub struct ConvF32 {
     inputs: usize,
     outputs: usize,
     form: Form,
+    /// Where taps lie in an image of the row pitch that was last run.
+    taps: Mutex<Option<(usize, Arc<Segments>)>>,
 }
 
 #[derive(Debug)]
@@ -82,7 +85,7 @@ impl ConvF32 {
             }
             Form::Products(products)
         };
-        Ok(Self { window, inputs, outputs, form })
+        Ok(Self { window, inputs, outputs, form, taps: Mutex::new(None) })
     }
 
     /// Channels of the image.
@@ -167,6 +170,28 @@ impl ConvF32 {
         Ok(())
     }
 
+    /// Where the taps of a window lie, counted from its first pixel; made anew only for images of
+    /// another width than the last.
+    fn taps(&self, pitch: usize, channels: usize, each: usize) -> Arc<Segments> {
+        // Nobody waits: a thread that a fork left behind may hold the lock for ever.
+        if let Ok(kept) = self.taps.try_lock()
+            && let Some((_, segments)) = kept.as_ref().filter(|kept| kept.0 == pitch)
+        {
+            return Arc::clone(segments);
+        }
+        let Window { kernel, dilation, .. } = self.window;
+        let taps =
+            (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
+        let segments = Arc::new(Segments::new(taps.map(|(row, column)| Segment {
+            offset: row * dilation[0] * pitch + column * dilation[1] * channels,
+            len: each,
+        })));
+        if let Ok(mut kept) = self.taps.try_lock() {
+            *kept = Some((pitch, Arc::clone(&segments)));
+        }
+        segments
+    }
+
     fn products(
         &self,
         isa: Isa,
@@ -204,12 +229,7 @@ impl ConvF32 {
         let padded = window.is_padded();
         let line = if padded { wide } else { width };
         let pitch = memory::size(&[line, channels])?;
-        let taps = (0..window.kernel[0])
-            .flat_map(|row| (0..window.kernel[1]).map(move |column| (row, column)));
-        let segments = Segments::new(taps.map(|(row, column)| Segment {
-            offset: row * window.dilation[0] * pitch + column * window.dilation[1] * channels,
-            len: each,
-        }));
+        let segments = self.taps(pitch, channels, each);
         let starts =
             Starts { stride: [window.stride[0] * pitch, window.stride[1] * channels], columns };
         let job = Job { products, each, own, epilogue, out: SendPtr(out.as_mut_ptr()), outputs };

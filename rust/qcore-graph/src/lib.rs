@@ -2,7 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `graph`, `spec`, `attributes` | the graph and the JSON text that it is read from |
+//! | `graph`, `read`, `spec`, `attributes` | the graph and the JSON text that it is read from |
 //! | `fact`, `infer` | what is known of values |
 //! | `op`, `ops/` | one table of ops: facts and lowering, a file for each family |
 //! | `compile`, `lower/` | nodes to steps, in the layout that they want |
@@ -39,6 +39,7 @@ mod op;
 pub mod operand;
 mod ops;
 mod plan;
+mod read;
 mod region;
 mod run;
 mod shape;

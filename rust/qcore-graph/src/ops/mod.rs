@@ -1,13 +1,16 @@
 //! The table of ops: a name, and what reads its attributes. One file for each family.
 
 mod activation;
+mod arg;
 mod binary;
 mod cast;
+mod concat;
 mod conv;
 mod conv_transpose;
 mod dense;
-mod join;
+mod gather;
 mod normalize;
+mod pad;
 mod pool;
 mod recurrent;
 mod reduce;
@@ -23,12 +26,15 @@ use crate::op::Make;
 
 /// Lines of the table, family by family.
 const FAMILIES: &[&[(&str, Make)]] = &[
+    arg::OPS,
+    concat::OPS,
+    gather::OPS,
+    pad::OPS,
     binary::OPS,
     cast::OPS,
     conv::OPS,
     conv_transpose::OPS,
     dense::OPS,
-    join::OPS,
     normalize::OPS,
     pool::OPS,
     recurrent::OPS,

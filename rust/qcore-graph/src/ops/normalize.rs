@@ -135,7 +135,7 @@ impl Op for Layer {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let x = cx.inputs.get(0)?.clone();
         let at = axis(self.axis, x.rank())?;
-        if self.is_plain(cx, &x.dims[at..]) {
+        if Self::is_plain(cx, &x.dims[at..]) {
             return self.lower_kernel(cx, product(&x.dims[at..]));
         }
         let mut inputs = vec![cx.plain(0)?];
@@ -161,7 +161,7 @@ impl Op for Layer {
 
 impl Layer {
     /// Whether nothing but output 0 is wanted, and what is multiplied and added is one row.
-    fn is_plain(&self, cx: &Context<'_>, tail: &[usize]) -> bool {
+    fn is_plain(cx: &Context<'_>, tail: &[usize]) -> bool {
         let wanted = cx.output_values.iter().skip(1).any(Option::is_some);
         let row = |index| {
             let dims = cx.inputs.optional(index).map(|fact| &fact.dims);

@@ -180,8 +180,7 @@ impl ConvF32 {
             return Arc::clone(segments);
         }
         let Window { kernel, dilation, .. } = self.window;
-        let taps =
-            (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
+        let taps = (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
         let segments = Arc::new(Segments::new(taps.map(|(row, column)| Segment {
             offset: row * dilation[0] * pitch + column * dilation[1] * channels,
             len: each,

@@ -3,12 +3,15 @@
 //! The input's product is made for all steps at once; then each step multiplies the state and goes
 //! through the gates.
 
+mod gates;
+
+use gates::Gate;
+
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::ops::scalar;
 use crate::plan::Ref;
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
@@ -49,36 +52,6 @@ impl Cell {
     }
 }
 
-/// A function with its parameters.
-#[derive(Clone, Copy)]
-struct Gate {
-    function: fn(f32, f32, f32) -> f32,
-    alpha: f32,
-    beta: f32,
-}
-
-impl Gate {
-    fn of(self, x: f32) -> f32 {
-        (self.function)(x, self.alpha, self.beta)
-    }
-}
-
-/// Names (in lower case), functions and default parameters.
-type Line = (&'static str, fn(f32, f32, f32) -> f32, f32, f32);
-const GATES: &[Line] = &[
-    ("sigmoid", |x, _, _| scalar::sigmoid(x), 0.0, 0.0),
-    ("tanh", |x, _, _| scalar::tanh(x), 0.0, 0.0),
-    ("relu", |x, _, _| scalar::relu(x), 0.0, 0.0),
-    ("affine", |x, alpha, beta| alpha * x + beta, 1.0, 0.0),
-    ("leakyrelu", scalar::leaky_relu, 0.01, 0.0),
-    ("thresholdedrelu", |x, alpha, _| if x > alpha { x } else { 0.0 }, 1.0, 0.0),
-    ("scaledtanh", |x, alpha, beta| alpha * scalar::tanh(beta * x), 1.0, 1.0),
-    ("hardsigmoid", scalar::hard_sigmoid, 0.2, 0.5),
-    ("elu", scalar::elu, 1.0, 0.0),
-    ("softsign", |x, _, _| x / (1.0 + x.abs()), 0.0, 0.0),
-    ("softplus", |x, _, _| scalar::softplus(x), 0.0, 0.0),
-];
-
 struct Recurrent {
     cell: Cell,
     hidden: usize,
@@ -106,31 +79,7 @@ fn recurrent(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
             return Err(value_error!("direction is '{found}'; it must be {allowed}"));
         }
     };
-    let names: Vec<String> = match a.raw("activations") {
-        None => cell.defaults().iter().map(|&name| name.to_owned()).collect(),
-        Some(_) => a
-            .texts("activations")?
-            .unwrap_or_default()
-            .iter()
-            .map(|name| name.to_lowercase().replace('_', ""))
-            .collect(),
-    };
-    let (wanted, all) = (cell.defaults().len(), cell.defaults().len() * backwards.len());
-    if names.len() != wanted && names.len() != all {
-        return Err(value_error!("activations has {} elements, not {all}", names.len()));
-    }
-    let alphas = a.floats("activation_alpha")?.unwrap_or_default();
-    let betas = a.floats("activation_beta")?.unwrap_or_default();
-    let gates = (0..all)
-        .map(|at| {
-            let name = &names[at % names.len()];
-            let line = GATES.iter().find(|line| line.0 == name);
-            let &(_, function, alpha, beta) =
-                line.ok_or_else(|| value_error!("activation '{name}' is not known"))?;
-            let part = |values: &[f32], default| values.get(at).copied().unwrap_or(default);
-            Ok(Gate { function, alpha: part(&alphas, alpha), beta: part(&betas, beta) })
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let gates = gates::read(*a, cell.defaults(), backwards.len())?;
     let hidden = a.int("hidden_size")?.and_then(|size| usize::try_from(size).ok());
     let hidden = hidden.filter(|&size| size > 0);
     Ok(Box::new(Recurrent {

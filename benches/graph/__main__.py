@@ -96,9 +96,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    print(
-        "| network | batch | nodes | largest gap, of the largest output | ms | ONNX Runtime | ratio |"
-    )
+    print("| network | batch | nodes | gap, of the largest output | ms | ONNX Runtime | ratio |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         for path in given.models or default_models(Path(folder)):

@@ -11,7 +11,9 @@ from qcore._arrays import as_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.torch_graph import exported_graph
 from qcore.frameworks.torch_run import Step, run_once
+from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 
 __all__ = ["from_torch", "is_module"]
@@ -21,7 +23,7 @@ _PASSED = ("DeQuantize", "Dropout", "Flatten", "Identity")
 _NORMS = ("BatchNorm1d", "LazyBatchNorm1d")
 
 
-def from_torch(module: Any, sample: Any = None) -> Sequential:
+def from_torch(module: Any, sample: Any = None) -> Sequential | Graph:
     """Build a network from a PyTorch module.
 
     The module is run once, in evaluation, on a sample: its parts are taken in the order in which
@@ -36,13 +38,17 @@ def from_torch(module: Any, sample: Any = None) -> Sequential:
         be made of others (pruning, weight normalization, parametrizations). Quantized ``Linear``
         modules keep their int8 codes and scales: dynamic ones quantize their input row by row,
         static ones with the scale and zero point of the module before them.
-    sample : array_like, optional
-        Some rows to run it on. Default: random ones, as wide as the first layer takes.
+    sample : array_like, tensor, or tuple of tensors, optional
+        What to run it on: rows for a stack of linear layers (default: random ones, as wide as the
+        first layer takes). A tuple holds the example inputs of any module, which torch.export then
+        follows; so does a sample where the module is no such stack.
 
     Returns
     -------
-    Sequential
-        Batch normalization is folded into the layers.
+    Sequential or Graph
+        A `Sequential` for a stack of linear layers, with batch normalization folded into them. Any
+        other module is a `Graph` if there is a sample; it is compared with the module's outputs
+        once. Its first dim is named "batch" where the sample has more than one row.
 
     Raises
     ------
@@ -62,6 +68,33 @@ def from_torch(module: Any, sample: Any = None) -> Sequential:
     module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if "Script" in type(module).__name__:
         raise ValueError(f"module is a {type(module).__name__}; give the module it was made from")
+    if isinstance(sample, (tuple, list)) and all(hasattr(part, "detach") for part in sample):
+        if len(sample) != 1 or sample[0].ndim != 2:
+            return _graph(module, sample)
+        sample = sample[0]
+    try:
+        return _chain(module, sample)
+    except ValueError:
+        if sample is None:
+            raise
+        return _graph(module, (sample,))
+
+
+def _graph(module: Any, examples: Any) -> Graph:
+    """Return a module as a graph, by way of torch.export; in evaluation, and as it was after."""
+    import torch
+
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        return exported_graph(module, [torch.as_tensor(example) for example in examples])
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _chain(module: Any, sample: Any) -> Sequential:
+    """Return a stack of linear layers."""
     chain = AffineChain()
     follower = _Follower(chain)
     rows, output, steps = run_once(module, sample, follower.take)

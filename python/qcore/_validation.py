@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._arrays import as_array
+from qcore.errors import ArgumentError
 
 __all__ = [
     "check_axis",
@@ -30,6 +31,8 @@ __all__ = [
     "numeric_array",
     "positive_array",
     "real_array",
+    "samples",
+    "single_samples",
 ]
 
 FLOATS = (np.float16, np.float32, np.float64)
@@ -101,6 +104,59 @@ def positive_array(
     return values
 
 
+def samples(
+    X: ArrayLike,
+    inputs: int | None = None,
+    name: str = "X",
+    *,
+    finite: bool = True,
+    empty: bool = False,
+) -> NDArray[Any]:
+    """Return samples, (n, inputs), as a plain float32 array, or float64 where they are.
+
+    What everything that takes samples takes: floats, and integers and bools as the numbers that
+    they are.
+
+    Parameters
+    ----------
+    X : array_like of float, int or bool, (n, inputs)
+    inputs : int, optional
+        How many columns there must be; default: any number.
+    name : str
+        What messages call them.
+    finite : bool
+        Whether NaN and infinities are refused.
+    empty : bool
+        Whether there may be no rows.
+    """
+    array = as_array(X)
+    if array.dtype.kind in "iub":
+        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    array = float_array(array, name)
+    wanted = "inputs" if inputs is None else inputs
+    if array.ndim != 2 or (inputs is not None and array.shape[1] != inputs):
+        raise ArgumentError(name, f"{name} has shape {array.shape}; it must be (n, {wanted})")
+    if not len(array) and not empty:
+        found = f"{name} has shape {array.shape}"
+        raise ArgumentError(name, f"{found}; it must be (n, {wanted}), n above 0")
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    if finite:
+        check_finite(array, name)
+    return array
+
+
+def single_samples(X: ArrayLike, inputs: int | None = None, name: str = "X") -> NDArray[np.float32]:
+    """Return finite samples, (n, inputs), n above 0, as float32; see `samples`."""
+    found = samples(X, inputs, name)
+    if found.dtype == np.float32:
+        return found
+    with np.errstate(over="ignore"):
+        single = found.astype(np.float32)
+    check_finite(single, name)
+    return single
+
+
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
@@ -122,7 +178,7 @@ def check_finite(x: NDArray[Any], name: str) -> None:
     if not finite.all():
         at = first_position(~finite)
         found = x[~finite].flat[0]
-        raise ValueError(f"{name}{at} is {found}; every value must be finite")
+        raise ArgumentError(name, f"{name}{at} is {found}; every value must be finite")
 
 
 def nan_error(x: NDArray[Any], name: str) -> ValueError:
@@ -137,7 +193,7 @@ def check_int(value: object, name: str, low: int, high: int | None = None) -> in
         raise TypeError(f"{name} is {value!r}; it must be an integer")
     if value < low or (high is not None and value > high):
         allowed = f"{low} to {high}" if high is not None else f"at least {low}"
-        raise ValueError(f"{name} is {value}; it must be {allowed}")
+        raise ArgumentError(name, f"{name} is {value}; it must be {allowed}")
     return int(value)
 
 
@@ -148,7 +204,7 @@ def check_fraction(value: object, name: str, *, closed: bool = True) -> float:
     number = float(value)
     if not (0.0 <= number < 1.0 or (closed and number == 1.0)):
         allowed = "from 0 to 1" if closed else "at least 0 and below 1"
-        raise ValueError(f"{name} is {value}; it must be {allowed}")
+        raise ArgumentError(name, f"{name} is {value}; it must be {allowed}")
     return number
 
 
@@ -192,14 +248,14 @@ def check_one_of(value: object, name: str, allowed: Iterable[object]) -> None:
     simple = isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)
     if not any(value is option or (simple and value == option) for option in options):
         names = ", ".join(repr(option) for option in options)
-        raise ValueError(f"{name} is {value!r}; it must be one of {names}")
+        raise ArgumentError(name, f"{name} is {value!r}; it must be one of {names}")
 
 
 def check_axis(axis: object, ndim: int, name: str = "axis") -> int:
     """Return the axis counted from the front."""
     number = check_int(axis, name, -ndim, ndim - 1) if ndim else None
     if number is None:
-        raise ValueError(f"{name} is {axis!r}; x has no axes")
+        raise ArgumentError(name, f"{name} is {axis!r}; x has no axes")
     return number % ndim
 
 
@@ -234,9 +290,9 @@ def check_out(
     if out.dtype != dtype:
         raise TypeError(f"{name} has dtype {out.dtype}; it must be {np.dtype(dtype)}")
     if out.shape != shape:
-        raise ValueError(f"{name} has shape {out.shape}; it must be {shape}")
+        raise ArgumentError(name, f"{name} has shape {out.shape}; it must be {shape}")
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only")
+        raise ArgumentError(name, f"{name} is read-only")
     if any(np.may_share_memory(out, array) for array in inputs):
-        raise ValueError(f"{name} shares memory with an input")
+        raise ArgumentError(name, f"{name} shares memory with an input")
     return out

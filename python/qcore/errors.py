@@ -1,10 +1,31 @@
-"""The exceptions that NumPy's ecosystem has no name for."""
+"""The exceptions and warnings that NumPy's ecosystem has no name for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["FormatError", "UnsupportedError"]
+__all__ = ["AccuracyWarning", "ArgumentError", "FormatError", "UnsupportedError"]
+
+
+class ArgumentError(ValueError):
+    """An argument whose value is not allowed.
+
+    Attributes
+    ----------
+    argument : str
+        Its name.
+    """
+
+    def __init__(self, argument: str, message: str) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+    def __reduce__(self) -> tuple[type[ArgumentError], tuple[str, str]]:
+        return type(self), (self.argument, str(self))
+
+
+class AccuracyWarning(UserWarning):
+    """A network that was compressed answers otherwise than before on the samples it was given."""
 
 
 class FormatError(ValueError):

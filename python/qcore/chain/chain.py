@@ -12,23 +12,20 @@ from qcore._arrays import as_array
 from qcore._estimator import NotFittedError
 from qcore._html import number_text, table_html
 from qcore._table import Report
-from qcore._validation import (
-    check_finite,
-    check_instance,
-    check_one_of,
-    float_array,
-    numeric_array,
-)
+from qcore._validation import check_finite, check_instance, check_one_of, samples
 from qcore.arrays.layerwise.nested import upper_half
 from qcore.arrays.tensor.kinds import kind_of
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.inference import Executable, compile_network
+from qcore.chain.labels import are_labels, label_codes, target_rows
 from qcore.chain.layers import Dense
+from qcore.chain.normalization import Normalization
+from qcore.errors import ArgumentError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Chain", "check_samples"]
+__all__ = ["Chain"]
 
 
 class Chain:
@@ -41,12 +38,16 @@ class Chain:
     layers : iterable of Dense
         From input to output; each takes as many values as the one before gives. Softmax may only
         come last.
+    normalization : Normalization, optional
+        What is done to the columns of raw samples before the first layer, in floats.
     """
 
     report_: Report
     history_: dict[str, list[float]]
 
-    def __init__(self, layers: Iterable[Dense]) -> None:
+    def __init__(
+        self, layers: Iterable[Dense], *, normalization: Normalization | None = None
+    ) -> None:
         check_instance(layers, Iterable, "layers")
         self.layers = tuple(layers)
         if not self.layers:
@@ -64,6 +65,11 @@ class Chain:
         names = [layer.name for layer in self.layers]
         if len(set(names)) < len(names):
             raise ValueError(f"layers share a name: {names}")
+        inputs = self.layers[0].in_features
+        if normalization is not None and not normalization.fits(inputs):
+            found = f"{normalization.mean.size} means and {normalization.scale.size} scales"
+            raise ValueError(f"normalization has {found}; the network takes {inputs} values")
+        self.normalization = normalization
         self.classes_: NDArray[Any] | None = None
         self.one_versus_rest = False
         self.packed = False
@@ -126,7 +132,11 @@ class Chain:
 
     def copy(self) -> Self:
         """Return a network with copies of the layers."""
-        new = type(self)(layer.copy() for layer in self.layers)
+        return self.with_layers(layer.copy() for layer in self.layers)
+
+    def with_layers(self, layers: Iterable[Dense]) -> Self:
+        """Return a network of other layers, with what this one has besides."""
+        new = type(self)(layers, normalization=self.normalization)
         new.classes_ = None if self.classes_ is None else self.classes_.copy()
         new.one_versus_rest = self.one_versus_rest
         new.packed = self.packed
@@ -136,7 +146,8 @@ class Chain:
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors as they are in memory or, where quantized, as stored."""
-        return sum(int(value.nbytes) for value in self.named_weights().values())
+        tensors = sum(int(value.nbytes) for value in self.named_weights().values())
+        return tensors + (0 if self.normalization is None else self.normalization.nbytes)
 
     def _check_built(self) -> None:
         for layer in self.layers:
@@ -159,31 +170,67 @@ class Chain:
         return self.executable().run(self._samples(X), logits=True)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Return labels (n,) of a classifier (softmax or sigmoid output), else the output."""
-        if not self._classifies:
+        """Return labels (n,) of a classifier, else the output.
+
+        Classifiers are networks that end in softmax or sigmoid, or in logits and have `classes_`.
+        """
+        last = self.layers[-1]
+        if last.activation == "sigmoid" and last.out_features > 1:
+            return (self.predict_logits(X) > 0).astype(np.int8)
+        if not self._classifies and self.classes_ is None:
             return self.predict_proba(X)
-        logits = self.predict_logits(X)
-        if self.layers[-1].out_features == 1:
-            codes = (logits[:, 0] > 0).astype(np.intp)
-        elif self.layers[-1].activation == "softmax":
-            codes = logits.argmax(axis=1)
-        else:
-            return (logits > 0).astype(np.int8)
+        codes = self._codes(X)
         return codes if self.classes_ is None else self.classes_[codes]
 
+    def _codes(self, X: ArrayLike) -> NDArray[np.intp]:
+        """Return the place of the likeliest class, (n,)."""
+        logits = self.predict_logits(X)
+        if logits.shape[1] == 1:
+            return (logits[:, 0] > 0).astype(np.intp)
+        codes: NDArray[np.intp] = logits.argmax(axis=1)
+        return codes
+
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
-        """Return the accuracy of a classifier, or R² of a regression."""
-        found, wanted = self.predict(X), np.asarray(y)
-        if len(found) != len(wanted):
-            raise ValueError(f"X has {len(found)} rows, y has {len(wanted)}")
-        if self._classifies:
-            if wanted.ndim == 2 and found.ndim == 1:
-                wanted = wanted.argmax(axis=1)
-            return float(np.mean(found == wanted))
-        wanted = wanted.reshape(found.shape).astype(np.float64)
+        """Return the accuracy of a classifier, or R² of a regression.
+
+        Parameters
+        ----------
+        X : array_like, (n, inputs)
+            Samples, at least one.
+        y : array_like, (n,), (n, 1) or (n, outputs)
+            Labels, one for each sample: those of `classes_`, or places among the outputs where
+            there are none. A network that ends in logits (several linear outputs) is a classifier
+            too where `y` has one label for each sample. Or one-hot rows, or numbers to come near
+            to.
+
+        Raises
+        ------
+        ValueError
+            If `y` cannot be read so; names the first label that is unknown.
+        """
+        wanted = as_array(y)
+        rows = samples(X, self.layers[0].in_features, finite=False)
+        if not wanted.ndim or len(rows) != len(wanted):
+            count = f"{len(wanted)}" if wanted.ndim else "one number, no"
+            raise ArgumentError("y", f"X has {len(rows)} rows, y has {count}")
+        outputs = self.layers[-1].out_features
+        if self.reads_labels(wanted):
+            codes = label_codes(wanted, outputs, self.classes_)
+            return float(np.mean(self._codes(rows) == codes))
+        wanted = target_rows(wanted, outputs)
+        if self.layers[-1].activation == "softmax":
+            return float(np.mean(self._codes(rows) == wanted.argmax(axis=1)))
+        if self.layers[-1].activation == "sigmoid":
+            return float(np.mean(self.predict(rows) == wanted))
+        found, wanted = self.predict_proba(rows), wanted.astype(np.float64)
         rest = float(np.sum((wanted - found) ** 2))
         total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
         return 1.0 - rest / total if total else float(rest == 0)
+
+    def reads_labels(self, y: ArrayLike) -> bool:
+        """Whether `y` names a class for each sample, so that scores are accuracies."""
+        last = self.layers[-1]
+        return are_labels(as_array(y), last.out_features, last.activation, self.classes_)
 
     @property
     def _classifies(self) -> bool:
@@ -241,14 +288,21 @@ class Chain:
         return halved
 
     def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
-        samples = as_array(X)
-        plain = samples.flags.c_contiguous and samples.flags.aligned
-        if samples.dtype != np.float32 or not plain:
-            samples = np.ascontiguousarray(float_array(samples, "X"), np.float32)
+        """Return what the first layer gets of samples that a caller gave; NaN goes through."""
         inputs = self.layers[0].in_features
-        if samples.ndim != 2 or samples.shape[1] != inputs:
-            raise ValueError(f"X has shape {samples.shape}; it must be (n, {inputs})")
-        return samples
+        if type(X) is np.ndarray and X.dtype == np.float32 and self.normalization is None:
+            flags = X.flags
+            plain = flags.c_contiguous and flags.aligned and X.dtype.isnative
+            if plain and X.ndim == 2 and X.shape[1] == inputs:
+                return X
+        return self.normalized(samples(X, inputs, finite=False, empty=True))
+
+    def normalized(self, X: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what the first layer gets of samples, (n, inputs) float32."""
+        if self.normalization is not None:
+            return self.normalization(X)
+        with np.errstate(over="ignore"):
+            return X.astype(np.float32, copy=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_executable": None}
@@ -292,15 +346,3 @@ def _replacement(value: Any, old: Any, layer: Dense, part: str) -> Any:
     if new.shape != old.shape:
         raise ValueError(f"{name} has shape {new.shape}, not {old.shape}")
     return new
-
-
-def check_samples(X: ArrayLike, inputs: int, name: str = "X") -> NDArray[np.float32]:
-    """Return finite samples (n, inputs) as float32."""
-    array = as_array(X)
-    if array.dtype.kind in "iu":
-        array = numeric_array(array, name, [array.dtype.newbyteorder("=")]).astype(np.float32)
-    samples = np.ascontiguousarray(float_array(array, name), np.float32)
-    if samples.ndim != 2 or samples.shape[1] != inputs or not len(samples):
-        raise ValueError(f"{name} has shape {samples.shape}; it must be (n, {inputs}), n above 0")
-    check_finite(samples, name)
-    return samples

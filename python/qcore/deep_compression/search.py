@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._table import Report
-from qcore._validation import check_fraction, check_int
-from qcore.chain.chain import check_samples
+from qcore._validation import check_fraction, check_int, single_samples
 from qcore.deep_compression.stages import Sharing, Trainer, predicted_nbytes
 from qcore.deep_compression.tidy import as_stored
 from qcore.saving.checkpoint import stored_nbytes
@@ -78,7 +77,7 @@ def compress_deeply(
     if sum(target is not None for target in targets) != 1:
         raise ValueError("give one of target_bytes, target_ratio and min_score")
     net._check_built()
-    samples = check_samples(X, net.layers[0].in_features)
+    samples = single_samples(X, net.layers[0].in_features)
     labels = np.asarray(y)
     if validation_data is None:
         samples, labels, validation_data = _held_out(samples, labels, options.get("random_state"))

@@ -1,7 +1,7 @@
 """scikit-learn's dense models as networks.
 
 A network takes what the estimator takes and gives what it gives: scalers in front of the model are
-folded into its first layer, and the activation of the last layer is that of its probabilities.
+its normalization, and the activation of the last layer is that of its probabilities.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qcore._estimator import NotFittedError
 from qcore.chain.layers import Dense
+from qcore.chain.normalization import Normalization
 from qcore.nn.sequential import Sequential
 
 __all__ = ["from_sklearn", "is_estimator"]
@@ -85,12 +86,15 @@ def from_sklearn(estimator: Any) -> Sequential:
             f"estimator is {type(model).__name__}; it must be an MLPClassifier, an MLPRegressor, "
             "a linear model, or a Pipeline of scalers and one of these"
         )
+    normalization = None
     if scale is not None and shift is not None:
-        weight, bias, activation = layers[0]
-        layers[0] = (weight * scale[:, None], bias + shift @ weight, activation)
+        normalization = Normalization(-shift / scale, scale)
     network = Sequential(
-        Dense.from_weights(weight, bias, layout="in_out", activation=activation)
-        for weight, bias, activation in layers
+        (
+            Dense.from_weights(weight, bias, layout="in_out", activation=activation)
+            for weight, bias, activation in layers
+        ),
+        normalization=normalization,
     )
     if _has_labels(model):
         network.classes_ = np.array(model.classes_)

@@ -33,10 +33,13 @@ class Sequential(Chain):
     layers : iterable of Dense
         From input to output; each takes as many values as the one before gives. Softmax may only
         come last.
+    normalization : Normalization, optional
+        What is done to the columns of raw samples before the first layer, in floats.
 
     Attributes
     ----------
     layers : tuple of Dense
+    normalization : Normalization or None
     classes_ : ndarray
         The labels, in the order of the outputs; for classifiers, after `fit`.
     one_versus_rest : bool

@@ -2,7 +2,8 @@
 
 ``layers`` of the file's text has, for each layer, ``activation``, its ``name`` where it is not the
 default one, and ``input``: "dynamic", or the parameters of its integer input. ``classes`` has the
-kind of the labels and the labels.
+kind of the labels and the labels. Where columns of the input are normalized, ``normalization.mean``
+and ``normalization.scale`` are tensors beside the weights.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense
+from qcore.chain.normalization import Normalization
 from qcore.files.qcore_format.parts import Description, field
 from qcore.saving.packed import PACKED, is_packable, pack_layers, unpack_layers
 
@@ -32,6 +34,8 @@ __all__ = [
 _USUAL_INPUT: Description = {
     "bits": 8, "signed": False, "symmetric": False, "narrow": False, "axis": None, "group": None,
 }  # fmt: skip
+#: The tensors of what is done to the columns of the input, of networks that have that.
+NORMALIZATION = ("normalization.mean", "normalization.scale")
 _LAYER_KEYS = {"activation", "input", "name"}
 
 
@@ -46,7 +50,7 @@ def encode_network(network: Chain) -> tuple[dict[str, Any], Description]:
         about["classes"] = encode_classes(network.classes_)
     if network.one_versus_rest:
         about["one_versus_rest"] = True
-    return network.named_weights(), about
+    return network.named_weights() | _encode_normalization(network), about
 
 
 def _encode_packed(network: Chain) -> tuple[dict[str, Any], Description]:
@@ -61,7 +65,7 @@ def _encode_packed(network: Chain) -> tuple[dict[str, Any], Description]:
         about["classes"] = None if classes is None else encode_classes(classes)
     if network.one_versus_rest:
         about["one_versus_rest"] = True
-    return {PACKED: pack_layers(network)}, about
+    return {PACKED: pack_layers(network)} | _encode_normalization(network), about
 
 
 def decode_network(
@@ -77,18 +81,26 @@ def decode_network(
         If tensors and description do not fit together.
     """
     if "layers" not in about and PACKED in tensors:
-        return _decode_packed(tensors[PACKED], about, kind)
+        return _decode_packed(tensors, about, kind)
     layers = field(about, "layers", list)
     if not layers:
         raise ValueError("it is a network and describes no layers")
-    network = kind(_decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1))
+    network = kind(
+        (_decode_layer(tensors, layer, place) for place, layer in enumerate(layers, 1)),
+        normalization=_decode_normalization(tensors),
+    )
     if "classes" in about:
         network.classes_ = decode_classes(field(about, "classes", dict))
     network.one_versus_rest = about.get("one_versus_rest") is True
     return network
 
 
-def _decode_packed(payload: object, about: Description, kind: type[Network]) -> Network:
+def _decode_packed(
+    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix],
+    about: Description,
+    kind: type[Network],
+) -> Network:
+    payload = tensors[PACKED]
     if not isinstance(payload, np.ndarray):
         raise ValueError("its packed layers are no bytes")
     layers = unpack_layers(payload)
@@ -98,7 +110,7 @@ def _decode_packed(payload: object, about: Description, kind: type[Network]) -> 
             raise ValueError(f"it names the layers {names!r} and has {len(layers)}")
         for place, (layer, name) in enumerate(zip(layers, names, strict=True), 1):
             layer._given_name = None if name == _usual_name(place) else name
-    network = kind(layers)
+    network = kind(layers, normalization=_decode_normalization(tensors))
     network.classes_ = np.arange(max(network.layers[-1].out_features, 2))
     if "classes" in about:
         known = about["classes"] is not None
@@ -106,6 +118,23 @@ def _decode_packed(payload: object, about: Description, kind: type[Network]) -> 
     network.one_versus_rest = about.get("one_versus_rest") is True
     network.packed = True
     return network
+
+
+def _encode_normalization(network: Chain) -> dict[str, NDArray[Any]]:
+    if network.normalization is None:
+        return {}
+    return dict(zip(NORMALIZATION, network.normalization.stored(), strict=True))
+
+
+def _decode_normalization(
+    tensors: Mapping[str, NDArray[Any] | QTensor | SparseMatrix],
+) -> Normalization | None:
+    found = [tensors[name] for name in NORMALIZATION if name in tensors]
+    if not found:
+        return None
+    if len(found) != len(NORMALIZATION) or not all(isinstance(x, np.ndarray) for x in found):
+        raise ValueError(f"its normalization needs the plain tensors {' and '.join(NORMALIZATION)}")
+    return Normalization(*found)  # type: ignore[arg-type]
 
 
 def _encode_layer(layer: Dense, place: int) -> Description:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore._progress import EpochProgress, Progress
+from qcore._validation import single_samples
 from qcore.arrays.params.observer import Observer
-from qcore.estimators.calibration.calibration import BLOCK, layer_inputs, samples_of
+from qcore.estimators.calibration.calibration import BLOCK, layer_inputs
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
 from qcore.loading import load
@@ -137,7 +138,7 @@ def _observed(
     found = {layer.name: Observer(**settings) for layer in net.layers}
     for first in range(start, stop, BLOCK):
         rows = _rows(source, name, first, min(first + BLOCK, stop))
-        for layer, value in layer_inputs(net, samples_of(rows)):
+        for layer, value in layer_inputs(net, single_samples(rows, net.layers[0].in_features)):
             found[layer.name].update(value)
     return found
 

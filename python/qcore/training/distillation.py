@@ -172,8 +172,9 @@ def features_of(teacher: Chain, name: str) -> Ask:
         raise ValueError(f"the teacher has no layer {name!r}")
 
     def features(X: Floats) -> Floats:
+        value = teacher.normalized(X)
         for layer in layers:
-            X = layer.forward(X)
-        return X
+            value = layer.forward(value)
+        return value
 
     return features

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._arrays import as_array
 from qcore._validation import check_finite
+from qcore.chain.labels import are_labels, classes_of, label_codes, target_rows
 
 __all__ = ["encode_targets"]
 
@@ -18,46 +20,19 @@ def encode_targets(
     y: ArrayLike, outputs: int, activation: str, classes: NDArray[Any] | None
 ) -> tuple[Floats, NDArray[Any] | None]:
     """Return targets (n, outputs) as floats, and the classes where `y` are labels."""
-    values = np.asarray(y)
-    if values.ndim == 1 and (activation == "softmax" or (activation == "sigmoid" and outputs == 1)):
-        return _encode_labels(values, outputs, classes)
-    if values.dtype.kind not in "fiub":
-        raise TypeError(f"y has dtype {values.dtype}; targets must be numbers")
-    target = values.astype(np.float32).reshape(len(values), -1)
-    if target.shape[1] != outputs:
-        raise ValueError(f"y has shape {values.shape}; it must be (n, {outputs})")
-    check_finite(target, "y")
-    return np.ascontiguousarray(target), classes
-
-
-def _encode_labels(
-    labels: NDArray[Any], outputs: int, classes: NDArray[Any] | None
-) -> tuple[Floats, NDArray[Any]]:
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        check_finite(labels, "y")
-    count = max(outputs, 2)
-    if classes is None:
-        found = np.unique(labels)
-        whole = found.dtype.kind in "iu" and found[0] >= 0 and found[-1] < count
-        if not whole and len(found) < count:
-            # Which output would mean which label, and the rest nothing, nobody could tell.
-            labels_are = f"0 to {count - 1}, or {count} different ones"
-            raise ValueError(
-                f"y has the labels {found.tolist()}; of {outputs} outputs they must be {labels_are}"
-            )
-        classes = np.arange(count) if whole else found
-    if len(classes) > count:
-        raise ValueError(
-            f"y has {len(classes)} different labels; the network has {outputs} outputs"
-        )
-    codes = np.searchsorted(classes, labels)
-    codes[codes == len(classes)] = 0
-    wrong = classes[codes] != labels
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ValueError(f"y[{at}] is {labels[at]!r}, which is not one of {list(classes)}")
-    if outputs == 1:
-        return codes.astype(np.float32).reshape(-1, 1), classes
-    target = np.zeros((len(labels), outputs), np.float32)
-    target[np.arange(len(labels)), codes] = 1.0
-    return target, classes
+    values = as_array(y)
+    ends_in_classes = activation == "softmax" or (activation == "sigmoid" and outputs == 1)
+    if ends_in_classes and are_labels(values, outputs, activation, classes):
+        labels = values.reshape(-1)
+        if labels.dtype.kind == "f":
+            check_finite(labels, "y")
+        if not labels.size:
+            raise ValueError("y is empty; there must be a label for each sample")
+        known = classes_of(labels, outputs) if classes is None else classes
+        codes = label_codes(labels, outputs, known)
+        if outputs == 1:
+            return codes.astype(np.float32).reshape(-1, 1), known
+        target = np.zeros((len(labels), outputs), np.float32)
+        target[np.arange(len(labels)), codes] = 1.0
+        return target, known
+    return np.ascontiguousarray(target_rows(values, outputs), np.float32), classes

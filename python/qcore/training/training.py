@@ -21,10 +21,11 @@ from qcore._validation import (
     check_int,
     check_number,
     check_one_of,
+    single_samples,
 )
 from qcore.arrays.pruning.schedules import Rewinding
 from qcore.chain.activations import activate
-from qcore.chain.chain import Chain, check_samples
+from qcore.chain.chain import Chain
 from qcore.training.buffers import Buffers
 from qcore.training.distillation import Hints, Teachers
 from qcore.training.losses import loss_and_gradient, resolve_loss
@@ -56,6 +57,8 @@ class Training:
     """One call of `Sequential.fit`, which documents the settings."""
 
     def __init__(self, net: Chain, X: ArrayLike, y: ArrayLike | None, settings: Settings) -> None:
+        # Work is done on a copy: what is refused leaves the caller's network as it was.
+        self.given, net = net, net.copy()
         self.net = net
         self.batch_size = check_int(settings.batch_size, "batch_size", 1)
         self.epochs = check_int(settings.epochs, "epochs", 1)
@@ -77,7 +80,7 @@ class Training:
         self.validation = settings.validation_data
         self.output = net.layers[-1].activation
         self.loss = resolve_loss(settings.loss, self.output)
-        self.X = check_samples(X, net.layers[0].in_features)
+        self.X = single_samples(X, net.layers[0].in_features)
         self.dropout = check_fraction(settings.dropout, "dropout", closed=False)
         self.augment = settings.augment
         if self.augment is not None and not callable(self.augment):
@@ -204,7 +207,7 @@ class Training:
             self._finish()
 
     def _run(self) -> None:
-        self.net.history_ = self.history
+        self.given.history_ = self.history
         first = 1 if self.checkpoint is None else self.checkpoint.restore() + 1
         soft = None
         if self.teachers is not None and self.augment is None and first <= self.epochs:
@@ -251,7 +254,10 @@ class Training:
         if self.augment is not None:
             b.inputs[0][...] = self.augment(b.inputs[0], self.rng)
         # What teachers are asked about; fake quantization rounds the inputs in place.
-        x = b.inputs[0].copy() if self.fake is not None else b.inputs[0]
+        normalizes = self.net.normalization is not None
+        x = b.inputs[0].copy() if self.fake is not None or normalizes else b.inputs[0]
+        if normalizes:
+            b.inputs[0][...] = self.net.normalized(x)
         weights = []
         for index, layer in enumerate(layers):
             source = b.inputs[index]
@@ -403,7 +409,8 @@ class Training:
             ):
                 observed.low, observed.high = bounds
         final = self._snapshot()
-        for layer, trained in zip(self.net.layers, final.layers, strict=True):
+        self.given.classes_ = final.classes_
+        for layer, trained in zip(self.given.layers, final.layers, strict=True):
             layer.weight, layer.bias = trained.weight, trained.bias
             layer.input_qparams = trained.input_qparams
 

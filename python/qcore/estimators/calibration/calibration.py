@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_finite, float_array
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from qcore.chain.chain import Chain
     from qcore.chain.layers import Dense
 
-__all__ = ["Walk", "quantized_input", "samples_of"]
+__all__ = ["Walk", "layer_inputs", "quantized_input"]
 
 Floats = NDArray[np.float32]
 
@@ -27,17 +26,9 @@ Floats = NDArray[np.float32]
 BLOCK = 4096
 
 
-def samples_of(X: ArrayLike) -> Floats:
-    """Return samples (n, inputs) as finite float32."""
-    samples = float_array(X, "X")
-    if samples.ndim != 2 or not len(samples):
-        raise ValueError(f"X has shape {samples.shape}; it must be (n, inputs) with n above 0")
-    check_finite(samples, "X")
-    return np.ascontiguousarray(samples, np.float32)
-
-
-def layer_inputs(net: Chain, value: Floats) -> Iterator[tuple[Dense, Floats]]:
+def layer_inputs(net: Chain, samples: Floats) -> Iterator[tuple[Dense, Floats]]:
     """Yield each layer with its input in the float network."""
+    value = net.normalized(samples)
     for layer in net.layers:
         if not np.isfinite(value).all():
             raise ValueError(f"the input of {layer.name} has values that are not finite")

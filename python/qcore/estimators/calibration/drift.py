@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._table import Report
-from qcore._validation import check_fraction, check_instance, check_one_of
+from qcore._validation import check_fraction, check_instance, check_one_of, single_samples
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.params.ranges import OBSERVERS
 from qcore.chain.chain import Chain
-from qcore.estimators.calibration.calibration import layer_inputs, samples_of
+from qcore.estimators.calibration.calibration import layer_inputs
 
 __all__ = ["DriftMonitor"]
 
@@ -84,7 +84,7 @@ class DriftMonitor:
         DriftMonitor
             Itself.
         """
-        samples = samples_of(X)
+        samples = single_samples(X, self.net.layers[0].in_features)
         for layer, value in layer_inputs(self.net, samples):
             params = self._params.get(layer.name)
             if params is None:

@@ -99,10 +99,7 @@ def rotated(net: Chain, names: Iterable[str], random_state: int = SEED) -> Chain
             layers.append(Dense.from_weights(turn, layout="out_in", name=f"{layer.name}_rotation"))
             named.weight = rotate(layer.dense_weight(), random_state=random_state)
         layers.append(named)
-    new = type(net)(layers)
-    new.classes_ = None if net.classes_ is None else net.classes_.copy()
-    new.one_versus_rest = net.one_versus_rest
-    return new
+    return net.with_layers(layers)
 
 
 def largest_order(n: int) -> int:

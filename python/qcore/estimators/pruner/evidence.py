@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import float_array
+from qcore._validation import float_array, single_samples
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence
 
@@ -64,7 +64,7 @@ def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputStats:
         layers.append(layer)
     found = InputStats()
     for start in range(0, len(samples), _BLOCK):
-        value = samples[start : start + _BLOCK]
+        value = model.normalized(samples[start : start + _BLOCK])
         for layer in layers:
             value = layer.forward(value)
         found.update(value)
@@ -72,11 +72,9 @@ def layer_stats(model: Any, name: str, X: ArrayLike | None) -> InputStats:
 
 
 def _samples(net: Chain, X: ArrayLike | None) -> NDArray[np.float32]:
-    from qcore.chain.chain import check_samples
-
     if X is None:
         raise ValueError("X is None; this criterion needs samples")
-    return check_samples(X, net.layers[0].in_features)
+    return single_samples(X, net.layers[0].in_features)
 
 
 def _gradients(net: Chain, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, Any]:

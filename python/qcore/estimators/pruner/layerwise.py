@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._validation import single_samples
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern, parse_pattern
-from qcore.estimators.calibration.calibration import Walk, samples_of
+from qcore.estimators.calibration.calibration import Walk
 from qcore.estimators.pruner.sensitivity import Trial
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def prune_layers(
 
     updated: Tensors = {}
     masks: dict[str, Mask] = {}
-    walk = Walk(samples_of(X))
+    walk = Walk(net.normalized(single_samples(X, net.layers[0].in_features)))
     with EpochProgress(progress, len(net.layers), "prune") as ticker:
         for done, layer in enumerate(net.layers):
             ticker.update(done, layer.name)
@@ -62,7 +63,7 @@ def prune_layers(
 
 def lone_surgery(net: Chain, X: ArrayLike, pattern: str) -> Trial:
     """Return the function that prunes one layer of a network as it is: what changes by that."""
-    samples = samples_of(X)
+    samples = single_samples(X, net.layers[0].in_features)
     last: dict[str, tuple[Dense, InputStats, Surgeon]] = {}
 
     def trial(name: str, sparsity: float) -> Tensors:
@@ -79,7 +80,7 @@ def lone_surgery(net: Chain, X: ArrayLike, pattern: str) -> Trial:
 def _prepared(
     net: Chain, name: str, samples: NDArray[np.float32]
 ) -> tuple[Dense, InputStats, Surgeon]:
-    walk = Walk(samples)
+    walk = Walk(net.normalized(samples))
     for layer in net.layers:
         if f"{layer.name}.weight" == name:
             break

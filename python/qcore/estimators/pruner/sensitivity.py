@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._progress import EpochProgress, Progress
+from qcore._validation import single_samples
 from qcore.chain.chain import Chain
-from qcore.estimators.calibration.calibration import samples_of
 
 __all__ = ["Trial", "sensitive_targets", "shared_out"]
 
@@ -51,7 +51,7 @@ def sensitive_targets(
     progress : bool, "auto" or callable
         As in `Sequential.fit`.
     """
-    samples = samples_of(X)
+    samples = single_samples(X, net.layers[0].in_features)
     samples = samples[:: -(-len(samples) // SAMPLES)]
     weights = net.named_weights()
     before = net.predict_logits(samples).astype(np.float64)

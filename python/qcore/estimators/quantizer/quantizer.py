@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._models import named_weights
 from qcore._table import Report
-from qcore._validation import check_instance, check_one_of
+from qcore._validation import check_instance, check_one_of, single_samples
 from qcore.arrays.layerwise.algorithms import DATA_FREE
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.layerwise.float_rows import fit_rows
@@ -23,7 +23,7 @@ from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.estimators.calibration.calibration import Walk, layer_inputs, samples_of
+from qcore.estimators.calibration.calibration import Walk, layer_inputs
 from qcore.estimators.mixed.mixed import Mixture, check_choices, measure
 from qcore.estimators.mixed.mixture_target import TARGETS, mixture_for, the_target
 from qcore.estimators.quantizer import choice
@@ -204,7 +204,7 @@ class Quantizer(QuantizerOptions):
             mode = modes[f"{layer.name}.weight"]
             self.input_qparams_[layer.name] = mode if mode != "static" else None
         if X is not None:
-            samples = samples_of(X)
+            samples = single_samples(X, model.layers[0].in_features)
             self._judges = samples[:JUDGES].copy(), None if y is None else np.asarray(y)[:JUDGES]
             self._walk(model, samples, modes)
         elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
@@ -242,7 +242,7 @@ class Quantizer(QuantizerOptions):
             self._observers = {
                 layer.name: self._observer(layer.name) for layer in self._layers(model)
             }
-        for layer, value in layer_inputs(model, samples_of(X)):
+        for layer, value in layer_inputs(model, single_samples(X, model.layers[0].in_features)):
             name = f"{layer.name}.weight"
             if name not in self.bits_:
                 continue
@@ -317,7 +317,7 @@ class Quantizer(QuantizerOptions):
         if isinstance(net, Mapping) or X is None:
             raise ValueError("a mixture needs a network and samples X, to see what widths cost")
         check_one_of(self.granularity, "granularity", ("channel", "layer"))
-        samples = samples_of(X)
+        samples = single_samples(X, net.layers[0].in_features)
         sources: dict[str, QParams | str | None] = {}
         for layer, value in layer_inputs(net, samples):
             name = f"{layer.name}.weight"
@@ -410,7 +410,8 @@ class Quantizer(QuantizerOptions):
             return model
         if isinstance(model, Mapping):
             raise ValueError(f"algorithm has {first!r}, which is for networks, not for a dict")
-        samples = None if X is None else samples_of(X)
+        inputs = model.layers[0].in_features
+        samples = None if X is None else single_samples(X, inputs)
         options_of = self.tensor_options
         return self._preparation.fit(model, samples, list(self.bits_), asked, options_of)
 
@@ -421,7 +422,8 @@ class Quantizer(QuantizerOptions):
         self, net: Chain, samples: NDArray[np.float32], modes: Mapping[str, str | None]
     ) -> None:
         """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
-        walk, upper_walk = Walk(samples), Walk(samples)
+        value = net.normalized(samples)
+        walk, upper_walk = Walk(value), Walk(value)
         algorithms = {name: self._algorithm(name, True) for name in self.bits_}
         plain = not any(algorithms.values()) and self._pruner is None
         if "static" not in modes.values() and plain:

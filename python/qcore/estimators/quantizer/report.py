@@ -77,7 +77,7 @@ def output_columns(
         if isinstance(layer.weight, QTensor) and layer.weight is not before.layers[index].weight:
             tried = [one.copy() for one in before.layers]
             tried[index] = layer.copy()
-            layers[f"{layer.name}.weight"] = {"output error": error(type(before)(tried))}
+            layers[f"{layer.name}.weight"] = {"output error": error(before.with_layers(tried))}
     totals: Row = {"output error": error(after)}
     if before.layers[-1].activation in ("softmax", "sigmoid"):
         same = before.predict(samples) == after.predict(samples)

@@ -83,7 +83,7 @@ def to_onnx(
             "activation gives; set it to False for the softmax of its logits"
         )
     graph = _Graph(check_flag(int8_weights, "int8_weights"))
-    value = "input"
+    value = _add_normalization(graph, network, "input")
     layers = network.layers
     for index, layer in enumerate(layers):
         after = layers[index + 1].input_qparams if index + 1 < len(layers) else None
@@ -152,6 +152,17 @@ def _submodules() -> tuple[Any, Any]:
     from onnx import helper, numpy_helper
 
     return helper, numpy_helper
+
+
+def _add_normalization(graph: _Graph, network: Chain, value: str) -> str:
+    """Add what is done to the columns of the input, if anything is."""
+    if network.normalization is None:
+        return value
+    mean, scale = network.normalization.mean, network.normalization.scale
+    mean_name = graph.constant("normalization.mean", mean.astype(np.float32))
+    value = graph.add("Sub", [value, mean_name], "centred")
+    scale_name = graph.constant("normalization.scale", scale.astype(np.float32))
+    return graph.add("Mul", [value, scale_name], "normalized")
 
 
 def _add_activation(graph: _Graph, layer: Dense, value: str, last: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -13,7 +14,9 @@ from qcore._names import matches_any
 from qcore._table import Report
 from qcore.arrays.pruning.criteria import find_criterion
 from qcore.arrays.pruning.patterns import parse_pattern
+from qcore.chain.agreement import disagreement
 from qcore.deep_compression.search import compress_deeply
+from qcore.errors import AccuracyWarning
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -125,6 +128,13 @@ def compress(
         file is and what it weighs; the bytes are those of compressing the loaded tensors and saving
         them.
 
+    Warns
+    -----
+    AccuracyWarning
+        If samples are given and the answers to them are not what they were: the score falls by
+        more than a point or, without labels, more than one answer in a hundred is another one, or
+        the outputs are off by more than a tenth of their spread.
+
     Examples
     --------
     >>> import numpy as np, qcore as qc
@@ -206,6 +216,11 @@ def compress(
     if pruner is None and quantizer is None:
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     small = prune_and_quantize(model, X, y, pruner, quantizer)
+    if X is not None and not isinstance(model, Mapping):
+        lost = disagreement(model, small, X, y)
+        if lost is not None:
+            advice = "more bits, less sparsity, or activations=None cost less"
+            warnings.warn(f"compressed, {lost}: {advice}", AccuracyWarning, stacklevel=2)
     if estimator is None:
         return small
     from qcore.sklearn import compressed_estimator

@@ -233,6 +233,11 @@ class Chain:
         return are_labels(as_array(y), last.out_features, last.activation, self.classes_)
 
     @property
+    def is_classifier(self) -> bool:
+        """Whether `predict` gives labels: it ends in softmax or sigmoid, or has classes."""
+        return self._classifies or self.classes_ is not None
+
+    @property
     def _classifies(self) -> bool:
         return self.layers[-1].activation in ("softmax", "sigmoid")
 

@@ -41,6 +41,12 @@ def classes_of(labels: NDArray[Any], outputs: int) -> NDArray[Any]:
     count = max(outputs, 2)
     found = np.unique(labels)
     whole = found.dtype.kind in "iu" and found[0] >= 0 and found[-1] < count
+    if not whole and len(found) < count:
+        # Which output would mean which label, and the rest nothing, nobody could tell.
+        wanted = f"0 to {count - 1}, or {count} different ones"
+        raise ArgumentError(
+            "y", f"y has the labels {found.tolist()}; of {outputs} outputs they must be {wanted}"
+        )
     classes: NDArray[Any] = np.arange(count) if whole else found
     if len(classes) > count:
         raise ArgumentError(

@@ -57,7 +57,8 @@ class Normalization:
         """Return the one that does what `before` does, then this."""
         if before is None:
             return self
-        return Normalization(before.mean + self.mean / before.scale, before.scale * self.scale)
+        factor = np.where(before.scale == 0, 1.0, before.scale)
+        return Normalization(before.mean + self.mean / factor, before.scale * self.scale)
 
     def fits(self, inputs: int) -> bool:
         """Whether samples may have so many columns."""

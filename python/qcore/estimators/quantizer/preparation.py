@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from qcore._models import named_weights
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
+from qcore.chain.normalization import Normalization
 from qcore.estimators.equalization.equalization import equalizing_scales, scaled
 from qcore.estimators.equalization.hadamard import rotated
+from qcore.estimators.equalization.inputs import input_normalization, normalized
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
@@ -27,6 +29,7 @@ class Preparation:
     def __init__(self) -> None:
         self._scales: dict[str, Floats] = {}
         self._turned: list[str] = []
+        self._input: Normalization | None = None
 
     def fit(
         self,
@@ -35,6 +38,8 @@ class Preparation:
         names: Sequence[str],
         asked: Mapping[str, tuple[str, ...]],
         options_of: Callable[[str], Mapping[str, Any]],
+        *,
+        scales_input: bool = False,
     ) -> Chain:
         """Choose the steps and return the network after them.
 
@@ -48,7 +53,13 @@ class Preparation:
             rotation is of one.
         options_of
             How a weight will be quantized.
+        scales_input : bool
+            Whether the first layer's input becomes integers, and may be normalized for that.
         """
+        if scales_input:
+            self._input = input_normalization(net, samples)
+            if self._input is not None:
+                net = normalized(net, self._input)
         methods = dict.fromkeys(name for steps in asked.values() for name in steps)
         for method in methods:
             if method in EQUALIZERS:
@@ -64,6 +75,8 @@ class Preparation:
 
     def apply(self, model: Any) -> Any:
         """Return a model after the steps."""
+        if self._input is not None:
+            model = normalized(model, self._input)
         if self._scales:
             model = scaled(model, self._scales)
         return rotated(model, self._turned) if self._turned else model

@@ -406,14 +406,18 @@ class Quantizer(QuantizerOptions):
             name: choice.network_algorithms(self._option("algorithm", name)) for name in self.bits_
         }
         first = next((step for steps in asked.values() for step in steps), None)
-        if first is None:
-            return model
         if isinstance(model, Mapping):
+            if first is None:
+                return model
             raise ValueError(f"algorithm has {first!r}, which is for networks, not for a dict")
         inputs = model.layers[0].in_features
         samples = None if X is None else single_samples(X, inputs)
         options_of = self.tensor_options
-        return self._preparation.fit(model, samples, list(self.bits_), asked, options_of)
+        name = f"{model.layers[0].name}.weight"
+        scales = name in self.bits_ and self._mode(name, X is not None) is not None
+        return self._preparation.fit(
+            model, samples, list(self.bits_), asked, options_of, scales_input=scales
+        )
 
     def _layers(self, net: Chain) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]

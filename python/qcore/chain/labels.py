@@ -95,6 +95,8 @@ def label_codes(y: ArrayLike, outputs: int, classes: NDArray[Any] | None) -> Cod
 
 def target_rows(y: NDArray[Any], outputs: int) -> NDArray[Any]:
     """Return a number for each output of each sample, (n, outputs)."""
+    if y.dtype == object and all(isinstance(value, (int, float)) for value in y.flat):
+        y = y.astype(np.float64)
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y has dtype {y.dtype}; targets must be numbers")
     rows = y.reshape(len(y), -1) if y.ndim else y

@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 
 from qcore import _core
+from qcore._blas import blas_thread_count
 
 __all__ = ["Environment", "environment"]
 
@@ -37,6 +38,8 @@ class Environment(TypedDict):
         Those that the CPU has, the plainest first.
     threads : int
         How many threads qcore's operations may use.
+    blas_threads : int or None
+        How many NumPy's BLAS may use; training and timings set it to what pays, and to `threads`.
     """
 
     qcore: str
@@ -50,6 +53,7 @@ class Environment(TypedDict):
     isa: str
     isas: list[str]
     threads: int
+    blas_threads: int | None
 
 
 def environment() -> Environment:
@@ -72,6 +76,7 @@ def environment() -> Environment:
         isa=_core.active_isa(),
         isas=_core.available_isas(),
         threads=_core.num_threads(),
+        blas_threads=blas_thread_count(),
     )
 
 

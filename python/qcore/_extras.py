@@ -42,5 +42,5 @@ def require(name: str, purpose: str) -> Any:
         package, extra = name.partition(".")[0], EXTRAS[name]
         raise ImportError(
             f"{purpose} needs {package}, which cannot be imported ({error}): "
-            f"pip install 'qcore[{extra}]'"
+            f"pip install 'qcore-cpu[{extra}]'"
         ) from error

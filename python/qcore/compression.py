@@ -15,8 +15,9 @@ from qcore._table import Report
 from qcore.arrays.pruning.criteria import find_criterion
 from qcore.arrays.pruning.patterns import parse_pattern
 from qcore.chain.agreement import disagreement
+from qcore.chain.chain import Chain
 from qcore.deep_compression.search import compress_deeply
-from qcore.errors import AccuracyWarning
+from qcore.errors import AccuracyWarning, ArgumentError
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -145,7 +146,9 @@ def compress(
     matches_any("", ignore)  # refuses what are no patterns
     parse_pattern(pattern, None if ":" in str(pattern) else 0.0)
     if pattern != "unstructured" and ":" not in pattern and sparsity is None:
-        raise ValueError(f"pattern is {pattern!r}; it needs sparsity, the share that goes")
+        raise ArgumentError(
+            "pattern", f"pattern is {pattern!r}; it needs sparsity, the share that goes"
+        )
     if is_module(model):
         model = from_torch(model)
     elif is_keras(model):
@@ -216,7 +219,7 @@ def compress(
     if pruner is None and quantizer is None:
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     small = prune_and_quantize(model, X, y, pruner, quantizer)
-    if X is not None and not isinstance(model, Mapping):
+    if X is not None and isinstance(model, Chain):
         lost = disagreement(model, small, X, y)
         if lost is not None:
             advice = "more bits, less sparsity, or activations=None cost less"

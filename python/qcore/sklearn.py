@@ -90,10 +90,14 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         """Keep a fitted estimator, compressed; of the float one nothing stays."""
         samples = None
         if X is not None:
-            samples = validate_data(self, X, dtype=np.float32)
+            samples = validate_data(self, X, dtype=[np.float64, np.float32])
         own = ("estimator", "random_state")
         options = {k: v for k, v in self.get_params(deep=False).items() if k not in own}
-        return self._keep(trained, compress(from_sklearn(trained), samples, y, **options))
+        network = from_sklearn(trained)
+        if (self.bits, self.sparsity, self.pattern) == (None, None, "unstructured"):
+            network.report_ = Report("compressed", [])  # floats, as they were asked for
+            return self._keep(trained, network)
+        return self._keep(trained, compress(network, samples, y, **options))
 
     def _keep(self, trained: Any, network: Sequential) -> Any:
         self.network_ = network
@@ -114,16 +118,19 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
             tags.classifier_tags.multi_label = trainee.classifier_tags.multi_label
         return tags
 
-    def _samples(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return checked samples as float32; plain arrays skip scikit-learn's costly checks."""
-        check_is_fitted(self, "network_")
+    def _samples(self, X: ArrayLike) -> NDArray[Any]:
+        """Return checked samples; plain arrays skip scikit-learn's costly checks."""
+        if not hasattr(self, "network_"):
+            check_is_fitted(self, "network_")  # asks for tags of all there is inside: slow
+        # A normalization takes float64 before it is rounded.
+        kind = np.float32 if self.network_.normalization is None else np.float64
         with np.errstate(over="ignore", invalid="ignore"):
             if self._is_plain(X):
-                samples: NDArray[np.float32] = np.ascontiguousarray(X, np.float32)
+                samples: NDArray[Any] = np.ascontiguousarray(X, kind)
                 # Not finite too where the sum is beyond float32: the long way tells them apart.
-                if np.isfinite(samples.sum()):
+                if np.isfinite(np.float32(samples.sum())):
                     return samples
-            samples = validate_data(self, X, dtype=np.float32, order="C", reset=False)
+            samples = validate_data(self, X, dtype=kind, order="C", reset=False)
             return samples  # noqa: RET504
 
     def _is_plain(self, X: ArrayLike) -> bool:
@@ -215,6 +222,13 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
         if len(logits.T) > 1:
             return each
         return np.concatenate([1 - each, each], axis=1)
+
+    @available_if(_has_probabilities)  # type: ignore[untyped-decorator]
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the logarithms of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            logarithms: NDArray[Any] = np.log(self.predict_proba(X))
+        return logarithms
 
     def _one_versus_rest(self) -> bool:
         """Whether the estimator scales logistic functions, one for each class, to a sum of 1."""

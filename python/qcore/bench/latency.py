@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore import _core
+from qcore._blas import blas_threads
+
 __all__ = ["BATCH", "Latency", "measure_latency"]
 
 #: Rows of the large batch.
@@ -66,7 +69,8 @@ def measure_latency(
     """Time every predictor on single samples and on batches.
 
     The predictors take turns, so that a disturbance of the machine meets all of them, and a ratio
-    between two compares like with like. The garbage collector is off meanwhile.
+    between two compares like with like. NumPy's BLAS may use as many threads as qcore. The garbage
+    collector is off meanwhile.
 
     Parameters
     ----------
@@ -82,6 +86,13 @@ def measure_latency(
     -------
     dict of str to Latency
     """
+    with blas_threads(_core.num_threads()):
+        return _measure(predictors, X, seconds)
+
+
+def _measure(
+    predictors: Mapping[str, Predict], X: NDArray[np.float32], seconds: float | None
+) -> dict[str, Latency]:
     effort = _Effort()
     singles = [np.ascontiguousarray(X[i % len(X)][None]) for i in range(effort.singles)]
     batch = np.resize(X, (BATCH, X.shape[1]))

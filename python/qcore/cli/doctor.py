@@ -20,6 +20,7 @@ _LABELS = {
     "cpu": "CPU",
     "cpus": "usable CPUs",
     "threads": "threads",
+    "blas_threads": "BLAS threads",
     "isas": "instruction sets",
     "isa": "in force",
 }

@@ -1,7 +1,7 @@
-"""Ctrl-C that does not wait: a command ends at once, and leaves no half-written file.
+"""Ctrl-C and SIGTERM that do not wait: a command ends at once, and leaves no half-written file.
 
 A call into a kernel cannot be left from outside, and may take seconds. So a command runs on a
-thread of its own, while the main thread waits for it or for Ctrl-C; then it removes what is being
+thread of its own, while the main thread waits for it or for a signal; then it removes what is being
 written and ends the process.
 """
 
@@ -23,11 +23,11 @@ _PATIENCE = 0.05
 
 
 def run_interruptibly(work: Callable[[], Any]) -> Any:
-    """Return what `work` returns, or raise what it raises; Ctrl-C ends the process at once."""
+    """Return what `work` returns, or raise what it raises; signals end the process at once."""
     if threading.current_thread() is not threading.main_thread():
         return work()
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return work()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     results: list[Any] = []
     errors: list[BaseException] = []
 
@@ -48,11 +48,22 @@ def run_interruptibly(work: Callable[[], Any]) -> Any:
     return results[0]
 
 
+def _terminate(number: int, _frame: object) -> None:
+    """End the process as the signal would have, once what is being written is gone."""
+    signal.signal(number, signal.SIG_DFL)
+    _clean_up()
+    os.kill(os.getpid(), number)
+
+
 def _leave() -> None:
     """End the process with click's word and status for Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _clean_up()
+    os.write(2, b"Aborted!\n")
+    os._exit(1)
+
+
+def _clean_up() -> None:
     remove_drafts()
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\r\x1b[K")  # a progress bar hides the cursor
-    os.write(2, b"Aborted!\n")
-    os._exit(1)

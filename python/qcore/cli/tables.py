@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,9 +22,38 @@ _WIDTH = 160
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
 
+#: The parts of what commands say that are rows of a table, or a row.
+_TABLES = ("curve", "rows", "totals", "variants")
+
+
 def print_json(value: Any) -> None:
-    """Print JSON to standard output; see `json_text`."""
-    click.echo(json_text(value))
+    """Print JSON to standard output; the headings of tables become names; see `json_text`."""
+    click.echo(json_text(_with_names(value)))
+
+
+def json_name(heading: str) -> str:
+    """Return the name of a column in JSON.
+
+    Examples
+    --------
+    >>> json_name("SQNR dB"), json_name("batch 1 µs p50"), json_name("accuracy %")
+    ('sqnr_db', 'batch_1_us_p50', 'accuracy_percent')
+    """
+    text = heading.lower().replace("µ", "u").replace("²", "2").replace("%", " percent ")
+    return "_".join(re.findall(r"[a-z0-9]+", text))
+
+
+def _with_names(value: Any) -> Any:
+    """Return what commands say, with names for the headings of its tables' rows."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _named(part) if key in _TABLES else part for key, part in value.items()}
+
+
+def _named(table: Any) -> Any:
+    if isinstance(table, dict):
+        return {json_name(heading): cell for heading, cell in table.items()}
+    return [_named(row) for row in table] if isinstance(table, (list, tuple)) else table
 
 
 def json_text(value: Any) -> str:

@@ -13,6 +13,7 @@ from qcore._table import Report
 from qcore._validation import check_fraction, check_int, single_samples
 from qcore.deep_compression.stages import Sharing, Trainer, predicted_nbytes
 from qcore.deep_compression.tidy import as_stored
+from qcore.errors import ArgumentError
 from qcore.saving.checkpoint import stored_nbytes
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def compress_deeply(
     if target_bytes is None:
         assert target_ratio is not None
         if isinstance(target_ratio, (bool, str)) or not 1 <= target_ratio < float("inf"):
-            raise ValueError(f"target_ratio is {target_ratio!r}; it must be a number from 1 on")
+            raise ArgumentError(
+                "target_ratio", f"target_ratio is {target_ratio!r}; it must be a number from 1 on"
+            )
         target_bytes = int(search.float_bytes / target_ratio)
     return search.to_size(check_int(target_bytes, "target_bytes", 1))
 
@@ -163,7 +166,9 @@ class _Search:
             density *= STEP
         if best is None:
             found = max((point.score for point in self.front), default=0.0)
-            raise ValueError(f"min_score is {least}; the best that came out scores {found:.4f}")
+            raise ArgumentError(
+                "min_score", f"min_score is {least}; the best that came out scores {found:.4f}"
+            )
         # Once more, between what passed and what did not.
         passing = self._next(pruned, before, (1.0 - before) * STEP**0.5, least)[1]
         best = min([best, *passing], key=lambda point: point.nbytes)

@@ -112,7 +112,7 @@ def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         from sklearn.datasets import load_digits as bundled
     except ImportError as error:
         raise ImportError(
-            "the bundled digits need scikit-learn: pip install 'qcore[demo]', or name a folder "
+            "the bundled digits need scikit-learn: pip install 'qcore-cpu[demo]', or name a folder "
             "with MNIST's files with --data"
         ) from error
     images, labels = _arrays(bundled)

@@ -161,7 +161,8 @@ def _affine(scaler: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return factor, -centre * factor
     raise TypeError(
         f"estimator has the step {kind}; before the model there may be a StandardScaler, "
-        "MinMaxScaler (without clip), MaxAbsScaler or RobustScaler"
+        "MinMaxScaler (without clip), MaxAbsScaler or RobustScaler; to keep other steps, put "
+        "CompressedClassifier or CompressedRegressor last in the Pipeline and fit it again"
     )
 
 

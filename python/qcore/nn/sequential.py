@@ -234,6 +234,6 @@ class Sequential(Chain):
         Raises
         ------
         ImportError
-            If the onnx package is not there: ``pip install 'qcore[onnx]'``.
+            If the onnx package is not there: ``pip install 'qcore-cpu[onnx]'``.
         """
         return to_onnx(self, path, int8_weights=int8_weights)

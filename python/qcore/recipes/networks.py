@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qcore.errors import ArgumentError
 from qcore.nn.sequential import Sequential
 
 __all__ = ["network_of"]
@@ -65,6 +66,6 @@ def network_of(
             Sequential.from_arrays(weights, given, layout=other, **options)
         except ValueError:
             raise error from None
-        raise ValueError(
-            f"layout is {layout!r}, with which {error}; the arrays fit {other!r}"
+        raise ArgumentError(
+            "layout", f"layout is {layout!r}, with which {error}; the arrays fit {other!r}"
         ) from error

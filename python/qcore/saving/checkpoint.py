@@ -54,7 +54,8 @@ def save(
         affine tensors of 8 or 4 bits with groups of 32 and float16 scales (Q8_0, Q4_0); one that
         ends in ``.onnx`` a graph for a network, as `Sequential.to_onnx` writes it.
     obj : Sequential, mapping of str to tensors, array_like, QTensor or sparse matrix
-        What to save. Arrays are bool, integers of 8 to 64 bits, float16, float32, float64 or
+        What to save; of a fitted estimator of `qcore.sklearn` its network. Arrays are bool,
+        integers of 8 to 64 bits, float16, float32, float64 or
         complex64, of any stride and byte order.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional
         Default: "gguf" where the name ends in ``.gguf``, else "qcore". "compressed-tensors" is
@@ -92,7 +93,7 @@ def save(
            [ 16, 127]], dtype=int8)
     """
     target = check_path(path)
-    kind, tensors, about = _contents(obj)
+    kind, tensors, about = _contents(getattr(obj, "network_", obj))
     check_int(shard_bytes, "shard_bytes", 1)
     if recipe is not None:
         check_instance(recipe, str, "recipe")

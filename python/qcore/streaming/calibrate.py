@@ -20,6 +20,7 @@ from qcore._extras import require
 from qcore._progress import EpochProgress, Progress
 from qcore._validation import single_samples
 from qcore.arrays.params.observer import Observer
+from qcore.errors import ArgumentError
 from qcore.estimators.calibration.calibration import BLOCK, layer_inputs
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
@@ -76,12 +77,14 @@ def observe_layers(
     Raises
     ------
     ImportError
-        If `dask` is given and not installed: ``pip install 'qcore[dask]'``.
+        If `dask` is given and not installed: ``pip install 'qcore-cpu[dask]'``.
     ValueError
         If the samples do not fit the network, or are not finite.
     """
     if shard_rows < 1 or shard_rows % BLOCK:
-        raise ValueError(f"shard_rows is {shard_rows}; it must be a multiple of {BLOCK}")
+        raise ArgumentError(
+            "shard_rows", f"shard_rows is {shard_rows}; it must be a multiple of {BLOCK}"
+        )
     paths = (str(Path(network).absolute()), str(Path(data).absolute()))
     settings = {"method": observer, "percentile": percentile}
     _network(paths[0], _version(paths[0]))  # an error in it is told before any work

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from qcore import _core
 from qcore._progress import EpochProgress, Progress
 from qcore._table import Report
+from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
 from qcore.files.sharded.shard_output import (
@@ -115,7 +116,7 @@ def compress_file(
     Raises
     ------
     ImportError
-        If `dask` is given and not installed: ``pip install 'qcore[dask]'``.
+        If `dask` is given and not installed: ``pip install 'qcore-cpu[dask]'``.
     OSError
         If a file cannot be read or written, a full disk for one; an old output stays as it was.
     FormatError
@@ -125,7 +126,9 @@ def compress_file(
     """
     source_path, target = Path(path), Path(output)
     if target.exists() and source_path.exists() and target.samefile(source_path):
-        raise ValueError(f"output is {str(output)!r}, the file to compress; name another one")
+        raise ArgumentError(
+            "output", f"output is {str(output)!r}, the file to compress; name another one"
+        )
     if target.suffix == ".onnx":
         from qcore.frameworks.onnx.weights import quantize_graph
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._validation import check_one_of
+from qcore.errors import ArgumentError
 
 __all__ = ["LOSSES", "loss_and_gradient", "resolve_loss"]
 
@@ -27,7 +28,9 @@ def resolve_loss(loss: str, activation: str) -> str:
         return by_output.get(activation, "mse")
     check_one_of(loss, "loss", ("auto", *LOSSES))
     if activation not in LOSSES[loss]:
-        raise ValueError(f"loss is {loss!r}, which does not go with an output of {activation!r}")
+        raise ArgumentError(
+            "loss", f"loss is {loss!r}, which does not go with an output of {activation!r}"
+        )
     return loss
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._validation import check_number
+from qcore.errors import ArgumentError
 
 __all__ = ["SGD", "Adam", "Optimizer", "optimizer_from"]
 
@@ -105,7 +106,9 @@ def optimizer_from(optimizer: str | Optimizer) -> Optimizer:
     if isinstance(optimizer, str):
         known: dict[str, Optimizer] = {"adam": Adam(), "sgd": SGD()}
         if optimizer not in known:
-            raise ValueError(f"optimizer is {optimizer!r}; it must be one of 'adam', 'sgd'")
+            raise ArgumentError(
+                "optimizer", f"optimizer is {optimizer!r}; it must be one of 'adam', 'sgd'"
+            )
         return known[optimizer]
     made = not isinstance(optimizer, type)
     if not (made and hasattr(optimizer, "start") and hasattr(optimizer, "step")):

@@ -16,6 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.errors import ArgumentError
+
 __all__ = ["L1", "GroupLasso", "Regularizer"]
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -108,4 +110,4 @@ def _check_strength(strength: object) -> None:
     if isinstance(strength, (bool, str)) or not isinstance(strength, (int, float, np.number)):
         raise TypeError(f"strength is {strength!r}; it must be a number")
     if not 0 <= float(strength) < float("inf"):
-        raise ValueError(f"strength is {strength}; it must be 0 or more")
+        raise ArgumentError("strength", f"strength is {strength}; it must be 0 or more")

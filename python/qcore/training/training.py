@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._blas import blas_threads, threads_that_pay
 from qcore._progress import EpochProgress
 from qcore._validation import (
     check_fraction,
@@ -201,8 +202,10 @@ class Training:
     # the loop ----------------------------------------------------------------------------------
     def run(self) -> None:
         """Train; the network has its final weights afterwards, also if this is interrupted."""
+        widest = max(layer.in_features * layer.out_features for layer in self.net.layers)
         try:
-            self._run()
+            with blas_threads(threads_that_pay(self.batch_size * widest)):
+                self._run()
         finally:
             self._finish()
 

@@ -207,7 +207,7 @@ def test_output_that_cannot_be_written(mnist: Path, tmp_path: Path) -> None:
 
 def test_missing_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    check_one_line(call("demo"), 1, "qcore[demo]", "--data")
+    check_one_line(call("demo"), 1, "qcore-cpu[demo]", "--data")
 
 
 @pytest.mark.parametrize(

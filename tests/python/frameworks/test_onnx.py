@@ -274,4 +274,4 @@ def test_without_onnx_a_sentence_says_what_to_install():
     code = "import sys; sys.modules['onnx'] = None; import qcore as qc; qc.load('a.onnx')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'qcore[onnx]'" in done.stderr.splitlines()[-1]
+    assert "pip install 'qcore-cpu[onnx]'" in done.stderr.splitlines()[-1]

@@ -257,7 +257,7 @@ def test_without_scikit_learn_a_sentence_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "qcore.sklearn needs sklearn" in done.stderr
-    assert "pip install 'qcore[sklearn]'" in done.stderr.splitlines()[-1]
+    assert "pip install 'qcore-cpu[sklearn]'" in done.stderr.splitlines()[-1]
 
 
 def test_a_network_knows_that_its_probabilities_are_one_versus_rest(tmp_path):

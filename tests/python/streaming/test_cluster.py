@@ -106,7 +106,7 @@ def test_without_dask_a_sentence_says_what_to_install(source, tmp_path):
     command = [sys.executable, "-c", code, str(source), str(tmp_path / "b")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'qcore[dask]'" in done.stderr.splitlines()[-1]
+    assert "pip install 'qcore-cpu[dask]'" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "b").exists()
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qcore.arrays.layerwise.layerwise import LAYERWISE
+from qcore.errors import ArgumentError
 
 __all__ = [
     "ARRAY_ALGORITHMS", "DATA_FREE", "EQUALIZERS", "NETWORK_ALGORITHMS", "check_algorithm",
@@ -33,7 +34,7 @@ def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
             raise ValueError(f"algorithm has {name!r}, which is for networks, not for an array")
         if name not in ARRAY_ALGORITHMS:
             known = ", ".join(repr(known) for known in ARRAY_ALGORITHMS)
-            raise ValueError(f"algorithm is {name!r}; it must be of {known}")
+            raise ArgumentError("algorithm", f"algorithm is {name!r}; it must be of {known}")
     rivals = set(names) - {"hqq", "bias_correction"}
     if "hqq" in names and rivals:
         other = sorted(rivals)[0]

@@ -31,6 +31,7 @@ from qcore.arrays.params.qparams import (
 )
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["fit_groups", "quantize"]
 
@@ -55,9 +56,11 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     """
     options.refuse("hqq", "scale", "zero_point", "offset", "levels", "importance", "out")
     if options.observer != "minmax":
-        raise ValueError(f"observer is {options.observer!r}; hqq finds ranges itself, leave it out")
+        raise ArgumentError(
+            "observer", f"observer is {options.observer!r}; hqq finds ranges itself, leave it out"
+        )
     if options.axis not in (0, None):
-        raise ValueError(f"axis is {options.axis}; hqq needs axis=0, groups, or neither")
+        raise ArgumentError("axis", f"axis is {options.axis}; hqq needs axis=0, groups, or neither")
     width = check_bits(options.bits, 2)
     check_finite(x, "x")
     narrow = bool(options.narrow_range)
@@ -107,7 +110,7 @@ def fit_groups(
     zero_point : ndarray of int32, (groups,)
     """
     if norm != 2.0 and not 0 < norm <= 1:
-        raise ValueError(f"norm is {norm}; it must be 2, or above 0 and at most 1")
+        raise ArgumentError("norm", f"norm is {norm}; it must be 2, or above 0 and at most 1")
     scale = np.empty(len(groups))
     zero = np.empty(len(groups), np.int32)
     step = max(1, BLOCK // max(1, groups.shape[1]))

@@ -44,6 +44,7 @@ from qcore.arrays.params.qparams import (
 )
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = [
     "ALGORITHMS",
@@ -234,13 +235,15 @@ def _check(
     symmetric: bool,
 ) -> None:  # fmt: skip
     if not isinstance(stats, InputStats) or not stats.count:
-        raise ValueError(f"algorithm is {steps!r}; it needs stats, an InputStats of the inputs")
+        raise ArgumentError(
+            "algorithm", f"algorithm is {steps!r}; it needs stats, an InputStats of the inputs"
+        )
     if x.ndim != 2 or x.shape[1] != len(stats.gram):
         raise ValueError(
             f"x has shape {x.shape}; with these stats it must be (out, {len(stats.gram)})"
         )
     if o.group_size is None and o.axis != 0:
-        raise ValueError(f"axis is {o.axis}; an algorithm needs axis=0, or groups")
+        raise ArgumentError("axis", f"axis is {o.axis}; an algorithm needs axis=0, or groups")
     if not o.signed or not symmetric or width > 8:
         raise ValueError("an algorithm needs signed, symmetric codes of 2 to 8 bits")
     o.refuse("an algorithm", "scale", "zero_point", "offset", "levels", "importance")

@@ -31,6 +31,7 @@ from qcore._validation import (
     positive_array,
 )
 from qcore.arrays.params.ranges import OBSERVERS, observed_range
+from qcore.errors import ArgumentError
 
 __all__ = ["QParams", "choose_qparams", "code_dtype", "code_range", "layout_of"]
 
@@ -171,7 +172,7 @@ def check_bits(bits: object, least: int = 1) -> int:
     """Return a width that codes can have: `least` to 8, or 16."""
     width = check_int(bits, "bits", least, 16)
     if 8 < width < 16:
-        raise ValueError(f"bits is {width}; it must be {least} to 8, or 16")
+        raise ArgumentError("bits", f"bits is {width}; it must be {least} to 8, or 16")
     return width
 
 
@@ -199,7 +200,7 @@ def check_scale_dtype(scale_dtype: DTypeLike | None) -> np.dtype[Any] | None:
     except TypeError as error:
         raise TypeError(f"scale_dtype is {scale_dtype!r}, which is no type") from error
     if kind not in (FLOAT16, FLOAT32):
-        raise ValueError(f"scale_dtype is {kind}; it must be float16 or float32")
+        raise ArgumentError("scale_dtype", f"scale_dtype is {kind}; it must be float16 or float32")
     return kind
 
 

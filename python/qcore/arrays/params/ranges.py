@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.errors import ArgumentError
 
 __all__ = ["OBSERVERS", "check_percentile", "observed_range"]
 
@@ -22,7 +23,9 @@ def check_percentile(percentile: object) -> float:
     if isinstance(percentile, (bool, str)) or not isinstance(percentile, (int, float, np.number)):
         raise TypeError(f"percentile is {percentile!r}; it must be a number")
     if not 0.0 < percentile <= 100.0:
-        raise ValueError(f"percentile is {percentile}; it must be above 0 and at most 100")
+        raise ArgumentError(
+            "percentile", f"percentile is {percentile}; it must be above 0 and at most 100"
+        )
     return float(percentile)
 
 

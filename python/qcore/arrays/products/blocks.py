@@ -20,6 +20,7 @@ from qcore.arrays.products.matrix import (
 )
 from qcore.arrays.products.sparse import CsrMatrix, integer_vector
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["BsrMatrix", "block_pattern"]
 
@@ -290,5 +291,5 @@ def _block(pattern: object) -> tuple[int, int]:
     """Return the rows and columns of a block; the extension checks their values."""
     match = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", pattern) if isinstance(pattern, str) else None
     if match is None:
-        raise ValueError(f"pattern is {pattern!r}; it must be blocks, such as '4x1'")
+        raise ArgumentError("pattern", f"pattern is {pattern!r}; it must be blocks, such as '4x1'")
     return int(match[1]), int(match[2])

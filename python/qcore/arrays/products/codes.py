@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from qcore._validation import check_instance
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["plain_codes"]
 
@@ -19,8 +20,8 @@ def plain_codes(q: QTensor) -> NDArray[Any]:
     if q.ndim != 2:
         raise ValueError(f"q has shape {q.shape}; it must have 2 dimensions")
     if q.scheme != "affine" or q.bits > 8 or q.group_size is not None:
-        raise ValueError(
-            f"q is {q!r}; only affine codes of up to 8 bits without groups are integers"
+        raise ArgumentError(
+            "q", f"q is {q!r}; only affine codes of up to 8 bits without groups are integers"
         )
     zeros = q.zero_point
     if zeros.ndim:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore import _core
 from qcore._html import facts_html, shades
 from qcore._validation import check_int, numeric_array
+from qcore.errors import ArgumentError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -228,7 +229,7 @@ class SparseMatrix(ABC):
 def check_shape(shape: object) -> tuple[int, int]:
     """Return (rows, columns), if `shape` is that."""
     if not isinstance(shape, (tuple, list)) or len(shape) != 2:
-        raise ValueError(f"shape is {shape!r}; it must be (rows, columns)")
+        raise ArgumentError("shape", f"shape is {shape!r}; it must be (rows, columns)")
     rows, cols = (check_int(length, "shape", 0, _LONGEST - 1) for length in shape)
     return rows, cols
 

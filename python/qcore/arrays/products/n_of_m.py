@@ -20,6 +20,7 @@ from qcore.arrays.products.matrix import (
 )
 from qcore.arrays.products.sparse import CsrMatrix
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["NmMatrix", "n_of_m_pattern"]
 
@@ -203,5 +204,5 @@ def _pattern(pattern: object) -> tuple[int, int]:
     """Return N and M; the extension checks their values."""
     match = re.fullmatch("([0-9]{1,3}):([0-9]{1,3})", pattern) if isinstance(pattern, str) else None
     if match is None:
-        raise ValueError(f"pattern is {pattern!r}; it must be 'N:M', such as '2:4'")
+        raise ArgumentError("pattern", f"pattern is {pattern!r}; it must be 'N:M', such as '2:4'")
     return int(match[1]), int(match[2])

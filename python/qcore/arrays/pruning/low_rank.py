@@ -17,6 +17,7 @@ from qcore._validation import (
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["LowRank", "factorize"]
 
@@ -180,7 +181,7 @@ def _residual(
 
 def _rank(rank: int | None, energy: float | None, squares: NDArray[np.float64]) -> int:
     if (rank is None) == (energy is None):
-        raise ValueError(f"rank is {rank} and energy is {energy}; give one of them")
+        raise ArgumentError("rank", f"rank is {rank} and energy is {energy}; give one of them")
     if rank is not None:
         return check_int(rank, "rank", 0, len(squares))
     share = check_fraction(energy, "energy")

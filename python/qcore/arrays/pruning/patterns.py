@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._validation import check_fraction
+from qcore.errors import ArgumentError
 
 __all__ = ["Mask", "NofM", "Pattern", "keep_largest", "parse_pattern"]
 
@@ -148,13 +149,17 @@ def _matrix(scores: Scores) -> Scores:
 
 def _n_of_m(pattern: str, n: int, m: int) -> Pattern:
     if not 1 <= n < m <= _LONGEST_GROUP:
-        raise ValueError(f"pattern is {pattern!r}; N:M must have 1 <= N < M <= {_LONGEST_GROUP}")
+        raise ArgumentError(
+            "pattern", f"pattern is {pattern!r}; N:M must have 1 <= N < M <= {_LONGEST_GROUP}"
+        )
     return NofM(n, m)
 
 
 def _blocks(pattern: str, rows: int, columns: int) -> Pattern:
     if not rows or not columns:
-        raise ValueError(f"pattern is {pattern!r}; a block has at least one row and one column")
+        raise ArgumentError(
+            "pattern", f"pattern is {pattern!r}; a block has at least one row and one column"
+        )
     return Blocks(rows, columns)
 
 
@@ -179,13 +184,15 @@ def parse_pattern(pattern: object, sparsity: float | None) -> tuple[Pattern, flo
             "'unstructured', 'neurons', 'rows', 'columns', 'N:M' such as '2:4', or blocks such "
             "as '4x1'"
         )
-        raise ValueError(f"pattern is {pattern!r}; it must be {allowed}")
+        raise ArgumentError("pattern", f"pattern is {pattern!r}; it must be {allowed}")
     if found.implied is None:
         if sparsity is None:
             raise ValueError(f"sparsity is None; pattern {pattern!r} needs a number from 0 to 1")
         return found, check_fraction(sparsity, "sparsity")
     if sparsity is not None and abs(check_fraction(sparsity, "sparsity") - found.implied) > 1e-9:
-        raise ValueError(f"sparsity is {sparsity}; pattern {pattern!r} means {found.implied:.6g}")
+        raise ArgumentError(
+            "sparsity", f"sparsity is {sparsity}; pattern {pattern!r} means {found.implied:.6g}"
+        )
     return found, found.implied
 
 

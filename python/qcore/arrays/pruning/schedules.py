@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qcore._validation import check_fraction, check_int
+from qcore.errors import ArgumentError
 
 __all__ = ["ConstantSparsity", "PolynomialDecay", "Regrowth", "Rewinding", "Schedule"]
 
@@ -68,9 +69,10 @@ class ConstantSparsity:
         check_int(self.end_step, "end_step", -1)
         check_int(self.frequency, "frequency", 1)
         if self.end_step != -1 and self.end_step < self.begin_step:
-            raise ValueError(
+            raise ArgumentError(
+                "end_step",
                 f"end_step is {self.end_step}; it must be -1 or at least {self.begin_step}, "
-                "the begin_step"
+                "the begin_step",
             )
 
     def sparsity(self, step: int) -> float:
@@ -128,7 +130,7 @@ class PolynomialDecay:
         check_int(self.end_step, "end_step", self.begin_step + 1)
         check_int(self.frequency, "frequency", 1)
         if isinstance(self.power, (bool, str)) or not 0 < self.power < float("inf"):
-            raise ValueError(f"power is {self.power!r}; it must be a number above 0")
+            raise ArgumentError("power", f"power is {self.power!r}; it must be a number above 0")
 
     def sparsity(self, step: int) -> float:
         """Return the share of zeros at a step."""
@@ -277,9 +279,10 @@ class Rewinding:
             return self
         cycle = (total_steps + self.rounds * self.rewind_step) // (self.rounds + 1)
         if cycle <= self.rewind_step:
-            raise ValueError(
+            raise ArgumentError(
+                "rewind_step",
                 f"rewind_step is {self.rewind_step}; {total_steps} steps are too few for "
-                f"{self.rounds} rounds that go back to it"
+                f"{self.rounds} rounds that go back to it",
             )
         return replace(self, cycle_steps=cycle)
 

@@ -28,6 +28,7 @@ from qcore.arrays.schemes import binary
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
+from qcore.errors import ArgumentError
 
 __all__ = ["SCHEME", "decode", "quantize", "seed_from"]
 
@@ -146,7 +147,9 @@ def _check_zero_point(
         raise ValueError(f"zero_point has shape {zeros.shape}; it must be {shape}")
     if zeros.size and (zeros.min() < low or zeros.max() > high):
         found = zeros[(zeros < low) | (zeros > high)].flat[0]
-        raise ValueError(f"zero_point is {found}; it must be a code, {low} to {high}")
+        raise ArgumentError(
+            "zero_point", f"zero_point is {found}; it must be a code, {low} to {high}"
+        )
     return np.array(np.broadcast_to(zeros, shape), np.int32, order="C")
 
 

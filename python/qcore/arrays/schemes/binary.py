@@ -21,6 +21,7 @@ from qcore.arrays.params.qparams import code_dtype, layout_of, round_scales, sca
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
+from qcore.errors import ArgumentError
 
 __all__ = ["SCHEME", "decode", "quantize", "signs"]
 
@@ -33,7 +34,9 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
     if options.rounding == "stochastic":
         raise ValueError("rounding is 'stochastic'; 1 bit has none, leave it out")
     if options.observer != "minmax":
-        raise ValueError(f"observer is {options.observer!r}; 1 bit takes the mean magnitude")
+        raise ArgumentError(
+            "observer", f"observer is {options.observer!r}; 1 bit takes the mean magnitude"
+        )
     if np.isnan(x).any() and options.nan == "raise":
         raise nan_error(x, "x")
     axis, group_size = options.axis, options.group_size

@@ -33,6 +33,7 @@ from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, 
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["FORMATS", "levels_of", "quantize"]
 
@@ -100,7 +101,7 @@ def quantize(scheme: str, x: NDArray[Any], options: Options) -> QTensor:
     )  # fmt: skip
     fixed = FIXED[scheme][1]
     if fixed is not None and options.bits not in (8, fixed):
-        raise ValueError(f"bits is {options.bits}; {scheme} has {fixed}, leave it out")
+        raise ArgumentError("bits", f"bits is {options.bits}; {scheme} has {fixed}, leave it out")
     bits = fixed or check_int(options.bits, "bits", 2, 8)
     levels = levels_of(scheme, bits)
     values = finite_values(x, options, f"the {scheme} scheme")

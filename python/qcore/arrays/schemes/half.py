@@ -11,6 +11,7 @@ from qcore._validation import nan_error
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes
+from qcore.errors import ArgumentError
 
 __all__ = ["SCHEME", "decode", "quantize"]
 
@@ -22,7 +23,7 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
         "narrow_range", "importance", "scale_dtype",
     )  # fmt: skip
     if options.bits not in (8, 16):
-        raise ValueError(f"bits is {options.bits}; float16 has 16, leave it out")
+        raise ArgumentError("bits", f"bits is {options.bits}; float16 has 16, leave it out")
     nans = np.isnan(x)
     if nans.any():
         if options.nan == "raise":

@@ -32,6 +32,7 @@ from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 
 __all__ = ["dequantize", "fake_quantize", "quantize"]
 
@@ -190,12 +191,16 @@ def quantize(
     check_one_of(observer, "observer", OBSERVERS)
     check_one_of(nan, "nan", ("raise", "zero"))
     if offset is not None and rounding != "floor":
-        raise ValueError(f"offset is {offset}; it needs rounding='floor'")
+        raise ArgumentError("offset", f"offset is {offset}; it needs rounding='floor'")
     if scheme != "affine" and rounding != "half_even":
-        raise ValueError(f"rounding is {rounding!r}; the {scheme} scheme has none, leave it out")
+        raise ArgumentError(
+            "rounding", f"rounding is {rounding!r}; the {scheme} scheme has none, leave it out"
+        )
     if observer != "minmax" and (scheme != "affine" or rounding == "floor"):
         form = scheme if rounding != "floor" else "floor"
-        raise ValueError(f"observer is {observer!r}; the {form} scheme has none, leave it out")
+        raise ArgumentError(
+            "observer", f"observer is {observer!r}; the {form} scheme has none, leave it out"
+        )
     axis, group_size = check_layout(array.shape, axis, group_size)
     options = Options(
         bits, bool(signed), symmetric, narrow_range, axis, group_size, scale, zero_point, offset,
@@ -206,7 +211,9 @@ def quantize(
     steps = check_algorithm(algorithm)
     if steps:
         if scheme != "affine" or rounding != "half_even":
-            raise ValueError(f"algorithm is {algorithm!r}; it is for affine codes, half to even")
+            raise ArgumentError(
+                "algorithm", f"algorithm is {algorithm!r}; it is for affine codes, half to even"
+            )
         if "hqq" in steps:
             return hqq.quantize(array, options)
         return fit_codes(array, stats, steps, options)

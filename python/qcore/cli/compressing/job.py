@@ -17,7 +17,7 @@ from qcore._table import Report
 from qcore.cli.compressing.recipe_flags import given_flags, recipe_from_flags
 from qcore.cli.models import Samples, load_model, load_samples, open_model, short_names
 from qcore.cli.params import bytes_of
-from qcore.errors import FormatError
+from qcore.errors import ArgumentError, FormatError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf import Gguf, write_gguf
 from qcore.files.formats import format_of
@@ -175,9 +175,10 @@ class Job:
 
     def _blame_on_flag(self, error: Exception) -> None:
         """Raise a usage error if what is wrong is the value of a flag."""
-        name, is_, *_ = [*str(error).split(), "", ""]
-        flag = f"--{name.replace('_', '-')}"
-        if is_ == "is" and flag in self.flags:
+        if not isinstance(error, ArgumentError):
+            return
+        flag = f"--{error.argument.replace('_', '-')}"
+        if flag in self.flags:
             raise click.UsageError(f"Invalid value for '{flag}': {error}") from error
 
 
@@ -286,6 +287,7 @@ def run_job(job: Job, start: float) -> Outcome:
             report = compare_tensors(before, written)
             if is_network:
                 outputs = _outputs(job, before, after)
+                _warn(job, before, after)
                 variants = _variants(job, before, after, outputs) + _on_the_way(job, small)
     sizes = bytes_of(job.source), bytes_of(job.output)
     return Outcome(job, models, report, *sizes, seconds, outputs, variants)
@@ -296,6 +298,17 @@ def _outputs(job: Job, before: Any, after: Any) -> Outputs | None:
     if job.samples.X is None or job.recipe.compress is not None:
         return None
     return compare_outputs(before, after, job.samples.X, job.samples.y)
+
+
+def _warn(job: Job, before: Any, after: Any) -> None:
+    """Say in one line where the network that was written answers otherwise than before."""
+    from qcore.chain.agreement import disagreement
+
+    if job.samples.X is None or job.recipe.compress is not None:
+        return
+    lost = disagreement(before, after, job.samples.X, job.samples.y)
+    if lost is not None:
+        click.echo(f"Warning: compressed, {lost}", err=True)
 
 
 def _variants(job: Job, before: Any, after: Any, outputs: Outputs | None) -> list[Variant]:

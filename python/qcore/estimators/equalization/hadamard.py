@@ -26,6 +26,7 @@ from qcore._validation import float_array
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense
+from qcore.errors import ArgumentError
 
 __all__ = ["hadamard_matrix", "largest_order", "rotate", "rotated", "rotation"]
 
@@ -115,7 +116,9 @@ def hadamard_matrix(order: int) -> NDArray[np.int8]:
     """
     recipe = _recipe(order)
     if recipe is None:
-        raise ValueError(f"order is {order}; no Hadamard matrix of that order is known here")
+        raise ArgumentError(
+            "order", f"order is {order}; no Hadamard matrix of that order is known here"
+        )
     prime, matrix = recipe, np.ones((1, 1), np.int8)
     if prime:
         matrix = _paley(prime)

@@ -24,6 +24,7 @@ from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.qparams import QParams
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense
+from qcore.errors import ArgumentError
 from qcore.estimators.calibration.calibration import layer_inputs, quantized_input
 from qcore.estimators.calibration.sensitivity import output_weights
 from qcore.estimators.mixed.allocation import LayerChoice, allocate_each
@@ -49,7 +50,7 @@ def check_choices(bits: tuple[Any, ...]) -> list[int]:
             raise ValueError(f"bits has {one!r}; it must be 2 to 8, 'float16' or 'float32'")
     widths = {check_int(one, "bits", 2, 8) for one in bits if not isinstance(one, str)}
     if not widths:
-        raise ValueError(f"bits is {bits!r}; a mixture has at least one integer width")
+        raise ArgumentError("bits", f"bits is {bits!r}; a mixture has at least one integer width")
     return sorted(widths | {FLOAT_BITS[one] for one in bits if isinstance(one, str)})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.errors import ArgumentError
 from qcore.estimators.mixed.mixed import Choices, Mixture
 
 if TYPE_CHECKING:
@@ -52,4 +53,6 @@ def mixture_for(
         mixture = choices.by_bits(float(bits))
         if quantized(mixture).score(samples, labels) >= value:
             return mixture
-    raise ValueError(f"min_score is {value}; no mixture of {choices.widths} bits reaches it")
+    raise ArgumentError(
+        "min_score", f"min_score is {value}; no mixture of {choices.widths} bits reaches it"
+    )

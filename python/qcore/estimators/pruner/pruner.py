@@ -20,6 +20,7 @@ from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern, parse_pattern
 from qcore.arrays.pruning.regrowth import regrown
 from qcore.arrays.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
+from qcore.errors import ArgumentError
 from qcore.estimators.graphs.matrices import matrices_of, with_matrices
 from qcore.estimators.pruner.evidence import gather_evidence, layer_stats
 from qcore.estimators.pruner.graphs import channel_masks, graph_stats, operated, sensitive_shares
@@ -501,12 +502,16 @@ class Pruner(Estimator):
         if self.scope == "layer":
             return
         if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:
-            raise ValueError(f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only")
+            raise ArgumentError(
+                "scope", f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only"
+            )
         if criterion.updates and self.scope == "global":
             name = criterion.name
             raise ValueError(f"scope is 'global'; criterion {name!r} ranks within layers only")
         if isinstance(self.sparsity, Mapping):
-            raise ValueError(f"scope is {self.scope!r}; it takes one sparsity, not a dict")
+            raise ArgumentError(
+                "scope", f"scope is {self.scope!r}; it takes one sparsity, not a dict"
+            )
 
     def _targets(self, chosen: Iterable[str]) -> dict[str, float]:
         """Return the sparsity of each tensor, checked."""

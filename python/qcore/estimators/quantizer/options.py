@@ -15,6 +15,7 @@ from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import ArgumentError
 from qcore.estimators.quantizer import choice
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class QuantizerOptions(Estimator):
             odd = "weights of 16 bits have"
         if odd is not None:
             if mode in ("static", "dynamic"):
-                raise ValueError(f"activations is {mode!r}; {odd} none")
+                raise ArgumentError("activations", f"activations is {mode!r}; {odd} none")
             return None
         if mode == "auto":
             return "static" if samples else "dynamic"

@@ -86,7 +86,7 @@ def quantize_graph(
     Raises
     ------
     ImportError
-        If the onnx package is not there: ``pip install 'qcore[onnx]'``.
+        If the onnx package is not there: ``pip install 'qcore-cpu[onnx]'``.
     FormatError
         If the file is not ONNX.
     ValueError

@@ -17,6 +17,7 @@ from qcore._histograms import Histogram, histogram, zeros_map
 from qcore._table import Report
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.drafts import write_text
+from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.report.compare.precision import Precision, precision_of
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants
@@ -132,7 +133,7 @@ def compare(
 
     Parameters
     ----------
-    before, after : Sequential or mapping of str to array
+    before, after : Sequential, fitted estimator or mapping of str to array
         The model, and what became of it. A mapping is asked for one tensor at a time.
     X, y : array_like, optional
         Samples, on which two networks are run, and labels, by which they are scored.
@@ -157,6 +158,7 @@ def compare(
     >>> [figure.name for figure in comparison.figures]
     ['bytes', 'sqnr', 'curve', 'sensitivity']
     """
+    before, after = (_network_of(model) for model in (before, after))
     _check_shapes(before, after)
     found = compare_tensors(before, after) if report is None else report
     if outputs is None and X is not None:
@@ -223,3 +225,10 @@ def _machine() -> dict[str, str]:
 def _tensors(model: Any) -> Mapping[str, Any]:
     found: Mapping[str, Any] = model if isinstance(model, Mapping) else model.named_weights()
     return found
+
+
+def _network_of(model: Any) -> Any:
+    """Return the network of a fitted estimator, of ours or of scikit-learn's; else the model."""
+    if hasattr(model, "network_"):
+        return model.network_
+    return from_sklearn(model) if is_estimator(model) else model

@@ -25,7 +25,7 @@ def require_renderer() -> Any:
         import vl_convert
     except ImportError as error:
         raise ImportError(
-            "reports and pictures need vl-convert-python: pip install 'qcore[report]'"
+            "reports and pictures need vl-convert-python: pip install 'qcore-cpu[report]'"
         ) from error
     return vl_convert
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from qcore.errors import FormatError
 from qcore.files.idx import read_mnist_part
 
-__all__ = ["Digits", "load_digits"]
+__all__ = ["FOLDS", "Digits", "load_digits"]
 
 CLASSES = 10
+#: In how many parts the bundled digits are split; each is the test set once.
+FOLDS = 5
 # The share of the training images on which recipes are chosen.
 VALIDATION = 0.1
 
@@ -48,17 +51,19 @@ class Digits:
         return int(self.X_train.shape[1])
 
 
-def load_digits(folder: Path | None, split: str = "test") -> Digits:
+def load_digits(folder: Path | None, split: str = "test", fold: int = 0) -> Digits:
     """Load MNIST from a folder, or scikit-learn's digits.
 
     Parameters
     ----------
     folder : path or None
-        Holds MNIST's idx files. None: the 1,797 digits that scikit-learn brings, of which a fixed
-        fifth is the test set.
+        Holds MNIST's idx files. None: the 1,797 digits that scikit-learn brings, of which one of
+        `FOLDS` parts is the test set.
     split : {"test", "validation"}
         What is scored. "validation": the last tenth of the training images, which is then not
         trained on; the test labels are not read.
+    fold : int
+        Which part of the bundled digits is the test set.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def load_digits(folder: Path | None, split: str = "test") -> Digits:
         If scikit-learn is needed and missing.
     """
     test = split == "test"
-    load = _small if folder is None else lambda part: _mnist(folder, part)
+    load = partial(_small, fold=fold) if folder is None else partial(_mnist, folder)
     name = "scikit-learn digits" if folder is None else "MNIST"
     images, y = load("train")
     shape = (images.shape[1], images.shape[2])
@@ -107,7 +112,7 @@ def _mnist(folder: Path, part: str) -> tuple[NDArray[np.float32], NDArray[np.int
     return images.astype(np.float32) / np.float32(255), labels.astype(np.int64)
 
 
-def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _small(part: str, fold: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     try:
         from sklearn.datasets import load_digits as bundled
     except ImportError as error:
@@ -119,8 +124,9 @@ def _small(part: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     scaled = images.reshape(-1, 8, 8).astype(np.float32) / np.float32(16)
     # The images come writer by writer; a fixed shuffle gives both parts the same writers.
     order = np.random.default_rng(0).permutation(len(scaled))
-    test = len(scaled) // 5
-    rows = order[:test] if part == "t10k" else order[test:]
+    start, stop = (len(scaled) * bound // FOLDS for bound in (fold, fold + 1))
+    test = np.arange(start, stop)
+    rows = order[test] if part == "t10k" else np.delete(order, test)
     return scaled[rows], labels[rows].astype(np.int64)
 
 

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qcore.demo.data import FOLDS
 from qcore.demo.report import Baseline, Report, Row, Spread
+from qcore.demo.verdict import headline, is_tie, ordered, why_not
 
 __all__ = ["html_table", "markdown", "print_report"]
 
@@ -65,9 +67,11 @@ def print_report(report: Report) -> None:
     table = Table(title=_title(report), title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(_COLUMNS):
         table.add_column("\n".join(column.head), justify="right" if index else "left", no_wrap=True)
-    for row in report["rows"]:
-        table.add_row(*[column.row(row) for column in _COLUMNS])
+    for row in ordered(report):
+        table.add_row(*[_cell(column, report, row) for column in _COLUMNS])
     table.add_row(*[column.baseline(report["numpy"]) for column in _COLUMNS], style="dim")
+    console.print(headline(report), soft_wrap=True, markup=False)
+    console.print()
     console.print(table)
     console.print()
     for line in _notes(report):
@@ -77,17 +81,18 @@ def print_report(report: Report) -> None:
 def markdown(report: Report) -> str:
     """Return the table as Markdown, with what it was measured on below it."""
     heads = [" ".join(part for part in column.head if part) for column in _COLUMNS]
-    rows = [[column.row(row) for column in _COLUMNS] for row in report["rows"]]
+    rows = [[_cell(column, report, row) for column in _COLUMNS] for row in ordered(report)]
     rows.append([column.baseline(report["numpy"]) for column in _COLUMNS])
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"{table}\n\n{_title(report)}. {_legend(report)} {_machine(report)}\n"
+    below = " ".join([f"{_title(report)}.", _legend(report), *_reasons(report), _machine(report)])
+    return f"{headline(report)}\n\n{table}\n\n{below}\n"
 
 
 def html_table(report: Report) -> str:
     """Return the table as HTML, a section of a page."""
     heads = [" ".join(part for part in column.head if part) for column in _COLUMNS]
-    rows = [[column.row(row) for column in _COLUMNS] for row in report["rows"]]
+    rows = [[_cell(column, report, row) for column in _COLUMNS] for row in ordered(report)]
     rows.append([column.baseline(report["numpy"]) for column in _COLUMNS])
 
     def line(tag: str, cells: list[str]) -> str:
@@ -100,7 +105,7 @@ def html_table(report: Report) -> str:
     body = "".join(line("td", row) for row in rows)
     return (
         '<section class="card wide-table"><h2>All of them</h2>'
-        f"<p>{html.escape(_legend(report))}</p>"
+        f"<p>{html.escape(headline(report))} {html.escape(_legend(report))}</p>"
         f'<div class="scroll"><table><thead>{line("th", heads)}</thead>'
         f"<tbody>{body}</tbody></table></div></section>"
     )
@@ -111,6 +116,8 @@ def _title(report: Report) -> str:
     seeds = report["seeds"]
     part = "test" if data["split"] == "test" else "validation"
     runs = f"seed {seeds[0]}" if len(seeds) == 1 else f"means over {len(seeds)} seeds"
+    if data["name"] != "MNIST" and part == "test":
+        runs += f", of which each judges a part of {FOLDS}"
     return (
         f"{data['name']}, {report['network']}, {report['epochs']} epochs, "
         f"{data['scored_images']:,} {part} images, {runs}"
@@ -118,7 +125,7 @@ def _title(report: Report) -> str:
 
 
 def _notes(report: Report) -> list[str]:
-    lines = [_legend(report), _machine(report), "", "kernels:"]
+    lines = [_legend(report), *_reasons(report), _machine(report), "", "kernels:"]
     width = max(len(row["title"]) for row in report["rows"])
     lines += [f"  {r['title']:<{width}}  {', '.join(r['kernels'])}" for r in report["rows"]]
     trained = [row for row in report["rows"] if row["starts_from"] is None]
@@ -134,12 +141,26 @@ def _notes(report: Report) -> list[str]:
     ]  # fmt: skip
 
 
+def _cell(column: _Column, report: Report, row: Row) -> str:
+    """Return what a column shows of a row; a drop that is no more than chance is marked so."""
+    text = column.row(row)
+    is_drop = column.head[0] == "drop" and row is not report["rows"][0]
+    return f"≈ {text}" if is_drop and is_tie(report, row) else text
+
+
+def _reasons(report: Report) -> list[str]:
+    """Return a sentence for each row that does not pay."""
+    found = ((row["title"], why_not(report, row)) for row in ordered(report)[1:])
+    return [f"{title}: {reason}." for title, reason in found if reason is not None]
+
+
 def _legend(report: Report) -> str:
     spreads = " ± is the standard deviation over the seeds." if len(report["seeds"]) > 1 else ""
     return (
         "Ratio and speed are the first row's bytes and time by those of the row; a + before the "
         "training time: on top of the network that was compressed. B and T: no other row is more "
-        f"accurate and smaller (B), or faster at batch 1 (T).{spreads}"
+        "accurate and smaller (B), or faster at batch 1 (T). ≈: a drop within twice its standard "
+        f"error, a tie.{spreads}"
     )
 
 

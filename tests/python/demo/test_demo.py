@@ -17,7 +17,7 @@ from qcore._environment import Environment
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.demo import report as reports
 from qcore.demo.baseline import NumpyNetwork
-from qcore.demo.data import load_digits
+from qcore.demo.data import FOLDS, load_digits
 from qcore.demo.experiment import RECIPES
 from qcore.demo.measure import Clock
 from qcore.demo.run import Options, run
@@ -126,6 +126,8 @@ def test_digits_are_split_without_overlap() -> None:
     np.testing.assert_array_equal(joined, test.X_train)
     every = np.concatenate([test.X_train, test.X_test])
     assert len(np.unique(every, axis=0)) == 1797
+    judged = np.concatenate([load_digits(None, fold=fold).X_test for fold in range(FOLDS)])
+    assert np.array_equal(np.unique(judged, axis=0), np.unique(every, axis=0))
     assert every.min() == 0
     assert every.max() == 1
 
@@ -169,10 +171,12 @@ def test_json_is_the_report(demo: tuple[reports.Report, Path]) -> None:
 
 def test_files_load_back_and_score_the_same(demo: tuple[reports.Report, Path]) -> None:
     report, _ = demo
-    digits = load_digits(None)
+    folds = [load_digits(None, fold=seed % FOLDS) for seed in SEEDS]
+    assert report["data"]["scored_images"] == sum(len(digits.X_test) for digits in folds)
     for row in report["rows"]:
         sizes = []
-        for file, accuracy in zip(row["files"], row["accuracy_percent"]["values"], strict=True):
+        values = row["accuracy_percent"]["values"]
+        for file, accuracy, digits in zip(row["files"], values, folds, strict=True):
             net = qc.load(file)
             assert 100 * net.score(digits.X_test, digits.y_test) == accuracy
             assert net.kernels == row["kernels"]

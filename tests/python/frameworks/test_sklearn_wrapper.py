@@ -46,7 +46,7 @@ def test_one_row_does_not_ask_scikit_learn_for_tags(monkeypatch):
 
 def test_a_refusal_says_where_the_compressed_model_goes():
     model = make_pipeline(PCA(5), LogisticRegression(max_iter=5000)).fit(X, Y)
-    with pytest.raises(TypeError, match="has the step PCA; .* put CompressedClassifier or"):
+    with pytest.raises(TypeError, match=r"has the step PCA; .* put CompressedClassifier or"):
         qc.compress(model, X)
     kept = make_pipeline(StandardScaler(), PCA(5), qc.sklearn.CompressedClassifier(MODEL))
     assert kept.fit(X, Y).score(X, Y) > 0.95

@@ -23,6 +23,7 @@ from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import Walk, layer_inputs
 from qcore.estimators.mixed.mixed import Mixture, check_choices, measure
 from qcore.estimators.mixed.mixture_target import TARGETS, mixture_for, the_target
@@ -34,7 +35,6 @@ from qcore.estimators.quantizer.report import output_columns, tensor_rows, total
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
-    from qcore.chain.chain import Chain
     from qcore.chain.layers import Dense
     from qcore.estimators.pruner.pruner import Pruner
 

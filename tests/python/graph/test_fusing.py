@@ -131,6 +131,37 @@ def test_patterns_are_one_node(name, opset):
         np.testing.assert_allclose(again.run(None, {"x": x})[0], expected, atol=near, rtol=0)
 
 
+def test_batch_norms_that_the_exporter_left_are_folded():
+    """As the OCR models of rapidocr have them: Conv, BatchNormalization, x * clip(x + 3) / 6."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(4, 3, 3, 3)), "gain": rng.uniform(0.5, 2, 4),
+        "shift": rng.normal(size=4), "mean": rng.normal(size=4), "var": rng.uniform(0.5, 2, 4),
+        "three": 3.0, "zero": 0.0, "six": 6.0,
+    }  # fmt: skip
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Conv", ["x", "w"], ["a"]),
+            node("BatchNormalization", ["a", "gain", "shift", "mean", "var"], ["b"]),
+            node("Add", ["b", "three"], ["c"]), node("Clip", ["c", "zero", "six"], ["d"]),
+            node("Mul", ["b", "d"], ["e"]), node("Div", ["e", "six"], ["y"]),
+        ],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", 1, ["?", 3, "?", "?"])],
+        [onnx.helper.make_tensor_value_info("y", 1, None)],
+        [onnx.numpy_helper.from_array(np.float32(v), k) for k, v in constants.items()],
+    )  # fmt: skip
+    model = onnx.helper.make_model(
+        graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 13)]
+    )
+    net = qc.from_onnx(model)
+    assert [node.op for node in net] == ["Conv"]
+    x = rng.normal(size=(2, 3, 9, 6)).astype(np.float32)
+    wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(net(x), wanted, atol=1e-5 * np.abs(wanted).max())
+
+
 def test_what_only_looks_like_a_pattern_stays():
     """Values that something else reads, and constants that are none of the formula's."""
     cases = [

@@ -103,6 +103,12 @@ class Editor:
         found = self.constants.get(name)
         return tuple(found.shape) if found is not None else self._shapes.get(name)
 
+    def note_shape(self, name: str, like: str) -> None:
+        """Note that a new value has the shape of another."""
+        shape = self.shape(like)
+        if self._shapes is not None:
+            self._shapes[name] = shape
+
     def same_shape(self, one: str, two: str) -> bool:
         """Whether two values are known to have one shape."""
         first, second = self.shape(one), self.shape(two)

@@ -34,6 +34,7 @@ def split_batch_norm(node: Node, editor: Editor) -> bool:
     scale = editor.constant(f"{node.name}.scale", factor.reshape(dims))
     bias = editor.constant(f"{node.name}.shift", offset.reshape(dims))
     scaled = f"{node.outputs[0]}:scaled"
+    editor.note_shape(scaled, node.inputs[0])
     return editor.replace(
         [node],
         [

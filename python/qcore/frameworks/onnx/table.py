@@ -15,13 +15,14 @@ from qcore.frameworks.onnx.ops import (
     shapes,
 )
 
-__all__ = ["OPS", "WRITTEN"]
+__all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
-_FAMILIES = (
+#: The modules whose tables it is made of.
+FAMILIES = (
     arithmetic, elementwise, normalization, pooling, products, recurrent, reductions, shapes,
 )  # fmt: skip
 
 #: By ONNX's name.
-OPS: dict[str, Op] = {name: op for family in _FAMILIES for name, op in family.OPS.items()}
+OPS: dict[str, Op] = {name: op for family in FAMILIES for name, op in family.OPS.items()}
 #: By qcore's name: what ONNX has, and what only fusing makes.
 WRITTEN = {name: op.write for name, op in OPS.items()} | fused.WRITTEN

@@ -9,6 +9,8 @@ import numpy as np
 
 from qcore.chain.activations import ACTIVATIONS
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.keras_graph import functional_graph, is_functional
+from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 
 __all__ = ["from_keras", "is_keras"]
@@ -16,7 +18,7 @@ __all__ = ["from_keras", "is_keras"]
 _PASSED = ("Dropout", "Flatten", "GaussianDropout", "GaussianNoise", "Identity", "InputLayer")
 
 
-def from_keras(model: Any) -> Sequential:
+def from_keras(model: Any) -> Sequential | Graph:
     """Build a network from a Keras 3 model.
 
     Parameters
@@ -27,20 +29,38 @@ def from_keras(model: Any) -> Sequential:
         ``Rescaling``, ``Normalization``, and what changes nothing in inference (``Dropout``,
         ``Flatten``, ``Identity``).
 
+        Or any functional model of these and of ``Conv2D``, ``DepthwiseConv2D``, pools, ``Add``,
+        ``Multiply``, ``Concatenate``, ``LayerNormalization``, ``ZeroPadding2D`` and the like, with
+        branches and layers that are used again.
+
     Returns
     -------
-    Sequential
-        Normalizations and scalings are folded into the layers.
+    Sequential or Graph
+        A `Sequential` for a chain of dense layers, normalizations and scalings folded into them;
+        else a `Graph`, whose images have their channels last as in Keras. Both are compared with
+        the model's outputs once.
 
     Raises
     ------
     TypeError
         If it is no model of Keras'.
     ValueError
-        If a layer does what dense layers cannot; names it.
+        If it is neither, or its outputs are others.
+    UnsupportedError
+        If it has layers that there are not: lists each with its count and the first.
     """
     if not is_keras(model):
         raise TypeError(f"model is {type(model).__name__}; it must be a keras.Model")
+    try:
+        return _chain(model)
+    except ValueError:
+        if not is_functional(model):
+            raise
+        return functional_graph(model)
+
+
+def _chain(model: Any) -> Sequential:
+    """Return a chain of dense layers."""
     chain = AffineChain()
     before = None
     for layer in _layers(model):

@@ -29,8 +29,6 @@ from qcore.nn.graph import Graph
 
 __all__ = ["ModelReader", "read_graph"]
 
-_FALLBACK = '; load(..., fallback="onnxruntime") runs these parts in ONNX Runtime'
-
 
 def read_graph(model: Any, path: Path | None = None) -> Graph:
     """Return an onnx.ModelProto as a graph, with constants folded and patterns fused.
@@ -96,7 +94,7 @@ class ModelReader(Reader):
         outputs = [self._value(info, "output") for info in proto.output]
         if self.missing:
             found = [(op, count, first) for op, (count, first) in self.missing.items()]
-            raise UnsupportedError.of(found, _FALLBACK)
+            raise UnsupportedError.of(found)
         classes = read_text(self.model, CLASSES)
         return Graph(
             self.nodes,

@@ -1,0 +1,87 @@
+"""ONNX files that were tampered with: each is read, or refused by a word of ours."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import onnx
+import pytest
+
+import qcore as qc
+from qcore.frameworks.onnx.read import read_graph
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+node = onnx.helper.make_node
+
+
+def model(*nodes, inputs=("x",), outputs=("y",), opset=17, **constants):
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [onnx.helper.make_tensor_value_info(name, 1, ["n", 3, 8, 8]) for name in inputs],
+        [onnx.helper.make_tensor_value_info(name, 1, None) for name in outputs],
+        [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+
+
+W = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+CONV = node("Conv", ["x", "w"], ["h"], name="conv", pads=[1, 1, 1, 1])
+
+
+def test_mutated_files_end_in_an_error_of_ours(tmp_path):
+    good = model(
+        CONV, node("Relu", ["h"], ["r"]), node("MaxPool", ["r"], ["m"], kernel_shape=[2, 2]),
+        node("Flatten", ["m"], ["f"]), node("Gemm", ["f", "v"], ["y"], transB=1), w=W,
+        v=np.ones((5, 196), np.float32),
+    ).SerializeToString()  # fmt: skip
+    rng = np.random.default_rng(0)
+    path = tmp_path / "m.onnx"
+    for _ in range(150):
+        broken = bytearray(good)
+        for place in rng.integers(0, len(good), rng.integers(1, 6)):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(broken)
+        with contextlib.suppress(qc.FormatError, qc.UnsupportedError):
+            qc.load(path)
+    for cut in range(1, len(good), len(good) // 40):
+        path.write_bytes(good[:cut])
+        with contextlib.suppress(qc.FormatError, qc.UnsupportedError):
+            qc.load(path)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (model(node("Relu", ["z"], ["y"]), w=W), "reads 'z', which nothing makes"),
+        (model(CONV, node("Relu", ["h"], ["y"]), node("Relu", ["h"], ["y"]), w=W), "there already"),
+        (model(node("Add", ["x", "y"], ["z"]), node("Relu", ["z"], ["y"])), "cycle"),
+        (model(CONV, w=W), "output 'y' is made by no node"),
+        (model(node("Relu", ["x", "x"], ["y"])), r"\(Relu\) has 2 inputs"),
+        (model(node("Relu", ["x"], ["y"], alpha=1.0)), "has the attribute 'alpha'"),
+        (model(node("Softmax", ["x"], ["y"], axis=1.5)), "'axis' of type FLOAT, not INT"),
+        (model(node("Conv", ["x", "w"], ["y"], group=0), w=W), "group"),
+    ],
+)
+def test_graphs_that_cannot_be_say_why(broken, reason):
+    with pytest.raises(qc.FormatError, match=reason):
+        qc.from_onnx(broken)
+
+
+def test_every_missing_op_is_listed_with_its_count_and_first_node():
+    found = model(
+        node("NonMaxSuppression", ["x", "x"], ["a"], name="nms"),
+        node("Det", ["x"], ["b"], name="d1"), node("Det", ["x"], ["y"], name="d2"),
+    )  # fmt: skip
+    with pytest.raises(qc.UnsupportedError, match=r"Det \(2 nodes, the first is 'd1'\)") as error:
+        qc.from_onnx(found)
+    assert error.value.ops == (("NonMaxSuppression", 1, "nms"), ("Det", 2, "d1"))
+    with pytest.raises(qc.UnsupportedError, match="opset 9; 11 to 28 are read"):
+        read_graph(model(node("Relu", ["x"], ["y"]), opset=9))
+
+
+def test_shapes_that_do_not_fit_name_the_node_when_it_runs():
+    net = qc.from_onnx(model(node("Conv", ["x", "w"], ["y"], name="conv"), w=W[:, :2]))
+    with pytest.raises(ValueError, match="conv"):
+        net(np.zeros((1, 3, 8, 8), np.float32))

@@ -151,4 +151,4 @@ if not TYPE_CHECKING:  # a type checker sees the imports above
         return value
 
     def __dir__():
-        return sorted({*globals(), *_HOMES})
+        return sorted(__all__)

@@ -21,7 +21,8 @@ def named_weights(model: Any) -> dict[str, Any]:
                 raise TypeError(f"model has the name {name!r}; names must be strings")
             if isinstance(value, (list, tuple)):
                 continue  # nested numbers, which become an array
-            if not hasattr(value, "ndim") or not hasattr(value, "nbytes"):
+            is_array = hasattr(value, "ndim") and hasattr(value, "nbytes")
+            if not is_array and not hasattr(value, "__dlpack__"):
                 raise TypeError(f"model[{name!r}] is {type(value).__name__}; it must be an array")
         return {name: _plain(name, value) for name, value in model.items()}
     if hasattr(model, "named_weights"):

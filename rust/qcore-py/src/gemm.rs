@@ -27,6 +27,12 @@ pub(crate) struct PyPackedMatrix {
 
 #[pymethods]
 impl PyPackedMatrix {
+    /// NumPy's operators would take the matrix as bytes, whose products wrap: they raise `TypeError`.
+    #[classattr]
+    fn __array_ufunc__() -> Option<i32> {
+        None
+    }
+
     #[new]
     fn new(py: Python<'_>, b: &Bound<'_, PyAny>) -> PyResult<Self> {
         let Some(matrix) = operand(b)? else {

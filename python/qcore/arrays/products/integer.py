@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
+from qcore._arrays import as_array
 from qcore._core import PackedMatrix
 from qcore._validation import check_out, integer_array
+from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["PackedMatrix", "matmul_integer", "pack"]
 
@@ -121,7 +123,11 @@ def pack(b: ArrayLike) -> PackedMatrix:
 
 def _operand(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return an operand as an array of any strides."""
-    array = np.asarray(x)
+    if isinstance(x, QTensor):
+        raise TypeError(
+            f"{name} is a QTensor; give its codes, {name}.values, or use linear, which knows scales"
+        )
+    array = as_array(x)
     if array.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{name} has dtype {array.dtype}; it must be int8 or uint8")
     if array.ndim == 0:

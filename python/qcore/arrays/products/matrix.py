@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._arrays import as_array
 from qcore._html import facts_html, shades
 from qcore._validation import check_int, numeric_array
 from qcore.errors import ArgumentError
@@ -246,7 +247,7 @@ def _product(
     matrix: SparseMatrix, x: ArrayLike, left: bool, x_zero_point: int, out_dtype: Any
 ) -> NDArray[Any]:
     """Return ``x @ matrix`` if `left`, else ``matrix @ x``."""
-    array, kind = np.asarray(x), type(matrix).__name__
+    array, kind = as_array(x), type(matrix).__name__
     integers = matrix.dtype.type in _BYTES
     allowed = _BYTES if integers else (matrix.dtype.type,)
     if array.dtype.newbyteorder("=").type not in allowed:

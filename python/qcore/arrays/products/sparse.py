@@ -120,7 +120,7 @@ class CsrMatrix(SparseMatrix):
         >>> qc.CsrMatrix.from_dense(np.float32([[0, 0.5], [0.01, 0]]), threshold=0.1)
         CsrMatrix((2, 2), float32, nnz=1, density=0.25)
         """
-        array = np.asarray(dense)
+        array = as_array(dense)
         if array.ndim != 2:
             raise ValueError(f"dense has {array.ndim} dimensions; it must have 2")
         array = numeric_array(array, "dense", VALUES)

@@ -43,8 +43,8 @@ _plain_tensor = QTensor._plain
 
 def quantize(
     x: ArrayLike,
-    *,
     bits: int = 8,
+    *,
     signed: bool = True,
     symmetric: bool | None = None,
     narrow_range: bool | None = None,

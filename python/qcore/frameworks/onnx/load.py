@@ -225,6 +225,11 @@ class GraphReader:
             raise ValueError(f"{self._name(node)} has its input on the right; it must be the left")
         weight = self._weight(node.input[1], node)
         out_in = bool(options.get("transB", 0))
+        if not isinstance(weight, QTensor) and self.chain.pending_input is not None:
+            raise ValueError(
+                f"{self._name(node)} has a quantized input and weights that are no codes of 8 bits "
+                "or fewer; layers have both or neither"
+            )
         if not isinstance(weight, QTensor):
             weight = weight * options.get("alpha", 1.0)
         elif options.get("alpha", 1.0) != 1:

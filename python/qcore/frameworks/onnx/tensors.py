@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,9 @@ class GraphTensors(TensorSource):
         self._entries: dict[str, _Entry] = {}
         scopes = scan(model.graph)
         used: set[int] = set()
+        self._defined = Counter(
+            name for scope in scopes for name in (*scope.constants, *scope.readers)
+        )
         for scope in scopes:
             for node in scope.graph.node:
                 self._take_codes(scope, node, used)
@@ -117,7 +121,8 @@ class GraphTensors(TensorSource):
         entry = _Entry(node, tuple(None if c is None else c.tensor for c in found))
         if name in self._entries and node.op_type == _BLOCKS:
             return  # one weight of several products
-        if scope.path and name in self._entries:
+        # As `scan` calls constants of inner graphs, where several graphs have one of that name.
+        if scope.path and self._defined[name] > 1:
             name = f"{scope.path}/{name}"
         self._add(name, entry)
 

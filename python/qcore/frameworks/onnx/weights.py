@@ -337,10 +337,11 @@ class _Quantization:
         values = None
         if not self.dry:
             zeros = 0 if zero is None else array_of(zero.tensor, self.source).astype(np.int32)
-            layout: dict[str, Any] = {"axis": None, "scale": steps.reshape(())}
-            layout["zero_point"] = np.reshape(zeros, ()) if np.size(zeros) == 1 else zeros
-            if steps.size > 1:
-                layout |= {"axis": int(options.get("axis", 1)), "scale": steps.reshape(-1)}
+            layout: dict[str, Any] = {
+                "scale": steps.reshape(-1) if steps.size > 1 else steps.item()
+            }
+            layout["axis"] = int(options.get("axis", 1)) if steps.size > 1 else None
+            layout["zero_point"] = zeros if np.size(zeros) > 1 else int(np.reshape(zeros, ()))
             array = self._array(weight)
             q = quantize(array, bits=8, signed=kind == _INT8, narrow_range=False, **layout)
             self._note(key, weight, array, q)

@@ -15,6 +15,7 @@ mod histogram;
 mod kmeans;
 mod layerwise;
 mod layout;
+mod mse;
 mod observe;
 mod packing;
 mod quantize;

@@ -7,6 +7,7 @@ use super::element::Element;
 use super::entropy::entropy_threshold;
 use super::histogram::{Bin, Histogram, Spectrum, bin_of};
 use super::layout::Layout;
+use super::mse::mse_range;
 use super::range::ranges;
 use crate::error::Result;
 use crate::interrupt::{self, Pace};
@@ -44,8 +45,7 @@ pub fn choose_range(seen: &Spectrum, method: Method, codes: Codes) -> Result<(f6
     let chosen = match method {
         Method::MinMax => (seen.min, seen.max),
         Method::Percentile(percent) => percentile(seen, percent, codes.symmetric),
-        Method::Mse if codes.symmetric => mse_symmetric(seen, codes),
-        Method::Mse => mse_asymmetric(seen, codes),
+        Method::Mse => mse_range(seen, codes)?,
         Method::Entropy => {
             let threshold = entropy_threshold(seen, (codes.max - codes.min).unsigned_abs())?;
             (seen.min.max(-threshold), seen.max.min(threshold))
@@ -131,74 +131,6 @@ fn beyond(ends: impl Iterator<Item = (f64, f64)>, out: f64) -> f64 {
         }
     }
     last
-}
-
-/// The thresholds that are tried, as shares of the greatest value.
-const STEPS: u32 = 100;
-
-fn mse_symmetric(seen: &Spectrum, codes: Codes) -> (f64, f64) {
-    let half = f64::from(codes.max - codes.min) / 2.0;
-    // Unsigned symmetric codes have their 0 in the middle.
-    let zero = if codes.min < 0 { 0 } else { (codes.max - codes.min + 1) / 2 };
-    let (low, high) = (f64::from(codes.min - zero), f64::from(codes.max - zero));
-    let threshold = best((1..=STEPS).map(|step| seen.absmax() * share(step)), |far| {
-        error(seen, far / half, low, high)
-    });
-    (seen.min.max(-threshold), seen.max.min(threshold))
-}
-
-fn mse_asymmetric(seen: &Spectrum, codes: Codes) -> (f64, f64) {
-    let (min, max) = (seen.min.min(0.0), seen.max.max(0.0));
-    let cost = |low: f64, high: f64| {
-        let scale = (high - low) / f64::from(codes.max - codes.min);
-        let zero = (f64::from(codes.min) - low / scale).round_ties_even();
-        error(seen, scale, f64::from(codes.min) - zero, f64::from(codes.max) - zero)
-    };
-    let (mut low, mut high) = (min, max);
-    for _ in 0..3 {
-        let before = (low, high);
-        high = best((1..=STEPS).map(|step| max * share(step)), |high| cost(low, high));
-        low = best((1..=STEPS).map(|step| min * share(step)), |low| cost(low, high));
-        if (low, high) == before {
-            break;
-        }
-    }
-    (low, high)
-}
-
-fn share(step: u32) -> f64 {
-    f64::from(step) / f64::from(STEPS)
-}
-
-/// The candidate of the least cost; the last of several.
-fn best(candidates: impl Iterator<Item = f64>, cost: impl Fn(f64) -> f64) -> f64 {
-    let mut found = (f64::INFINITY, 0.0);
-    for candidate in candidates {
-        if interrupt::requested() {
-            break;
-        }
-        let cost = cost(candidate);
-        if cost <= found.0 {
-            found = (cost, candidate);
-        }
-    }
-    found.1
-}
-
-/// The squared error of the values with levels `low..=high` of a scale.
-fn error(seen: &Spectrum, scale: f64, low: f64, high: f64) -> f64 {
-    if scale.is_nan() || scale <= 0.0 {
-        return f64::INFINITY;
-    }
-    let inverse = 1.0 / scale;
-    seen.bins
-        .iter()
-        .map(|bin| {
-            let level = (bin.value * inverse).round_ties_even().clamp(low, high);
-            let off = bin.value - level * scale;
-            bin.count * off * off
-        })
-        .sum()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qcore.arrays.tensor.functions import dequantize, fake_quantize, quantize
     from qcore.arrays.tensor.tensor import QTensor
     from qcore.compression import compress
-    from qcore.errors import FormatError, UnsupportedError
+    from qcore.errors import AccuracyWarning, ArgumentError, FormatError, UnsupportedError
     from qcore.estimators.calibration.drift import DriftMonitor
     from qcore.estimators.pruner.compact import compact
     from qcore.estimators.pruner.pruner import Pruner
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from qcore.saving.checkpoint import save
 
 __all__ = [
+    "AccuracyWarning",
+    "ArgumentError",
     "BsrMatrix",
     "ConstantSparsity",
     "CsrMatrix",
@@ -93,6 +95,8 @@ __all__ = [
 # Where each public name lives. It is imported when it is first used: `import qcore` and the command
 # line start at once, and nobody waits for what they do not need.
 _HOMES = {
+    "AccuracyWarning": "qcore.errors",
+    "ArgumentError": "qcore.errors",
     "BsrMatrix": "qcore.arrays.products.blocks",
     "ConstantSparsity": "qcore.arrays.pruning.schedules",
     "CsrMatrix": "qcore.arrays.products.sparse",

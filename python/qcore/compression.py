@@ -18,6 +18,7 @@ from qcore.chain.agreement import disagreement
 from qcore.chain.chain import Chain
 from qcore.deep_compression.search import compress_deeply
 from qcore.errors import AccuracyWarning, ArgumentError
+from qcore.estimators.graphs.corrections import graph_disagreement
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -27,7 +28,9 @@ from qcore.frameworks.keras import from_keras, is_keras
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.frameworks.torch import from_torch, is_module
 from qcore.graph.graph import BaseGraph
+from qcore.loading import load
 from qcore.nn.sequential import Sequential
+from qcore.saving.checkpoint import save
 from qcore.streaming.compress import compress_file
 
 __all__ = ["CompressedWeights", "compress", "merged_report", "prune_and_quantize"]
@@ -80,9 +83,12 @@ def compress(
     model : Sequential, estimator, PyTorch or Keras model, dict of str to array, or path
         The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted;
         PyTorch's modules and Keras' models become networks by `from_torch` and `from_keras`. A path
-        is that of a checkpoint of any kind that `load_tensors` reads; it may be larger than memory.
+        is that of a checkpoint of any kind that `load_tensors` reads, which may be larger than
+        memory; with samples, that of a network that `load` reads. A `Graph` is compressed weight by
+        weight; it has no targets.
     X : array_like, optional
-        Samples, (n, inputs), from which a network's activations are calibrated.
+        Samples, (n, inputs), from which a network's activations are calibrated. For a `Graph` an
+        array, a dict of arrays by input, or an iterable of either.
     y : array_like, optional
         Labels, (n,): for a target, to choose neurons by, and for scores in the report.
     output : path, optional
@@ -175,11 +181,16 @@ def compress(
         )
     if bits == 1 and (sparsity is not None or pattern != "unstructured"):
         raise ValueError("bits is 1 with pruning; codes of 1 bit are signs, and have no 0")
+    saved, form = None, None
+    if isinstance(model, (str, PathLike)) and X is not None:
+        # With samples a file is not tensors to stream, but a network to run.
+        model, saved = _loaded_network(model), None if output is None else Path(output)
+        form, output, file_format = file_format, None, None
     if isinstance(model, (str, PathLike)):
         prunes = sparsity is not None or pattern != "unstructured"
-        if prunes or bits is None or X is not None:
+        if prunes or bits is None:
             asked = "sparsity" if sparsity is not None else "pattern"
-            name = asked if prunes else "bits=None" if bits is None else "X"
+            name = asked if prunes else "bits=None"
             raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
         if output is None:
             raise ValueError("output is missing; it names the file to write")
@@ -219,11 +230,16 @@ def compress(
     if pruner is None and quantizer is None:
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     small = prune_and_quantize(model, X, y, pruner, quantizer)
-    if X is not None and isinstance(model, Chain):
-        lost = disagreement(model, small, X, y)
+    if X is not None and isinstance(model, (Chain, BaseGraph)):
+        if isinstance(model, BaseGraph):
+            lost = graph_disagreement(small.report_.totals)
+        else:
+            lost = disagreement(model, small, X, y)
         if lost is not None:
             advice = "more bits, less sparsity, or activations=None cost less"
             warnings.warn(f"compressed, {lost}: {advice}", AccuracyWarning, stacklevel=2)
+    if saved is not None:
+        save(saved, small, file_format=form)
     if estimator is None:
         return small
     from qcore.sklearn import compressed_estimator
@@ -232,6 +248,17 @@ def compress(
     options |= {"activations": activations, "scheme": scheme, "levels": levels}
     options |= {"group_size": group_size, "ignore": patterns}
     return compressed_estimator(estimator, small, options)
+
+
+def _loaded_network(path: str | PathLike[str]) -> Any:
+    """Return the network of a file."""
+    model = load(path)
+    if not isinstance(model, (Sequential, BaseGraph)):
+        raise ValueError(
+            f"X is given and {path!r} holds tensors, no network; leave X out, or load them and "
+            "give Quantizer.fit their statistics"
+        )
+    return model
 
 
 def prune_and_quantize(

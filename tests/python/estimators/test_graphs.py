@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -235,3 +236,20 @@ def test_dense_layers_run_on_their_codes(axis: int | None) -> None:
     assert np.corrcoef(small(x).ravel(), wanted.ravel())[0, 1] > 0.9999
     names = [kernel for _, kernel in small._executable().kernels({"x": x})]
     assert sum("int8" in name or "i8" in name for name in names) == 2, names
+
+
+def test_a_path_with_samples_is_a_network_to_calibrate(tmp_path: Path) -> None:
+    net, x = small_cnn(), images()
+    net.save(tmp_path / "net.safetensors")
+    small = qc.compress(tmp_path / "net.safetensors", x, output=tmp_path / "small.safetensors")
+    again = qc.load(tmp_path / "small.safetensors")
+    assert isinstance(again.constants["conv.weight"], QTensor)
+    np.testing.assert_array_equal(again(x), small(x))
+    qc.save(tmp_path / "w.safetensors", {"w": normal(4, 4, seed=0)})
+    with pytest.raises(ValueError, match="holds tensors, no network"):
+        qc.compress(tmp_path / "w.safetensors", x, output=tmp_path / "v.safetensors")
+
+
+def test_a_ruined_graph_is_said() -> None:
+    with pytest.warns(qc.AccuracyWarning, match="of the samples another answer"):
+        qc.compress(small_cnn(), images(), bits=8, sparsity=0.95)

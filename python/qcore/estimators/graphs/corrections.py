@@ -14,7 +14,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.matrices import bias_name
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["corrected_biases", "output_totals"]
+__all__ = ["corrected_biases", "graph_disagreement", "output_totals"]
 
 #: Samples whose outputs are compared for the report.
 JUDGES = 256
@@ -65,3 +65,20 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
             break
     totals: dict[str, Any] = {"output error": lost / spread if spread else float(lost > 0)}
     return totals | ({"agreement": same / seen} if labels and seen else {})
+
+
+def graph_disagreement(totals: Mapping[str, Any]) -> str | None:
+    """Return what is wrong where a compressed graph answers otherwise; None where it does not.
+
+    More than one answer in a hundred is another one or, where there are no labels, the outputs are
+    off by more than a tenth of their spread.
+    """
+    agreement = totals.get("agreement")
+    if agreement is not None:
+        if agreement >= 0.99:
+            return None
+        return f"the graph gives {100 * (1 - agreement):.1f} % of the samples another answer"
+    error = float(totals.get("output error", 0.0))
+    if error <= 0.01:
+        return None
+    return f"the outputs of the graph are off by {100 * error**0.5:.0f} % of their spread"

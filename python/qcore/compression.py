@@ -18,7 +18,7 @@ from qcore.chain.agreement import disagreement
 from qcore.chain.chain import Chain
 from qcore.deep_compression.search import compress_deeply
 from qcore.errors import AccuracyWarning, ArgumentError
-from qcore.estimators.graphs.corrections import graph_disagreement
+from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -232,7 +232,7 @@ def compress(
     small = prune_and_quantize(model, X, y, pruner, quantizer)
     if X is not None and isinstance(model, (Chain, BaseGraph)):
         if isinstance(model, BaseGraph):
-            lost = graph_disagreement(small.report_.totals)
+            lost = graph_disagreement(output_totals(model, small, X))
         else:
             lost = disagreement(model, small, X, y)
         if lost is not None:

@@ -11,6 +11,7 @@ __all__ = ["require"]
 EXTRAS = {
     "dask.distributed": "dask",
     "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "sklearn": "sklearn",
     "tflite": "tflite",
 }

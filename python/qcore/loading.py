@@ -7,12 +7,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qcore._validation import check_path
+from qcore._validation import check_one_of, check_path
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.errors import UnsupportedError
 from qcore.files.formats import open_tensors
 from qcore.files.qcore_format import container
-from qcore.frameworks.onnx.load import from_onnx
+from qcore.frameworks.onnx.fallback import mixed_graph
+from qcore.frameworks.onnx.load import from_onnx, load_model
 from qcore.frameworks.tflite.read import from_tflite
 from qcore.graph.check import checked
 from qcore.nn.graph import Graph
@@ -25,7 +27,7 @@ from qcore.saving.packed import PACKED
 __all__ = ["load", "load_tensors"]
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
     """Load what `save` saved.
 
     Parameters
@@ -33,6 +35,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     path : str or path-like
         A checkpoint, as in `load_tensors`, or a network in ONNX (`from_onnx`) or
         TFLite (`from_tflite`).
+
+    fallback : {None, "onnxruntime"}
+        What runs the parts of an ONNX model whose ops there are not; by default it is refused. What
+        comes back then has ``run``, ``fallback_ops``, and ``fallback_share_``: the share of the
+        time that they took.
 
     Returns
     -------
@@ -59,8 +66,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     array([0, 1, 2])
     """
     place = check_path(path)
+    check_one_of(fallback, "fallback", (None, "onnxruntime"))
     if place.suffix == ".onnx":
-        return from_onnx(place)
+        try:
+            return from_onnx(place)
+        except UnsupportedError as error:
+            if fallback is None:
+                raise
+            return mixed_graph(load_model(place), place, error)
     if place.suffix == ".tflite":
         return from_tflite(place)
     file = open_tensors(place)

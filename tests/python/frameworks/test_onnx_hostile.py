@@ -85,3 +85,28 @@ def test_shapes_that_do_not_fit_name_the_node_when_it_runs():
     net = qc.from_onnx(model(node("Conv", ["x", "w"], ["y"], name="conv"), w=W[:, :2]))
     with pytest.raises(ValueError, match="conv"):
         net(np.zeros((1, 3, 8, 8), np.float32))
+
+
+def test_onnx_runtime_runs_what_there_is_not(tmp_path):
+    pytest.importorskip("onnxruntime")
+    whole = model(
+        CONV, node("Exp", ["h"], ["e"]), node("Add", ["e", "one"], ["a"]),
+        node("Acosh", ["a"], ["b"], name="odd"), node("Relu", ["b"], ["r"]),
+        node("Add", ["r", "h"], ["y"]), w=W, one=np.float32(1),
+    )  # fmt: skip
+
+    path = tmp_path / "m.onnx"
+    path.write_bytes(whole.SerializeToString())
+    with pytest.raises(qc.UnsupportedError, match="Acosh"):
+        qc.load(path)
+    with pytest.raises(ValueError, match="fallback is 'torch'"):
+        qc.load(path, fallback="torch")
+    net = qc.load(path, fallback="onnxruntime")
+    x = np.random.default_rng(1).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    import onnxruntime
+
+    wanted = onnxruntime.InferenceSession(path).run(None, {"x": x})[0]
+    np.testing.assert_allclose(net(x), wanted, rtol=1e-4, atol=1e-5)
+    assert net.fallback_ops == (("Acosh", 1, "odd"),)
+    assert 0 < net.fallback_share_ < 1
+    assert repr(net) == "MixedGraph(3 parts, 1 of them in ONNX Runtime)"

@@ -98,6 +98,26 @@ proptest! {
 }
 
 #[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let mut random = Random::new(11);
+    for steps in [4, 9, 20, 20] {
+        let (net, names) = random_graph(&mut random, steps);
+        let graph = net.output(&names[names.len() - 1]).graph().unwrap();
+        let x = floats(&mut random, &[2, 6, 5, 4]);
+        let compiled = graph.compiled(&[x.dims().to_vec()], &[None], graph.outputs()).unwrap();
+        let run = |isa| {
+            let mut out = buffers(&compiled);
+            run_into(&compiled, isa, std::slice::from_ref(&x), &mut out).unwrap();
+            out.remove(0)
+        };
+        let due = run(Isa::Scalar);
+        for isa in Isa::available() {
+            assert_eq!(run(isa)[..], due[..], "{isa}");
+        }
+    }
+}
+
+#[test]
 fn an_output_may_be_an_input_a_constant_or_another_output() {
     let c = Tensor::new(DType::F32, &[2], &[5.0_f32, 6.0]).unwrap();
     let net = Net::default()

@@ -257,6 +257,6 @@ def test_a_path_with_samples_is_a_network_to_calibrate(tmp_path: Path) -> None:
 
 
 def test_a_ruined_graph_is_said() -> None:
+    x = np.random.default_rng(5).standard_normal((200, 12)).astype(np.float32)
     with pytest.warns(qc.AccuracyWarning, match="of the samples another answer"):
-        x = np.random.default_rng(5).standard_normal((200, 12)).astype(np.float32)
         qc.compress(dense_net(), x, bits=8, sparsity=0.95)

@@ -80,3 +80,22 @@ fn misfits_are_refused() {
     assert!(run(&codes[..9], &[1.0], &mut [0.0; 2]).is_err());
     assert!(run(&codes[..10], &[1.0], &mut [0.0; 3]).is_err());
 }
+
+/// Groups that are longer than int32 holds the sums of: the result is that of the exact sum, in parts.
+#[test]
+fn groups_of_any_length_do_not_wrap() {
+    let k = 3 << 20;
+    let codes = vec![-8_i8; k];
+    let x = vec![-128_i8; k];
+    for group in [k, 1 << 30, k / 2] {
+        let groups = k.div_ceil(group);
+        let codes = MatRef::from_slice(&codes, 1, k).unwrap();
+        let packed = PackedI4::new(codes, group, &vec![0.5; groups]).unwrap();
+        for isa in Isa::available() {
+            let mut out = [f32::NAN];
+            let linear = Activation::Linear;
+            dense_f32_from_i4_with(isa, &x, &[0.25], &packed, &[], linear, &mut out).unwrap();
+            assert_eq!(out, [k as f32 * 1024.0 * 0.5 * 0.25], "{isa}, groups of {group}");
+        }
+    }
+}

@@ -50,9 +50,12 @@ fn views_larger_than_memory_are_not_laid_out() {
             refused(wide().and_then(|b| FloatWeights::from_i8(b, steps)).or_else(shape));
             let codes = repeated(&0_u8, rows, cols);
             refused(codes.and_then(|b| FloatWeights::from_codebook(b, &[1.0], 1, Codebook::One)));
-            refused(wide().and_then(Csr::from_dense).map(|_| ()));
+            if cols == 1 {
+                // Wider ones store what they find for as long as there is memory.
+                refused(wide().and_then(Csr::from_dense));
+                refused(wide().and_then(|b| Blocks::from_dense(b, 4, 1)));
+            }
             refused(wide().and_then(|b| NofM::from_dense(b, 4, 4)));
-            refused(wide().and_then(|b| Blocks::from_dense(b, 4, 1)));
         }
     }
 }
@@ -121,13 +124,11 @@ fn sparse_matrices_of_many_rows_and_columns_end_in_errors() {
 
 #[test]
 fn blocks_of_any_size_take_what_they_hold() {
-    // One value of a block that is larger than memory is no block; without one there is none.
-    for side in [99_999, 1 << 31] {
-        let dense = [1.0_f32];
-        refused(Blocks::from_dense(MatRef::from_slice(&dense, 1, 1).unwrap(), side * side, side));
-        let none = Blocks::<f32>::new(1 << 62, 5, (side * side, 1), &[0_i64; 2], &[], &[]);
-        assert!(none.is_err() || side * side >= 1 << 62);
-    }
+    // One value of a block that is larger than memory.
+    let dense = [1.0_f32];
+    let dense = || MatRef::from_slice(&dense, 1, 1).unwrap();
+    refused(Blocks::from_dense(dense(), 9_999_800_001, 99_999));
+    assert!(Blocks::from_dense(dense(), 1 << 62, 1 << 31).is_err());
     let zero: [i64; 3] = [0; 3];
     let empty = Blocks::<i8>::new(1 << 60, 9, (1 << 59, 3), &zero, &[], &[]).unwrap();
     let empty: qcore_kernels::sparse::BlocksInteger<i8> = empty.into();

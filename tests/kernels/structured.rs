@@ -387,3 +387,28 @@ fn what_does_not_fit_the_pattern_is_refused_where_it_does_not() {
         assert!(error.contains(text), "{error}");
     }
 }
+
+/// What is not finite in a row of `x` reaches the rows that store its column, and no others of a block.
+#[test]
+fn what_is_not_finite_stays_where_it_is_stored() {
+    let dense = [2.0_f32, 0.0, 0.0, 3.0, 0.0, 5.0, 0.0, 0.0];
+    let blocks = Blocks::from_dense(MatRef::from_slice(&dense, 4, 2).unwrap(), 4, 2).unwrap();
+    let a = StructuredFloat::new(blocks);
+    for odd in [f32::NAN, f32::INFINITY] {
+        for columns in [1, 2, 9, 40] {
+            let mut x = vec![1.0_f32; 2 * columns];
+            x[columns - 1] = odd;
+            let x = MatRef::from_slice(&x, 2, columns).unwrap();
+            for isa in Isa::available() {
+                let mut out = vec![f32::NAN; 4 * columns];
+                a.multiply_with(isa, x, false, &mut out).unwrap();
+                for (at, &found) in out.iter().enumerate() {
+                    let (row, column) = (at / columns, at % columns);
+                    let touched = row == 0 && column == columns - 1;
+                    assert_eq!(found.is_finite(), !touched, "{isa} {columns} [{row}, {column}]");
+                    assert!(touched || found == [2.0, 3.0, 5.0, 0.0][row]);
+                }
+            }
+        }
+    }
+}

@@ -138,8 +138,9 @@ impl FromStr for Isa {
 pub fn active() -> Result<Isa> {
     static ACTIVE: OnceLock<Result<Isa>> = OnceLock::new();
     ACTIVE
-        .get_or_init(|| match std::env::var("QCORE_ISA") {
-            Ok(name) if !name.is_empty() => name.parse(),
+        .get_or_init(|| match std::env::var_os("QCORE_ISA") {
+            // A name that is no text is not one of ours: it is refused, as it can be shown.
+            Some(name) if !name.is_empty() => name.to_string_lossy().parse(),
             _ => Ok(Isa::best()),
         })
         .clone()

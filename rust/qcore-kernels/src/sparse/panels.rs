@@ -156,14 +156,8 @@ impl<const WIDTH: usize> PanelBlock<'_, WIDTH> {
                 let end = at + usize::from(count);
                 let (offsets, values) = (&a.offsets[at..end], &a.values[at..end]);
                 at = end;
-                if panel > 0 {
-                    if count == 0 {
-                        continue;
-                    }
-                    for vector in 0..VECTORS {
-                        // SAFETY: a row of `out` has WIDTH floats.
-                        sums[0][vector] = unsafe { s.load_f32(out[vector * S::LANES..].as_ptr()) };
-                    }
+                if panel > 0 && count == 0 {
+                    continue;
                 }
                 let (fours, rest) = offsets.as_chunks::<4>();
                 let (four_values, last) = values.as_chunks::<4>();
@@ -191,8 +185,15 @@ impl<const WIDTH: usize> PanelBlock<'_, WIDTH> {
                     for set in &sums[1..] {
                         total = s.add(total, set[vector]);
                     }
+                    let out = &mut out[vector * S::LANES..];
                     // SAFETY: a row of `out` has WIDTH floats.
-                    unsafe { s.store_f32(out[vector * S::LANES..].as_mut_ptr(), total) };
+                    unsafe {
+                        // Panels are added up: a sum of them all would lose what is small beside it.
+                        if panel > 0 {
+                            total = s.add(s.load_f32(out.as_ptr()), total);
+                        }
+                        s.store_f32(out.as_mut_ptr(), total);
+                    }
                 }
             }
         }

@@ -15,6 +15,10 @@ pub(super) const DEPTH: usize = 8;
 /// Bytes of a line.
 pub(super) const LINE: usize = PANEL * DEPTH / 2;
 
+/// Inputs that are summed in int32 at most: it holds as many products of a code from 0 to 15 and one of
+/// int8.
+pub(super) const LONGEST: usize = (i32::MAX as usize / (15 * 128)) / DEPTH * DEPTH;
+
 /// Weights `[out, in]` of codes from -8 to 7, a scale for each group of inputs, laid out for the
 /// kernels.
 #[derive(Debug)]
@@ -50,13 +54,15 @@ impl PackedI4 {
         }
         // One group is whole lines too: what fills them up is multiplied with 0.
         let group = group.min(inputs.max(1)).next_multiple_of(DEPTH);
-        let groups = inputs.div_ceil(group);
-        if outputs.checked_mul(groups) != Some(scale.len()) {
+        let whole = inputs.div_ceil(group);
+        if outputs.checked_mul(whole) != Some(scale.len()) {
             let found = scale.len();
             return Err(KernelError::Shape(format!(
-                "scale has {found} elements, not {outputs} * {groups}"
+                "scale has {found} elements, not {outputs} * {whole}"
             )));
         }
+        let part = part_of(group, whole);
+        let groups = inputs.div_ceil(part);
         let lines = inputs.div_ceil(DEPTH);
         let size = memory::size(&[outputs.div_ceil(PANEL), lines, LINE])?;
         let mut data = AlignedBytes::zeroed(size)?;
@@ -77,11 +83,14 @@ impl PackedI4 {
         }
         let size = memory::size(&[outputs.div_ceil(PANEL), groups, PANEL])?;
         let mut panels = memory::filled(0.0, size)?;
-        for (index, &scale) in scale.iter().enumerate() {
-            let (output, at) = (index / groups, index % groups);
-            panels[(output / PANEL * groups + at) * PANEL + output % PANEL] = scale;
+        for output in 0..outputs {
+            for at in 0..groups {
+                // Each part has the scale of the group that it is of.
+                let scale = scale[output * whole + at * part / group];
+                panels[(output / PANEL * groups + at) * PANEL + output % PANEL] = scale;
+            }
         }
-        Ok(Self { inputs, outputs, group, data, scale: Scales::new(panels)? })
+        Ok(Self { inputs, outputs, group: part, data, scale: Scales::new(panels)? })
     }
 
     /// How many values a row of the input has.
@@ -126,6 +135,17 @@ impl PackedI4 {
     }
 }
 
+/// The inputs of a group that are summed together: all of them, or, where that would be too many for
+/// int32, even parts; the last of a single group may be shorter.
+fn part_of(group: usize, groups: usize) -> usize {
+    if group <= LONGEST || groups <= 1 {
+        return group.min(LONGEST);
+    }
+    let lines = group / DEPTH;
+    let parts = (group.div_ceil(LONGEST)..=lines).find(|parts| lines.is_multiple_of(*parts));
+    group / parts.unwrap_or(lines)
+}
+
 impl Scales {
     fn new(scale: Vec<f32>) -> Result<Self> {
         if scale.iter().all(|&scale| f16::from_f32(scale).to_f32() == scale) {
@@ -133,5 +153,24 @@ impl Scales {
             return Ok(Scales::F16(memory::collected(halves)?));
         }
         Ok(Scales::F32(scale))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_even_and_not_too_long() {
+        for groups in [1, 2, 5] {
+            for group in
+                [8, 1024, LONGEST, LONGEST + 8, 2 * LONGEST, 2 * LONGEST + 8, 8 * 1_048_583]
+            {
+                let part = part_of(group, groups);
+                assert!(part <= LONGEST && part.is_multiple_of(DEPTH), "{group} {part}");
+                assert!(groups == 1 || group.is_multiple_of(part), "{group} {part}");
+                assert!(group > LONGEST || part == group);
+            }
+        }
     }
 }

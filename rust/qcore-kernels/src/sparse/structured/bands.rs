@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::panels::Chunk;
 use super::product::Structured;
 use crate::error::Result;
-use crate::interrupt::Pace;
+use crate::interrupt::{self, Pace};
 use crate::isa::Isa;
 use crate::memory;
 use crate::simd::dispatch;
@@ -167,9 +167,14 @@ impl FloatBands {
     }
 
     /// The matrix, row-major.
-    #[allow(clippy::missing_panics_doc, reason = "there is a value for each column and row")]
     pub fn to_dense(&self) -> Result<Vec<f32>> {
         let mut dense = memory::filled(0.0, memory::size(&[self.rows(), self.cols])?)?;
+        self.for_each(|row, column, value| dense[row * self.cols + column] = value);
+        Ok(dense)
+    }
+
+    /// Calls back for all that is laid out: row, column and value.
+    fn for_each(&self, mut each: impl FnMut(usize, usize, f32)) {
         let (mut columns, mut values) = (self.columns.iter(), self.values.iter());
         let mut counts = self.counts.iter();
         for chunk in &self.chunks {
@@ -178,13 +183,36 @@ impl FloatBands {
                     for &column in columns.by_ref().take(count.into()) {
                         let column = panel * self.panel + usize::from(column);
                         for row in self.rows[band]..self.rows[band + 1] {
-                            dense[row * self.cols + column] = *values.next().expect("one each");
+                            each(row, column, *values.next().expect("one each"));
                         }
                     }
                 }
             }
         }
-        Ok(dense)
+    }
+
+    /// Computes the columns of a product again in which `x` has an infinity or a NaN: the zeros of a
+    /// band times it would reach rows that do not store the place.
+    fn without_zeros(&self, x: MatRef<'_, f32>, lanes: &[Lanes<f32>], out: Out<f32>) -> Result<()> {
+        for lanes in lanes.iter().filter(|lanes| !is_finite(lanes.as_slice())) {
+            for column in lanes.columns.clone() {
+                if (0..x.rows()).all(|row| x.get(row, column).is_finite()) {
+                    continue;
+                }
+                interrupt::check()?;
+                let mut sums = memory::filled(0.0_f32, self.rows())?;
+                self.for_each(|row, inner, value| {
+                    if value != 0.0 {
+                        sums[row] += value * x.get(inner, column);
+                    }
+                });
+                for (row, sum) in sums.into_iter().enumerate() {
+                    // SAFETY: the element is within the result, and no task is left.
+                    unsafe { out.put(row..row + 1, column..column + 1, &[sum], 1, |sum| sum) };
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Bytes in memory.
@@ -231,8 +259,16 @@ impl FloatBands {
                 _ => dispatch(isa, Chunk::<64> { a, index, x, out }),
             }
         };
-        drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum)
+        drive::product(&blocks, self.stored, &lanes, out, compute, |sum| sum)?;
+        self.without_zeros(x, &lanes, out)
     }
+}
+
+/// Whether no value is an infinity or a NaN.
+fn is_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    // All bits, not the first that is odd: this compiles to vectors.
+    values.iter().fold(true, |finite, value| finite & (value.to_bits() & EXPONENT != EXPONENT))
 }
 
 /// The columns that a row stores.

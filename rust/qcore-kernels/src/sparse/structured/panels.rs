@@ -93,11 +93,6 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
         let mut sums = [[s.splat_f32(0.0); VECTORS]; 2];
         // SAFETY: by the caller's promise.
         unsafe {
-            if !first {
-                for vector in 0..VECTORS {
-                    sums[0][vector] = s.load_f32(out.add(vector * S::LANES));
-                }
-            }
             let (fours, rest) = columns.as_chunks::<4>();
             for four in fours {
                 s.prefetch(values.wrapping_add(AHEAD));
@@ -121,8 +116,10 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
                 values = values.add(1);
             }
             for vector in 0..VECTORS {
+                let out = out.add(vector * S::LANES);
                 let sum = s.add(sums[0][vector], sums[1][vector]);
-                s.store_f32(out.add(vector * S::LANES), sum);
+                // Panels are added up: a sum of them all would lose what is small beside it.
+                s.store_f32(out, if first { sum } else { s.add(s.load_f32(out), sum) });
             }
         }
     }
@@ -138,13 +135,6 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
         let mut sums = [[s.splat_f32(0.0); VECTORS]; TALL];
         // SAFETY: by the caller's promise.
         unsafe {
-            if !first {
-                for row in 0..TALL {
-                    for vector in 0..VECTORS {
-                        sums[row][vector] = s.load_f32(out.add(row * WIDTH + vector * S::LANES));
-                    }
-                }
-            }
             for &column in columns {
                 s.prefetch(values.wrapping_add(AHEAD));
                 let from = x.add(usize::from(column) * WIDTH);
@@ -162,7 +152,8 @@ impl<const WIDTH: usize> Chunk<'_, WIDTH> {
             }
             for row in 0..TALL {
                 for vector in 0..VECTORS {
-                    s.store_f32(out.add(row * WIDTH + vector * S::LANES), sums[row][vector]);
+                    let (out, sum) = (out.add(row * WIDTH + vector * S::LANES), sums[row][vector]);
+                    s.store_f32(out, if first { sum } else { s.add(s.load_f32(out), sum) });
                 }
             }
         }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, NamedTuple
@@ -69,8 +70,9 @@ def measure_latency(
     """Time every predictor on single samples and on batches.
 
     The predictors take turns, so that a disturbance of the machine meets all of them, and a ratio
-    between two compares like with like. NumPy's BLAS may use as many threads as qcore. The garbage
-    collector is off meanwhile.
+    between two compares like with like. NumPy's BLAS and qcore have as many threads as each other:
+    all of qcore's, or one, whichever is faster on batches for the sum of the predictors. The
+    garbage collector is off meanwhile.
 
     Parameters
     ----------
@@ -86,8 +88,30 @@ def measure_latency(
     -------
     dict of str to Latency
     """
-    with blas_threads(_core.num_threads()):
-        return _measure(predictors, X, seconds)
+    threads = _core.num_threads()
+    try:
+        with _threads(_paying(predictors, X, threads)):
+            return _measure(predictors, X, seconds)
+    finally:
+        _core.set_num_threads(threads)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Give qcore and NumPy's BLAS so many threads within a block."""
+    _core.set_num_threads(count)
+    with blas_threads(count):
+        yield
+
+
+def _paying(predictors: Mapping[str, Predict], X: NDArray[np.float32], threads: int) -> int:
+    """Return `threads`, or 1 where batches take no longer with it."""
+    batch = np.resize(X, (BATCH, X.shape[1]))
+    taken = {}
+    for count in {1, threads}:
+        with _threads(count):
+            taken[count] = sum(min(_time_calls(p, [batch] * 3)) for p in predictors.values())
+    return threads if taken[threads] < taken[1] else 1
 
 
 def _measure(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qcore as qc
+from qcore._blas import blas_threads, threads_that_pay
 from qcore._environment import environment
 from qcore._progress import EpochProgress
 from qcore.bench.latency import Latency, measure_latency
@@ -166,10 +167,12 @@ def _run_seed(found: dict[str, _Found], bench: _Bench, seed: int) -> dict[str, q
     tick = bench.advance(f"seed {seed}: plain NumPy")
     with clock.phase("baseline"):
         before = clock.total()
-        baseline.fit(
-            digits.X_train, digits.y_train,
-            epochs=bench.epochs, batch_size=BATCH_SIZE, tick=tick,
-        )  # fmt: skip
+        # With the threads that `Sequential.fit` has for products of this size.
+        with blas_threads(threads_that_pay(BATCH_SIZE * digits.inputs * HIDDEN)):
+            baseline.fit(
+                digits.X_train, digits.y_train,
+                epochs=bench.epochs, batch_size=BATCH_SIZE, tick=tick,
+            )  # fmt: skip
         found[NUMPY].train_seconds.append(clock.total() - before)
         found[NUMPY].accuracies.append(100 * baseline.score(digits.X_test, digits.y_test))
     trial = Trial(digits, bench.epochs, seed, clock, tick)

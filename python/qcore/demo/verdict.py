@@ -11,7 +11,7 @@ from qcore.demo.report import Report, Row
 __all__ = ["drop_error", "headline", "is_tie", "ordered", "why_not"]
 
 #: The accuracy, in points, that a row may cost and still be named on top.
-_WORTH = 1.0
+_WORTH = 0.5
 
 
 def drop_error(report: Report, row: Row) -> float:
@@ -59,12 +59,10 @@ def headline(report: Report) -> str:
     rows = [
         row
         for row in report["rows"][1:]
-        if row["ratio"] > 1
-        and row["speedup_batch1"] > 1
-        and (is_tie(report, row) or row["drop_points"] <= _WORTH)
+        if row["ratio"] > 1 and row["speedup_batch1"] > 1 and row["drop_points"] <= _WORTH
     ]
     if not rows:
-        return "No row is smaller and faster than the float network at less than a point."
+        return "No row is smaller and faster than the float network at half a point or less."
     best = max(rows, key=lambda row: row["ratio"])
     drop, error = best["drop_points"], drop_error(report, best)
     cost = (

@@ -38,10 +38,10 @@ def test_a_difference_within_chance_is_a_tie_and_no_victory() -> None:
 
 
 def test_what_is_surely_lost_is_said() -> None:
-    worse = row("worse", [95.5, 97.48], 100, 2.0)
+    worse = row("worse", [95.52, 97.5], 100, 2.0)
     found = report(worse)
     assert not verdict.is_tie(found, worse)
-    assert "it costs 0.51 ± 0.01 points" in verdict.headline(found)
+    assert "it costs 0.49 ± 0.01 points" in verdict.headline(found)
     assert verdict.headline(report(row("bad", [90.0, 91.0], 100, 2.0))).startswith("No row is")
 
 

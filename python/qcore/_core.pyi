@@ -264,7 +264,7 @@ class PackedMatrix:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def matmul_integer_plain(
-    a: object, b: object, a_zero_point: object, b_zero_point: object
+    a: object, b: object, a_zero_point: object, b_zero_point: object, target: object
 ) -> NDArray[np.int32] | None: ...
 def matmul_integer(
     a: NDArray[Any],
@@ -314,6 +314,9 @@ class PackedWeights:
         activation: str,
         out: NDArray[np.float32],
     ) -> None: ...
+    def linear_plain(
+        self, x: object, bias: object, activation: object, target: object
+    ) -> NDArray[np.float32] | None: ...
     @property
     def shape(self) -> tuple[int, int]: ...
     @property

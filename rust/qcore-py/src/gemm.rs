@@ -1,6 +1,7 @@
 //! Bindings of the exact int8 products.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use numpy::{Element, PyArray1, PyArray2, PyArrayDyn, PyArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -8,12 +9,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTuple};
 use qcore_kernels::gemm::{
     Int8, Integer, PackedI8, Right, ZeroPoint, matmul_integer, matmul_integer_uninit_with,
+    matmul_integer_with,
 };
 use qcore_kernels::interrupt::Pace;
 use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
 
-use crate::array::{NPY_BYTE, NPY_UBYTE, Raw, empty, writable, zeros};
+use crate::array::{NPY_BYTE, NPY_INT, NPY_UBYTE, Raw, empty, writable, zeros};
 use crate::error::to_py;
 use crate::run::{LONG, run};
 
@@ -186,8 +188,8 @@ fn right_shape(b: &Right<'_>) -> (usize, usize) {
 }
 
 /// The plain case of `matmul_integer` with as little as can be between the caller and the kernel:
-/// two matrices and zero points that are numbers, to a new int32 matrix. None where anything is out
-/// of the ordinary, for the long way to take or refuse.
+/// two matrices and zero points that are numbers, to an int32 matrix, `out` or a new one. None where
+/// anything is out of the ordinary, for the long way to take or refuse.
 #[pyfunction]
 fn matmul_integer_plain<'py>(
     py: Python<'py>,
@@ -195,7 +197,8 @@ fn matmul_integer_plain<'py>(
     b: &Bound<'py, PyAny>,
     a_zero_point: &Bound<'py, PyAny>,
     b_zero_point: &Bound<'py, PyAny>,
-) -> PyResult<Option<Bound<'py, PyArray2<i32>>>> {
+    target: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     let (Some(a), Some(b)) = (operand(a)?, right(b)?) else { return Ok(None) };
     let (Some(za), Some(zb)) = (zero_of(a_zero_point), zero_of(b_zero_point)) else {
         return Ok(None);
@@ -205,18 +208,53 @@ fn matmul_integer_plain<'py>(
         return Ok(None);
     }
     let isa = isa::active().map_err(to_py)?;
+    // In steps of a vector, of which each costs as much as one of other operations.
+    let work = m.saturating_mul(n).saturating_mul(k) / 16;
+    let points = (ZeroPoint::One(za), ZeroPoint::One(zb));
+    if let Some(target) = target {
+        let Some(found) = Raw::new(target) else { return Ok(None) };
+        let inputs =
+            [Some(extent(&a)), if let Right::Matrix(b) = &b { Some(extent(b)) } else { None }];
+        let own = found.data().addr()..found.data().addr() + found.len() * size_of::<i32>();
+        let apart =
+            inputs.iter().flatten().all(|other| other.end <= own.start || own.end <= other.start);
+        if found.shape != [m, n] || !apart {
+            return Ok(None);
+        }
+        // SAFETY: NPY_INT is the number of i32, and the memory is apart from that of the operands.
+        let Some(out) = (unsafe { found.slice_mut::<i32>(NPY_INT) }) else { return Ok(None) };
+        run(py, work, || matmul_integer_with(isa, a, b, points.0, points.1, out))?;
+        return Ok(Some(target.clone()));
+    }
     // SAFETY: every element is written below before anyone can read it, or the array is dropped.
     let array: Bound<'py, PyArray2<i32>> = unsafe { empty(py, &[m, n])? };
     // SAFETY: the array is new: m * n elements, contiguous, aligned, and nobody else's.
     let out: &mut [MaybeUninit<i32>] =
         unsafe { std::slice::from_raw_parts_mut(array.data().cast(), m * n) };
-    // In steps of a vector, of which each costs as much as one of other operations.
-    let work = m.saturating_mul(n).saturating_mul(k) / 16;
-    run(py, work, || {
-        let (za, zb) = (ZeroPoint::One(za), ZeroPoint::One(zb));
-        matmul_integer_uninit_with(isa, a, b, za, zb, out)
-    })?;
-    Ok(Some(array))
+    run(py, work, || matmul_integer_uninit_with(isa, a, b, points.0, points.1, out))?;
+    Ok(Some(array.into_any()))
+}
+
+/// The addresses that a matrix of bytes lies between.
+fn extent(matrix: &Int8<'_>) -> Range<usize> {
+    let (first, strides) = match matrix {
+        Int8::I8(m) => {
+            (m.as_ptr().addr(), [(m.rows(), m.row_stride()), (m.cols(), m.col_stride())])
+        }
+        Int8::U8(m) => {
+            (m.as_ptr().addr(), [(m.rows(), m.row_stride()), (m.cols(), m.col_stride())])
+        }
+    };
+    let (mut low, mut high) = (0_isize, 1_isize);
+    for (count, stride) in strides {
+        if count == 0 {
+            return first..first;
+        }
+        let reach = (count as isize - 1) * stride;
+        low += reach.min(0);
+        high += reach.max(0);
+    }
+    first.wrapping_add_signed(low)..first.wrapping_add_signed(high)
 }
 
 /// A zero point that is an integer; truth is none.

@@ -7,12 +7,12 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use qcore_graph::chain::linear;
 use qcore_graph::operand::{Dense, DenseI4, DenseI8, Operand, by_rows};
-use qcore_kernels::epilogue;
+use qcore_kernels::epilogue::{self, Activation};
 use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI4, PackedI8};
 use qcore_kernels::isa;
 use qcore_kernels::memory;
 
-use crate::array::{readonly, slice, slice_mut, writable};
+use crate::array::{NPY_FLOAT, Raw, readonly, slice, slice_mut, writable};
 use crate::error::to_py;
 use crate::network::{activation_named, matrix};
 use crate::run::{LONG, run};
@@ -215,6 +215,52 @@ impl PyPackedWeights {
         let mut out = writable::<f32>(out, "out")?;
         let out = slice_mut(&mut out, "out")?;
         run(py, LONG, || linear(x, &*self.weights, bias, activation, out))
+    }
+
+    /// The plain case of `linear` with as little as can be between the caller and the kernel: float32
+    /// arrays without gaps, no bias or one of float32, `out` given. None where anything is out of the
+    /// ordinary, for the long way to take or refuse.
+    fn linear_plain<'py>(
+        &self,
+        py: Python<'_>,
+        x: &Bound<'py, PyAny>,
+        bias: Option<&Bound<'py, PyAny>>,
+        activation: &Bound<'py, PyAny>,
+        target: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let named = activation.extract().ok().and_then(|name: &str| Activation::from_name(name));
+        let Some(activation) = named else { return Ok(None) };
+        let (Some(x), Some(out)) = (Raw::new(x), Raw::new(target)) else { return Ok(None) };
+        let bias = match bias.map(Raw::new) {
+            Some(None) => return Ok(None),
+            Some(bias) => bias,
+            None => None,
+        };
+        let (outputs, inputs) = self.shape();
+        let (Some((&last, rows)), Some((&width, out_rows))) =
+            (x.shape.split_last(), out.shape.split_last())
+        else {
+            return Ok(None);
+        };
+        let size = size_of::<f32>();
+        let fits = last == inputs && width == outputs && rows == out_rows;
+        let apart = out.is_apart(size, &x, size)
+            && bias.is_none_or(|b| b.shape == [outputs] && out.is_apart(size, &b, size));
+        if !fits || !apart {
+            return Ok(None);
+        }
+        // SAFETY: NPY_FLOAT is the number of f32, and `out` is apart from what is read.
+        let (x, out, bias) = unsafe {
+            let bias = match bias {
+                Some(bias) => bias.slice::<f32>(NPY_FLOAT),
+                None => Some(&[][..]),
+            };
+            (x.slice::<f32>(NPY_FLOAT), out.slice_mut::<f32>(NPY_FLOAT), bias)
+        };
+        let (Some(x), Some(out), Some(bias)) = (x, out, bias) else { return Ok(None) };
+        let work = x.len().saturating_mul(outputs) / 16;
+        run(py, work, || linear(x, &*self.weights, bias, activation, out))?;
+        Ok(Some(target.clone()))
     }
 
     /// (out, in).

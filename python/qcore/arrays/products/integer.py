@@ -76,8 +76,8 @@ def matmul_integer(
     array([[   123,   -127],
            [-31623,  32258]], dtype=int32)
     """
-    if out is None and out_dtype is np.int32:
-        result = _plain(a, b, a_zero_point, b_zero_point)
+    if out_dtype is np.int32:
+        result = _plain(a, b, a_zero_point, b_zero_point, out)
         if result is not None:
             return result
     return _general(a, b, a_zero_point, b_zero_point, out, out_dtype)

@@ -14,8 +14,10 @@ pub struct Limits {
     pub left_bytes_for_strips: usize,
     /// Rows from which on B is laid out anew for [`super::microkernel::Kernel::many`].
     pub many_rows: usize,
-    /// The most rows for which a B that is not packed is read where it lies.
+    /// The most rows for which a B that is not packed is read where it lies, row by row.
     pub few_rows: usize,
+    /// The same for a B whose columns lie side by side, which is slower to lay out.
+    pub few_rows_of_columns: usize,
     /// Multiply-adds below which another thread costs more than it saves.
     pub grain: usize,
 }
@@ -29,6 +31,7 @@ pub(super) static DOT: Limits = Limits {
     left_bytes_for_strips: 4 << 20,
     many_rows: usize::MAX,
     few_rows: 8,
+    few_rows_of_columns: 8,
     grain: 1 << 21,
 };
 
@@ -37,7 +40,8 @@ pub(super) static MADD: Limits = Limits {
     left_bytes: 256 << 10,
     left_bytes_for_strips: 512 << 10,
     many_rows: 36,
-    few_rows: 8,
+    few_rows: 3,
+    few_rows_of_columns: 15,
     grain: 1 << 20,
 };
 
@@ -50,6 +54,7 @@ pub(super) static PLAIN: Limits = Limits {
     left_bytes_for_strips: 512 << 10,
     many_rows: usize::MAX,
     few_rows: 8,
+    few_rows_of_columns: 8,
     grain: 1 << 18,
 };
 

@@ -23,6 +23,7 @@ mod avx2;
 mod avx512;
 
 pub use dispatch::{SimdOp, dispatch};
+pub(crate) use dot::columns_of;
 pub use dot::{Dot4, Dot4Op, dispatch_dot};
 pub use scalar::Scalar;
 pub(crate) use transpose::transpose;

@@ -15,11 +15,17 @@ use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::made::Made;
 use crate::memory;
-use crate::simd::{Dot4, Dot4Op, dispatch_dot};
+use crate::simd::{Dot4, Dot4Op, columns_of, dispatch_dot};
 use crate::view::MatRef;
 
 /// Columns of `x` that are multiplied together.
 pub(super) const WIDTH: usize = 64;
+
+/// The same where there are no more and vectors are no wider.
+const HALF: usize = 32;
+
+/// The same where an instruction set has a way of its own for as few.
+const EIGHT: usize = 8;
 
 /// Rows whose sums stay in the first cache.
 const SCATTERED: usize = 1 << 13;
@@ -112,13 +118,22 @@ pub(super) struct Moved {
 impl Moved {
     /// `x`, of which the code of 0 is `zero`, for a matrix of `V`.
     pub(super) fn new<V: Int8Value, X: Int8Value>(x: MatRef<'_, X>, zero: i32) -> Result<Self> {
+        Self::in_widths::<V, X>(x, zero, &[WIDTH])
+    }
+
+    /// The same in blocks of one of the ascending widths.
+    fn in_widths<V: Int8Value, X: Int8Value>(
+        x: MatRef<'_, X>,
+        zero: i32,
+        widths: &[usize],
+    ) -> Result<Self> {
         let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
         let moved = match (flip, V::MIN < 0) {
             (0, _) => 0,
             (_, true) => 128,
             (_, false) => -128,
         };
-        let mut lanes = Lanes::blocks(bytes(x), &[WIDTH])?;
+        let mut lanes = Lanes::blocks(bytes(x), widths)?;
         if flip != 0 {
             for lanes in &mut lanes {
                 lanes.as_mut_slice().iter_mut().for_each(|byte| *byte ^= flip);
@@ -169,13 +184,17 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
             vector(matrix, rows, &x, out);
         });
     }
-    let Moved { lanes, zero } = Moved::new::<V, X>(x, x_zero)?;
+    let Moved { lanes, zero } = Moved::in_widths::<V, X>(x, x_zero, widths(isa, n))?;
     // They are multiplied so fast that threads would wait for the last of larger ones.
     let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES / 2, BLOCK_ROWS)?;
     let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
         let (rows, x) = (blocks[block].clone(), lanes.as_slice());
         with_indices!(matrix.indices(), |indices| {
-            dispatch_dot(isa, Block { a, indices, rows, x, zero, out });
+            match lanes.width {
+                EIGHT => dispatch_dot(isa, EightBlock { a, indices, rows, x, zero, out }),
+                HALF => dispatch_dot(isa, Block::<_, _, HALF> { a, indices, rows, x, zero, out }),
+                _ => dispatch_dot(isa, Block::<_, _, WIDTH> { a, indices, rows, x, zero, out }),
+            }
         });
     };
     drive::product(&blocks, matrix.nnz(), &lanes, target, compute, T::from_i32)
@@ -187,8 +206,18 @@ fn bytes<X: Int8Value>(x: MatRef<'_, X>) -> MatRef<'_, u8> {
     unsafe { x.cast() }
 }
 
-/// Rows of a product with [`WIDTH`] columns of `x`.
-struct Block<'a, V, I> {
+/// The widths of blocks of columns, of which there are `n`: no wider than they must be.
+fn widths(isa: Isa, n: usize) -> &'static [usize] {
+    match columns_of(isa) {
+        // Twice eight columns take less than half of 64.
+        (_, true) if n <= 2 * EIGHT => &[EIGHT],
+        (columns, _) if columns <= HALF => &[HALF, WIDTH],
+        _ => &[WIDTH],
+    }
+}
+
+/// Rows of a product with `WIDE` columns of `x`.
+struct Block<'a, V, I, const WIDE: usize> {
     a: &'a IntegerCsr<V>,
     indices: &'a [I],
     rows: Range<usize>,
@@ -197,18 +226,18 @@ struct Block<'a, V, I> {
     out: &'a mut [i32],
 }
 
-impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
+impl<V: Int8Value, I: Index, const WIDE: usize> Dot4Op for Block<'_, V, I, WIDE> {
     type Output = ();
 
     #[inline(always)]
     fn eval<D: Dot4>(self, d: D) {
         let matrix = &self.a.matrix;
         let values = matrix.values();
-        assert!(self.x.len() == matrix.cols() * WIDTH && values.len() == self.indices.len());
-        for (row, out) in self.rows.zip(self.out.chunks_exact_mut(WIDTH)) {
+        assert!(self.x.len() == matrix.cols() * WIDE && values.len() == self.indices.len());
+        for (row, out) in self.rows.zip(self.out.chunks_exact_mut(WIDE)) {
             let range = matrix.indptr()[row]..matrix.indptr()[row + 1];
             let start = self.a.row_sums[row].wrapping_mul(-self.zero);
-            for first in (0..WIDTH).step_by(D::COLUMNS) {
+            for first in (0..WIDE).step_by(D::COLUMNS) {
                 let mut sums = [d.splat(start); 4];
                 let x = self.x.as_ptr().wrapping_add(first);
                 let (indices, rest) = self.indices[range.clone()].as_chunks::<4>();
@@ -217,7 +246,7 @@ impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
                     let rows = I::positions(index);
                     let four = [four[0].byte(), four[1].byte(), four[2].byte(), four[3].byte()];
                     // SAFETY: an index is below the matrix's columns, of which x has a row each.
-                    unsafe { step::<D, V>(d, &mut sums, x, rows, four) };
+                    unsafe { step::<D, V, WIDE>(d, &mut sums, x, rows, four) };
                 }
                 if let Some(&any) = rest.first() {
                     let (mut rows, mut four) = ([any.position(); 4], [0; 4]);
@@ -226,12 +255,74 @@ impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
                         four[at] = value.byte();
                     }
                     // SAFETY: as above.
-                    unsafe { step::<D, V>(d, &mut sums, x, rows, four) };
+                    unsafe { step::<D, V, WIDE>(d, &mut sums, x, rows, four) };
                 }
-                // SAFETY: a row of `out` has WIDTH elements.
+                // SAFETY: a row of `out` has WIDE elements.
                 unsafe { d.store(out.as_mut_ptr().add(first), sums) };
             }
         }
+    }
+}
+
+/// Rows of a product with [`EIGHT`] columns of `x`.
+struct EightBlock<'a, V, I> {
+    a: &'a IntegerCsr<V>,
+    indices: &'a [I],
+    rows: Range<usize>,
+    x: &'a [u8],
+    zero: i32,
+    out: &'a mut [i32],
+}
+
+impl<V: Int8Value, I: Index> Dot4Op for EightBlock<'_, V, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<D: Dot4>(self, d: D) {
+        let matrix = &self.a.matrix;
+        let values = matrix.values();
+        assert!(self.x.len() == matrix.cols() * EIGHT && values.len() == self.indices.len());
+        let (x, unsigned) = (self.x.as_ptr(), V::MIN < 0);
+        for (row, out) in self.rows.zip(self.out.chunks_exact_mut(EIGHT)) {
+            let range = matrix.indptr()[row]..matrix.indptr()[row + 1];
+            let mut sums = d.splat(self.a.row_sums[row].wrapping_mul(-self.zero));
+            let (indices, rest) = self.indices[range.clone()].as_chunks::<4>();
+            let (fours, last) = values[range].as_chunks::<4>();
+            for (index, four) in indices.iter().zip(fours) {
+                let rows = I::positions(index);
+                let four = [four[0].byte(), four[1].byte(), four[2].byte(), four[3].byte()];
+                // SAFETY: an index is below the matrix's columns, of which x has a row each.
+                unsafe { sums = d.dot_eight(sums, eights(x, rows), four, unsigned) };
+            }
+            if let Some(&any) = rest.first() {
+                let (mut rows, mut four) = ([any.position(); 4], [0; 4]);
+                for (at, (&index, value)) in rest.iter().zip(last).enumerate() {
+                    rows[at] = index.position();
+                    four[at] = value.byte();
+                }
+                // SAFETY: as above.
+                unsafe { sums = d.dot_eight(sums, eights(x, rows), four, unsigned) };
+            }
+            // SAFETY: a row of `out` has EIGHT elements.
+            unsafe { d.store_eight(out.as_mut_ptr(), sums) };
+        }
+    }
+}
+
+/// Where four rows of eight columns lie.
+///
+/// # Safety
+/// `x` has the rows.
+#[inline(always)]
+unsafe fn eights(x: *const u8, rows: [usize; 4]) -> [*const u8; 4] {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        [
+            x.add(rows[0] * EIGHT),
+            x.add(rows[1] * EIGHT),
+            x.add(rows[2] * EIGHT),
+            x.add(rows[3] * EIGHT),
+        ]
     }
 }
 
@@ -240,7 +331,7 @@ impl<V: Int8Value, I: Index> Dot4Op for Block<'_, V, I> {
 /// # Safety
 /// `x` is valid for reading that many columns of each of the rows.
 #[inline(always)]
-unsafe fn step<D: Dot4, V: Int8Value>(
+unsafe fn step<D: Dot4, V: Int8Value, const WIDE: usize>(
     d: D,
     sums: &mut [D::I32; 4],
     x: *const u8,
@@ -251,10 +342,10 @@ unsafe fn step<D: Dot4, V: Int8Value>(
     // SAFETY: by the caller's promise.
     let columns = unsafe {
         d.interleave([
-            x.add(rows[0] * WIDTH),
-            x.add(rows[1] * WIDTH),
-            x.add(rows[2] * WIDTH),
-            x.add(rows[3] * WIDTH),
+            x.add(rows[0] * WIDE),
+            x.add(rows[1] * WIDE),
+            x.add(rows[2] * WIDE),
+            x.add(rows[3] * WIDE),
         ])
     };
     for at in 0..4 {

@@ -51,11 +51,15 @@ thread_local! {
 /// Whether the product of these is one for [`run`].
 pub(super) fn takes(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> bool {
     let bytes = b.bytes();
-    let adjacent = (bytes.col_stride == 1 && bytes.cols >= VECTOR) || bytes.row_stride == 1;
-    (1..=limits_of(isa).few_rows.min(ROOM_ROWS - 1)).contains(&a.rows())
-        && bytes.rows > 0
-        && bytes.cols > 0
-        && adjacent
+    let limits = limits_of(isa);
+    let most = if bytes.col_stride == 1 && bytes.cols >= VECTOR {
+        limits.few_rows
+    } else if bytes.row_stride == 1 {
+        limits.few_rows_of_columns
+    } else {
+        0
+    };
+    (1..=most.min(ROOM_ROWS - 1)).contains(&a.rows()) && bytes.rows > 0 && bytes.cols > 0
 }
 
 /// `(a - a_zero) * (b - b_zero)`, which fits int32 and [`takes`] accepts.

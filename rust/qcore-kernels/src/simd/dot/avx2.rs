@@ -127,6 +127,44 @@ impl Dot4 for Avx2 {
         }
     }
 
+    const EIGHT: bool = true;
+
+    #[inline(always)]
+    unsafe fn dot_eight(
+        self,
+        acc: __m256i,
+        rows: [*const u8; 4],
+        values: [u8; 4],
+        unsigned: bool,
+    ) -> __m256i {
+        // SAFETY: the caller vouches for eight bytes of each row, `self` for the feature.
+        unsafe {
+            let first = _mm_loadl_epi64(rows[0].cast());
+            let first = _mm_unpacklo_epi8(first, _mm_loadl_epi64(rows[1].cast()));
+            let second = _mm_loadl_epi64(rows[2].cast());
+            let second = _mm_unpacklo_epi8(second, _mm_loadl_epi64(rows[3].cast()));
+            let values = _mm_cvtsi32_si128(i32::from_le_bytes(values));
+            // Pairs of each column, and of values in every lane.
+            let (first, second, values) = if unsigned {
+                let words = _mm_cvtepi8_epi16(values);
+                (_mm256_cvtepu8_epi16(first), _mm256_cvtepu8_epi16(second), words)
+            } else {
+                let words = _mm_cvtepu8_epi16(values);
+                (_mm256_cvtepi8_epi16(first), _mm256_cvtepi8_epi16(second), words)
+            };
+            let low = _mm256_broadcastd_epi32(values);
+            let high = _mm256_broadcastd_epi32(_mm_srli_epi64::<32>(values));
+            let sum = _mm256_add_epi32(acc, _mm256_madd_epi16(first, low));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(second, high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_eight(self, ptr: *mut i32, sums: __m256i) {
+        // SAFETY: the caller vouches for eight integers, `self` for the feature.
+        unsafe { _mm256_storeu_si256(ptr.cast(), sums) }
+    }
+
     #[inline(always)]
     unsafe fn store(self, ptr: *mut i32, sums: [__m256i; 4]) {
         // SAFETY: the caller vouches for the integers, `self` for the feature.

@@ -58,6 +58,51 @@ pub trait Dot4: Copy {
     /// # Safety
     /// `ptr` is valid for writing `COLUMNS` integers.
     unsafe fn store(self, ptr: *mut i32, sums: [Self::I32; 4]);
+
+    /// Whether a vector of sums holds eight columns and [`Dot4::dot_eight`] is there for them: of few
+    /// columns, whole interleaved vectors would mostly be of what nobody asked for.
+    const EIGHT: bool = false;
+    /// `acc` and the products of eight columns of four rows with a value for each row, wrapping. Columns
+    /// are unsigned and values signed if `unsigned`, else the other way round. Only where
+    /// [`Dot4::EIGHT`].
+    ///
+    /// # Safety
+    /// Each row is valid for reading eight bytes.
+    #[inline(always)]
+    unsafe fn dot_eight(
+        self,
+        acc: Self::I32,
+        rows: [*const u8; 4],
+        values: [u8; 4],
+        unsigned: bool,
+    ) -> Self::I32 {
+        let _ = (acc, rows, values, unsigned);
+        unreachable!("vectors of {} columns", Self::COLUMNS)
+    }
+    /// Writes sums of eight columns. Only where [`Dot4::EIGHT`].
+    ///
+    /// # Safety
+    /// `ptr` is valid for writing eight integers.
+    #[inline(always)]
+    unsafe fn store_eight(self, ptr: *mut i32, sums: Self::I32) {
+        let _ = (ptr, sums);
+        unreachable!("vectors of {} columns", Self::COLUMNS)
+    }
+}
+
+/// How many columns the vectors that run where `isa` is in force take at once, and whether there is a
+/// way for eight.
+pub(crate) fn columns_of(isa: Isa) -> (usize, bool) {
+    struct Columns;
+    impl Dot4Op for Columns {
+        type Output = (usize, bool);
+
+        #[inline(always)]
+        fn eval<D: Dot4>(self, _: D) -> (usize, bool) {
+            (D::COLUMNS, D::EIGHT)
+        }
+    }
+    dispatch_dot(isa, Columns)
 }
 
 /// A kernel over [`Dot4`]: its arguments, and a body. See [`super::SimdOp`].

@@ -24,7 +24,7 @@ from benches.peers.rows import Row
 from qcore import _core
 from qcore._environment import environment
 
-PEERS = ("numpy", "torch", "onnxruntime", "mkl")
+PEERS = ("numpy", "torch", "onnxruntime", "mkl", "numkong", "pypiquant")
 
 
 def sections(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:

@@ -1,4 +1,4 @@
-"""Int8 matrix products: torch's ``_int_mm``, ONNX Runtime, MKL and NumPy's float32."""
+"""Int8 matrix products: torch's ``_int_mm``, ONNX Runtime, MKL, NumKong and NumPy's float32."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def rows(seconds: float) -> Iterator[Row]:
             **_torch(a, b),
             **_onnxruntime(a, b),
             **_mkl(a, b),
+            **_numkong(a, b),
         }
         wanted = a.astype(np.int64) @ b.astype(np.int64)
         assert np.array_equal(calls["qcore packed"](), wanted)
@@ -47,6 +48,9 @@ def rows(seconds: float) -> Iterator[Row]:
             yield Row("packed", case, times, ratio, asked, work)
             asked = 0.97 if m == k == n == 1024 else 1.0
             yield Row("not packed", case, times, torch / times["qcore"], asked, work)
+            exact = min(times["ORT u8u8, constant B"], times["NumKong"], torch)
+            asked = 1.3 if _core.active_isa() == "avx2" else None
+            yield Row("exact peers", case, times, exact / times["qcore packed"], asked, work)
         else:
             weights = np.ones(k * n // 4, np.int32)
             calls["reading alone"] = partial(_core.read_all, weights)
@@ -79,7 +83,9 @@ def _torch(a: Any, b: Any) -> dict[str, Callable[[], Any]]:
 def _onnxruntime(a: Any, b: Any) -> dict[str, Callable[[], Any]]:
     signed = integer_session(a.dtype, b, constant=False)
     constant = integer_session(np.uint8, b, constant=True)
+    unsigned = integer_session(np.uint8, b.view(np.uint8), constant=True)
     return {
+        "ORT u8u8, constant B": partial(unsigned.run, None, {"a": a.view(np.uint8)}),
         "ORT s8s8": partial(signed.run, None, {"a": a, "b": b}),
         "ORT u8s8, constant B": partial(constant.run, None, {"a": a.view(np.uint8)}),
     }
@@ -105,6 +111,20 @@ def integer_session(a_type: Any, b: Any, *, constant: bool) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(model.SerializeToString(), options)
+
+
+#: What NumKong may not use, so that it runs on what qcore runs on.
+_BEYOND = {"avx2": ("alder", "skylake", "icelake", "genoa", "turin", "sapphire", "sapphireamx")}
+
+
+def _numkong(a: Any, b: Any) -> dict[str, Callable[[], Any]]:
+    """NumKong's exact s8 by s8 product with a packed B, on instructions that qcore has in force."""
+    import numkong
+
+    for capability in _BEYOND.get(_core.active_isa(), ()):
+        numkong.disable_capability(capability)
+    packed = numkong.dots_pack(np.ascontiguousarray(b.T))
+    return {"NumKong": partial(numkong.dots_packed, a, packed)}
 
 
 def _mkl(a: Any, b: Any) -> dict[str, Callable[[], Any]]:

@@ -18,6 +18,15 @@ from qcore import _core
 COPIES = 8
 
 
+#: Shapes whose share of the dot instruction's rate is judged, and what was asked of it.
+PEAK_SHAPES: dict[tuple[int, int, int], dict[str, float]] = {
+    (256, 256, 256): {"avx512_vnni": 0.93, "avx2": 0.80},
+    (512, 512, 512): {"avx512_vnni": 0.93, "avx2": 0.88},
+    (1024, 1024, 1024): {"avx512_vnni": 0.93, "avx2": 0.88},
+    (128, 384, 1536): {"avx2": 0.88},
+    (196, 512, 512): {"avx2": 0.80},
+}
+
 #: What was asked of groups of 64, by the type of their scales.
 ASKED_OF_INT4 = {"float32": 1.65, "float16": 1.75}
 
@@ -76,13 +85,13 @@ def thread_rows(seconds: float) -> Iterator[Row]:
 def peak_rows(seconds: float) -> Iterator[Row]:
     """Yield what share of the peak of its dot instruction the kernel in force reaches."""
     rng = np.random.default_rng(0)
-    asked = {"avx512_vnni": 0.93, "avx2": 0.65}.get(_core.active_isa())
-    for size in (256, 512, 1024):
-        a, b = (rng.integers(-128, 128, (size, size), np.int8) for _ in range(2))
-        packed, work, peak, best = qc.pack(b), 2.0 * size**3, 0.0, 1.0
+    for (m, k, n), asked in PEAK_SHAPES.items():
+        a, b = rng.integers(-128, 128, (m, k), np.int8), rng.integers(-128, 128, (k, n), np.int8)
+        packed, work, peak, best = qc.pack(b), 2.0 * m * k * n, 0.0, 1.0
         for _ in range(3):
             peak = max(peak, _core.peak_rate())
             times = best_times({"qcore": partial(qc.matmul_integer, a, packed)}, seconds / 3)
             best = min(best, times["qcore"])
         times = {"qcore": best, "peak": work / peak}
-        yield Row("share of the peak", f"{size}³", times, work / best / peak, asked, work)
+        least = asked.get(_core.active_isa())
+        yield Row("share of the peak", f"{m} x {k} x {n}", times, work / best / peak, least, work)

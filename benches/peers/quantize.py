@@ -1,9 +1,9 @@
-"""quantize and dequantize, float32 to and from int8, one scale: torch, ONNX Runtime, NumPy."""
+"""quantize and dequantize, float32 to and from int8, one scale: torch, ORT, pi-quant, NumPy."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ def rows(seconds: float) -> Iterator[Row]:
             "qcore": partial(qc.quantize, x, scale=SCALE, out=codes),
             "torch": partial(torch.quantize_per_tensor, tensor, float(SCALE), 0, torch.qint8),
             "ORT": partial(quantizer.run, None, {"x": x}),
+            "pi-quant": _pi_quant(x),
             "NumPy": partial(_numpy_quantize, x, codes),
             "moving alone": partial(_core.move_all, x.view(np.int32), np.empty(size, np.int8)),
         }
@@ -56,6 +57,23 @@ def _row(section: str, size: int, times: dict[str, float], small: float) -> Row:
         # No faster than the bytes: then the share of a loop that only moves them counts.
         asked, ratio = 0.95, alone / times["qcore"]
     return Row(section, f"{size:,}", times, ratio, asked, 5.0 * size, "GB/s")
+
+
+def _pi_quant(x: Any) -> Callable[[], Any]:
+    """pi-quant's codes are unsigned, and it multiplies by the reciprocal."""
+    import piquant
+
+    context, codes = piquant.Context(1), np.empty(x.size, np.uint8)
+    kinds, nearest = piquant.DataType, piquant.RoundMode.NEAREST
+
+    def call() -> Any:
+        context.quantize_ptr(
+            x.ctypes.data, kinds.F32, codes.ctypes.data, kinds.UINT8, x.size, float(SCALE), 128,
+            nearest,
+        )  # fmt: skip
+        return codes
+
+    return call
 
 
 def _numpy_quantize(x: Any, out: Any) -> Any:

@@ -11,6 +11,7 @@ from benches.peers.rows import Row
 TITLES = {
     "packed": "int8 products, B packed before: GOPS",
     "not packed": "int8 products, through Python, nothing packed before: GOPS",
+    "exact peers": "beside the best exact peer (ONNX Runtime's u8 by u8, torch, NumKong): GOPS",
     "GEMV, packed": "one row, B packed before: GOPS",
     "GEMV, not packed": "one row, nothing packed before, beside torch and NumPy float32: GOPS",
     "GEMV, share of reading": "one row beside a loop that only reads as many bytes: GOPS",

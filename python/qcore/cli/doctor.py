@@ -33,7 +33,14 @@ def doctor(as_json: bool) -> None:
     from qcore._environment import environment
 
     facts = environment()
-    found = {"why that one": _why()} | _unverified() | _hardware() | _kernels() | _crossover()
+    found = (
+        {"why that one": _why()}
+        | _unverified()
+        | _hardware()
+        | _kernels()
+        | _limits()
+        | _crossover()
+    )
     if as_json:
         from qcore.cli.tables import print_json
 
@@ -99,6 +106,21 @@ def _kernels() -> dict[str, str]:
         "int4 products": f"{nibbles}: the best that {isa} includes",
         "float32 products, quantize, epilogues": f"{vectors}: the widest vectors of {isa}",
         "float networks": "NumPy's BLAS, while every layer is float and dense",
+    }
+
+
+def _limits() -> dict[str, str]:
+    """Return what int8 products decide by, as measured for the instruction set in force."""
+    from qcore import _core
+
+    block, _, many, few, columns, grain = _core.product_limits()
+    widened = f"; widened to 16 bits once from {many} rows on" if many < 1 << 31 else ""
+    return {
+        "int8 products, B packed": f"as this instruction set reads it{widened}",
+        "int8 products, B not packed": f"read where it lies up to {few} rows ({columns} of a "
+        "transposed B), packed strip by strip from there on",
+        "int8 products, blocks": f"{block >> 10} KB of A; another thread from {grain:,} "
+        "multiply-adds on",
     }
 
 

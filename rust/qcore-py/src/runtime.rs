@@ -50,6 +50,22 @@ fn kernel_id() -> PyResult<&'static str> {
     isa::active().map(gemm::kernel_id).map_err(to_py)
 }
 
+/// What int8 products decide by on the instruction set in force: bytes of A to a block, the same where
+/// B is laid out for each, rows from which B is widened, rows up to which it is read where it lies, by
+/// rows and by columns, and multiply-adds of a thread.
+#[pyfunction]
+fn product_limits() -> PyResult<[usize; 6]> {
+    let limits = isa::active().map(gemm::limits_of).map_err(to_py)?;
+    Ok([
+        limits.left_bytes,
+        limits.left_bytes_for_strips,
+        limits.many_rows,
+        limits.few_rows,
+        limits.few_rows_of_columns,
+        limits.grain,
+    ])
+}
+
 /// Operations a second that the dot instruction in force reaches on registers alone.
 #[pyfunction]
 fn peak_rate(py: Python<'_>) -> PyResult<f64> {
@@ -87,6 +103,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(move_all, module)?)?;
     module.add_function(wrap_pyfunction!(num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_rate, module)?)?;
+    module.add_function(wrap_pyfunction!(product_limits, module)?)?;
     module.add_function(wrap_pyfunction!(read_all, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(unverified_isas, module)?)?;

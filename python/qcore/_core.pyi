@@ -444,9 +444,6 @@ def sgd_step(
     momentum: float,
     mask: NDArray[np.float32] | None = None,
 ) -> None: ...
-def bias_activate(
-    x: NDArray[np.float32], cols: int, bias: NDArray[np.float32] | None, activation: str
-) -> None: ...
 def multiply_derivative(
     delta: NDArray[np.float32],
     output: NDArray[np.float32],

@@ -24,8 +24,4 @@ def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDAr
 
 def activate(z: NDArray[np.float32], bias: NDArray[np.float32] | None, activation: str) -> None:
     """Compute ``z = activation(z + bias)`` in place, for rows of a C-contiguous float32 array."""
-    if activation == "softmax":
-        _core.bias_activate(z, z.shape[-1], bias, "linear")
-        z[...] = softmax(z)
-    else:
-        _core.bias_activate(z, z.shape[-1], bias, activation)
+    _core.finish_rows(z, z.shape[-1], bias, activation)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore import _core
 from qcore._validation import check_finite, check_int, check_one_of, float_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
@@ -160,11 +161,17 @@ class Dense:
         `exact` is what rows that stay floats take, where `x` is what integers decode to.
         """
         weight = self.dense_weight()
-        z: NDArray[np.float32] = x @ weight.T
+        z = _product(x, weight)
         floats = self.float_rows
         if exact is not None and floats is not None:
-            z[:, floats] = exact @ weight[floats].T
+            z[:, floats] = _product(exact, weight[floats])
         activate(z, self.bias, self.activation)
+        return z
+
+    def sums(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the layer's float output before its activation."""
+        z = _product(x, self.dense_weight())
+        activate(z, self.bias, "linear")
         return z
 
     @property
@@ -203,3 +210,15 @@ class Dense:
         kind = "" if weight is None else f", {weight!r}" if isinstance(weight, QTensor) else ""
         widths = f"{self.in_features}, {self.out_features}"
         return f"Dense({widths}, activation={self.activation!r}{kind})"
+
+
+def _product(x: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``x @ weight.T`` in qcore's own order of sums.
+
+    A row's result is the same bits whatever rows it comes with, which BLAS does not promise: what
+    is calibrated on it does not depend on how samples are batched.
+    """
+    out = np.empty((len(x), len(weight)), np.float32)
+    weights = _core.PackedWeights.float(weight)
+    weights.linear(np.ascontiguousarray(x, np.float32), None, "linear", out)
+    return out

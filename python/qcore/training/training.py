@@ -272,13 +272,13 @@ class Training:
             weights.append(weight)
             np.matmul(source, weight.T, out=b.sums[index])
             if index + 1 < len(layers):
-                _core.bias_activate(b.sums[index], layer.out_features, layer.bias, layer.activation)
+                _core.finish_rows(b.sums[index], layer.out_features, layer.bias, layer.activation)
                 if self.fake is not None:
                     b.inputs[index + 1][...] = b.sums[index]
                 if self.dropout:
                     self._drop(b.sums[index], b.inputs[index + 1], b.dropped[index + 1])
         last = layers[-1]
-        _core.bias_activate(b.sums[-1], last.out_features, last.bias, "linear")
+        _core.finish_rows(b.sums[-1], last.out_features, last.bias, "linear")
         loss = self._loss(rows, b, self._soft(rows, x, soft))
         for index in range(len(layers) - 1, -1, -1):
             layer, delta = layers[index], b.deltas[index]

@@ -67,22 +67,6 @@ fn sgd_step(
     run(py, params.len(), || train::sgd_step(sgd, params, grads, velocity, mask))
 }
 
-/// `x = activation(x + bias)` in place; `x` is (rows, cols).
-#[pyfunction]
-#[pyo3(signature = (x, cols, bias, activation))]
-fn bias_activate(
-    py: Python<'_>,
-    x: &Bound<'_, PyAny>,
-    cols: usize,
-    bias: Option<Floats<'_>>,
-    activation: &str,
-) -> PyResult<()> {
-    let mut x = writable::<f32>(x, "x")?;
-    let bias = bias.as_ref().map(|bias| slice(bias, "bias")).transpose()?.unwrap_or(&[]);
-    let (x, kind) = (slice_mut(&mut x, "x")?, derivative(activation)?);
-    run(py, x.len(), || train::bias_activate(x, cols, bias, kind))
-}
-
 /// Multiplies `delta` by the activation's derivative, given its output, and by `inside`.
 #[pyfunction]
 #[pyo3(signature = (delta, output, activation, inside=None))]
@@ -124,7 +108,6 @@ fn softmax_loss(
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(adam_step, module)?)?;
-    module.add_function(wrap_pyfunction!(bias_activate, module)?)?;
     module.add_function(wrap_pyfunction!(multiply_derivative, module)?)?;
     module.add_function(wrap_pyfunction!(sgd_step, module)?)?;
     module.add_function(wrap_pyfunction!(softmax_loss, module)?)

@@ -1,5 +1,7 @@
 """What calibration sees of a network is what the network computes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,3 +30,34 @@ def test_a_value_that_is_no_number_is_told_by_its_row():
     x[2, 4] = np.nan
     with pytest.raises(ValueError, match="row 2"):
         quantized_input(x, "dynamic")
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_ranges_through_a_network_do_not_depend_on_the_batches(activation):
+    """The float reference has one order of sums: any split gives the same bits."""
+    rng = np.random.default_rng(3)
+    sizes = [300, 70, 33, 10]
+    weights = [rng.normal(0, a**-0.5, (b, a)) for a, b in itertools.pairwise(sizes)]
+    biases = [rng.normal(size=len(weight)) for weight in weights]
+    net = qc.nn.Sequential.from_arrays(
+        weights, biases, layout="out_in", activation=activation, output="softmax"
+    )
+    samples = rng.normal(size=(257, 300)).astype(np.float32)
+
+    def outputs(X):
+        for layer in net.layers:
+            X = layer.forward(X)
+            yield X
+
+    whole = list(outputs(samples))
+    for size in [1, 7, 64, 100]:
+        starts = range(0, len(samples), size)
+        parts = [list(outputs(samples[start : start + size])) for start in starts]
+        for index, value in enumerate(whole):
+            np.testing.assert_array_equal(np.concatenate([part[index] for part in parts]), value)
+        for index, value in enumerate(whole):
+            seen = qc.Observer("entropy")
+            for part in reversed(parts):
+                seen.update(part[index])
+            wanted = qc.Observer("entropy").update(value).qparams(symmetric=False)
+            assert seen.qparams(symmetric=False) == wanted

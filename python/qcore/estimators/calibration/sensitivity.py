@@ -11,7 +11,6 @@ from qcore.estimators.calibration.calibration import layer_inputs
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
-    from qcore.chain.layers import Dense
 
 __all__ = ["output_weights"]
 
@@ -29,7 +28,7 @@ def output_weights(net: Chain, samples: Floats) -> list[NDArray[np.float64]]:
     2002). Of more than `DIRECTIONS` logits, random sums of them are taken.
     """
     samples = samples[:SAMPLES]
-    sums = [_sums(layer, value) for layer, value in layer_inputs(net, samples)]
+    sums = [layer.sums(value) for layer, value in layer_inputs(net, samples)]
     logits = net.layers[-1].out_features
     directions = np.eye(logits, dtype=np.float32)
     if logits > DIRECTIONS:
@@ -46,12 +45,6 @@ def output_weights(net: Chain, samples: Floats) -> list[NDArray[np.float64]]:
                 slope = _slope(sums[index - 1], net.layers[index - 1].activation)
                 delta = (delta @ net.layers[index].dense_weight()) * slope
     return totals
-
-
-def _sums(layer: Dense, value: Floats) -> Floats:
-    """Return a layer's output before its activation."""
-    sums: Floats = value @ layer.dense_weight().T
-    return sums if layer.bias is None else sums + layer.bias
 
 
 def _slope(sums: Floats, activation: str) -> Floats:

@@ -1,5 +1,7 @@
 //! Convolutions in which every channel is by itself: lanes run across channels.
 
+use std::ops::Range;
+
 use super::window::Window;
 use crate::aligned::AlignedBytes;
 use crate::elementwise::map_row;
@@ -119,18 +121,155 @@ impl SimdOp for Places<'_> {
     #[inline(always)]
     fn eval<S: Simd>(mut self, s: S) {
         let outputs = self.weights.outputs;
+        let taps = self.window.kernel[0].saturating_mul(self.window.kernel[1]);
+        if outputs < S::LANES || self.weights.multiplier > 1 || taps > MOST_TAPS {
+            for at in (0..outputs).step_by(S::LANES) {
+                let count = S::LANES.min(outputs - at);
+                for column in 0..self.columns {
+                    self.place(s, column, at, count);
+                }
+            }
+            return;
+        }
+        let inside = self.inside();
+        let (stride, left) = (self.window.stride[1], self.window.padding[1][0]);
+        let channels = self.image[3];
+        for column in (0..inside.start).chain(inside.end..self.columns) {
+            // At an edge: the taps that lie in the image.
+            let x = column * stride;
+            let taps = self.taps(x, left);
+            let mut at = 0;
+            while at < outputs {
+                // The last vector ends with the channels and so repeats some.
+                at = at.min(outputs - S::LANES);
+                self.group::<S, 1>(s, &taps, at, column, at);
+                at += S::LANES;
+            }
+        }
+        let taps = self.taps(0, 0);
         let mut at = 0;
         while at < outputs {
-            let count = S::LANES.min(outputs - at);
-            for column in 0..self.columns {
-                self.place(s, column, at, count);
+            at = at.min(outputs - S::LANES);
+            let mut column = inside.start;
+            while column < inside.end {
+                let origin = (column * stride - left) * channels + at;
+                if column + TOGETHER <= inside.end {
+                    self.group::<S, TOGETHER>(s, &taps, origin, column, at);
+                    column += TOGETHER;
+                } else {
+                    self.group::<S, 1>(s, &taps, origin, column, at);
+                    column += 1;
+                }
             }
-            at += count;
+            at += S::LANES;
         }
     }
 }
 
+/// Places that are computed at once: each weight is loaded once for all of them.
+const TOGETHER: usize = 4;
+
+/// The most taps of windows that are computed so.
+const MOST_TAPS: usize = 64;
+
+/// The taps of a place that lie in the image.
+struct Taps {
+    /// The elements that they read, counted from the place's origin.
+    pixels: [usize; MOST_TAPS],
+    /// Their weights.
+    weights: [usize; MOST_TAPS],
+    count: usize,
+}
+
 impl Places<'_> {
+    /// The places whose taps all lie between the left and the right edge.
+    fn inside(&self) -> Range<usize> {
+        let (stride, left) = (self.window.stride[1], self.window.padding[1][0]);
+        let from = left.div_ceil(stride).min(self.columns);
+        let to = match (self.image[2] + left).checked_sub(self.window.extent(1)) {
+            Some(room) => (room / stride + 1).min(self.columns),
+            None => 0,
+        };
+        from..to.max(from)
+    }
+
+    /// Where the taps of this row of places lie that are in the image, for a place that begins at
+    /// pixel `x - left`.
+    fn taps(&self, x: usize, left: usize) -> Taps {
+        let Window { kernel, stride, dilation, padding } = *self.window;
+        let [_, height, width, channels] = self.image;
+        let mut taps = Taps { pixels: [0; MOST_TAPS], weights: [0; MOST_TAPS], count: 0 };
+        for row_tap in 0..kernel[0] {
+            let y = (self.row * stride[0] + row_tap * dilation[0]).wrapping_sub(padding[0][0]);
+            if y >= height {
+                continue;
+            }
+            for column_tap in 0..kernel[1] {
+                let x = (x + column_tap * dilation[1]).wrapping_sub(left);
+                if x < width {
+                    taps.pixels[taps.count] = (y * width + x) * channels;
+                    taps.weights[taps.count] =
+                        (row_tap * kernel[1] + column_tap) * self.weights.stride;
+                    taps.count += 1;
+                }
+            }
+        }
+        taps
+    }
+
+    /// A vector of outputs, from `at` on, of `N` places from `column` on; what the taps of the first
+    /// read lies `origin` elements on.
+    #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+    #[inline(always)]
+    fn group<S: Simd, const N: usize>(
+        &mut self,
+        s: S,
+        taps: &Taps,
+        origin: usize,
+        column: usize,
+        at: usize,
+    ) {
+        let outputs = self.weights.outputs;
+        let step = self.window.stride[1] * self.image[3];
+        let pixels = taps.pixels[..taps.count].iter().zip(&taps.weights[..taps.count]);
+        let last = taps.pixels[taps.count.saturating_sub(1)] + origin + (N - 1) * step + S::LANES;
+        assert!(taps.count == 0 || last <= self.picture.len());
+        let mut sums = [s.splat_f32(0.0); N];
+        for (&pixel, &weight) in pixels {
+            // SAFETY: the last tap of the last place lies within the picture, as was just checked, and
+            // the others before it; each tap has weights filled up to whole vectors.
+            unsafe {
+                let weight = s.load_f32(self.weights.weights.as_floats().add(weight + at));
+                let from = self.picture.as_ptr().add(pixel + origin);
+                for place in 0..N {
+                    let value = s.load_f32(from.add(place * step));
+                    sums[place] = s.fma(value, weight, sums[place]);
+                }
+            }
+        }
+        let Epilogue { bias, residual, activation } = self.epilogue;
+        let clamp = activation.clamp(s);
+        let first = column * outputs + at;
+        let reach = (N - 1) * outputs + S::LANES;
+        let out = &mut self.out[first..][..reach];
+        let residual = if residual.is_empty() { residual } else { &residual[first..][..reach] };
+        // SAFETY: a vector of biases, or one for all; the slices hold a vector of each place.
+        unsafe {
+            let bias = match bias {
+                [] => s.splat_f32(-0.0),
+                [one] => s.splat_f32(*one),
+                each => s.load_f32(each[at..at + S::LANES].as_ptr()),
+            };
+            for place in 0..N {
+                let mut sum = s.add(sums[place], bias);
+                if !residual.is_empty() {
+                    sum = s.add(sum, s.load_f32(residual.as_ptr().add(place * outputs)));
+                }
+                s.store_f32(out.as_mut_ptr().add(place * outputs), clamp.apply(s, sum));
+            }
+        }
+    }
+
     /// Up to a vector of outputs of one place.
     #[inline(always)]
     fn place<S: Simd>(&mut self, s: S, column: usize, at: usize, count: usize) {

@@ -130,7 +130,9 @@ impl SimdOp for Places<'_> {
             let steps = [window.dilation[0] * width * channels, window.dilation[1] * channels];
             let mut at = 0;
             while at < channels {
-                let lanes = S::LANES.min(channels - at);
+                let lanes = S::LANES.min(channels);
+                // The last vector ends with the channels and so repeats some.
+                at = at.min(channels - lanes);
                 let mut value = s.splat_f32(nothing);
                 let mut room = [0.0_f32; MAX_LANES];
                 for row in 0..bottom - top {
@@ -155,9 +157,16 @@ impl SimdOp for Places<'_> {
                 if matches!(pool, Pool::Average { .. }) {
                     value = s.div(value, s.splat_f32(count as f32));
                 }
-                // SAFETY: the room has MAX_LANES elements.
-                unsafe { s.store_f32(room.as_mut_ptr(), value) };
-                out[at..at + lanes].copy_from_slice(&room[..lanes]);
+                let to = &mut out[at..at + lanes];
+                // SAFETY: a vector of results, or the room.
+                unsafe {
+                    if lanes == S::LANES {
+                        s.store_f32(to.as_mut_ptr(), value);
+                    } else {
+                        s.store_f32(room.as_mut_ptr(), value);
+                        to.copy_from_slice(&room[..lanes]);
+                    }
+                }
                 at += lanes;
             }
         }

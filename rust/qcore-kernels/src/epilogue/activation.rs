@@ -1,9 +1,7 @@
 //! The activations of layers.
 
-use crate::elementwise::{Unary, map_row};
-use crate::isa::Isa;
+use crate::elementwise::Unary;
 use crate::math::clip;
-use crate::norm::softmax_row;
 use crate::simd::Simd;
 
 /// What a layer does to its sums.
@@ -65,15 +63,6 @@ impl Activation {
     pub(crate) fn is_of_rows(self) -> bool {
         self == Self::Softmax
     }
-
-    /// Does to a whole clamped row what is left to do.
-    pub(crate) fn finish_row(self, isa: Isa, row: &mut [f32]) {
-        if let Some(function) = self.rest() {
-            map_row(isa, function, row);
-        } else if self.is_of_rows() {
-            softmax_row(isa, row);
-        }
-    }
 }
 
 /// Bounds of results; minus infinity and infinity change nothing.
@@ -95,6 +84,7 @@ impl<S: Simd> Clamp<S> {
 mod tests {
     use super::*;
     use crate::epilogue::finish_rows_with;
+    use crate::isa::Isa;
 
     /// Distance in units of the last place of the exact value.
     fn ulps(found: f32, exact: f64) -> f64 {

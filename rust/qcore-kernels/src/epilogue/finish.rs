@@ -2,10 +2,15 @@
 
 use super::activation::Activation;
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
+use crate::elementwise::map_row;
 use crate::error::{KernelError, Result};
 use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::norm::softmax_row;
 use crate::simd::{Simd, SimdOp, dispatch};
+
+/// Elements of rows that are finished at once.
+const BLOCK: usize = 1 << 12;
 
 /// [`finish_rows_with`] on the instruction set in force.
 pub fn finish_rows(x: &mut [f32], n: usize, bias: &[f32], activation: Activation) -> Result<()> {
@@ -31,19 +36,27 @@ pub fn finish_rows_with(
     }
     let plain =
         bias.is_empty() && (activation == Activation::Linear || activation.bounds().is_none());
+    // Rows that stay in the first cache from one step to the next.
+    let together = (BLOCK / n).max(1).saturating_mul(n);
     let mut pace = Pace::new();
-    for row in x.chunks_exact_mut(n) {
-        pace.check(n)?;
+    for x in x.chunks_mut(together) {
+        pace.check(x.len())?;
         if !plain {
-            dispatch(isa, Finish { row, bias, activation });
+            dispatch(isa, Finish { x, n, bias, activation });
         }
-        activation.finish_row(isa, row);
+        if let Some(function) = activation.rest() {
+            map_row(isa, function, x);
+        } else if activation.is_of_rows() {
+            x.chunks_exact_mut(n).for_each(|row| softmax_row(isa, row));
+        }
     }
     Ok(())
 }
 
+/// Bias and clamp of rows of `n`.
 struct Finish<'a> {
-    row: &'a mut [f32],
+    x: &'a mut [f32],
+    n: usize,
     bias: &'a [f32],
     activation: Activation,
 }
@@ -53,25 +66,27 @@ impl SimdOp for Finish<'_> {
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let Finish { row, bias, activation } = self;
+        let Finish { x, n, bias, activation } = self;
         let bias = ByColumn::new(s, bias, 0, -0.0);
         let clamp = activation.clamp(s);
-        let body = row.len() / S::LANES * S::LANES;
-        for at in (0..body).step_by(S::LANES) {
-            let part = &mut row[at..at + S::LANES];
-            // SAFETY: the part has LANES elements.
-            unsafe {
-                let y = clamp.apply(s, s.add(s.load_f32(part.as_ptr()), bias.at(at)));
-                s.store_f32(part.as_mut_ptr(), y);
+        let body = n / S::LANES * S::LANES;
+        for row in x.chunks_exact_mut(n) {
+            for at in (0..body).step_by(S::LANES) {
+                let part = &mut row[at..at + S::LANES];
+                // SAFETY: the part has LANES elements.
+                unsafe {
+                    let y = clamp.apply(s, s.add(s.load_f32(part.as_ptr()), bias.at(at)));
+                    s.store_f32(part.as_mut_ptr(), y);
+                }
             }
-        }
-        let rest = &mut row[body..];
-        if !rest.is_empty() {
-            let x = s.add(load_few(s, rest), bias.few(body, rest.len()));
-            let mut room = [0.0; MAX_LANES];
-            // SAFETY: the room has MAX_LANES elements.
-            unsafe { s.store_f32(room.as_mut_ptr(), clamp.apply(s, x)) };
-            rest.copy_from_slice(&room[..rest.len()]);
+            let rest = &mut row[body..];
+            if !rest.is_empty() {
+                let x = s.add(load_few(s, rest), bias.few(body, rest.len()));
+                let mut room = [0.0; MAX_LANES];
+                // SAFETY: the room has MAX_LANES elements.
+                unsafe { s.store_f32(room.as_mut_ptr(), clamp.apply(s, x)) };
+                rest.copy_from_slice(&room[..rest.len()]);
+            }
         }
     }
 }

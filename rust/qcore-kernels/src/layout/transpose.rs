@@ -2,6 +2,7 @@
 
 use crate::elementwise::MAX_RANK;
 use crate::error::{KernelError, Result};
+use crate::simd;
 use crate::threads;
 
 /// Elements below which a thread of its own costs more than it saves.
@@ -120,6 +121,20 @@ impl Walk {
         if self.column_stride <= 1 {
             for (row, out) in out.chunks_exact_mut(columns).enumerate() {
                 out.copy_from_slice(&x[row * self.row_stride..][..columns]);
+            }
+            return;
+        }
+        if self.row_stride == 1 && size_of::<T>() <= 4 {
+            for left in (0..columns).step_by(BLOCK) {
+                let wide = BLOCK.min(columns - left);
+                let from = &x[left * self.column_stride..];
+                assert!(from.len() >= (wide - 1) * self.column_stride + rows);
+                // SAFETY: `wide` rows of `rows` elements lie in x, as was just checked, and `out` has
+                // `rows` rows of `columns` elements, all of them its own.
+                unsafe {
+                    let to = out.as_mut_ptr().add(left);
+                    simd::transpose(from.as_ptr(), self.column_stride, to, columns, wide, rows);
+                }
             }
             return;
         }

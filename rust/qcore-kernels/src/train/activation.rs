@@ -1,7 +1,7 @@
-//! Bias and activation on the way forward, and the activation's derivative on the way back.
+//! The activation's derivative on the way back; on the way forward it is [`crate::epilogue`]'s.
 
 use super::same_length;
-use crate::error::{KernelError, Result};
+use crate::error::Result;
 use crate::isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
@@ -16,41 +16,6 @@ pub enum Derivative {
     Tanh,
     /// `x`.
     Linear,
-}
-
-/// `x = activation(x + bias)` in place, row by row of `bias.len()`; `bias` may be empty.
-pub fn bias_activate(x: &mut [f32], cols: usize, bias: &[f32], kind: Derivative) -> Result<()> {
-    if cols == 0 || !x.len().is_multiple_of(cols) || !(bias.is_empty() || bias.len() == cols) {
-        return Err(KernelError::Shape(format!("bias has {} elements for {cols}", bias.len())));
-    }
-    dispatch(isa::active()?, BiasActivate { x, cols, bias, kind });
-    Ok(())
-}
-
-struct BiasActivate<'a> {
-    x: &'a mut [f32],
-    cols: usize,
-    bias: &'a [f32],
-    kind: Derivative,
-}
-
-impl SimdOp for BiasActivate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<S: Simd>(self, _simd: S) {
-        for row in self.x.chunks_exact_mut(self.cols) {
-            for (x, bias) in row.iter_mut().zip(self.bias) {
-                *x += bias;
-            }
-            match self.kind {
-                Derivative::Relu => row.iter_mut().for_each(|x| *x = x.max(0.0)),
-                Derivative::Sigmoid => row.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
-                Derivative::Tanh => row.iter_mut().for_each(|x| *x = x.tanh()),
-                Derivative::Linear => {}
-            }
-        }
-    }
 }
 
 /// `delta *= derivative`, given the activation's output, and `*= inside` where it is given: the mask

@@ -7,7 +7,7 @@ mod activation;
 mod loss;
 mod optimizer;
 
-pub use activation::{Derivative, bias_activate, multiply_derivative};
+pub use activation::{Derivative, multiply_derivative};
 pub use loss::softmax_loss;
 pub use optimizer::{Adam, Sgd, adam_step, sgd_step};
 

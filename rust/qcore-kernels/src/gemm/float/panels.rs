@@ -6,6 +6,7 @@ use crate::aligned::AlignedBytes;
 use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::memory;
+use crate::simd::transpose;
 use crate::view::MatRef;
 
 /// Outputs of a panel: for floats a cache line.
@@ -35,14 +36,27 @@ impl<T: Plain> Panels<T> {
         let size = memory::size(&[outputs.div_ceil(PANEL), inputs, PANEL, size_of::<T>()])?;
         let mut bytes = AlignedBytes::zeroed(size)?;
         let data = bytes.as_mut_ptr().cast::<T>();
+        let (from, row, column) = (matrix.as_ptr(), matrix.row_stride(), matrix.col_stride());
         let mut pace = Pace::new();
-        for output in 0..outputs {
-            pace.check(inputs)?;
-            let first = output / PANEL * inputs * PANEL + output % PANEL;
-            for input in 0..inputs {
-                // SAFETY: the panel of this output has PANEL elements for each input, and the bytes
-                // start on a cache line, so elements are aligned.
-                unsafe { data.add(first + input * PANEL).write(matrix.get(output, input)) };
+        for panel in 0..outputs.div_ceil(PANEL) {
+            pace.check(inputs.saturating_mul(PANEL))?;
+            let first = panel * PANEL;
+            let count = PANEL.min(outputs - first);
+            // SAFETY: the panel has PANEL elements for each input, and the bytes start on a cache line,
+            // so elements are aligned; `count` outputs from `first` on and all inputs exist.
+            unsafe {
+                let to = data.add(first * inputs);
+                let from = from.wrapping_offset(first as isize * row);
+                if column == 1 && row > 0 {
+                    transpose(from, row as usize, to, PANEL, count, inputs);
+                    continue;
+                }
+                for input in 0..inputs {
+                    for output in 0..count {
+                        let at = output as isize * row + input as isize * column;
+                        to.add(input * PANEL + output).write(*from.offset(at));
+                    }
+                }
             }
         }
         Ok(Self { bytes, inputs, outputs, kind: PhantomData })

@@ -86,24 +86,46 @@ unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'
                 w = w.add(t.w_step);
             }
         }
+        // Each of these loops is short, so that it is unrolled whole: one that is not would index the
+        // sums, which then lie in memory, and each multiply-add above would store its own.
+        if t.resume {
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    let out = t.out.add(row * t.out_stride + vector * S::LANES);
+                    sums[row][vector] = s.add(s.load_f32(out), sums[row][vector]);
+                }
+            }
+        }
+        if let Some(finish) = t.finish {
+            let mut biases = [s.splat_f32(0.0); VECTORS];
+            for vector in 0..VECTORS {
+                biases[vector] = s.load_f32(finish.bias.add(vector * S::LANES));
+            }
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    sums[row][vector] = s.add(sums[row][vector], biases[vector]);
+                }
+            }
+            if !finish.residual.is_null() {
+                for row in 0..ROWS {
+                    for vector in 0..VECTORS {
+                        let at = row * finish.residual_stride + vector * S::LANES;
+                        let residual = s.load_f32(finish.residual.add(at));
+                        sums[row][vector] = s.add(sums[row][vector], residual);
+                    }
+                }
+            }
+            let (low, high) = (s.splat_f32(finish.bounds.0), s.splat_f32(finish.bounds.1));
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    sums[row][vector] = clip(s, sums[row][vector], low, high);
+                }
+            }
+        }
         for row in 0..ROWS {
             for vector in 0..VECTORS {
-                let lane = vector * S::LANES;
-                let out = t.out.add(row * t.out_stride + lane);
-                let mut sum = sums[row][vector];
-                if t.resume {
-                    sum = s.add(s.load_f32(out), sum);
-                }
-                if let Some(finish) = t.finish {
-                    sum = s.add(sum, s.load_f32(finish.bias.add(lane)));
-                    if !finish.residual.is_null() {
-                        let at = row * finish.residual_stride + lane;
-                        sum = s.add(sum, s.load_f32(finish.residual.add(at)));
-                    }
-                    let (low, high) = finish.bounds;
-                    sum = clip(s, sum, s.splat_f32(low), s.splat_f32(high));
-                }
-                s.store_f32(out, sum);
+                let out = t.out.add(row * t.out_stride + vector * S::LANES);
+                s.store_f32(out, sums[row][vector]);
             }
         }
     }

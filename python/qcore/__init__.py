@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from qcore.arrays.tensor.functions import dequantize, fake_quantize, quantize
     from qcore.arrays.tensor.tensor import QTensor
     from qcore.compression import compress
-    from qcore.errors import AccuracyWarning, ArgumentError, FormatError, UnsupportedError
+    from qcore.errors import (
+        AccuracyWarning,
+        ArgumentError,
+        FormatError,
+        LimitError,
+        UnsupportedError,
+    )
     from qcore.estimators.calibration.drift import DriftMonitor
     from qcore.estimators.pruner.compact import compact
     from qcore.estimators.pruner.pruner import Pruner
@@ -53,6 +59,7 @@ __all__ = [
     "FormatError",
     "Graph",
     "InputStats",
+    "LimitError",
     "LowRank",
     "NmMatrix",
     "Observer",
@@ -103,6 +110,7 @@ _HOMES = {
     "DriftMonitor": "qcore.estimators.calibration.drift",
     "FormatError": "qcore.errors",
     "Graph": "qcore.nn.graph",
+    "LimitError": "qcore.errors",
     "InputStats": "qcore.arrays.params.input_stats",
     "LowRank": "qcore.arrays.pruning.low_rank",
     "NmMatrix": "qcore.arrays.products.n_of_m",

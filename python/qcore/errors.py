@@ -32,6 +32,10 @@ class FormatError(ValueError):
     """A file that is not what it says it is: truncated, corrupt, or of a newer format."""
 
 
+class LimitError(FormatError):
+    """A file that asks for more than it may: names the argument that allows more."""
+
+
 class UnsupportedError(NotImplementedError):
     """A model with operations that qcore does not have.
 

@@ -12,6 +12,7 @@ from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.files.formats import open_tensors
+from qcore.files.limits import Limits
 from qcore.files.qcore_format import container
 from qcore.frameworks.onnx.fallback import mixed_graph
 from qcore.frameworks.onnx.load import from_onnx, load_model
@@ -27,7 +28,13 @@ from qcore.saving.packed import PACKED
 __all__ = ["load", "load_tensors"]
 
 
-def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    fallback: str | None = None,
+    max_bytes: int | None = None,
+    max_tensors: int | None = None,
+) -> Any:
     """Load what `save` saved.
 
     Parameters
@@ -35,7 +42,11 @@ def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
     path : str or path-like
         A checkpoint, as in `load_tensors`, or a network in ONNX (`from_onnx`) or
         TFLite (`from_tflite`).
-
+    max_bytes : int, optional
+        The most that the tensors may take decoded. Default: 64 times the file's bytes, and 256 MiB
+        whatever these are; sparse matrices that are emptier need more.
+    max_tensors : int, optional
+        The most tensors; default 200,000.
     fallback : {None, "onnxruntime"}
         What runs the parts of an ONNX model whose ops there are not; by default it is refused. What
         comes back then has ``run``, ``fallback_ops``, and ``fallback_share_``: the share of the
@@ -51,7 +62,8 @@ def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
     OSError
         If the file cannot be read.
     FormatError
-        If it is corrupt or truncated, or of a newer format than this version reads.
+        If it is corrupt or truncated, or of a newer format than this version reads; LimitError, if
+        it asks for more than `max_bytes` or `max_tensors`.
 
     See Also
     --------
@@ -67,6 +79,7 @@ def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
     """
     place = check_path(path)
     check_one_of(fallback, "fallback", (None, "onnxruntime"))
+    limits = Limits(max_bytes, max_tensors)
     if place.suffix == ".onnx":
         try:
             return from_onnx(place)
@@ -76,7 +89,7 @@ def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
             return mixed_graph(load_model(place), place, error)
     if place.suffix == ".tflite":
         return from_tflite(place)
-    file = open_tensors(place)
+    file = open_tensors(place, limits)
     if not isinstance(file, container.Container):
         return dict(file)
     if file.kind == "network":
@@ -90,7 +103,9 @@ def load(path: str | os.PathLike[str], *, fallback: str | None = None) -> Any:
     return dict(file)
 
 
-def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
+def load_tensors(
+    path: str | os.PathLike[str], *, max_bytes: int | None = None, max_tensors: int | None = None
+) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
     """Load every tensor of a file by its name.
 
     Parameters
@@ -101,6 +116,11 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
         (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
         GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
         or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).
+    max_bytes : int, optional
+        The most that the tensors may take decoded. Default: 64 times the file's bytes, and 256 MiB
+        whatever these are; sparse matrices that are emptier need more.
+    max_tensors : int, optional
+        The most tensors; default 200,000.
 
     Returns
     -------
@@ -113,7 +133,8 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     OSError
         If the file cannot be read.
     FormatError
-        If it is corrupt or truncated, or of a newer format than this version reads.
+        If it is corrupt or truncated, or of a newer format than this version reads; LimitError, if
+        it asks for more than `max_bytes` or `max_tensors`.
 
     Examples
     --------
@@ -123,7 +144,7 @@ def load_tensors(path: str | os.PathLike[str]) -> dict[str, NDArray[Any] | QTens
     ...     qc.load_tensors(f"{folder}/w.npz")
     {'w': array([1., 1.])}
     """
-    tensors = open_tensors(check_path(path))
+    tensors = open_tensors(check_path(path), Limits(max_bytes, max_tensors))
     if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
         with tensors.checked():
             return decode_network(tensors, tensors.about, Sequential).named_weights()

@@ -18,6 +18,7 @@ from qcore.files.foreign.gguf import Gguf
 from qcore.files.foreign.layouts import check_layout
 from qcore.files.foreign.others import check_known
 from qcore.files.foreign.scaled_floats import ScaledFloats, find_scales
+from qcore.files.limits import USUAL, Limits
 from qcore.files.qcore_format.container import Container
 from qcore.files.sharded.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
@@ -61,8 +62,14 @@ class Loaded(TensorSource):
         return array[start:stop]
 
 
-def open_tensors(path: Path) -> TensorSource:
+def open_tensors(path: Path, limits: Limits = USUAL) -> TensorSource:
     """Open a checkpoint of any kind.
+
+    Parameters
+    ----------
+    path : Path
+    limits : Limits
+        What it may ask for; see there.
 
     Raises
     ------
@@ -73,8 +80,8 @@ def open_tensors(path: Path) -> TensorSource:
     """
     paths = shard_paths(path)
     if paths is not None:
-        return _many(path, paths)
-    return _BY_SUFFIX.get(path.suffix, _open_safetensors)(path)
+        return _many(path, paths, limits)
+    return _BY_SUFFIX.get(path.suffix, _open_safetensors)(path, limits)
 
 
 def format_of(path: Path, given: str | None = None) -> str:
@@ -100,18 +107,18 @@ def format_of(path: Path, given: str | None = None) -> str:
     return given
 
 
-def _many(path: Path, paths: list[Path]) -> TensorSource:
+def _many(path: Path, paths: list[Path], limits: Limits) -> TensorSource:
     """Open a folder, or the files that a glob names."""
     if not paths and any(path.glob("*.npy")):
         return arrays.NpyFiles(path.glob("*.npy"))
     if not paths:
         raise IsADirectoryError(21, "Is a folder without .safetensors or .npy files", str(path))
-    return _understood(Shards(paths), path)
+    return _understood(Shards(paths, limits), path)
 
 
-def _open_safetensors(path: Path) -> TensorSource:
+def _open_safetensors(path: Path, limits: Limits) -> TensorSource:
     check_known(path)
-    file = Container(path)
+    file = Container(path, limits)
     return file if file.about else _understood(file, path)
 
 
@@ -124,17 +131,21 @@ def _understood(source: TensorSource, path: Path) -> TensorSource:
     return CompressedTensors(source, path) if find_weights(source) else source
 
 
-def _open_npy(path: Path) -> TensorSource:
+def _open_gguf(path: Path, limits: Limits) -> TensorSource:
+    return Gguf(path)
+
+
+def _open_npy(path: Path, limits: Limits) -> TensorSource:
     return arrays.NpyFiles([path])
 
 
-def _open_npz(path: Path) -> TensorSource:
-    return Loaded(arrays.load_npz(path))
+def _open_npz(path: Path, limits: Limits) -> TensorSource:
+    return Loaded(arrays.load_npz(path, limits))
 
 
 # Files of any other name are safetensors.
-_BY_SUFFIX: dict[str, Callable[[Path], TensorSource]] = {
-    ".gguf": Gguf,
+_BY_SUFFIX: dict[str, Callable[[Path, Limits], TensorSource]] = {
+    ".gguf": _open_gguf,
     ".npy": _open_npy,
     ".npz": _open_npz,
 }

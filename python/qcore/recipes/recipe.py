@@ -23,6 +23,7 @@ from qcore.nn.sequential import Sequential
 from qcore.recipes import toml
 from qcore.recipes.deep import compress_to_target
 from qcore.recipes.networks import network_of
+from qcore.recipes.types import fault_of
 from qcore.saving.network import decode_input
 
 __all__ = ["Recipe"]
@@ -125,7 +126,7 @@ class Recipe:
         except ValueError as error:
             raise FormatError(str(error)) from error
         version = tables.pop("format", _FORMAT)
-        if version != _FORMAT:
+        if type(version) is not int or version != _FORMAT:
             _refuse(text, "", "format", f"format is {version!r}; this version reads {_FORMAT}")
         ranges = tables.pop("ranges", {})
         needs_samples = tables.pop("needs_samples", False)
@@ -141,6 +142,9 @@ class Recipe:
                 if key not in _defaults(name):
                     known = ", ".join(_defaults(name))
                     _refuse(text, name, key, f"{name} has no {key!r}; it has {known}")
+                fault = fault_of(key, _read(key, table[key]))
+                if fault is not None:
+                    _refuse(text, name, key, fault)
         if not isinstance(ranges, dict) or not all(isinstance(v, dict) for v in ranges.values()):
             _refuse(text, "ranges", None, "ranges must have a table for each layer")
         read = {

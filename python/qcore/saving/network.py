@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._validation import integer_array, positive_array
 from qcore.arrays.params.qparams import QParams, code_range
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
+from qcore.files.limits import USUAL
 from qcore.files.qcore_format.parts import Description, field
 from qcore.saving.packed import PACKED, is_packable, pack_layers, unpack_layers
 
@@ -103,7 +105,7 @@ def _decode_packed(
     payload = tensors[PACKED]
     if not isinstance(payload, np.ndarray):
         raise ValueError("its packed layers are no bytes")
-    layers = unpack_layers(payload)
+    layers = unpack_layers(payload, getattr(tensors, "limits", USUAL))
     names = field(about, "names", list)
     if names is not None:
         if len(names) != len(layers) or not all(type(name) is str for name in names):
@@ -214,13 +216,16 @@ def decode_input(description: object) -> QParams | str | None:
     if type(description) is not dict or not description.keys() <= {"scale", "zero", *_USUAL_INPUT}:
         raise ValueError(f"the parameters {description!r} of a layer's input are not known")
     full = _USUAL_INPUT | description
-    scale = np.array(description.get("scale"), np.float32)
-    zero_point = np.array(description.get("zero", np.zeros(scale.shape, np.int32)))
+    try:
+        scale = positive_array(description.get("scale", ""), "scale")
+        zero_point = integer_array(description.get("zero", np.zeros(scale.shape, int)), "zero")
+    except TypeError as error:
+        raise ValueError(f"the parameters {description!r} of a layer's input: {error}") from error
     bits, signed = field(full, "bits", int), field(full, "signed", bool)
     if not 1 <= bits <= 16:
         raise ValueError(f"the codes of a layer's input have {bits} bits")
     low, high = code_range(bits, signed, False)
-    if not (np.isfinite(scale) & (scale > 0)).all() or zero_point.shape != scale.shape:
+    if zero_point.shape != scale.shape:
         raise ValueError(f"the scale of a layer's input is {description.get('scale')!r}")
     if zero_point.dtype.kind != "i" or (zero_point < low).any() or (zero_point > high).any():
         raise ValueError(f"the zero point of a layer's input is {description.get('zero')!r}")

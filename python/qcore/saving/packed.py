@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from qcore import _core
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.activations import ACTIVATIONS
 from qcore.chain.layers import Dense
+from qcore.files.limits import USUAL, Limits
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
@@ -74,8 +76,8 @@ def packed_nbytes(network: Chain) -> int:
     return total
 
 
-def unpack_layers(payload: NDArray[Any]) -> list[Dense]:
-    """Return the layers that a payload holds.
+def unpack_layers(payload: NDArray[Any], limits: Limits = USUAL) -> list[Dense]:
+    """Return the layers that a payload holds, of no more bytes than the limits allow.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def unpack_layers(payload: NDArray[Any]) -> list[Dense]:
     reader = _Reader(payload[_HASH:])
     layers = []
     while reader.left:
-        layers.append(_unpack_layer(reader))
+        layers.append(_unpack_layer(reader, limits))
     return layers
 
 
@@ -180,6 +182,10 @@ class _Reader:
         self._at = 0
 
     @property
+    def size(self) -> int:
+        return int(self._data.size)
+
+    @property
     def left(self) -> int:
         return int(self._data.size - self._at)
 
@@ -199,7 +205,7 @@ class _Reader:
         raise ValueError("its packed layers hold a number that is too long")
 
 
-def _unpack_layer(reader: _Reader) -> Dense:
+def _unpack_layer(reader: _Reader, limits: Limits) -> Dense:
     rows, columns, count, zero, stride, activation, form, bias_form = (
         reader.number() for _ in range(8)
     )
@@ -209,6 +215,7 @@ def _unpack_layer(reader: _Reader) -> Dense:
     levels = reader.take(count * dtype.itemsize).view(dtype).astype(np.float32)
     coded = reader.take(reader.number())
     shape = (rows, columns, count, zero, stride)
+    limits.check_bytes(Path(PACKED), rows * columns, reader.size)
     _core.entropy_check(coded.size, shape)
     codes = np.empty((rows, columns), np.uint8)
     _core.entropy_decode(coded, shape, codes)

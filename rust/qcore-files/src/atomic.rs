@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 
 use crate::FileError;
-use crate::drafts::Listed;
+use crate::drafts::{Listed, PREFIX, SUFFIX, hold, sweep_drafts};
 
 /// As many links as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -40,7 +40,8 @@ impl AtomicFile {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
-            let (temporary, listed) = Listed::make(|| create_beside(folder_of(&target)))?;
+            sweep_drafts(folder_of(&target));
+            let (temporary, listed) = Listed::make(|| create_held(folder_of(&target)))?;
             Ok(Self { path: path.to_owned(), target, temporary, old, listed })
         };
         attempt().map_err(FileError::io(path))
@@ -120,6 +121,17 @@ fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
 }
 
+/// A temporary file that no sweeper takes for a stale one: its lock is held.
+fn create_held(folder: &Path) -> io::Result<NamedTempFile> {
+    loop {
+        let draft = create_beside(folder)?;
+        // Another process may have swept it between its creation and its lock.
+        if hold(draft.as_file()) && draft.path().exists() {
+            return Ok(draft);
+        }
+    }
+}
+
 /// A temporary file with the mode of any new file, not the private one of temporary files.
 fn create_beside(folder: &Path) -> io::Result<NamedTempFile> {
     let mut options = OpenOptions::new();
@@ -127,8 +139,8 @@ fn create_beside(folder: &Path) -> io::Result<NamedTempFile> {
     // The crate wraps what the system said in an error without a code.
     let mut system = None;
     Builder::new()
-        .prefix(".qcore-")
-        .suffix(".tmp")
+        .prefix(PREFIX)
+        .suffix(SUFFIX)
         .make_in(folder, |path| {
             options.open(path).inspect_err(|error| system = error.raw_os_error())
         })

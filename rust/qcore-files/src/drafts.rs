@@ -1,10 +1,14 @@
 //! The temporary files that this process is writing, for an exit that runs no destructors.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use tempfile::{Builder, TempDir};
+
+use crate::FileError;
 
 static DRAFTS: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
@@ -39,6 +43,79 @@ impl Drop for Listed {
 pub fn remove_drafts() {
     for draft in DRAFTS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         // Whoever brings it to its place at this moment was first.
-        let _ = fs::remove_file(draft);
+        let _ = fs::remove_file(draft).or_else(|_| fs::remove_dir_all(draft));
+    }
+}
+
+/// What the names of drafts begin with, so that they are known as ours and hidden.
+pub(crate) const PREFIX: &str = ".qcore-";
+/// What those of draft files end with.
+pub(crate) const SUFFIX: &str = ".tmp";
+/// The file in a folder of drafts whose lock says that somebody writes there.
+const LOCK: &str = "lock";
+
+/// Takes the lock that says that this process writes a file; false where a sweeper has it.
+pub(crate) fn hold(file: &File) -> bool {
+    // A file system without locks is not swept either.
+    !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
+/// Removes the drafts in `folder` that nobody writes any more, of processes that were killed.
+///
+/// Whoever writes a draft holds its lock, which the system takes back when the process ends.
+pub fn sweep_drafts(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let (path, kind) = (entry.path(), entry.file_type());
+        if kind.as_ref().is_ok_and(fs::FileType::is_file) && name.ends_with(SUFFIX) {
+            if is_left(&path) {
+                let _ = fs::remove_file(&path);
+            }
+        } else if kind.is_ok_and(|kind| kind.is_dir()) {
+            if is_left(&path.join(LOCK)) {
+                let _ = fs::remove_dir_all(&path);
+            } else {
+                let _ = fs::remove_dir(&path); // an empty one: killed before it had its lock
+            }
+        }
+    }
+}
+
+/// Whether a file is there whose lock nobody holds.
+fn is_left(path: &Path) -> bool {
+    File::options().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// A folder beside a place, for files that are to take their places together.
+#[derive(Debug)]
+pub struct DraftFolder {
+    folder: TempDir,
+    _lock: File,
+    _listed: Listed,
+}
+
+impl DraftFolder {
+    /// Makes one in `parent`, from which stale drafts are swept first.
+    pub fn create(parent: &Path) -> Result<Self, FileError> {
+        sweep_drafts(parent);
+        let attempt = || -> io::Result<Self> {
+            let (folder, listed) =
+                Listed::make(|| Builder::new().prefix(PREFIX).tempdir_in(parent))?;
+            let lock = File::create_new(folder.path().join(LOCK))?;
+            if !hold(&lock) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(Self { folder, _lock: lock, _listed: listed })
+        };
+        // Another process may sweep the folder before it has its lock.
+        attempt().or_else(|_| attempt()).map_err(FileError::io(parent))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 }

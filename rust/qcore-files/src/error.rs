@@ -17,6 +17,14 @@ pub enum FileError {
         /// Reads on from the file's name: "is truncated: ...".
         reason: String,
     },
+    /// The file is of the format, and larger than the caller allows.
+    #[error("'{}' {reason}", path.display())]
+    Limit {
+        /// The file.
+        path: PathBuf,
+        /// Reads on from the file's name: "has ...".
+        reason: String,
+    },
     /// The operating system refused.
     #[error("'{}': {source}", path.display())]
     Io {

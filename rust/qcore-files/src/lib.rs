@@ -17,9 +17,9 @@ mod read;
 mod write;
 
 pub use atomic::{AtomicFile, write_atomic};
-pub use drafts::remove_drafts;
+pub use drafts::{DraftFolder, remove_drafts, sweep_drafts};
 pub use error::FileError;
-pub use header::dtype_named;
+pub use header::{Limits, dtype_named};
 pub use read::{RegularFile, TensorFile, open_regular};
 pub use safetensors::Dtype;
 pub use write::{Tensor, plan_tensors, stored_len, write_tensors};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::FileError;
-use crate::header::{self, LENGTH_BYTES};
+use crate::header::{self, LENGTH_BYTES, Limits};
 
 /// An open safetensors file with a checked header; tensors are read on request.
 ///
@@ -24,6 +24,11 @@ pub struct TensorFile {
 impl TensorFile {
     /// Opens `path` and checks its header against the file's length.
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_within(path, Limits::default())
+    }
+
+    /// The same, with other limits than the usual ones.
+    pub fn open_within(path: &Path, limits: Limits) -> Result<Self, FileError> {
         let (file, file_len) = open_regular(path)?;
         if file_len < LENGTH_BYTES as u64 {
             return Err(FileError::format(
@@ -39,7 +44,7 @@ impl TensorFile {
         let mut json = vec![0; length];
         read_at(path, &file, &mut json, LENGTH_BYTES as u64)?;
         let data_start = (LENGTH_BYTES + length) as u64;
-        let metadata = header::parse(path, &json, file_len - data_start)?;
+        let metadata = header::parse(path, &json, file_len - data_start, limits)?;
         Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
 

@@ -11,6 +11,7 @@ use qcore_files::FileError;
 use qcore_kernels::KernelError;
 
 pyo3::import_exception!(qcore.errors, FormatError);
+pyo3::import_exception!(qcore.errors, LimitError);
 
 /// The exception for a kernel's error.
 pub(crate) fn to_py(error: KernelError) -> PyErr {
@@ -33,6 +34,7 @@ pub(crate) fn file_to_py(py: Python<'_>, error: FileError) -> PyErr {
             os_error(py, path, source).unwrap_or_else(|failure| failure)
         }
         FileError::Value(text) => PyValueError::new_err(text.clone()),
+        FileError::Limit { .. } => LimitError::new_err(error.to_string()),
         _ => FormatError::new_err(error.to_string()),
     }
 }

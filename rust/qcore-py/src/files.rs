@@ -8,7 +8,7 @@ use numpy::{PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use qcore_files::{Dtype, FileError, Tensor, TensorFile as File, dtype_named};
+use qcore_files::{Dtype, FileError, Limits, Tensor, TensorFile as File, dtype_named};
 
 use crate::error::file_to_py;
 
@@ -22,9 +22,22 @@ struct TensorFile(File);
 #[pymethods]
 impl TensorFile {
     #[new]
+    #[pyo3(signature = (path, max_tensors=None, max_name_bytes=None))]
     #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
-    fn new(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        py.detach(|| File::open(&path)).map(Self).map_err(|error| file_to_py(py, error))
+    fn new(
+        py: Python<'_>,
+        path: PathBuf,
+        max_tensors: Option<usize>,
+        max_name_bytes: Option<usize>,
+    ) -> PyResult<Self> {
+        let usual = Limits::default();
+        let limits = Limits {
+            tensors: max_tensors.unwrap_or(usual.tensors),
+            name_bytes: max_name_bytes.unwrap_or(usual.name_bytes),
+        };
+        py.detach(|| File::open_within(&path, limits))
+            .map(Self)
+            .map_err(|error| file_to_py(py, error))
     }
 
     /// The tensors' names, in the order of their bytes.
@@ -178,6 +191,33 @@ fn closed() -> PyErr {
     PyValueError::new_err("the file is complete or given up")
 }
 
+/// A folder for files that are to take their places together; gone when it is closed.
+#[pyclass(frozen, module = "qcore._core")]
+struct DraftFolder(RwLock<Option<qcore_files::DraftFolder>>);
+
+#[pymethods]
+impl DraftFolder {
+    #[new]
+    #[allow(clippy::needless_pass_by_value, reason = "what PyO3 extracts")]
+    fn new(py: Python<'_>, parent: PathBuf) -> PyResult<Self> {
+        py.detach(|| qcore_files::DraftFolder::create(&parent))
+            .map(|folder| Self(RwLock::new(Some(folder))))
+            .map_err(|error| file_to_py(py, error))
+    }
+
+    /// Where it is.
+    #[getter]
+    fn path(&self) -> PyResult<PathBuf> {
+        let slot = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map(|folder| folder.path().to_owned()).ok_or_else(closed)
+    }
+
+    /// Removes it with all that is still in it.
+    fn close(&self) {
+        drop(self.0.write().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 /// Removes the files that this process is writing: for an exit that does not wait.
 #[pyfunction]
 fn remove_drafts(py: Python<'_>) {
@@ -244,6 +284,7 @@ fn with_tensors<T: Send>(
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<AtomicFile>()?;
+    module.add_class::<DraftFolder>()?;
     module.add_class::<RegularFile>()?;
     module.add_class::<TensorFile>()?;
     module.add_function(wrap_pyfunction!(plan_tensor_file, module)?)?;

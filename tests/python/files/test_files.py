@@ -204,8 +204,8 @@ BROKEN = {
     described({"bits": 8, "axis": 1}): "axis is 1",
     described({"bits": 8, "axis": -2}): "axis is -2",
     described({"bits": 8, "axis": 0, "group": 1}): "axis and group_size are both given",
-    described({"bits": 4, "scheme": "kmeans", "shape": [2**40], "order": "little"}): "take",
-    described({"at": "gap8", "shape": [2**50]}): "no positions",
+    described({"bits": 4, "scheme": "kmeans", "shape": [2**20], "order": "little"}): "take",
+    described({"at": "gap8", "shape": [2**20]}): "no positions",
     described({"at": "gap8", "shape": [-1]}): r"shape \[-1\]",
 }
 
@@ -229,7 +229,7 @@ def test_positions_bound_what_is_allocated(tmp_path):
             "w:at": {"dtype": "U8", "shape": [1], "data_offsets": [1, 2]},
         }
         with pytest.raises(FormatError, match="tensor 'w'"):
-            qc.load(write(tmp_path / "a", container(header, data)))
+            qc.load(write(tmp_path / "a", container(header, data)), max_bytes=2**60)
 
 
 def samples():

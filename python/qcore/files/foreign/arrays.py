@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.errors import FormatError
+from qcore.files.limits import USUAL, Limits
 from qcore.files.paths import open_regular
 from qcore.files.source import TensorInfo, TensorSource
 
@@ -33,13 +34,15 @@ def load_npy(path: Path) -> NDArray[Any]:
         return _read_array(path, file, length)
 
 
-def load_npz(path: Path) -> dict[str, NDArray[Any]]:
+def load_npz(path: Path, limits: Limits = USUAL) -> dict[str, NDArray[Any]]:
     """Read every array of an ``.npz`` file."""
     arrays = {}
     raw, length = open_regular(path)
     with raw:
         try:
             with zipfile.ZipFile(raw) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+                limits.check_bytes(path, unpacked, length)
                 for entry in archive.infolist():
                     most = min(entry.compress_size, length) * _MOST_INFLATED + _MOST_INFLATED
                     if entry.file_size > most or not 0 <= entry.header_offset < length:
@@ -47,7 +50,7 @@ def load_npz(path: Path) -> dict[str, NDArray[Any]]:
                     name = entry.filename.removesuffix(".npy")
                     with archive.open(entry) as file:
                         arrays[name] = _read_array(path, file, entry.file_size)
-        except (FormatError, OSError):
+        except (FormatError, OSError, MemoryError):
             raise
         # A broken archive raises errors of zipfile, zlib, struct, and of what only newer ones read.
         except Exception as error:

@@ -36,6 +36,8 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._arrays import as_array
+from qcore._names import matches
+from qcore._validation import check_int
 from qcore.arrays.params.qparams import FLOAT16
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
@@ -344,7 +346,9 @@ class CompressedTensors(TensorSource):
     def _checked(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except FormatError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
             raise FormatError(f"'{self.path}' is corrupt: tensor {name!r}: {error}") from error
 
     def _shape(self, name: str) -> tuple[int, int]:
@@ -398,11 +402,14 @@ class CompressedTensors(TensorSource):
 def _groups(config: dict[str, Any]) -> list[tuple[list[str], int]]:
     """Return the targets and the width of each group of a configuration that can be understood."""
     groups = (config.get("quantization_config") or {}).get("config_groups") or {}
-    return [
-        (list(group.get("targets") or ()), int(group["weights"]["num_bits"]))
-        for group in groups.values()
-        if group.get("weights")
-    ]
+    found = []
+    for group in groups.values():
+        if group.get("weights"):
+            targets, bits = list(group.get("targets") or ()), group["weights"]["num_bits"]
+            for target in targets:
+                matches("", target)  # refuses what is no pattern
+            found.append((targets, check_int(bits, "num_bits", 1, 16)))
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -412,6 +419,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(raw)
         _groups(found)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise FormatError(f"'{path}' is no configuration of a model: {error}") from error
     return dict(found)

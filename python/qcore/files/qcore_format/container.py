@@ -13,6 +13,7 @@ without the text are plain checkpoints.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,15 @@ from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
-from qcore.files.qcore_format.parts import PARTS, Description, decode_tensor, encode_tensor, field
+from qcore.files.limits import USUAL, Limits
+from qcore.files.qcore_format.parts import (
+    PARTS,
+    Description,
+    check_description,
+    decode_tensor,
+    encode_tensor,
+    field,
+)
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 
 __all__ = [
@@ -48,6 +57,10 @@ KINDS = ("checkpoint", "graph", "network", "tensor")
 _FORMAT_OF = {"graph": 2}
 _KEY = "qcore"
 _SEPARATOR = ":"
+# What a description of the whole file may have besides, by type.
+_TEXTS: dict[str, type] = {
+    "classes": dict, "graph": dict, "layers": list, "names": list, "recipe": str,
+}  # fmt: skip
 
 
 class Container(TensorSource):
@@ -73,11 +86,13 @@ class Container(TensorSource):
         If it is corrupt, or of a newer format.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: Limits = USUAL) -> None:
         self.path = path
         self.paths = (path,)
-        self._file = _core.TensorFile(path)
-        self._stored = set(self._file.names())
+        self.limits = limits
+        self._file = _core.TensorFile(path, limits.max_tensors)
+        names = self._file.names()
+        self._stored = set(names)
         with self.checked():
             self.about = _parse(path, self._file.texts().get(_KEY))
             self.kind: str = field(self.about, "kind", str, "checkpoint")
@@ -89,8 +104,14 @@ class Container(TensorSource):
             for name, description in self._described.items():
                 if name not in self._stored or type(description) is not dict:
                     raise ValueError(f"tensor {name!r} is described and has no values")
+                check_description(description)
                 hidden.update(self._stored_name(name, part) for part in PARTS if part)
-        self._names = dict.fromkeys(name for name in self._file.names() if name not in hidden)
+            for key, kind in _TEXTS.items():
+                if self.about.get(key) is not None:  # a network may say that it has no labels
+                    field(self.about, key, kind)
+        self._names = dict.fromkeys(name for name in names if name not in hidden)
+        decoded = sum(self._decoded_bytes(name) for name in self._described)
+        limits.check_bytes(path, decoded, path.stat().st_size)
 
     @contextmanager
     def checked(self) -> Iterator[None]:
@@ -156,6 +177,15 @@ class Container(TensorSource):
     def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
         """Copy some bytes of a part; see `TensorSource.copy_part`."""
         self._file.read_range(self._stored_name(name, part), offset, out)
+
+    def _decoded_bytes(self, name: str) -> int:
+        """Return what a described tensor takes when it is loaded, at most."""
+        description = self._described[name]
+        dtype, stored, _ = self._file.info(name)
+        shape: list[int] = description.get("shape", stored)
+        if description.get("csr"):
+            return 8 * max(shape, default=0)  # where its rows start; its values are in the file
+        return math.prod(shape) * loaded_dtype(dtype).itemsize
 
     def _decode(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
         if name not in self._described:

@@ -34,6 +34,7 @@ __all__ = [
     "PARTS",
     "Description",
     "Parts",
+    "check_description",
     "decode_tensor",
     "dense_parts",
     "describe",
@@ -50,9 +51,11 @@ Parts: TypeAlias = dict[str, NDArray[Any]]
 PARTS = ("", "at", "bits", "indptr", "levels", "scale", "zero")
 # Codes below 8 bits are one little-endian bit stream a row; the only order there is.
 _BIT_ORDER = "little"
-_SPARSE_KEYS = ("at", "shape")
-_CODE_KEYS = ("axis", "bits", "group", "narrow", "order", "scheme", "signed")
-_KEYS = {*_SPARSE_KEYS, *_CODE_KEYS, "clipped", "csr", "offset", "pattern", "reconstruct"}
+_KEYS: dict[str, type] = {
+    "at": str, "axis": int, "bits": int, "clipped": int, "csr": bool, "group": int, "narrow": bool,
+    "offset": float, "order": str, "pattern": str, "reconstruct": str, "scheme": str, "shape": list,
+    "signed": bool,
+}  # fmt: skip
 # What positions and a description add to a header besides the name, the shape and the numbers.
 _SPARSE_HEADER = 160
 
@@ -104,9 +107,7 @@ def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTen
     ValueError, TypeError
         If the parts do not fit the description, or it is not one of this format.
     """
-    unknown = sorted(description.keys() - _KEYS)
-    if unknown:
-        raise ValueError(f"its description has the unknown key {unknown[0]!r}")
+    check_description(description)
     if field(description, "csr", bool, False):
         return decode_csr(field(description, "at", str), _shape(description), parts)
     if "pattern" in description:
@@ -115,6 +116,24 @@ def decode_tensor(description: Description, parts: Parts) -> NDArray[Any] | QTen
     if "bits" in description:
         return _decode_quantized(description, parts)
     return _decode_sparse(description, parts, lambda _: np.zeros((), parts[""].dtype))
+
+
+def check_description(description: Description) -> None:
+    """Refuse a description of a tensor with keys, or types of values, that are not of the format.
+
+    Done as a file is opened: who reads it may trust it.
+
+    Raises
+    ------
+    ValueError
+    """
+    unknown = sorted(description.keys() - _KEYS.keys())
+    if unknown:
+        raise ValueError(f"its description has the unknown key {unknown[0]!r}")
+    for key in description:
+        field(description, key, _KEYS[key])
+    if "shape" in description:
+        _shape(description)
 
 
 def field(description: Description, key: str, kind: type, default: Any = None) -> Any:

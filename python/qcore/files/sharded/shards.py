@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
+from qcore.files.limits import USUAL, Limits
 from qcore.files.paths import open_regular
 from qcore.files.qcore_format.container import Container
 from qcore.files.qcore_format.parts import Description
@@ -39,11 +40,11 @@ class Shards(TensorSource):
         The files; no two may have a tensor of one name.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], limits: Limits = USUAL) -> None:
         self.paths = tuple(paths)
         self._homes: dict[str, Container] = {}
         for path in paths:
-            shard = Container(path)
+            shard = Container(path, limits)
             for name in shard:
                 if name in self._homes:
                     other = self._homes[name].path
@@ -128,6 +129,8 @@ def _indexed(path: Path) -> list[Path]:
         raw = file.read(length)
     try:
         names = sorted(set(json.loads(raw)["weight_map"].values()))
+        if any("\0" in name for name in names):
+            raise ValueError("a name has a zero byte")
         outside = [name for name in names if PurePath(name).name != name or name in ("", "..")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"'{path}' is no index of shards: it has no weight_map") from error

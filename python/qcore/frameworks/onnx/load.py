@@ -17,6 +17,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
 from qcore.frameworks.affine import AffineChain
+from qcore.frameworks.onnx.checks import check_graph
 from qcore.frameworks.onnx.codes import attributes_of, dequantized
 from qcore.frameworks.onnx.constants import array_of
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
@@ -78,6 +79,7 @@ def from_onnx(model: Any) -> Sequential | Graph:
     else:
         kind = require("onnx", "reading ONNX").ModelProto
         check_instance(model, (str, PathLike, kind), "model")
+        check_graph(model.graph, "model")
     network = _as_chain(model, path)
     if network is not None:
         return network
@@ -129,6 +131,7 @@ def load_model(path: str | PathLike[str]) -> Any:
         raise FormatError(f"'{name}' is no ONNX file that can be read: {error}") from error
     if not model.HasField("graph") or not model.opset_import:
         raise FormatError(f"'{name}' is no ONNX file that can be read: it has no graph")
+    check_graph(model.graph, f"'{name}'")
     return model
 
 

@@ -184,7 +184,7 @@ class Container(TensorSource):
         dtype, stored, _ = self._file.info(name)
         shape: list[int] = description.get("shape", stored)
         if description.get("csr"):
-            return 8 * max(shape, default=0)  # where its rows start; its values are in the file
+            return 8 * sum(shape[:1])  # where its rows start; its values are in the file
         return math.prod(shape) * loaded_dtype(dtype).itemsize
 
     def _decode(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:

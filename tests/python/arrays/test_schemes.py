@@ -1,5 +1,8 @@
 """Every scheme in what all schemes share: bounds, round trips, idempotence, odd arrays, files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -239,3 +242,18 @@ def test_groups_share_one_codebook():
     q = qc.quantize(x, scheme="kmeans", levels=16, group_size=32)
     assert (q.levels.shape, q.scale.shape) == ((16,), (4, 2))
     assert q.error(x[:]).sqnr_db > qc.quantize(x, scheme="kmeans", levels=16).error(x).sqnr_db
+
+
+def test_every_scheme_is_known_from_the_first_call_on() -> None:
+    program = (
+        "import numpy as np, qcore as qc\n"
+        "qc.QTensor.from_parts(np.zeros((2, 2), np.int8), 1.0, bits=8)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_lone_zero_beside_equal_values_has_a_level() -> None:
+    x = np.full((3, 7), -1.0, np.float32)
+    x[1, 2] = 0
+    q = qc.quantize(x, scheme="quantile", levels=9)
+    np.testing.assert_array_equal(q.dequantize(), x)

@@ -40,6 +40,7 @@ def quantize(x: NDArray[Any], options: Options) -> QTensor:
         zero = np.searchsorted(shares, 0.0)
         if zero < shares.size and shares[zero] == 0:
             levels[np.argmin(np.abs(levels))] = 0.0
+            levels.sort()  # among equal levels the first was the nearest
     return tensor_of(values, levels, scale, kind, options, "quantile")
 
 

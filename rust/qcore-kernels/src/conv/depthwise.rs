@@ -147,24 +147,36 @@ impl SimdOp for Places<'_> {
             }
         }
         let taps = self.taps(0, 0);
-        let mut at = 0;
-        while at < outputs {
-            at = at.min(outputs - S::LANES);
+        // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
+        // Of few channels each vector goes along the row by itself.
+        let most = if outputs <= FEW { 1 } else { WEIGHTS / taps.count.max(1) / S::LANES };
+        let block = most.max(1) * S::LANES;
+        for first in (0..outputs).step_by(block) {
+            let end = (first + block).min(outputs);
             let mut column = inside.start;
             while column < inside.end {
-                let origin = (column * stride - left) * channels + at;
-                if column + TOGETHER <= inside.end {
-                    self.group::<S, TOGETHER>(s, &taps, origin, column, at);
-                    column += TOGETHER;
-                } else {
-                    self.group::<S, 1>(s, &taps, origin, column, at);
-                    column += 1;
+                let together = if column + TOGETHER <= inside.end { TOGETHER } else { 1 };
+                let mut at = first;
+                while at < end {
+                    at = at.min(outputs - S::LANES);
+                    let origin = (column * stride - left) * channels + at;
+                    if together == TOGETHER {
+                        self.group::<S, TOGETHER>(s, &taps, origin, column, at);
+                    } else {
+                        self.group::<S, 1>(s, &taps, origin, column, at);
+                    }
+                    at += S::LANES;
                 }
+                column += together;
             }
-            at += S::LANES;
         }
     }
 }
+
+/// Weights that are read again and again for a row of places.
+const WEIGHTS: usize = 1 << 12;
+/// Channels whose vectors go along the row one by one.
+const FEW: usize = 32;
 
 /// Places that are computed at once: each weight is loaded once for all of them.
 const TOGETHER: usize = 4;

@@ -58,9 +58,9 @@ def test_mutated_files_end_in_an_error_of_ours(tmp_path):
         (model(CONV, node("Relu", ["h"], ["y"]), node("Relu", ["h"], ["y"]), w=W), "there already"),
         (model(node("Add", ["x", "y"], ["z"]), node("Relu", ["z"], ["y"])), "cycle"),
         (model(CONV, w=W), "output 'y' is made by no node"),
-        (model(node("Relu", ["x", "x"], ["y"])), r"\(Relu\) has 2 inputs"),
+        (model(node("Relu", ["x", "x"], ["y"])), "node Relu .* has 2 inputs; it takes 1"),
         (model(node("Relu", ["x"], ["y"], alpha=1.0)), "has the attribute 'alpha'"),
-        (model(node("Softmax", ["x"], ["y"], axis=1.5)), "'axis' of type FLOAT, not INT"),
+        (model(node("Softmax", ["x"], ["y"], axis=1.5)), "node Softmax .* has axis of type 1"),
         (model(node("Conv", ["x", "w"], ["y"], group=0), w=W), "group"),
     ],
 )

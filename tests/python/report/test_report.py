@@ -290,7 +290,7 @@ def test_missing_extra(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) 
     import sys
 
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(ImportError, match=r"qcore\[report\]"):
+    with pytest.raises(ImportError, match=r"qcore-cpu\[report\]"):
         comparison.figures[0].svg()
     assert "smaller" in comparison._repr_html_()
 

@@ -262,6 +262,7 @@ def descend(
 # gemm ------------------------------------------------------------------------------------------
 @final
 class PackedMatrix:
+    __array_ufunc__: None
     def __new__(cls, b: NDArray[Any]) -> PackedMatrix: ...
     @property
     def shape(self) -> tuple[int, int]: ...

@@ -30,7 +30,7 @@ _HDF5 = (
     "an HDF5 file; if it is Keras', load it there (keras.models.load_model) and give the model to "
     "qcore.compress or qcore.from_keras, else save its arrays with numpy.savez"
 )
-_TFLITE = "a TFLite file, which is not read here; export the model to ONNX, or its arrays to .npz"
+_TFLITE = "a TFLite file, whose tensors are not read; qcore.load opens a float model as a network"
 _BY_SUFFIX = {
     ".pt": _TORCH, ".pth": _TORCH, ".bin": _TORCH, ".ckpt": _TORCH, ".pt2": _TORCH,
     ".joblib": _PICKLE, ".pkl": _PICKLE, ".pickle": _PICKLE,

@@ -186,6 +186,9 @@ def compress(
         # With samples a file is not tensors to stream, but a network to run.
         model, saved = _loaded_network(model), None if output is None else Path(output)
         form, output, file_format = file_format, None, None
+    elif isinstance(model, (str, PathLike)) and _is_foreign_graph(model, output):
+        model, saved = _loaded_network(model), None if output is None else Path(output)
+        form, output, file_format = file_format, None, None
     if isinstance(model, (str, PathLike)):
         prunes = sparsity is not None or pattern != "unstructured"
         if prunes or bits is None:
@@ -248,6 +251,12 @@ def compress(
     options |= {"activations": activations, "scheme": scheme, "levels": levels}
     options |= {"group_size": group_size, "ignore": patterns}
     return compressed_estimator(estimator, small, options)
+
+
+def _is_foreign_graph(path: str | PathLike[str], output: str | PathLike[str] | None) -> bool:
+    """Whether a file holds a graph that becomes one of ours, and no tensors to stream."""
+    target = "" if output is None else Path(output).suffix
+    return Path(path).suffix in (".onnx", ".tflite") and target not in ("", ".onnx")
 
 
 def _loaded_network(path: str | PathLike[str]) -> Any:

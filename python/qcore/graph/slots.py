@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.lower import dense
 from qcore.graph.node import Node
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph
 
-__all__ = ["WeightSlot", "slots_of"]
+__all__ = ["WeightSlot", "layout_nodes", "slots_of"]
 
 
 class _View(NamedTuple):
@@ -39,18 +40,18 @@ class WeightSlot:
         As it is stored.
     bias : str
         The name of the constant that is added to the outputs, "" where there is none.
+    name : str
+        The name of the constant. It is the input of the node, or the matrix itself, which nodes
+        before lay out for it: so lie codes that no layout of the op has, such as groups of inputs
+        where these are not its last axis.
     """
 
     node: Node
     index: int
     weight: Any
     bias: str
+    name: str
     _view: _View
-
-    @property
-    def name(self) -> str:
-        """The name of the constant."""
-        return self.node.inputs[self.index]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -152,10 +153,10 @@ def _gates(node: Node, shape: tuple[int, ...]) -> _View | None:
     return _View(shape, (0, 1, 2), 2) if len(shape) == 3 else None
 
 
+_ViewOf = Callable[[Node, tuple[int, ...]], "_View | None"]
+
 # Which inputs of an op are weights, how each is a matrix, and which input is the bias of it.
-_SLOTS: dict[
-    str, tuple[tuple[int, Callable[[Node, tuple[int, ...]], _View | None], int | None], ...]
-] = {
+_SLOTS: dict[str, tuple[tuple[int, _ViewOf, int | None], ...]] = {
     "Conv": ((1, _conv, 2),),
     "ConvTranspose": ((1, _conv_transpose, 2),),
     "GRU": ((1, _gates, None), (2, _gates, None)),
@@ -171,16 +172,85 @@ def slots_of(graph: BaseGraph) -> tuple[WeightSlot, ...]:
     found = []
     for node in graph.nodes:
         for index, view_of, bias_index in _SLOTS.get(node.op, ()):
-            weight = graph.constants.get(node.input(index))
-            if weight is None or _is_integer(weight):
+            name = node.input(index)
+            weight = graph.constants.get(name)
+            if weight is None:
+                name, view = _laid_out(graph, node, name, view_of)
+                weight = graph.constants.get(name)
+            elif not _is_integer(weight):
+                view = view_of(node, tuple(weight.shape))
+            else:
                 continue
-            view = view_of(node, tuple(weight.shape))
-            if view is not None:
+            if weight is not None and view is not None:
                 bias = node.input(bias_index) if bias_index is not None else ""
-                found.append(
-                    WeightSlot(node, index, weight, bias if bias in graph.constants else "", view)
-                )
+                bias = bias if bias in graph.constants else ""
+                found.append(WeightSlot(node, index, weight, bias, name, view))
     return tuple(found)
+
+
+def _laid_out(
+    graph: BaseGraph,
+    node: Node,
+    name: str,
+    view_of: Callable[[Node, tuple[int, ...]], _View | None],
+) -> tuple[str, _View | None]:
+    """Return the matrix of codes that Reshape and Transpose make the weight `name` of."""
+    steps: list[Node] = []
+    while name not in graph.constants:
+        maker = graph.producers.get(name)
+        if maker is None or maker.op not in ("Reshape", "Transpose"):
+            return "", None
+        steps.append(maker)
+        name = maker.inputs[0]
+    matrix = graph.constants[name]
+    if not isinstance(matrix, QTensor) or matrix.ndim != 2:
+        return "", None
+    places = np.arange(matrix.size).reshape(matrix.shape)
+    laid = places
+    for step in reversed(steps):
+        if step.op == "Transpose":
+            laid = laid.transpose(step.get("perm"))
+        elif step.input(1) in graph.constants:
+            laid = laid.reshape(tuple(np.asarray(graph.constants[step.inputs[1]]).tolist()))
+        else:
+            return "", None
+    view = view_of(node, laid.shape)
+    if view is None:
+        return "", None
+    found = WeightSlot(node, 0, laid, "", name, view)
+    back = laid.reshape(view.split).transpose(view.order).reshape(found.shape)
+    if not np.array_equal(back, places):
+        return "", None
+    return name, _View(matrix.shape, (0, 1), 1)
+
+
+def layout_nodes(slot: WeightSlot, name: str) -> tuple[list[Node], dict[str, NDArray[np.int64]]]:
+    """Return nodes that lay a matrix, the constant `name`, out as the weight of a slot.
+
+    And the constants that these need. The last node gives what the slot's node is to read.
+    """
+    split, order, _ = slot._view
+    back = tuple(int(axis) for axis in np.argsort(order))
+    nodes: list[Node] = []
+    shapes: dict[str, NDArray[np.int64]] = {}
+
+    def add(op: str, attributes: Mapping[str, Any], shape: tuple[int, ...] | None = None) -> None:
+        source = nodes[-1].outputs[0] if nodes else name
+        made = f"{name}.{op.lower()}{len(nodes)}"
+        inputs: tuple[str, ...] = (source,)
+        if shape is not None:
+            shapes[f"{made}.shape"] = np.array(shape, np.int64)
+            inputs += (f"{made}.shape",)
+        nodes.append(Node(made, op, inputs, (made,), attributes))
+
+    sizes = tuple(split[axis] for axis in order)
+    if sizes != slot.shape:
+        add("Reshape", {}, sizes)
+    if back != tuple(range(len(back))):
+        add("Transpose", {"perm": list(back)})
+    if split != tuple(slot.weight.shape):
+        add("Reshape", {}, tuple(slot.weight.shape))
+    return nodes, shapes
 
 
 def _is_integer(weight: Any) -> bool:

@@ -22,8 +22,11 @@ from qcore._validation import single_samples
 from qcore.arrays.params.observer import Observer
 from qcore.errors import ArgumentError
 from qcore.estimators.calibration.calibration import BLOCK, layer_inputs
+from qcore.estimators.graphs.batches import SIZE, batches_of
+from qcore.estimators.graphs.statistics import observe
 from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
+from qcore.graph.graph import BaseGraph
 from qcore.loading import load
 from qcore.nn.sequential import Sequential
 from qcore.streaming.cluster import connected
@@ -54,9 +57,9 @@ def observe_layers(
     Parameters
     ----------
     network : path
-        A network that `qcore.save` wrote, or a dense one in ONNX.
+        A network that `qcore.save` wrote, or one in ONNX; a graph has one input.
     data : path
-        A file with one array, or with one named ``X``: (n, inputs) floats.
+        A file with one array, or with one named ``X``: (n, inputs) floats, for a graph (n, ...).
     observer : {"minmax", "percentile", "mse", "entropy"}, default "minmax"
         As in `Observer`.
     percentile : float, default 99.99
@@ -72,7 +75,7 @@ def observe_layers(
     Returns
     -------
     dict of str to Observer
-        By the name of the layer.
+        By the name of the layer; of a graph, by the name of each value that a weight reads.
 
     Raises
     ------
@@ -138,11 +141,29 @@ def _observed(
     source, name = _samples(paths[1])
     info = source.info(name)
     stop = min(start + count, info.shape[0])
+    if isinstance(net, BaseGraph):
+        return _observed_values(net, source, name, (start, stop), settings)
     found = {layer.name: Observer(**settings) for layer in net.layers}
     for first in range(start, stop, BLOCK):
         rows = _rows(source, name, first, min(first + BLOCK, stop))
         for layer, value in layer_inputs(net, single_samples(rows, net.layers[0].in_features)):
             found[layer.name].update(value)
+    return found
+
+
+def _observed_values(
+    graph: BaseGraph,
+    source: TensorSource,
+    name: str,
+    rows: tuple[int, int],
+    settings: dict[str, Any],
+) -> Observers:
+    """Return what the weights of a graph are given for some rows."""
+    read = dict.fromkeys(slot.node.inputs[0] for slot in graph.slots)
+    found = {value: Observer(**settings) for value in read if value not in graph.constants}
+    for first in range(rows[0], rows[1], SIZE):
+        batch = batches_of(graph, _rows(source, name, first, min(first + SIZE, rows[1])))
+        observe(graph, batch, found)
     return found
 
 
@@ -179,8 +200,8 @@ def _version(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2)
-def _network(path: str, version: tuple[int, int]) -> Sequential:
+def _network(path: str, version: tuple[int, int]) -> Sequential | BaseGraph:
     net = load(path)
-    if not isinstance(net, Sequential):
+    if not isinstance(net, (Sequential, BaseGraph)):
         raise ValueError(f"'{path}' is no network; only networks have activations")
     return net

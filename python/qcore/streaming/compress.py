@@ -23,6 +23,7 @@ from qcore.files.sharded.shard_output import (
 from qcore.files.source import TensorSource
 from qcore.streaming.cluster import run_on_cluster
 from qcore.streaming.forms import Form, StoredTensor, form_of
+from qcore.streaming.graphs import weight_slots
 from qcore.streaming.output import Output
 from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
@@ -75,6 +76,9 @@ def compress_file(
     about half as much again for its codes; this bounds the memory, whatever the file's size.
     Tensors that are quantized as a whole (a codebook, one scale for the tensor, an algorithm) are
     read as a whole.
+
+    A graph that `qcore.save` wrote stays one: its weights get a scale for each output of their op,
+    or groups where their inputs lie side by side, and all else is copied.
 
     The bytes are those of ``qcore.save(output, qcore.compress(qcore.load_tensors(path)))``,
     whatever the number of threads; types that NumPy lacks (bfloat16, float8) are kept where a
@@ -138,11 +142,12 @@ def compress_file(
         return CompressedFile(target, sum(sizes), report)
     source = open_tensors(source_path)
     infos = {name: source.info(name) for name in source}
-    quantizer.fit(infos)
+    slots = weight_slots(source)
+    quantizer.fit(infos if slots is None else {name: infos[name] for name in slots})
     form = form_of(target, file_format, quantizer, infos, recipe, source)
     wide: set[str] = set()
     while True:
-        plans = plan_tensors(source, infos, quantizer, form, wide)
+        plans = plan_tensors(source, infos, quantizer, form, wide, slots)
         try:
             stored, tallies = _written(
                 source, source_path, target, plans, form,

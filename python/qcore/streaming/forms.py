@@ -33,6 +33,7 @@ from qcore.files.formats import format_of
 from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
 from qcore.files.qcore_format.parts import Description, dense_parts, describe, encode_tensor
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
+from qcore.streaming.graphs import graph_about
 from qcore.streaming.tally import Tally
 
 __all__ = ["FORMATS", "Form", "StoredTensor", "form_of"]
@@ -110,9 +111,12 @@ class Qcore(Form):
 
     sparse = True
 
-    def __init__(self, names: Sequence[str], recipe: str | None) -> None:
+    def __init__(
+        self, names: Sequence[str], recipe: str | None, graph: Mapping[str, Any] | None = None
+    ) -> None:
         self._separator = separator_for(names)
-        self._about = {} if recipe is None else {"recipe": recipe}
+        self._kind = "checkpoint" if graph is None else "graph"
+        self._about = dict(graph or {}) | ({} if recipe is None else {"recipe": recipe})
 
     def plan_rows(
         self, name: str, info: TensorInfo, row: QTensor, *, zero: bool
@@ -148,7 +152,7 @@ class Qcore(Form):
     ) -> tuple[bytes, dict[tuple[str, str], int], int]:
         """Return a safetensors header; see `Form.lay_out`."""
         described = {n: tensor.description for n, tensor in stored.items() if tensor.description}
-        texts = texts_of("checkpoint", self._separator, described, self._about)
+        texts = texts_of(self._kind, self._separator, described, self._about)
         return _safetensors(stored, self._separator, texts)
 
 
@@ -285,7 +289,7 @@ def _safetensors(
 
 
 def _qcore(quantizer: Quantizer, infos: Infos, recipe: str | None, source: Source) -> Form:
-    return Qcore(list(infos), recipe)
+    return Qcore(list(infos), recipe, graph_about(source))
 
 
 def _compressed_tensors(

@@ -13,6 +13,7 @@ from qcore.arrays.tensor.functions import quantize
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.qcore_format.parts import Description
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
+from qcore.graph.slots import WeightSlot
 from qcore.streaming.forms import Form
 
 __all__ = ["Job", "TensorPlan", "jobs_of", "plan_tensors"]
@@ -63,16 +64,20 @@ def plan_tensors(
     quantizer: Quantizer,
     form: Form,
     wide: Collection[str] = (),
+    slots: Mapping[str, WeightSlot] | None = None,
 ) -> dict[str, TensorPlan]:
     """Return what `quantizer`, which is fitted, will make of each tensor in a file of this form.
 
     All scales of a tensor are of one type. Where that follows from the values it is planned to be
-    float16, but for tensors that are known to need float32: those named in `wide`.
+    float16, but for tensors that are known to need float32: those named in `wide`. `slots` are the
+    weights of a graph.
     """
     plans = {}
     for name, info in infos.items():
         if name in quantizer.bits_:
             options = form.options(quantizer.tensor_options(name))
+            if slots is not None:
+                options |= _layout(slots[name], options)
             if name in wide:
                 options["scale_dtype"] = FLOAT32
             plans[name] = _quantized(name, info, options, form)
@@ -113,6 +118,17 @@ def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any], form: Fo
     if found is None:
         return TensorPlan(name, info, options)
     return TensorPlan(name, info, options, tuple(found[0]), found[1], probe.scale_dtype)
+
+
+def _layout(slot: WeightSlot, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the scales of a weight lie that its op does not read as (out, in)."""
+    if options.get("group_size") is not None and not slot.is_matrix:
+        return {"axis": slot.out_axis, "group_size": None}
+    if options.get("axis") != 0 or slot.out_axis == 0:
+        return {}
+    if slot.out_axis is None:  # outputs along several axes: each is one group
+        return {"axis": None, "group_size": slot.shape[1]}
+    return {"axis": slot.out_axis}
 
 
 def _row_by_row(options: Mapping[str, Any]) -> bool:

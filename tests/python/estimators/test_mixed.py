@@ -16,6 +16,7 @@ from qcore.arrays.tensor.options import Options
 from qcore.estimators.calibration.calibration import quantized_input
 from qcore.estimators.calibration.sensitivity import output_weights
 from qcore.estimators.mixed.allocation import LayerChoice, allocate, allocate_each
+from qcore.estimators.quantizer.walking import quantize_layers
 
 
 @settings(deadline=None, max_examples=60)
@@ -211,9 +212,11 @@ def test_a_network_of_every_type_runs_and_comes_back(tmp_path):
         "fc1.weight": np.array([2, 8] * 8, np.uint8), "fc2.weight": "float16",
     }  # fmt: skip
     quantizer = qc.Quantizer(8)
-    quantizer._begin(net)
-    quantizer._take(mixture)
-    quantizer._walk(net, x, {name: quantizer._mode(name, True) for name in quantizer.bits_})
+    quantizer.begin(net)
+    quantizer.take_mixture(mixture)
+    quantize_layers(
+        quantizer, net, x, {name: quantizer._mode(name, True) for name in quantizer.bits_}
+    )
     small = quantizer.transform(net)
     assert [layer.weight.dtype if hasattr(layer.weight, "dtype") else layer.weight.scheme
             for layer in small.layers] == ["affine", "float16", np.float32]  # fmt: skip

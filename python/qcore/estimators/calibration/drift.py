@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from qcore._table import Report
 from qcore._validation import check_fraction, check_instance, check_one_of, single_samples
@@ -14,6 +15,8 @@ from qcore.arrays.params.qparams import QParams
 from qcore.arrays.params.ranges import OBSERVERS
 from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import layer_inputs
+from qcore.estimators.graphs.batches import batches_of
+from qcore.graph.graph import BaseGraph
 
 __all__ = ["DriftMonitor"]
 
@@ -28,8 +31,9 @@ class DriftMonitor:
 
     Parameters
     ----------
-    net : Sequential
-        A quantized network with static activations.
+    net : Sequential or Graph
+        A quantized network with static activations. Of a graph, the values that are codes are
+        watched, under their own names.
     tolerance : float, default 0.001
         The share of values that may saturate.
     least_use : float, default 0.5
@@ -56,16 +60,14 @@ class DriftMonitor:
     []
     """
 
-    def __init__(self, net: Chain, *, tolerance: float = 0.001, least_use: float = 0.5) -> None:
-        check_instance(net, Chain, "net")
+    def __init__(
+        self, net: Chain | BaseGraph, *, tolerance: float = 0.001, least_use: float = 0.5
+    ) -> None:
+        check_instance(net, (Chain, BaseGraph), "net")
         self.net = net
         self.tolerance = check_fraction(tolerance, "tolerance")
         self.least_use = check_fraction(least_use, "least_use")
-        self._params: dict[str, QParams] = {
-            layer.name: layer.input_qparams
-            for layer in net.layers
-            if isinstance(layer.input_qparams, QParams)
-        }
+        self._params: dict[str, QParams] = dict(_watched(net))
         if not self._params:
             raise ValueError("net has no static activations: there is no range to leave")
         self.reset()
@@ -76,24 +78,38 @@ class DriftMonitor:
         self._seen = {name: Observer() for name in self._params}
         self._outside = dict.fromkeys(self._params, 0)
 
-    def update(self, X: ArrayLike) -> DriftMonitor:
-        """Take in samples (n, inputs).
+    def update(self, X: Any) -> DriftMonitor:
+        """Take in samples (n, inputs); for a graph an array, a dict of arrays, or an iterable.
 
         Returns
         -------
         DriftMonitor
             Itself.
         """
-        samples = single_samples(X, self.net.layers[0].in_features)
-        for layer, value in layer_inputs(self.net, samples):
-            params = self._params.get(layer.name)
-            if params is None:
-                continue
-            low, high = _ends(params)
-            self._seen[layer.name].update(value)
-            self._outside[layer.name] += _count_outside(value, low, high)
-        self.samples += len(samples)
+        for count, name, value in self._given(X):
+            low, high = _ends(self._params[name])
+            self._seen[name].update(value)
+            self._outside[name] += _count_outside(value, low, high)
+            self.samples += count
         return self
+
+    def _given(self, X: Any) -> Iterator[tuple[int, str, NDArray[np.float32]]]:
+        """Yield what each watched input gets in the float network; samples count with the first."""
+        if isinstance(self.net, Chain):
+            samples = single_samples(X, self.net.layers[0].in_features)
+            count = len(samples)
+            for layer, value in layer_inputs(self.net, samples):
+                if layer.name in self._params:
+                    yield count, layer.name, value
+                    count = 0
+            return
+        exact = self.net.changed(codes={})
+        for batch in batches_of(exact, X):
+            count = max((len(array) for array in batch.values() if array.ndim), default=1)
+            for name, value in exact.run(batch, self._params).items():
+                rows = np.ascontiguousarray(value, np.float32).reshape(len(value) or 1, -1)
+                yield count, name, rows
+                count = 0
 
     @property
     def drifted(self) -> list[str]:
@@ -114,18 +130,38 @@ class DriftMonitor:
             })  # fmt: skip
         return Report("drift", rows)
 
-    def recalibrated(self, observer: str = "minmax", percentile: float = 99.99) -> Chain:
+    def recalibrated(
+        self, observer: str = "minmax", percentile: float = 99.99
+    ) -> Chain | BaseGraph:
         """Return the network with ranges that fit what was seen; weights stay as they are."""
         check_one_of(observer, "observer", OBSERVERS)
         if not self.samples:
             raise ValueError("nothing was seen yet: update the monitor with samples first")
+        ranges = {
+            name: Observer(observer, percentile=percentile)
+            .merge(seen)
+            .qparams(signed=self._params[name].signed, symmetric=False)
+            for name, seen in self._seen.items()
+        }
+        if isinstance(self.net, BaseGraph):
+            return self.net.changed(codes={**self.net.codes, **ranges})
         new = self.net.copy()
         for layer in new.layers:
-            seen = self._seen.get(layer.name)
-            if seen is not None:
-                chosen = Observer(observer, percentile=percentile).merge(seen)
-                layer.input_qparams = chosen.qparams(signed=False, symmetric=False)
+            if layer.name in ranges:
+                layer.input_qparams = ranges[layer.name]
         return new
+
+
+def _watched(net: Chain | BaseGraph) -> Iterator[tuple[str, QParams]]:
+    """Yield what has a static range: layers of a chain, values of a graph."""
+    if isinstance(net, BaseGraph):
+        for name, params in net.codes.items():
+            if name not in net.constants and np.ndim(params.scale) == 0:
+                yield name, params
+        return
+    for layer in net.layers:
+        if isinstance(layer.input_qparams, QParams):
+            yield layer.name, layer.input_qparams
 
 
 def _ends(params: QParams) -> tuple[float, float]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.graph import BaseGraph
-from qcore.graph.slots import WeightSlot
+from qcore.graph.node import Node
+from qcore.graph.slots import WeightSlot, layout_nodes
 
 __all__ = [
     "bias_name",
@@ -21,6 +22,7 @@ __all__ = [
     "has_groups",
     "matrices_of",
     "slots_by_name",
+    "stays_matrix",
     "with_matrices",
 ]
 
@@ -42,8 +44,11 @@ def can_hold_codes(slot: WeightSlot) -> bool:
 
 
 def has_groups(slot: WeightSlot) -> bool:
-    """Whether the inputs of each output lie side by side, so that codes can go by groups."""
-    return slot.is_matrix
+    """Whether codes of a weight can go by groups of inputs.
+
+    Those of a convolution would cut its taps apart: it has a scale for each output.
+    """
+    return slot.is_matrix or slot.node.op in ("Gemm", "MatMul")
 
 
 def matrices_of(graph: BaseGraph) -> dict[str, Any]:
@@ -70,22 +75,51 @@ def bias_name(graph: BaseGraph, name: str) -> str | None:
 def with_matrices(graph: BaseGraph, new: Mapping[str, Any], biases: Mapping[str, Any]) -> BaseGraph:
     """Return the graph with matrices in place of weights, and with biases by their names.
 
-    A bias that the graph did not have becomes an input of its node.
+    A bias that the graph did not have becomes an input of its node. Codes that the layout of a
+    weight cannot have (groups or widths of rows where outputs are not its first axis and inputs
+    its last) stay matrices, and nodes that run once lay them out.
     """
     slots = slots_by_name(graph)
     constants = dict(graph.constants)
-    for name, value in new.items():
-        constants[name] = _laid_out(slots[name], value)
     nodes = list(graph.nodes)
+    for name, value in new.items():
+        if stays_matrix(slots[name], value):
+            constants[name] = value
+            _lay_out(nodes, constants, slots[name])
+        else:
+            constants[name] = _laid_out(slots[name], value)
     for name, bias in biases.items():
         if name not in constants:
             weight = name.removesuffix(".bias")
-            at = next(i for i, node in enumerate(nodes) if node is slots[weight].node)
+            reader = slots[weight].node.name
+            at = next(i for i, node in enumerate(nodes) if node.name == reader)
             inputs = list(nodes[at].inputs)
             inputs[2:3] = [name]
             nodes[at] = nodes[at].changed(inputs=tuple(inputs))
         constants[name] = np.asarray(bias, np.float32).reshape(np.shape(constants.get(name, bias)))
     return graph.changed(nodes=nodes, constants=constants)
+
+
+def stays_matrix(slot: WeightSlot, value: Any) -> bool:
+    """Whether a matrix of codes has no place in the layout of its weight."""
+    if not isinstance(value, QTensor):
+        return False
+    as_it_lies = tuple(slot.weight.shape) == slot.shape and slot.is_matrix
+    return (value.row_bits is not None and not as_it_lies) or (
+        value.group_size is not None and not slot.is_matrix
+    )
+
+
+def _lay_out(nodes: list[Node], constants: dict[str, Any], slot: WeightSlot) -> None:
+    """Let all nodes that read a weight read what is laid out of its matrix."""
+    steps, shapes = layout_nodes(slot, slot.name)
+    made = steps[-1].outputs[0]
+    for place, node in enumerate(nodes):
+        if slot.name in node.inputs:
+            inputs = tuple(made if name == slot.name else name for name in node.inputs)
+            nodes[place] = node.changed(inputs=inputs)
+    nodes += steps
+    constants |= shapes
 
 
 def _laid_out(slot: WeightSlot, value: Any) -> Any:
@@ -115,4 +149,5 @@ def _laid_out(slot: WeightSlot, value: Any) -> Any:
         signed=value.signed,
         narrow_range=value.narrow_range, scheme=value.scheme, offset=value.offset,
         levels=value.levels, reconstruct=value.reconstruct, scale_dtype=value.scale_dtype,
+        clipped=value.clipped,
     )  # fmt: skip

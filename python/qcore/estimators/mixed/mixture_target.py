@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qcore.errors import ArgumentError
 from qcore.estimators.mixed.mixed import Choices, Mixture
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
+    from qcore.graph.graph import BaseGraph
 
 __all__ = ["TARGETS", "mixture_for", "the_target"]
 
@@ -31,10 +31,10 @@ def the_target(given: Mapping[str, float | None]) -> tuple[str, float]:
 def mixture_for(
     target: tuple[str, float],
     choices: Choices,
-    net: Chain,
-    samples: NDArray[np.float32],
+    net: Chain | BaseGraph,
+    samples: Any,
     y: Any,
-    quantized: Callable[[Mixture], Chain],
+    quantized: Callable[[Mixture], Chain | BaseGraph],
 ) -> Mixture:
     """Return the best mixture under a target; `quantized` is the network with a mixture."""
     name, value = target
@@ -43,7 +43,7 @@ def mixture_for(
     if name == "target_us":
         return choices.by_time(value)
     if name == "target_bytes":
-        taking_part = {f"{layer.name}.weight" for layer in choices.layers}
+        taking_part = {part.name for part in choices.parts}
         weights = net.named_weights().items()
         fixed = sum(int(weight.nbytes) for name, weight in weights if name not in taking_part)
         return choices.by_bytes(int(value), fixed)

@@ -16,6 +16,7 @@ from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.functions import fake_quantize
+from qcore.estimators.equalization.rotated_graph import rotated_graph
 from qcore.estimators.equalization.seams import scaled_graph, seam_scales
 from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.corrections import corrected_biases, output_totals
@@ -28,7 +29,7 @@ from qcore.estimators.graphs.matrices import (
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats, observe
 from qcore.estimators.quantizer import choice
-from qcore.estimators.quantizer.report import tensor_rows, totals_of
+from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ class GraphCodes:
         Whose options say how; `bits_` names the weights.
     graph : BaseGraph
     X : samples as `batches_of` takes them, optional
+    y : labels, optional
+        For scores in the report.
     """
 
-    def __init__(self, quantizer: Quantizer, graph: BaseGraph, X: Any) -> None:
+    def __init__(self, quantizer: Quantizer, graph: BaseGraph, X: Any, y: Any = None) -> None:
         self._names = list(quantizer.bits_)
         self.scales: dict[str, NDArray[np.float32]] = {}
-        self._judges = X
+        self._turned: list[str] = []
+        self._judges = X, y
+        self._curve = quantizer.curve_
         batches = None if X is None else batches_of(graph, X)
         graph = self._equalized(quantizer, graph, batches)
         self.codes = self._observed(quantizer, graph, batches)
@@ -81,18 +86,21 @@ class GraphCodes:
 
     def apply(self, given: BaseGraph) -> tuple[BaseGraph, Report]:
         """Return a graph with the codes, and what there is to say of it."""
-        graph = scaled_graph(given, self.scales)
+        graph = rotated_graph(scaled_graph(given, self.scales), self._turned)
         weights = graph_matrices(graph)
         missing = [name for name in self._names if name not in weights]
         if missing:
             raise ValueError(f"model has no weight {missing[0]!r}, which fit has seen")
         small = with_matrices(graph, self.tensors, self.biases)
         small = small.changed(codes={**small.codes, **self.codes})
-        rows = tensor_rows(dict(graph.constants), dict(small.constants))
+        rows = graph_rows(given, graph, small)
         totals = totals_of(rows)
-        if self._judges is not None:
-            totals |= output_totals(given, small, self._judges)
-        return small, Report("quantized", rows, totals)
+        X, y = self._judges
+        if X is not None:
+            lost = weight_losses(graph, self.tensors, self.biases, self.codes, X)
+            rows = [row | lost.get(row["tensor"], {}) for row in rows]
+            totals |= output_totals(given, small, X) | scores(given, small, X, y)
+        return small, Report("quantized", rows, totals, self._curve)
 
     # the parts ---------------------------------------------------------------------------------
     def _equalized(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> BaseGraph:
@@ -102,14 +110,17 @@ class GraphCodes:
         ]
         for method in dict.fromkeys(step for steps in asked for step in steps):
             if method not in EQUALIZERS:
-                raise ValueError(f"algorithm has {method!r}, which is for chains of dense layers")
+                continue  # a rotation, which is of one weight
             if not all(method in steps for steps in asked):
                 raise ValueError(f"algorithm has {method!r} for some weights; it is for all")
             found = seam_scales(graph, method, batches, quantizer.tensor_options)
             graph = scaled_graph(graph, found)
             for name, scale in found.items():
                 self.scales[name] = self.scales.get(name, np.float32(1)) * scale
-        return graph
+        self._turned = [
+            name for name, steps in zip(self._names, asked, strict=True) if "hadamard" in steps
+        ]
+        return rotated_graph(graph, self._turned)
 
     def _observed(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> dict[str, QParams]:
         """Return the parameters of the values that run as integers."""

@@ -31,6 +31,7 @@ class QuantizerOptions(Estimator):
     mixture_: dict[str, NDArray[np.uint8] | str]
     #: Weights of a graph whose inputs do not lie side by side: they have a scale for each output.
     _ungrouped: Collection[str] = ()
+    _on_graph = False
 
     def __init__(
         self,
@@ -120,6 +121,8 @@ class QuantizerOptions(Estimator):
         rows = self.mixture_.get(name)
         if isinstance(rows, str) or (rows is not None and rows.min() > 8):
             return None
+        if self._on_graph and rows is not None and rows.min() != rows.max():
+            return None  # several widths: the weight is multiplied as floats
         if self._option("scheme", name) != "affine":
             odd = f"scheme {self._option('scheme', name)!r} has"
         elif self._option("group_size", name) is not None:

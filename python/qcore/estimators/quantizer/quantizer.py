@@ -6,32 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qcore._models import named_weights
 from qcore._table import Report
-from qcore._validation import check_instance, check_one_of, single_samples
+from qcore._validation import check_instance, single_samples
 from qcore.arrays.layerwise.algorithms import DATA_FREE
-from qcore.arrays.layerwise.bias_correction import corrected_bias
-from qcore.arrays.layerwise.float_rows import fit_rows
-from qcore.arrays.layerwise.layerwise import ALGORITHMS, fit_codes
-from qcore.arrays.layerwise.nested import nested_codes, upper_half
 from qcore.arrays.params.input_stats import InputStats
-from qcore.arrays.params.observer import Observer
-from qcore.arrays.params.qparams import QParams, check_bits, check_scale_dtype
-from qcore.arrays.schemes.table import CHOICES
-from qcore.arrays.tensor.functions import quantize
-from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
-from qcore.estimators.calibration.calibration import Walk, layer_inputs
-from qcore.estimators.mixed.mixed import Mixture, check_choices, measure
-from qcore.estimators.mixed.mixture_target import TARGETS, mixture_for, the_target
+from qcore.estimators.calibration.calibration import layer_inputs
 from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.coder import Coder, bias_of
 from qcore.estimators.quantizer.graphs import GraphCodes, graph_matrices, ungrouped
-from qcore.estimators.quantizer.options import QuantizerOptions
-from qcore.estimators.quantizer.preparation import Preparation
+from qcore.estimators.quantizer.mixing import mix_chain, mix_graph
 from qcore.estimators.quantizer.report import output_columns, tensor_rows, totals_of
+from qcore.estimators.quantizer.walking import activation_qparams, quantize_layers
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
@@ -46,7 +36,7 @@ JUDGES = 1000
 Model = TypeVar("Model", bound="Chain | BaseGraph | dict[str, Any]")
 
 
-class Quantizer(QuantizerOptions):
+class Quantizer(Coder):
     """Quantizes the weights of a trained model, and calibrates its activations.
 
     Every option of a tensor may be a dict that gives it by layer: patterns to values, of which the
@@ -142,12 +132,7 @@ class Quantizer(QuantizerOptions):
     (4, dtype('float32'))
     """
 
-    mixture_: dict[str, NDArray[np.uint8] | str]
-    curve_: list[dict[str, float]]
     report_: Report
-    _judges: tuple[NDArray[np.float32], Any] | None = None
-    _pruner: Pruner | None = None
-    _codes: GraphCodes | None = None
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -183,19 +168,20 @@ class Quantizer(QuantizerOptions):
             Itself.
         """
         if isinstance(model, BaseGraph):
-            return self._fit_graph(model, X, stats, prune)
-        self._begin(model)
+            return self._fit_graph(model, X, y, stats, prune)
+        self._ungrouped, self._on_graph = (), False
+        self.begin(model)
         model = self._prepare(model, X)
         self._pruner = self._begin_pruning(prune, model, X, y)
         if isinstance(self.bits, tuple):
-            self._mix(model, X, y)
+            mix_chain(self, model, X, y)
         if isinstance(model, Mapping):
             if stats is not None:
                 check_instance(stats, Mapping, "stats")
             self.stats_.update(stats or {})
             for name in self.bits_:
                 if self._algorithm(name, self.stats_.get(name) is not None):
-                    self._known[name] = (model[name], *self._fitted(name, model[name], model))
+                    self._known[name] = (model[name], *self.fitted(name, model[name], model))
             return self
         if stats is not None:
             raise ValueError("stats is given; a network's are taken from X, leave it out")
@@ -206,26 +192,31 @@ class Quantizer(QuantizerOptions):
         if X is not None:
             samples = single_samples(X, model.layers[0].in_features)
             self._judges = samples[:JUDGES].copy(), None if y is None else np.asarray(y)[:JUDGES]
-            self._walk(model, samples, modes)
+            quantize_layers(self, model, samples, modes)
         elif any(set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         return self
 
     def _fit_graph(
-        self, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None, prune: Pruner | None
+        self,
+        graph: BaseGraph,
+        X: Any,
+        y: Any,
+        stats: Mapping[str, InputStats] | None,
+        prune: Pruner | None,
     ) -> Quantizer:
         for name, given in (("stats", stats), ("prune", prune), ("nested", self.nested)):
             if given is not None:
                 raise ValueError(f"{name} is given; a graph has none, leave it out")
+        self._ungrouped, self._on_graph = ungrouped(graph), True
+        self.begin(graph_matrices(graph))
         if isinstance(self.bits, tuple):
-            raise ValueError("bits is a tuple; a graph takes one width, or widths by pattern")
-        self._ungrouped = ungrouped(graph)
-        self._begin(graph_matrices(graph))
+            mix_graph(self, graph, X, y)
         if X is None and any(
             set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_
         ):
             raise ValueError("algorithm needs samples: give X, or leave it out")
-        self._codes = GraphCodes(self, graph, X)
+        self._codes = GraphCodes(self, graph, X, y)
         self.input_qparams_.update(self._codes.codes)
         return self
 
@@ -238,7 +229,7 @@ class Quantizer(QuantizerOptions):
         if isinstance(model, Mapping):
             raise TypeError("model is a dict; partial_fit is for networks, which have inputs")
         if not hasattr(self, "_observers"):
-            self._begin(model)
+            self.begin(model)
             self._observers = {
                 layer.name: self._observer(layer.name) for layer in self._layers(model)
             }
@@ -249,7 +240,7 @@ class Quantizer(QuantizerOptions):
             seen = self._observers[layer.name].update(value)
             mode = self._mode(name, True)
             static = mode == "static"
-            self.input_qparams_[layer.name] = _activation_qparams(seen) if static else mode
+            self.input_qparams_[layer.name] = activation_qparams(seen) if static else mode
             if self._algorithm(name, True):
                 self.stats_.setdefault(name, InputStats()).update(value)
         return self
@@ -268,9 +259,9 @@ class Quantizer(QuantizerOptions):
         new: dict[str, Any] = dict(weights)
         for name, value in weights.items():
             if name in self.bits_ and not isinstance(value, QTensor):
-                new[name], bias = self._fitted(name, value, weights)
+                new[name], bias = self.fitted(name, value, weights)
                 if bias is not None:
-                    new[_bias_of(name)] = bias
+                    new[bias_of(name)] = bias
         rows = tensor_rows(weights, new, self._preparation.added(given, model))
         if isinstance(model, Mapping):
             self.report_ = Report("quantized", rows, totals_of(rows))
@@ -310,80 +301,7 @@ class Quantizer(QuantizerOptions):
         self.fit(model, X, y, stats=stats, prune=prune)
         return self.transform(model)
 
-    # mixtures ----------------------------------------------------------------------------------
-    def _mix(self, net: Any, X: ArrayLike | None, y: Any) -> None:
-        """Choose the widths of a mixture."""
-        target = the_target({name: getattr(self, name) for name in TARGETS})
-        if isinstance(net, Mapping) or X is None:
-            raise ValueError("a mixture needs a network and samples X, to see what widths cost")
-        check_one_of(self.granularity, "granularity", ("channel", "layer"))
-        samples = single_samples(X, net.layers[0].in_features)
-        sources: dict[str, QParams | str | None] = {}
-        for layer, value in layer_inputs(net, samples):
-            name = f"{layer.name}.weight"
-            mode = self._mode(name, True) if name in self.bits_ else None
-            seen = self._observer(layer.name).update(value) if mode == "static" else None
-            sources[layer.name] = mode if seen is None else _activation_qparams(seen)
-        assert isinstance(self.bits, tuple)
-        choices = measure(
-            net, samples, list(self.bits_), sources, check_choices(self.bits), steps=ALGORITHMS,
-            by_layer=self.granularity == "layer",
-        )  # fmt: skip
-
-        def quantized(mixture: Mixture) -> Chain:
-            other = Quantizer(8, activations=self.activations, progress=False)
-            other._begin(net)
-            other._take(mixture)
-            other._walk(net, samples, {name: other._mode(name, True) for name in other.bits_})
-            small: Chain = other.transform(net)
-            return small
-
-        self._take(mixture_for(target, choices, net, samples, y, quantized))
-        self.curve_ = choices.curve()
-
-    def _take(self, mixture: Mixture) -> None:
-        """Let the widths of a mixture hold."""
-        self.mixture_ = {
-            name: rows
-            for name, rows in mixture.items()
-            if not isinstance(rows, str) or rows != "float32"
-        }
-        self.bits_ = {
-            name: 16 if isinstance(rows, str) else int(rows[rows <= 8].max(initial=2))
-            for name, rows in self.mixture_.items()
-        }
-
     # the parts ---------------------------------------------------------------------------------
-    def _begin(self, model: Any) -> None:
-        names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
-        self.mixture_ = {}
-        self.curve_ = []
-        if isinstance(self.bits, tuple):
-            check_choices(self.bits)
-            self.bits_ = dict.fromkeys(names, 8)
-        else:
-            for name in TARGETS:
-                if getattr(self, name) is not None:
-                    found = f"{name} is {getattr(self, name)!r}"
-                    raise ValueError(f"{found}; it is for a tuple of bits, a mixture")
-            self.bits_ = {name: check_bits(self._option("bits", name)) for name in names}
-        check_one_of(self.nested, "nested", (None, 4))
-        if self.nested is not None and set(self.bits_.values()) - {8}:
-            raise ValueError("nested codes of 4 bits lie in those of 8: bits must be 8")
-        for name in names:
-            modes = ("auto", "static", "dynamic", None)
-            check_one_of(self._option("activations", name), "activations", modes)
-            check_one_of(self._option("scheme", name), "scheme", CHOICES)
-            check_one_of(self._option("observer", name), "observer", choice.OBSERVER_CHOICES)
-        self.input_qparams_: dict[str, QParams | str | None] = {}
-        self.stats_: dict[str, InputStats] = {}
-        self._preparation = Preparation()
-        self._codes = None
-        self._judges = None
-        self._upper_stats: dict[str, InputStats] = {}
-        self._known: dict[str, tuple[Any, QTensor, NDArray[np.float32] | None]] = {}
-        vars(self).pop("_observers", None)
-
     def _begin_pruning(
         self, prune: Pruner | None, model: Any, X: ArrayLike | None, y: Any
     ) -> Pruner | None:
@@ -421,112 +339,3 @@ class Quantizer(QuantizerOptions):
 
     def _layers(self, net: Chain) -> list[Dense]:
         return [layer for layer in net.layers if f"{layer.name}.weight" in self.bits_]
-
-    def _walk(
-        self, net: Chain, samples: NDArray[np.float32], modes: Mapping[str, str | None]
-    ) -> None:
-        """Calibrate and quantize layer by layer: each sees what those before it leave of X."""
-        value = net.normalized(samples)
-        walk, upper_walk = Walk(value), Walk(value)
-        algorithms = {name: self._algorithm(name, True) for name in self.bits_}
-        plain = not any(algorithms.values()) and self._pruner is None
-        if "static" not in modes.values() and plain:
-            return
-        from qcore._progress import EpochProgress  # networks are above this room
-
-        with EpochProgress(self.progress, len(net.layers), "quantize") as ticker:
-            for done, layer in enumerate(net.layers):
-                name = f"{layer.name}.weight"
-                ticker.update(done, layer.name)
-                if name not in self.bits_:
-                    walk.through(layer, layer, None)
-                    if self.nested is not None:
-                        upper_walk.through(layer, layer, None)
-                    continue
-                self.input_qparams_[layer.name] = modes[name]
-                if modes[name] == "static":
-                    seen = self._observer(layer.name)
-                    walk.observe(seen)
-                    self.input_qparams_[layer.name] = _activation_qparams(seen)
-                source = self.input_qparams_[layer.name]
-                quantized = layer.copy()
-                if algorithms[name] or self._pruner is not None:
-                    self.stats_[name] = walk.stats(source)
-                    if self.nested is not None:
-                        self._upper_stats[name] = upper_walk.stats(source)
-                weight = layer.dense_weight()
-                q, bias = self._fitted(name, weight, net.named_weights())
-                quantized.weight = q
-                quantized.bias = layer.bias if bias is None else bias
-                self._known[name] = (weight, q, bias)
-                walk.through(layer, quantized, source)
-                if self.nested is not None:
-                    halved = quantized.copy()
-                    halved.weight = upper_half(q)
-                    upper_walk.through(layer, halved, source)
-
-    def _fitted(
-        self, name: str, value: NDArray[Any], weights: Mapping[str, Any]
-    ) -> tuple[QTensor, NDArray[np.float32] | None]:
-        """Return the tensor, from `fit` if it is the same, and the bias if it is corrected."""
-        known = self._known.get(name)
-        if known is not None and np.array_equal(known[0], value):
-            return known[1], known[2]
-        q = self._quantize(name, value)
-        stats = self.stats_.get(name)
-        corrects = "bias_correction" in self._algorithm(name, stats is not None)
-        if stats is None or not corrects or not name.endswith("weight"):
-            return q, None
-        bias = weights.get(_bias_of(name))
-        corrected = corrected_bias(value, q, bias, stats)
-        if q.float_rows is not None:
-            # Rows that stay floats take the input as it is, not as integers of these statistics.
-            assert q.row_bits is not None
-            corrected = np.where(q.row_bits > 8, np.float32(0) if bias is None else bias, corrected)
-        return q, corrected
-
-    def quantized(self, name: str, value: NDArray[Any], stats: InputStats | None) -> QTensor:
-        """Return the codes of one matrix, on the statistics of what it is multiplied with."""
-        if stats is not None:
-            self.stats_[name] = stats
-        return self._quantize(name, value)
-
-    def _quantize(self, name: str, value: NDArray[Any]) -> QTensor:
-        stats = self.stats_.get(name)
-        steps = self._algorithm(name, stats is not None)
-        rows = self.mixture_.get(name)
-        if isinstance(rows, str):
-            return quantize(value, scheme=rows)
-        if rows is not None:
-            kind = check_scale_dtype(self._option("scale_dtype", name))
-            assert stats is not None
-            return fit_rows(value, stats, steps, Options(8, axis=0, scale_dtype=kind), rows)
-        if self.nested is not None and stats is not None:
-            return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
-        options = self.tensor_options(name, fitted=bool(steps))
-        if self._pruner is not None:
-            return self._pruned(name, value, steps, options)
-        return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
-
-    def _pruned(
-        self, name: str, value: NDArray[Any], steps: tuple[str, ...], options: dict[str, Any]
-    ) -> QTensor:
-        """Prune and quantize a tensor: the codes that stay make up for both."""
-        assert self._pruner is not None
-        stats, centred = self.stats_[name], "bias_correction" in steps
-        pruned, keep = self._pruner.prune_layer(name, value, stats, centred=centred)
-        if not steps or "hqq" in steps or options.pop("scheme") != "affine":
-            return quantize(
-                pruned, algorithm="hqq" if "hqq" in steps else (), **self.tensor_options(name)
-            )
-        options["observer"] = "minmax"
-        options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
-        return fit_codes(value, stats, steps, Options(**options), keep=keep)
-
-
-def _bias_of(name: str) -> str:
-    return f"{name.removesuffix('weight')}bias"
-
-
-def _activation_qparams(seen: Observer) -> QParams:
-    return seen.qparams(signed=False, symmetric=False)

@@ -9,11 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.matrices import slots_by_name, with_matrices
+from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain
 
-__all__ = ["output_columns", "tensor_row", "tensor_rows", "totals_of"]
+__all__ = [
+    "graph_rows", "output_columns", "scores", "tensor_row", "tensor_rows", "totals_of",
+    "weight_losses",
+]  # fmt: skip
+
+#: Samples on which each weight of a graph is judged alone.
+GRAPH_JUDGES = 16
 
 Row = dict[str, Any]
 
@@ -85,6 +94,75 @@ def output_columns(
     if y is not None and len(y) == len(samples):
         totals |= {"float score": before.score(samples, y), "score": after.score(samples, y)}
     return layers, totals
+
+
+def graph_rows(given: BaseGraph, before: BaseGraph, after: BaseGraph) -> list[Row]:
+    """Return a row for each constant of a graph.
+
+    `before` computes what `given` does, with scales moved and rotations added.
+    """
+    old = dict(before.constants)
+    kept = {
+        name: value for name, value in after.constants.items() if name in old or _is_float(value)
+    }
+    slots = slots_by_name(before)
+    for name, value in kept.items():
+        if name in old and tuple(value.shape) != tuple(old[name].shape):
+            old[name] = slots[name].matrix()
+    return tensor_rows(old, kept, set(kept) - set(given.constants))
+
+
+def weight_losses(
+    graph: BaseGraph,
+    tensors: Mapping[str, QTensor],
+    biases: Mapping[str, NDArray[np.float32]],
+    codes: Mapping[str, Any],
+    X: Any,
+) -> dict[str, Row]:
+    """Return what a graph's outputs lose on a few samples when one weight alone is quantized.
+
+    By the name of the weight: ``output error``, as a share of the variance of the outputs; its
+    input and its bias are included.
+    """
+    batch = {
+        name: array[:GRAPH_JUDGES] if _is_open(graph, name) else array
+        for name, array in batches_of(graph, X)[0].items()
+    }
+    exact = _floats(graph.run(batch))
+    spread = sum(float(np.sum((value - value.mean()) ** 2)) for value in exact if value.size)
+    slots = slots_by_name(graph)
+    found: dict[str, Row] = {}
+    for name, tensor in tensors.items():
+        slot = slots[name]
+        bias = {slot.bias or f"{name}.bias"} & set(biases)
+        alone = with_matrices(graph, {name: tensor}, {one: biases[one] for one in bias})
+        source = slot.node.inputs[0]
+        alone = alone.changed(codes={source: codes[source]} if source in codes else {})
+        off = zip(_floats(alone.run(batch)), exact, strict=True)
+        lost = sum(float(np.sum((new - old) ** 2)) for new, old in off)
+        found[name] = {"output error": lost / spread if spread else float(lost > 0)}
+    return found
+
+
+def scores(before: BaseGraph, after: BaseGraph, X: Any, y: Any) -> Row:
+    """Return ``float score`` and ``score`` of a graph, where there are labels for an array X."""
+    if y is None or not hasattr(X, "dtype") or len(y) != len(X):
+        return {}
+    return {"float score": before.score(X, y), "score": after.score(X, y)}
+
+
+def _is_float(value: Any) -> bool:
+    return not isinstance(value, np.ndarray) or value.dtype.kind == "f"
+
+
+def _is_open(graph: BaseGraph, name: str) -> bool:
+    """Whether an input takes any number of samples."""
+    shape = next(value.shape for value in graph.inputs if value.name == name)
+    return shape is not None and isinstance(next(iter(shape), None), str)
+
+
+def _floats(outputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
+    return [value.astype(np.float64) for value in outputs.values() if value.dtype.kind == "f"]
 
 
 def totals_of(rows: Iterable[Row]) -> Row:

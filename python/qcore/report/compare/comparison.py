@@ -18,6 +18,8 @@ from qcore._table import Report
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.drafts import write_text
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
+from qcore.graph.graph import BaseGraph
+from qcore.report.compare.graphs import compare_graph_outputs, graph_losses, graph_variants
 from qcore.report.compare.precision import Precision, precision_of
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants
@@ -133,7 +135,7 @@ def compare(
 
     Parameters
     ----------
-    before, after : Sequential, fitted estimator or mapping of str to array
+    before, after : Sequential, Graph, fitted estimator or mapping of str to array
         The model, and what became of it. A mapping is asked for one tensor at a time.
     X, y : array_like, optional
         Samples, on which two networks are run, and labels, by which they are scored.
@@ -161,16 +163,24 @@ def compare(
     before, after = (_network_of(model) for model in (before, after))
     _check_shapes(before, after)
     found = compare_tensors(before, after) if report is None else report
-    if outputs is None and X is not None:
-        outputs = compare_outputs(before, after, X, y)
     details, precision = _look_at(before, after, found)
-    networks = hasattr(before, "predict_logits") and hasattr(after, "named_weights")
-    layers = layer_losses(before, after, X) if networks and X is not None else []
+    layers: list[dict[str, Any]] = []
     size, left = sizes or (found.totals["before bytes"], found.totals["bytes"])
-    if variants is None:
-        runs = hasattr(before, "predict_proba") and hasattr(after, "predict_proba")
-        both = {"before": before, "after": after}
-        variants = measure_variants(both, (size, left), X, y) if runs else ()
+    both = {"before": before, "after": after}
+    if isinstance(before, BaseGraph) and isinstance(after, BaseGraph):
+        if X is not None:
+            outputs = outputs or compare_graph_outputs(before, after, X, y)
+            layers = graph_losses(before, after, X)
+            if variants is None:
+                variants = graph_variants(both, (size, left), X, y)
+    else:
+        if outputs is None and X is not None:
+            outputs = compare_outputs(before, after, X, y)
+        if X is not None and hasattr(before, "predict_logits") and hasattr(after, "named_weights"):
+            layers = layer_losses(before, after, X)
+        if variants is None and all(hasattr(one, "predict_proba") for one in both.values()):
+            variants = measure_variants(both, (size, left), X, y)
+    variants = variants or ()
     shown = dict(facts or {}) | _machine()
     return Comparison(
         title, subtitle, size, left, found, details, precision, layers, outputs, variants, command,

@@ -1,0 +1,60 @@
+"""What the streaming compressor knows of a graph: which tensors are weights, and how they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from qcore.estimators.graphs.matrices import can_hold_codes, slots_by_name
+from qcore.files.qcore_format.container import Container
+from qcore.files.source import TensorSource
+from qcore.graph.graph import BaseGraph
+from qcore.graph.slots import WeightSlot
+from qcore.saving.graph import decode_graph
+
+__all__ = ["graph_about", "weight_slots"]
+
+#: What describes a graph in its file, besides its tensors.
+_PARTS = ("graph", "classes")
+
+
+def graph_about(source: TensorSource | None) -> dict[str, Any] | None:
+    """Return what a file says of its graph; None where it holds none."""
+    if not isinstance(source, Container) or source.kind != "graph":
+        return None
+    return {part: source.about[part] for part in _PARTS if part in source.about}
+
+
+def weight_slots(source: TensorSource) -> dict[str, WeightSlot] | None:
+    """Return the float weights of a graph's file, of which no value is read; None for others."""
+    about = graph_about(source)
+    if about is None or not isinstance(source, Container):
+        return None
+    with source.checked():
+        slots = slots_by_name(decode_graph(_Shapes(source), about, BaseGraph))
+    return {
+        name: slot
+        for name, slot in slots.items()
+        if isinstance(slot.weight, np.ndarray) and can_hold_codes(slot)
+    }
+
+
+class _Shapes(Mapping[str, Any]):
+    """The tensors of a file, floats as zeros that take no memory."""
+
+    def __init__(self, source: TensorSource) -> None:
+        self._source = source
+
+    def __getitem__(self, name: str) -> Any:
+        info = self._source.info(name)
+        if info.bits is None and info.dtype.kind == "f":
+            return np.broadcast_to(np.zeros((), np.float32), info.shape)
+        return self._source[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)

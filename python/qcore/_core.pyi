@@ -234,6 +234,12 @@ def observe(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def ggml_types() -> list[tuple[str, int, int, int]]: ...
+def ggml_decode(
+    kind: str,
+    blocks: NDArray[np.uint8],
+    out: NDArray[np.float32],
+) -> None: ...
 def gptq(
     weights: NDArray[np.float64],
     factor: NDArray[np.float64],

@@ -114,7 +114,7 @@ def load_tensors(
         A safetensors file of any maker, weights that compressed-tensors packed among them;
         several as one checkpoint: their index
         (``model.safetensors.index.json``), their folder, or a glob (``model-*.safetensors``); a
-        GGUF file (F32, F16, BF16, F64, integers, Q8_0, Q4_0, Q4_1); NumPy's ``.npz`` or ``.npy``,
+        GGUF file (of any type); NumPy's ``.npz`` or ``.npy``,
         or a folder of ``.npy`` files, each named as its tensor (pickled objects are refused).
     max_bytes : int, optional
         The most that the tensors may take decoded. Default: 64 times the file's bytes, and 256 MiB

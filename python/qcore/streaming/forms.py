@@ -29,6 +29,7 @@ from qcore.files.foreign.compressed_tensors import (
 )
 from qcore.files.foreign.gguf import Gguf as GgufFile
 from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
+from qcore.files.foreign.gguf_blocks import TYPES as GGUF_TYPES
 from qcore.files.formats import format_of
 from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
 from qcore.files.qcore_format.parts import Description, dense_parts, describe, encode_tensor
@@ -98,6 +99,10 @@ class Form(ABC):
     def fixed(self, info: TensorInfo) -> dict[str, NDArray[np.uint8]]:
         """Return the bytes of parts that no row changes."""
         return {}
+
+    def keeps(self, parts: list[StoredPart]) -> bool:
+        """Return whether the file has the types of these parts: not those of GGUF's blocks."""
+        return all(part.stored not in GGUF_TYPES for part in parts)
 
     def check_copied(self, name: str, parts: list[StoredPart]) -> None:  # noqa: B027
         """Raise TypeError where the file cannot hold a tensor as it is."""
@@ -244,6 +249,10 @@ class Gguf(Form):
     def encode_rows(self, name: str, q: QTensor) -> dict[str, NDArray[np.uint8]]:
         """Return the blocks of some rows; see `Form.encode_rows`."""
         return {"": encode_gguf(name, q, self._kinds.get(name))[1]}
+
+    def keeps(self, parts: list[StoredPart]) -> bool:
+        """Return True: what is left as it is keeps its blocks; see `Form.keeps`."""
+        return True
 
     def check_copied(self, name: str, parts: list[StoredPart]) -> None:
         """Refuse what GGUF has no type for; see `Form.check_copied`."""

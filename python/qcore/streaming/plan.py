@@ -140,8 +140,8 @@ def _row_by_row(options: Mapping[str, Any]) -> bool:
 
 def _copied(source: TensorSource, name: str, info: TensorInfo, form: Form) -> TensorPlan:
     found = source.stored_parts(name)
-    # Parts that another format describes are decoded, for a form to encode.
-    if found is None or (found[1] and not form.sparse):
+    # Parts that only another format has are decoded, for a form to encode.
+    if found is None or (found[1] and not form.sparse) or not form.keeps(found[0]):
         return TensorPlan(name, info, None)
     form.check_copied(name, found[0])
     return TensorPlan(name, info, None, tuple(found[0]), found[1])

@@ -9,6 +9,7 @@
 //! | [`conv`] | convolutions and pooling |
 //! | [`prune`] | which weights to keep |
 //! | [`entropy`] | few-valued matrices as few bits as their statistics allow |
+//! | [`ggml`] | the quantized blocks of GGUF files, decoded |
 //! | [`gemm`] | dense products: int8, exact, and float32 |
 //! | [`epilogue`] | from sums to a layer's output |
 //! | [`sparse`] | products with matrices of which most elements are zero |
@@ -30,6 +31,7 @@ pub mod entropy;
 pub mod epilogue;
 pub mod error;
 pub mod gemm;
+pub mod ggml;
 pub mod interrupt;
 pub mod isa;
 pub mod layout;

@@ -7,6 +7,7 @@ mod entropy;
 mod error;
 mod files;
 mod gemm;
+mod ggml;
 mod graph;
 mod layerwise;
 mod network;
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     entropy::register(module)?;
     files::register(module)?;
     gemm::register(module)?;
+    ggml::register(module)?;
     graph::register(module)?;
     layerwise::register(module)?;
     network::register(module)?;

@@ -139,7 +139,7 @@ def test_torchscript_is_told_from_other_archives(tmp_path):
     [
         (struct.pack(">IQQ", 3, 0, 0), "big-endian.*gguf_convert_endian"),
         (struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"w"
-         + struct.pack("<IQQIQ", 2, 256, 2, 12, 0), "Q4_K.*llama-quantize"),
+         + struct.pack("<IQQIQ", 2, 256, 2, 15, 0), "blocks of Q8_K.*no file"),
     ],
 )  # fmt: skip
 def test_gguf_that_is_not_read_is_named(tmp_path, head, words):

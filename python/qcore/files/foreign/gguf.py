@@ -19,7 +19,7 @@ from qcore import _core
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
-from qcore.files.foreign.gguf_blocks import BLOCK, BLOCK_BYTES, decode_blocks, encode_blocks
+from qcore.files.foreign.gguf_blocks import AS_CODES, TYPES, decode_blocks, encode_blocks
 from qcore.files.paths import open_regular
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 
@@ -31,16 +31,10 @@ _ALIGNMENT = 32
 _MAX_DIMS = 4
 # ggml's numbers of the types that are known here; the plain ones by safetensors' names.
 _TYPES = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 8: "Q8_0", 24: "I8", 25: "I16", 26: "I32", 27: "I64",
-    28: "F64", 30: "BF16",
-}  # fmt: skip
-# Those that are known by name only.
-_UNREAD = {
-    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K",
-    15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL",
-    21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
-    40: "NVFP4",
-}  # fmt: skip
+    0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16",
+} | {kind.number: name for name, kind in TYPES.items()}  # fmt: skip
+# What llama.cpp makes of activations while it runs; no file has them.
+_UNREAD = {9: "Q8_1", 15: "Q8_K"}
 # What llama.cpp calls a file of mostly one type: ``general.file_type``.
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
 _FILE_TYPE, _UINT32 = b"general.file_type", 4
@@ -146,8 +140,7 @@ class Gguf(TensorSource):
         if number in _UNREAD:
             raise FormatError(
                 f"'{self.path}' has tensor {name!r} in blocks of {_UNREAD[number]}, which are not "
-                f"read ({', '.join(_TYPES.values())} are): take the model's F16 or Q8_0 file, or "
-                "llama.cpp's llama-quantize --allow-requantize IN OUT Q8_0"
+                f"read ({', '.join(_TYPES.values())} are): no file of llama.cpp has them"
             )
         if number not in _TYPES:
             known = ", ".join(_TYPES.values())
@@ -169,9 +162,10 @@ class Gguf(TensorSource):
     def info(self, name: str) -> TensorInfo:
         """Return what is known of a tensor; see `TensorSource.info`."""
         place = self._places[name]
-        if place.kind in ("Q8_0", "Q4_0"):
-            bits, dtype = (8, np.int8) if place.kind == "Q8_0" else (4, np.uint8)
-            return TensorInfo(place.shape, np.dtype(dtype), in_rows=False, bits=bits)
+        if place.kind in AS_CODES:
+            bits = AS_CODES[place.kind]
+            dtype = np.dtype(np.int8 if bits == 8 else np.uint8)
+            return TensorInfo(place.shape, dtype, in_rows=False, bits=bits)
         return TensorInfo(place.shape, loaded_dtype(place.kind), in_rows=bool(place.shape))
 
     def read_rows(
@@ -190,8 +184,6 @@ class Gguf(TensorSource):
     def stored_parts(self, name: str) -> tuple[list[StoredPart], dict[str, Any]] | None:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""
         place = self._places[name]
-        if place.kind in BLOCK_BYTES:
-            return None
         return [StoredPart("", place.kind, place.shape, place.nbytes)], {}
 
     def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
@@ -353,14 +345,17 @@ _ORIGIN = {b"general.architecture": _text("qcore")}
 
 def _nbytes(name: str, kind: str, shape: tuple[int, ...]) -> int:
     size = math.prod(shape)
-    if kind not in BLOCK_BYTES:
+    if kind not in TYPES:
         return size * {"BF16": 2}.get(kind, loaded_dtype(kind).itemsize)
-    if not shape or shape[-1] % BLOCK:
-        raise ValueError(f"tensor {name!r} is {kind} with rows of {shape[-1:]}, not of 32s")
-    return size // BLOCK * BLOCK_BYTES[kind]
+    block = TYPES[kind]
+    if not shape or shape[-1] % block.elements:
+        raise ValueError(
+            f"tensor {name!r} is {kind} with rows of {shape[-1:]}, not of {block.elements}s"
+        )
+    return size // block.elements * block.nbytes
 
 
 def _decode(kind: str, data: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[Any] | QTensor:
-    if kind in BLOCK_BYTES:
+    if kind in TYPES:
         return decode_blocks(kind, data, shape)
     return decode(kind, data, list(shape))

@@ -1,4 +1,7 @@
-"""The quantized types of GGUF: blocks of 32 elements of a row, each with its own scale.
+"""The quantized types of GGUF: blocks of elements of a row, each with its own scales.
+
+`TYPES` has them all; what they decode to is in ``rust/qcore-kernels/src/ggml``. Two of them are
+codes with groups of 32, and a third is written, too:
 
 ======  ===========================  =========================================
 type    a block                      an element
@@ -13,25 +16,47 @@ Nibbles: byte i holds element i in its low half and element i + 16 in its high h
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore import _core
 from qcore._validation import check_one_of, float_array
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "decode_blocks", "encode_blocks", "quantize_blocks"]
+__all__ = [
+    "AS_CODES", "BLOCK", "TYPES", "BlockType", "decode_blocks", "encode_blocks",
+    "quantize_blocks",
+]  # fmt: skip
 
+
+class BlockType(NamedTuple):
+    """A type of blocks: its number in files, and the elements and bytes of a block."""
+
+    number: int
+    elements: int
+    nbytes: int
+
+
+#: The types that are read, by name.
+TYPES = {name: BlockType(*kind) for name, *kind in _core.ggml_types()}
+#: Those that load as a `QTensor`, with the width of their codes; others load as float32.
+AS_CODES = {"Q8_0": 8, "Q4_0": 4}
+#: Elements of a block of the types that are written.
 BLOCK = 32
-BLOCK_BYTES = {"Q8_0": 34, "Q4_0": 18, "Q4_1": 20}
+_WRITTEN = ("Q8_0", "Q4_0", "Q4_1")
 
 
 def decode_blocks(
     kind: str, data: NDArray[np.uint8], shape: tuple[int, ...]
 ) -> QTensor | NDArray[np.float32]:
-    """Return blocks as a tensor with groups of 32; Q4_1 as float32, its zero is no code."""
-    blocks = data.reshape(-1, BLOCK_BYTES[kind])
+    """Return blocks as a tensor with groups of 32 where they are codes, else as float32."""
+    if kind not in AS_CODES:
+        out = np.empty(shape, np.float32)
+        _core.ggml_decode(kind, data.reshape(-1), out)
+        return out
+    blocks = data.reshape(-1, TYPES[kind].nbytes)
     step = blocks[:, :2].copy().view("<f2").astype(np.float32)
     groups = (*shape[:-1], shape[-1] // BLOCK)
     if kind == "Q8_0":
@@ -42,9 +67,6 @@ def decode_blocks(
             wide.astype(np.int8).reshape(shape), step.reshape(groups), group_size=BLOCK
         )
     nibbles = _nibbles(blocks[:, -16:])
-    if kind == "Q4_1":
-        least = blocks[:, 2:4].copy().view("<f2").astype(np.float32)
-        return np.asarray((step * nibbles + least).reshape(shape), np.float32)
     # d(q - 8) of a negative d is |d|((15 - q) - 7).
     negative = step < 0
     zero = np.where(negative, 7, 8)
@@ -124,7 +146,7 @@ def quantize_blocks(x: ArrayLike, kind: str) -> NDArray[np.uint8]:
     ----------
     ggml's quantize_row_q8_0_ref, quantize_row_q4_0_ref and quantize_row_q4_1_ref.
     """
-    check_one_of(kind, "kind", BLOCK_BYTES)
+    check_one_of(kind, "kind", _WRITTEN)
     array = float_array(x, "x").astype(np.float32, copy=False)
     if not array.ndim or array.shape[-1] % BLOCK:
         raise ValueError(f"x has shape {array.shape}; GGUF's blocks need rows of a multiple of 32")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from qcore.chain.agreement import disagreement
 from qcore.chain.chain import Chain
 from qcore.deep_compression.search import compress_deeply
 from qcore.errors import AccuracyWarning, ArgumentError
+from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
@@ -49,7 +50,7 @@ class CompressedWeights(dict[str, Any]):
 
 def compress(
     model: Any,
-    X: ArrayLike | None = None,
+    X: Any = None,
     y: ArrayLike | None = None,
     *,
     output: str | PathLike[str] | None = None,
@@ -232,6 +233,8 @@ def compress(
         )
     if pruner is None and quantizer is None:
         raise ValueError("bits and sparsity are both None: there is nothing to do")
+    if isinstance(model, BaseGraph) and isinstance(X, Iterator):
+        X = batches_of(model, X)  # it can be gone through once
     small = prune_and_quantize(model, X, y, pruner, quantizer)
     if X is not None and isinstance(model, (Chain, BaseGraph)):
         if isinstance(model, BaseGraph):

@@ -144,10 +144,10 @@ def test_compress_prunes_and_quantizes_a_graph() -> None:
 
 def test_samples_come_in_every_form() -> None:
     net, x = small_cnn(), images(SIZE + 5)
-    whole = batches_of(net, x)
+    whole = list(batches_of(net, x))
     assert [len(batch["x"]) for batch in whole] == [SIZE, 5]
     for given in ({"x": x}, [x[:SIZE], x[SIZE:]], ({"x": part} for part in (x[:SIZE], x[SIZE:]))):
-        found = batches_of(net, given)
+        found = list(batches_of(net, given))
         np.testing.assert_array_equal(np.concatenate([b["x"] for b in found]), x)
     with pytest.raises(TypeError, match="X is int"):
         batches_of(net, 5)
@@ -183,7 +183,8 @@ def test_dense_layers_run_on_their_codes(axis: int | None) -> None:
     x = rng.standard_normal((64, 12)).astype(np.float32)
     coder = qc.Quantizer(8, algorithm=(), axis=axis, progress=False)
     small = coder.fit_transform(net, x)
-    assert set(small.codes) == {"x", "b"}
+    assert set(small.codes) == {"x", "a", "b"}
+    assert small.codes["a"] == small.codes["b"]  # saturates where the Relu does
     # What integers stand for, in float64: quantized inputs times quantized weights.
     value = qc.fake_quantize(x, small.codes["x"]).astype(np.float64)
     hidden = np.maximum(value @ small.constants["w1"].dequantize().T.astype(np.float64), 0)

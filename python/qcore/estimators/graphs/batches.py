@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore._arrays import as_array
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["batches_of"]
+__all__ = ["Batches", "batches_of"]
 
 Batch = dict[str, NDArray[Any]]
 
@@ -19,7 +19,32 @@ Batch = dict[str, NDArray[Any]]
 SIZE = 32
 
 
-def batches_of(graph: BaseGraph, X: Any) -> list[Batch]:
+class Batches:
+    """Samples that can be gone through as often as it takes, a batch at a time.
+
+    What can be iterated once only is kept; anything else is asked for its samples anew, so that no
+    more of them than a batch have to be in memory.
+    """
+
+    def __init__(self, graph: BaseGraph, given: Iterable[Any]) -> None:
+        self._graph = graph
+        self._given = list(given) if iter(given) is given else given
+        #: How many batches there are, as far as that is known.
+        self.count = 1
+        if isinstance(self._given, (list, tuple)):
+            self.count = sum(1 for _ in self)
+
+    @property
+    def first(self) -> Batch:
+        """The first batch."""
+        return next(iter(self))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for one in self._given:
+            yield from _cut(self._graph, _named(self._graph, one))
+
+
+def batches_of(graph: BaseGraph, X: Any) -> Batches:
     """Return samples as batches, each a mapping from the inputs' names to arrays.
 
     Parameters
@@ -36,19 +61,20 @@ def batches_of(graph: BaseGraph, X: Any) -> list[Batch]:
     ValueError
         If there are no samples.
     """
+    if isinstance(X, Batches):
+        return X
+    given: Iterable[Any]
     if hasattr(X, "dtype") or isinstance(X, Mapping):
         given = [X]
     elif isinstance(X, (list, tuple)) and X and not _are_batches(X):
         given = [np.asarray(X)]
     elif isinstance(X, Iterable) and not isinstance(X, (str, bytes)):
-        given = list(X)
+        given = X
     else:
         kinds = "an array, a dict of arrays by input, or an iterable of either"
         raise TypeError(f"X is {type(X).__name__}; it must be {kinds}")
-    batches: list[Batch] = []
-    for one in given:
-        batches += _cut(graph, _named(graph, one))
-    if not batches:
+    batches = Batches(graph, given)
+    if next(iter(batches), None) is None:
         raise ValueError("X has no samples")
     return batches
 

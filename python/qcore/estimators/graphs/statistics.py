@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,25 @@ def observe(
     progress: Progress = False,
 ) -> None:
     """Show each value's observer what the graph makes of samples."""
-    batches = list(batches)
-    with EpochProgress(progress, len(batches), "calibrate") as ticker:
+    with EpochProgress(progress, _count(batches), "calibrate") as ticker:
         for done, batch in enumerate(batches):
             ticker.update(done, "")
             for name, value in graph.run(batch, observers).items():
-                observers[name].update(_finite(name, value).reshape(len(value) or 1, -1))
+                _see(observers[name], _finite(name, value))
+
+
+def _count(batches: Iterable[Batch]) -> int:
+    """Return how many batches there are, as far as that is known."""
+    return len(batches) if isinstance(batches, Sized) else int(getattr(batches, "count", 1))
+
+
+def _see(observer: Observer, value: NDArray[np.float32]) -> None:
+    if observer.method == "entropy":
+        # What a ReLU cut off is a 0 in any codes. Counted, it is most of the distribution, and the
+        # threshold that keeps this one bin apart from its neighbours is all but 0.
+        value = value[value != 0]
+    if value.size:
+        observer.update(value.reshape(len(value) or 1, -1))
 
 
 def input_stats(
@@ -61,11 +74,10 @@ def input_stats(
     changed : callable, optional
         From the name of a value and the value to what its codes decode to.
     """
-    batches = list(batches)
     found: dict[str, InputStats] = {}
     for part in _parts(slots):
         names = dict.fromkeys(slot.node.inputs[0] for slot in part)
-        with EpochProgress(progress, len(batches), "statistics") as ticker:
+        with EpochProgress(progress, _count(batches), "statistics") as ticker:
             for done, batch in enumerate(batches):
                 ticker.update(done, part[0].name)
                 values = graph.run(batch, names)

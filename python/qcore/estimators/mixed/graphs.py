@@ -7,7 +7,7 @@ rows of the weight were off by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ SAMPLES = 64
 
 def measure_graph(
     graph: BaseGraph,
-    batches: Sequence[Batch],
+    batches: Iterable[Batch],
     names: Sequence[str],
     widths: list[int],
     *,
@@ -85,7 +85,7 @@ def _has_stats(slot: WeightSlot) -> bool:
     return has_rows(slot) and slot.shape[1] <= FEATURES
 
 
-def _first(batches: Sequence[Batch]) -> list[Batch]:
+def _first(batches: Iterable[Batch]) -> list[Batch]:
     """Return as many batches as hold about `SAMPLES` samples."""
     found: list[Batch] = []
     count = 0

@@ -100,7 +100,7 @@ def sensitive_shares(
     """
     batch = {
         name: value[:SAMPLES] if value.ndim else value
-        for name, value in batches_of(graph, X)[0].items()
+        for name, value in batches_of(graph, X).first.items()
     }
     before = graph.run(batch)
     floats = [name for name, value in before.items() if value.dtype.kind == "f"]

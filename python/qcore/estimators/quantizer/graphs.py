@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from qcore._table import Report
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.functions import fake_quantize
 from qcore.estimators.equalization.rotated_graph import rotated_graph
 from qcore.estimators.equalization.seams import scaled_graph, seam_scales
 from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.coded import CodedGroup, coded_groups
 from qcore.estimators.graphs.corrections import corrected_biases, output_totals
 from qcore.estimators.graphs.matrices import (
     can_hold_codes,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["GraphCodes", "graph_matrices", "ungrouped"]
 
 # Ops that run on integers where their input and their weight are codes.
-_ON_INTEGERS = ("Gemm", "MatMul")
+_ON_INTEGERS = ("Conv", "Gemm", "MatMul")
 
 
 def graph_matrices(graph: BaseGraph) -> dict[str, NDArray[np.float32]]:
@@ -67,9 +69,9 @@ class GraphCodes:
         self._names = list(quantizer.bits_)
         self.scales: dict[str, NDArray[np.float32]] = {}
         self._turned: list[str] = []
-        self._judges = X, y
         self._curve = quantizer.curve_
         batches = None if X is None else batches_of(graph, X)
+        self._judges = X if hasattr(X, "dtype") else batches, y
         graph = self._equalized(quantizer, graph, batches)
         self.codes = self._observed(quantizer, graph, batches)
         self.stats = self._statistics(quantizer, graph, batches)
@@ -124,25 +126,31 @@ class GraphCodes:
 
     def _observed(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> dict[str, QParams]:
         """Return the parameters of the values that run as integers."""
-        names = {}
+        products = []
         for slot in graph.slots:
-            if slot.name not in quantizer.bits_:
+            if slot.name not in quantizer.bits_ or slot.node.op not in _ON_INTEGERS:
                 continue
             mode = quantizer._mode(slot.name, batches is not None)
-            fits = quantizer.bits_[slot.name] <= 8 and slot.node.op in _ON_INTEGERS
             if mode == "dynamic" and quantizer._option("activations", slot.name) == "dynamic":
                 raise ValueError("activations is 'dynamic'; a graph's are static, or give None")
+            fits = quantizer.bits_[slot.name] <= 8 and slot.index == 1
             if mode == "static" and fits and slot.node.inputs[0] not in graph.constants:
-                names[slot.node.inputs[0]] = slot.name
-        if not names or batches is None:
+                products.append(slot.node)
+        if not products or batches is None:
             return {}
-        observers = {
-            value: quantizer._observer(weight.removesuffix(".weight"))
-            for value, weight in names.items()
+        groups = coded_groups(graph, products)
+        given = {value.name for value in graph.inputs}
+        observers = [_value_observer(quantizer, group, given) for group in groups]
+        of_value = {
+            name: seen
+            for group, seen in zip(groups, observers, strict=True)
+            for name in group.observed
         }
-        observe(graph, batches, observers, quantizer.progress)
+        observe(graph, batches, of_value, quantizer.progress)
         return {
-            value: seen.qparams(signed=False, symmetric=False) for value, seen in observers.items()
+            name: seen.qparams(signed=False, symmetric=False)
+            for group, seen in zip(groups, observers, strict=True)
+            for name in group.values
         }
 
     def _statistics(
@@ -166,6 +174,21 @@ class GraphCodes:
             return fake_quantize(value, self.codes[name]) if name in self.codes else value
 
         return input_stats(graph, batches, wanted, quantizer.progress, as_codes)
+
+
+def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) -> Observer:
+    """Return what finds the range of some values: by itself, the least squared error.
+
+    A few large values out of a convolution cost more as steps for all others than they are worth;
+    ``benches/tiny`` prints what each method leaves.
+    """
+    method = quantizer._option("observer", group.weight)
+    if method == "entropy" and given.intersection(group.values):
+        # Pixels and features that were integers once lie on a grid. Of its empty bins the
+        # divergence makes so much that the threshold is all but 0.
+        method = "minmax"
+    percentile = quantizer._option("percentile", group.weight)
+    return Observer("mse" if method == "auto" else method, percentile=percentile)
 
 
 def ungrouped(graph: BaseGraph) -> set[str]:

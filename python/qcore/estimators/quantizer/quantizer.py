@@ -65,7 +65,7 @@ class Quantizer(Coder):
         As in `qcore.quantize`.
     observer : {"auto", "minmax", "percentile", "mse", "entropy"}
         How ranges are found, of weights and of activations. "auto": "mse" for weights of fewer than
-        8 bits that no algorithm fits, else "minmax".
+        8 bits that no algorithm fits and for the values of a graph, else "minmax".
     percentile : float, default 99.99
         Of the observer of that name.
     algorithm : "auto", str or tuple of str

@@ -126,7 +126,7 @@ def weight_losses(
     """
     batch = {
         name: array[:GRAPH_JUDGES] if _is_open(graph, name) else array
-        for name, array in batches_of(graph, X)[0].items()
+        for name, array in batches_of(graph, X).first.items()
     }
     exact = _floats(graph.run(batch))
     spread = sum(float(np.sum((value - value.mean()) ** 2)) for value in exact if value.size)

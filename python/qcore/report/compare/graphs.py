@@ -63,7 +63,7 @@ def graph_losses(before: BaseGraph, after: BaseGraph, X: Any) -> list[dict[str, 
 
     See `qcore.report.page.layers.layer_losses`; ``changed`` is None where outputs are no labels.
     """
-    batch = batches_of(before, X)[0]
+    batch = batches_of(before, X).first
     exact = before.run(batch)
     signal = _power(exact.values())
     weights, slots = after.named_weights(), {slot.name: slot for slot in after.slots}
@@ -94,7 +94,7 @@ def graph_variants(
     first = next(iter(graphs.values()))
     batch = {
         name: array[:1] if _is_open(first, name) else array
-        for name, array in batches_of(first, X)[0].items()
+        for name, array in batches_of(first, X).first.items()
     }
     best = dict.fromkeys(graphs, math.inf)
     for _ in range(_TURNS):

@@ -13,6 +13,7 @@ from qcore._validation import check_one_of
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.foreign import arrays
+from qcore.files.foreign.composed.table import composed
 from qcore.files.foreign.compressed_tensors import CompressedTensors, find_weights
 from qcore.files.foreign.gguf import Gguf
 from qcore.files.foreign.layouts import check_layout
@@ -124,6 +125,7 @@ def _open_safetensors(path: Path, limits: Limits) -> TensorSource:
 
 def _understood(source: TensorSource, path: Path) -> TensorSource:
     """Return a checkpoint of others as what it stands for."""
+    source = composed(source, path)
     check_layout(source, path)
     scales = find_scales(source, path)
     if scales:

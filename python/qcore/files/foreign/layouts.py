@@ -1,7 +1,9 @@
 """Layouts of quantized weights that are not read: known by the names of their tensors.
 
-Read as they lie, codes would pass for weights and scales for tensors to be quantized: such a file
-is refused by the name of its layout, with what to do.
+Those that are read (`qcore.files.foreign.composed`) are gone from the names before this looks at
+them: what is left of one here is a part without its others. Read as they lie, codes would pass for
+weights and scales for tensors to be quantized: such a file is refused by the name of its layout,
+with what to do.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _LAYOUTS = (
     (r"\.g_idx", "GPTQ (qweight, qzeros, scales, g_idx)"),
     (r"\.qweight", "GPTQ or AWQ (qweight, qzeros, scales)"),
     (r"\.B|\.workspace", "Marlin"),
+    (r"\.scale_packed", "Marlin's 2:4 (marlin-24)"),
     (r"\._data", "quanto"),
     (r"\.W_q", "HQQ"),
 )

@@ -4,9 +4,9 @@
 tensor                      is
 ==========================  =====================================================================
 ``fc.weight``               F8_E4M3 or F8_E5M2
-``fc.weight_scale``,        what it is multiplied by: one number, one a row ``(rows, 1)``, or one
-``fc.weight_scale_inv``,    for each block of 128 x 128 (or as ``weight_block_size`` in config.json
-``fc.scale_weight``         says)
+``fc.weight_scale``,        what it is multiplied by: one number, one a row ``(rows, 1)``, one for
+``fc.weight_scale_inv``,    each group of a row ``(rows, groups)``, or one for each block of 128 x
+``fc.scale_weight``         128 (or as ``weight_block_size`` in config.json says)
 ==========================  =====================================================================
 """
 
@@ -123,10 +123,13 @@ class ScaledFloats(TensorSource):
         if scale.ndim == 1 and len(shape) > 1 and len(scale) == shape[0]:
             scale = scale.reshape(-1, *[1] * (len(shape) - 1))
         fits = scale.ndim == len(shape)
+        of_rows = fits and scale.shape[0] == shape[0]
         for axis, (length, count) in enumerate(zip(shape, scale.shape, strict=False)):
             block = self._block[axis - len(shape)] if axis >= len(shape) - 2 else 1
             if count in (1, length):
                 continue
+            if of_rows and axis == len(shape) - 1 and count:
+                block = -(-length // count)  # groups of a row
             if not fits or -(-length // block) != count:
                 fits = False
                 break

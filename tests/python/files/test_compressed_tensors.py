@@ -162,7 +162,7 @@ def test_broken_weights_are_refused(tmp_path, broken):
     parts |= {
         "shape": {"fc.weight_shape": np.array([2, 8, 1])},
         "words": {"fc.weight_packed": np.zeros((2, 9), np.int32)},
-        "order": {"fc.weight_g_idx": np.zeros(8, np.int32)},
+        "order": {"fc.weight_g_idx": np.full(8, 3, np.int32)},
         "scale": {"fc.weight_scale": np.ones((3, 1), np.float32)},
         "vector": {"fc.weight": np.ones(8, np.int8), "fc.weight_scale": np.ones((2, 2), "f4")},
     }[broken]

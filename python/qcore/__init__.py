@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from qcore.recipes.recipe import Recipe
     from qcore.report.compare.comparison import compare
     from qcore.saving.checkpoint import save
+    from qcore.streaming.decompress import decompress
 
 __all__ = [
     "AccuracyWarning",
@@ -79,6 +80,7 @@ __all__ = [
     "compact",
     "compare",
     "compress",
+    "decompress",
     "dequantize",
     "factorize",
     "fake_quantize",
@@ -131,6 +133,7 @@ _HOMES = {
     "compact": "qcore.estimators.pruner.compact",
     "compare": "qcore.report.compare.comparison",
     "compress": "qcore.compression",
+    "decompress": "qcore.streaming.decompress",
     "dequantize": "qcore.arrays.tensor.functions",
     "factorize": "qcore.arrays.pruning.low_rank",
     "fake_quantize": "qcore.arrays.tensor.functions",

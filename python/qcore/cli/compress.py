@@ -38,6 +38,7 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
         "    --labels y.npy --report report.html",
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
         "qcore compress model.onnx -o small.onnx",
+        "qcore compress model.gguf -o model.safetensors --dequantize float16",
     ),
 )
 @click.argument("model", type=ModelFile())
@@ -48,6 +49,10 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
 @click.option(
     "--file-format", type=click.Choice(WRITTEN),
     help="Of the file; compressed-tensors is what vLLM and others load.  [default: by its name]",
+)  # fmt: skip
+@click.option(
+    "--dequantize", type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="Write floats: decode what is quantized in MODEL, and compress nothing.",
 )  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @recipe_options
@@ -66,6 +71,7 @@ def compress(
     model: Path,
     output: Path | None,
     file_format: str | None,
+    dequantize: str | None,
     dask: str | None,
     recipe_path: Path | None,
     save_recipe: Path | None,
@@ -97,6 +103,14 @@ def compress(
 
         prepare_script()
     start = perf_counter()
+    if dequantize is not None:
+        from qcore.cli.compressing.decoding import decode
+
+        others: dict[str, Any]
+        others = {"--recipe": recipe_path, "--data": data, "--ranges": ranges, "--dask": dask}
+        others |= {"--report": report, "--save-recipe": save_recipe, "--dry-run": dry_run or None}
+        decode(model, output, dequantize, flags, others, file_format=file_format, as_json=as_json)
+        return
     job = Job.prepare(
         model, output, flags, recipe_path, data, labels, ranges,
         file_format=file_format, dask=dask,

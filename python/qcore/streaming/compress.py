@@ -30,7 +30,7 @@ from qcore.streaming.tally import Tally
 from qcore.streaming.threads import run_jobs
 from qcore.streaming.work import Done, Worker
 
-__all__ = ["TILE_BYTES", "CompressedFile", "compress_file"]
+__all__ = ["TILE_BYTES", "CompressedFile", "compress_file", "compress_source"]
 
 #: Bytes of a tile as it is read. Large enough that what a tile costs beside its bytes does not
 #: count, small enough that it is still in the cache when it is quantized.
@@ -129,10 +129,7 @@ def compress_file(
         If the recipe does not fit, or a value is NaN; names the tensor.
     """
     source_path, target = Path(path), Path(output)
-    if target.exists() and source_path.exists() and target.samefile(source_path):
-        raise ArgumentError(
-            "output", f"output is {str(output)!r}, the file to compress; name another one"
-        )
+    _check_other(source_path, target)
     if target.suffix == ".onnx":
         from qcore.frameworks.onnx.weights import quantize_graph
 
@@ -140,7 +137,29 @@ def compress_file(
         data = target.with_name(target.name + ".data")
         sizes = [file.stat().st_size for file in (target, data) if file.exists()]
         return CompressedFile(target, sum(sizes), report)
-    source = open_tensors(source_path)
+    return compress_source(
+        open_tensors(source_path), source_path, target, quantizer,
+        file_format=file_format, recipe=recipe, errors=errors, dask=dask, progress=progress,
+        tile_bytes=tile_bytes, shard_bytes=shard_bytes,
+    )  # fmt: skip
+
+
+def compress_source(
+    source: TensorSource,
+    source_path: Path,
+    target: Path,
+    quantizer: Quantizer,
+    *,
+    file_format: str | None = None,
+    recipe: str | None = None,
+    errors: bool = False,
+    dask: Any = None,
+    progress: Progress = "auto",
+    tile_bytes: int = TILE_BYTES,
+    shard_bytes: int = SHARD_BYTES,
+) -> CompressedFile:
+    """Compress an open checkpoint into a file; see `compress_file`."""
+    _check_other(source_path, target)
     infos = {name: source.info(name) for name in source}
     slots = weight_slots(source)
     quantizer.fit(infos if slots is None else {name: infos[name] for name in slots})
@@ -161,6 +180,14 @@ def compress_file(
     form.finish(target, stored)
     report = _report(plans, tallies, stored, errors=errors)
     return CompressedFile(target, files_nbytes(target), report)
+
+
+def _check_other(source: Path, target: Path) -> None:
+    """Refuse to write a file over the one that is read."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ArgumentError(
+            "output", f"output is {str(target)!r}, the file to compress; name another one"
+        )
 
 
 class _ScalesAreWideError(Exception):

@@ -23,6 +23,15 @@ pub(crate) struct WeightCodes {
 }
 
 impl WeightCodes {
+    /// A scale for each output, where scales are of the whole or lie along that axis.
+    pub(crate) fn by_axis(&self, axis: usize, outputs: usize) -> Option<Vec<f32>> {
+        match (&self.scale[..], self.axis) {
+            ([scale], _) => Some(vec![*scale; outputs]),
+            (scale, Some(along)) if along == axis && scale.len() == outputs => Some(scale.to_vec()),
+            _ => None,
+        }
+    }
+
     /// The floats that the codes stand for.
     pub(crate) fn decoded(&self) -> Result<Tensor> {
         let dims = self.codes.dims();

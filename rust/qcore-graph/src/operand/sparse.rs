@@ -125,7 +125,7 @@ pub(super) fn to_codes<C: Code>(
     output.check::<C>(n)?;
     let sums = sums::<i64>(isa, w, x, zero_point)?;
     for (sums, out) in sums.chunks_exact(n.max(1)).zip(out.chunks_exact_mut(n.max(1))) {
-        wide_code_row(sums, &output, out);
+        wide_code_row(sums, &output, None, out);
     }
     Ok(())
 }

@@ -6,10 +6,12 @@
 
 mod depthwise;
 mod float;
+mod int8;
 mod padded;
 mod pool;
 mod window;
 
 pub use float::ConvF32;
+pub use int8::{CodeImages, ConvI8};
 pub use pool::{Pool, pool_f32, pool_f32_with};
 pub use window::Window;

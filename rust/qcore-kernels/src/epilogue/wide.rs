@@ -6,7 +6,7 @@
 use super::finish::finish_rows_with;
 use super::float::FloatOutput;
 use super::lanes;
-use super::requantize::Requantize;
+use super::requantize::{Requantize, Residual};
 use crate::error::Result;
 use crate::isa::Isa;
 use crate::quant::Code;
@@ -28,13 +28,23 @@ pub fn wide_float_row(
     finish_rows_with(isa, out, out.len(), &[], output.activation)
 }
 
-/// Turns the sums of a row into codes.
-pub fn wide_code_row<C: Code>(sums: &[i64], output: &Requantize<'_>, out: &mut [C]) {
+/// Turns the sums of a row into codes; a residual starts where the row does.
+pub fn wide_code_row<C: Code>(
+    sums: &[i64],
+    output: &Requantize<'_>,
+    residual: Option<Residual<'_>>,
+    out: &mut [C],
+) {
     let low = (output.min - output.zero_point) as f32;
     let high = (output.max - output.zero_point) as f32;
     for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
         let bias = i64::from(lanes::of_column(output.bias, column, 0));
-        let level = (sum + bias) as f32 * lanes::of_column(output.multiplier, column, 1.0);
+        let mut level = (sum + bias) as f32 * lanes::of_column(output.multiplier, column, 1.0);
+        if let Some(residual) = &residual {
+            let code = residual.codes[column];
+            let code = if residual.signed { i32::from(code as i8) } else { i32::from(code) };
+            level += (code - residual.zero_point) as f32 * residual.multiplier;
+        }
         let level = level.max(low).min(high).round_ties_even();
         *out = C::from_i32(level as i32 + output.zero_point);
     }

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 
 use super::drive::Product;
 use super::integer::{Right, Shifted, fits_i32, product};
+use super::left::LeftOperand;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
 use super::relayout::laid_out;
 use super::sink::{CodeSink, FloatSink, Out};
-use crate::epilogue::{FloatOutput, Requantize, wide_code_row, wide_float_row};
+use crate::epilogue::{FloatOutput, Requantize, Residual, wide_code_row, wide_float_row};
 use crate::error::Result;
 use crate::isa::Isa;
 use crate::quant::Code;
@@ -27,20 +28,7 @@ pub fn dense_f32_from_i8_with<'a>(
     out: &mut [f32],
     stride: usize,
 ) -> Result<()> {
-    let (a, b) = (a.into(), b.into());
-    let (m, n) = (a.rows(), b.n());
-    output.check(m, n)?;
-    let mut shifted = Shifted::default();
-    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
-    let target = Out::new(out, m, n, stride)?;
-    if !is_within_i32(a, a_zero, b, b_zero) {
-        return wide_rows(&product, b, |row, sums| {
-            let out = &mut out[row * stride..][..n];
-            wide_float_row(isa, row, sums, &output, out)
-        });
-    }
-    let out = target;
-    product.run(&FloatSink { isa, out, output, columns: n })
+    floats_of(isa, a.into().into(), a_zero, b.into(), b_zero, output, out, stride)
 }
 
 /// Codes of `saturate(rint(f32(acc + bias) * multiplier) + zero_point)`, where
@@ -55,25 +43,74 @@ pub fn dense_i8_with<'a, C: Code>(
     out: &mut [C],
     stride: usize,
 ) -> Result<()> {
-    let (a, b) = (a.into(), b.into());
+    codes_of(isa, a.into().into(), a_zero, b.into(), b_zero, output, None, out, stride)
+}
+
+/// [`dense_f32_from_i8_with`] of any left operand.
+pub(crate) fn floats_of(
+    isa: Isa,
+    a: LeftOperand<'_>,
+    a_zero: ZeroPoint<'_>,
+    b: Right<'_>,
+    b_zero: ZeroPoint<'_>,
+    output: FloatOutput<'_>,
+    out: &mut [f32],
+    stride: usize,
+) -> Result<()> {
     let (m, n) = (a.rows(), b.n());
-    output.check::<C>(n)?;
+    output.check(m, n)?;
     let mut shifted = Shifted::default();
     let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
     let target = Out::new(out, m, n, stride)?;
-    if !is_within_i32(a, a_zero, b, b_zero) {
+    if !is_within_i32(a.is_unsigned(), a_zero, b, b_zero) {
         return wide_rows(&product, b, |row, sums| {
-            wide_code_row(sums, &output, &mut out[row * stride..][..n]);
+            let out = &mut out[row * stride..][..n];
+            wide_float_row(isa, row, sums, &output, out)
+        });
+    }
+    let out = target;
+    product.run(&FloatSink { isa, out, output, columns: n })
+}
+
+/// [`dense_i8_with`] of any left operand, with what is added to the results.
+pub(crate) fn codes_of<C: Code>(
+    isa: Isa,
+    a: LeftOperand<'_>,
+    a_zero: ZeroPoint<'_>,
+    b: Right<'_>,
+    b_zero: ZeroPoint<'_>,
+    output: Requantize<'_>,
+    residual: Option<Residual<'_>>,
+    out: &mut [C],
+    stride: usize,
+) -> Result<()> {
+    let (m, n) = (a.rows(), b.n());
+    output.check::<C>(n)?;
+    if let Some(residual) = &residual {
+        residual.check(m, n)?;
+    }
+    let mut shifted = Shifted::default();
+    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
+    let target = Out::new(out, m, n, stride)?;
+    if !is_within_i32(a.is_unsigned(), a_zero, b, b_zero) {
+        return wide_rows(&product, b, |row, sums| {
+            let residual = residual.map(|residual| residual.from(row, 0));
+            wide_code_row(sums, &output, residual, &mut out[row * stride..][..n]);
             Ok(())
         });
     }
     let out = target;
-    product.run(&CodeSink { isa, out, output })
+    product.run(&CodeSink { isa, out, output, residual })
 }
 
 /// Whether int32 holds every sum for certain.
-fn is_within_i32(a: Int8<'_>, a_zero: ZeroPoint<'_>, b: Right<'_>, b_zero: ZeroPoint<'_>) -> bool {
-    let reach = a_zero.reach(a.is_unsigned()) * b_zero.reach(b.is_unsigned());
+fn is_within_i32(
+    unsigned: bool,
+    a_zero: ZeroPoint<'_>,
+    b: Right<'_>,
+    b_zero: ZeroPoint<'_>,
+) -> bool {
+    let reach = a_zero.reach(unsigned) * b_zero.reach(b.is_unsigned());
     fits_i32(b.k(), reach)
 }
 

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::drive::{Columns, Product};
 use super::few;
-use super::left::{self, Source};
+use super::left::{self, LeftOperand, Source};
 use super::masked::MaskedI8;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
@@ -151,7 +151,7 @@ pub fn matmul_integer_uninit_with<'a, T: Integer>(
 ) -> Result<()> {
     let (a, b) = (a.into(), b.into());
     let mut shifted = Shifted::default();
-    let product = product(isa, a, b, a_zero, b_zero, &mut shifted)?;
+    let product = product(isa, a.into(), b, a_zero, b_zero, &mut shifted)?;
     let (m, n) = (a.rows(), product.b.n());
     if m.checked_mul(n) != Some(out.len()) {
         return Err(KernelError::Shape(format!("out has {} elements, not {m} * {n}", out.len())));
@@ -192,11 +192,12 @@ fn wide<T: Integer>(product: &Product<'_>, b: &PackedI8, out: &mut [MaybeUninit<
     })
 }
 
-fn check_inner(a: Int8<'_>, k: usize) -> Result<()> {
-    if a.cols() == k {
+fn check_inner(a: &LeftOperand<'_>, k: usize) -> Result<()> {
+    let found = a.bytes.cols;
+    if found == k {
         return Ok(());
     }
-    Err(KernelError::Shape(format!("a has {} columns and b has {k} rows", a.cols())))
+    Err(KernelError::Shape(format!("a has {found} columns and b has {k} rows")))
 }
 
 /// Whether `k` products of at most `reach` sum to an int32 for certain.
@@ -214,7 +215,7 @@ pub(super) struct Shifted {
 /// Checks operands and says what the drivers need to know of them.
 pub(super) fn product<'a>(
     isa: Isa,
-    a: Int8<'a>,
+    a: LeftOperand<'a>,
     b: Right<'a>,
     a_zero: ZeroPoint<'_>,
     b_zero: ZeroPoint<'_>,
@@ -225,14 +226,15 @@ pub(super) fn product<'a>(
         Right::Masked(b) => Columns::Masked(b),
         Right::Matrix(b) => Columns::Strips { bytes: b.bytes(), unsigned: b.is_unsigned() },
     };
-    check_inner(a, columns.k())?;
+    check_inner(&a, columns.k())?;
     a_zero.check("a_zero_point", a.rows(), a.is_unsigned())?;
     b_zero.check("b_zero_point", columns.n(), b.is_unsigned())?;
     let kernel = kernel_for(isa);
     let a_shift = left::shift(kernel.left, a.is_unsigned());
     let a_zero = shift(a_zero, a_shift, &mut shifted.a)?;
     let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b)?;
-    let a = Source { isa, left: kernel.left, bytes: a.bytes(), unsigned: a.is_unsigned() };
+    let LeftOperand { bytes, unsigned, patches } = a;
+    let a = Source { isa, left: kernel.left, bytes, unsigned, patches };
     Ok(Product { isa, kernel, a, b: columns, a_zero, b_zero })
 }
 

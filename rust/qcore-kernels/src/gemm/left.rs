@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::microkernel::{DEPTH, Left};
-use super::operand::Bytes;
+use super::operand::{Bytes, Int8};
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
@@ -24,13 +24,85 @@ pub(super) fn shift(left: Left, unsigned: bool) -> i32 {
     }
 }
 
+/// Rows of A that are made as they are used.
+pub(crate) trait Patches: Sync {
+    /// Writes the columns `columns` of some rows.
+    ///
+    /// # Safety
+    /// `to` is valid for writing as many rows, and [`SLACK`] bytes more; the CPU has `isa`.
+    unsafe fn pack(&self, isa: Isa, rows: Range<usize>, columns: Range<usize>, to: PackedRows);
+}
+
+/// Bytes past the last row that [`Patches::pack`] may write to.
+pub(crate) const SLACK: usize = 64;
+
+/// Where packed rows go, and as what: whole depth groups, filled up with zeros.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PackedRows {
+    pub(crate) out: *mut u8,
+    /// Bytes from a row to the next.
+    pub(crate) stride: usize,
+    pub(crate) form: Form,
+}
+
+/// What becomes of a byte on its way to a packed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Nothing.
+    Same,
+    /// Its top bit is flipped.
+    Flipped,
+    /// It is widened to 16 bits, as an unsigned integer.
+    Unsigned,
+    /// It is widened to 16 bits, as a signed integer.
+    Signed,
+}
+
+/// The left operand: a matrix, or rows that are made.
+#[derive(Clone, Copy)]
+pub(crate) struct LeftOperand<'a> {
+    /// Of rows that are made only the numbers of rows and columns count.
+    pub(super) bytes: Bytes,
+    pub(super) unsigned: bool,
+    pub(super) patches: Option<&'a dyn Patches>,
+}
+
+impl<'a> LeftOperand<'a> {
+    /// Rows that are made.
+    pub(crate) fn patches(
+        patches: &'a dyn Patches,
+        rows: usize,
+        cols: usize,
+        unsigned: bool,
+    ) -> Self {
+        let ptr = std::ptr::null();
+        let bytes = Bytes { ptr, rows, cols, row_stride: 0, col_stride: 0 };
+        Self { bytes, unsigned, patches: Some(patches) }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.bytes.rows
+    }
+
+    pub(super) fn is_unsigned(&self) -> bool {
+        self.unsigned
+    }
+}
+
+impl<'a> From<Int8<'a>> for LeftOperand<'a> {
+    fn from(matrix: Int8<'a>) -> Self {
+        Self { bytes: matrix.bytes(), unsigned: matrix.is_unsigned(), patches: None }
+    }
+}
+
 /// The part of A that is packed, and what of.
 #[derive(Clone, Copy)]
-pub(super) struct Source {
+pub(super) struct Source<'a> {
     pub(super) isa: Isa,
     pub(super) left: Left,
     pub(super) bytes: Bytes,
     pub(super) unsigned: bool,
+    pub(super) patches: Option<&'a dyn Patches>,
 }
 
 /// Rows of A as a tile reads them.
@@ -44,10 +116,13 @@ pub(super) struct Rows {
     pub(super) flip: i32,
 }
 
-impl Source {
+impl Source<'_> {
     /// The rows where they lie, if the kernel can read them there: bytes side by side, in whole depth
     /// groups.
     pub(super) fn in_place(self) -> Option<Rows> {
+        if self.patches.is_some() {
+            return None;
+        }
         let Bytes { ptr, cols, row_stride, col_stride, .. } = self.bytes;
         let stride = usize::try_from(row_stride).ok()?;
         let adjacent = self.left != Left::I16 && col_stride == 1 && cols.is_multiple_of(DEPTH);
@@ -102,6 +177,19 @@ impl Source {
     pub(super) unsafe fn pack(self, rows: Range<usize>, columns: Range<usize>, out: &mut [u8]) {
         let k = columns.len();
         let stride = stride(self.left, k);
+        if let Some(patches) = self.patches {
+            assert!(rows.len() * stride + SLACK <= out.len(), "room for rows and what lies behind");
+            let form = match (self.left, self.unsigned) {
+                (Left::I16, true) => Form::Unsigned,
+                (Left::I16, false) => Form::Signed,
+                (Left::U8, false) => Form::Flipped,
+                (Left::U8, true) | (Left::Bytes, _) => Form::Same,
+            };
+            let to = PackedRows { out: out.as_mut_ptr(), stride, form };
+            // SAFETY: there is room, as was just checked.
+            unsafe { patches.pack(self.isa, rows, columns, to) };
+            return;
+        }
         if self.left == Left::I16 && self.bytes.col_stride == 1 && k > 0 {
             let Bytes { row_stride, .. } = self.bytes;
             debug_assert!(rows.len() * stride <= out.len());

@@ -41,6 +41,7 @@ mod relayout;
 mod sink;
 mod wide;
 
+pub(crate) use dense_i8::{codes_of, floats_of};
 pub use dense_i8::{dense_f32_from_i8_with, dense_i8_with};
 pub use float::{
     BatchedShape, CodeSteps, Codebook, FloatWeights, Matrices, Results, dense_f32, dense_f32_with,
@@ -51,6 +52,7 @@ pub use int4::{PackedI4, dense_f32_from_i4_with};
 pub use integer::{
     Integer, Right, matmul_integer, matmul_integer_uninit_with, matmul_integer_with,
 };
+pub(crate) use left::{Form, LeftOperand, PackedRows, Patches};
 pub use limits::{Limits, limits_of};
 pub use masked::MaskedI8;
 pub use operand::{Int8, ZeroPoint};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::integer::Integer;
 use super::packed::SendPtr;
-use crate::epilogue::{FloatOutput, Requantize, float_block, requantize_block};
+use crate::epilogue::{FloatOutput, Requantize, Residual, float_block, requantize_block};
 use crate::error::{KernelError, Result};
 use crate::isa::Isa;
 use crate::norm::softmax_row;
@@ -137,6 +137,7 @@ pub(super) struct CodeSink<'a, C> {
     pub(super) isa: Isa,
     pub(super) out: Out<C>,
     pub(super) output: Requantize<'a>,
+    pub(super) residual: Option<Residual<'a>>,
 }
 
 impl<C: Code> Sink for CodeSink<'_, C> {
@@ -144,6 +145,7 @@ impl<C: Code> Sink for CodeSink<'_, C> {
         // SAFETY: the caller vouches for the block.
         let rows = (0..block.rows)
             .map(|row| unsafe { self.out.row(block.row + row, block.column, block.columns) });
-        requantize_block(self.isa, block.column, sums, stride, &self.output, rows);
+        let residual = self.residual.map(|residual| residual.from(block.row, block.column));
+        requantize_block(self.isa, block.column, sums, stride, &self.output, residual, rows);
     }
 }

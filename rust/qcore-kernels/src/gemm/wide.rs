@@ -66,7 +66,7 @@ impl Product<'_> {
         for first in (0..k).step_by(CHUNK) {
             let length = CHUNK.min(k - first);
             let stride = left::stride(kernel.left, length);
-            left.resize_scratch(rows * stride)?;
+            left.resize_scratch(rows * stride + left::SLACK)?;
             let mut part = [0_i32; MAX_TILE_ROWS * MAX_TILE_COLUMNS];
             // SAFETY: the rows and this part of K are within A.
             unsafe { self.a.pack(row..row + rows, first..first + length, &mut left) };
@@ -103,7 +103,7 @@ impl Product<'_> {
         for first in (0..k).step_by(CHUNK) {
             let length = CHUNK.min(k - first);
             let stride = left::stride(kind, length);
-            left.resize_scratch(rows * stride)?;
+            left.resize_scratch(rows * stride + left::SLACK)?;
             // SAFETY: the rows and this part of K are within A.
             unsafe { self.a.pack(row..row + rows, first..first + length, &mut left) };
             for (sum, row) in sums.iter_mut().zip(left.chunks_exact(stride)) {

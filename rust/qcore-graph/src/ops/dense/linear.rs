@@ -9,7 +9,7 @@ use qcore_kernels::view::MatRef;
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::lower::{Context, Emit, Layout, WeightCodes};
+use crate::lower::{Context, Emit, Layout};
 use crate::operand::{Affine, CodesMut, Dense, DenseI8, Operand, requantized};
 use crate::plan::Ref;
 use crate::run::Io;
@@ -231,16 +231,5 @@ impl Step for CodesStep {
 
     fn work(&self) -> usize {
         self.rows.saturating_mul(self.operand.work())
-    }
-}
-
-impl WeightCodes {
-    /// A scale for each output, where scales are of the whole or lie along that axis.
-    fn by_axis(&self, axis: usize, outputs: usize) -> Option<Vec<f32>> {
-        match (&self.scale[..], self.axis) {
-            ([scale], _) => Some(vec![*scale; outputs]),
-            (scale, Some(along)) if along == axis && scale.len() == outputs => Some(scale.to_vec()),
-            _ => None,
-        }
     }
 }

@@ -33,6 +33,8 @@ use crate::{memory, threads};
 
 /// Multiply-adds between two looks at whether to stop.
 const STEPS: usize = 1 << 23;
+/// Bytes of rows of A that are made together: they stay in the second cache beside a strip of B.
+const PATCHES_BYTES: usize = 256 << 10;
 
 /// The right operand as the drivers take it.
 #[derive(Clone, Copy)]
@@ -67,7 +69,7 @@ impl Columns<'_> {
 pub(super) struct Product<'a> {
     pub(super) isa: Isa,
     pub(super) kernel: &'static Kernel,
-    pub(super) a: Source,
+    pub(super) a: Source<'a>,
     pub(super) b: Columns<'a>,
     pub(super) a_zero: ZeroPoint<'a>,
     pub(super) b_zero: ZeroPoint<'a>,
@@ -144,6 +146,9 @@ impl Product<'_> {
     fn rows_of_a_block(&self, rows: usize) -> usize {
         let limits = self.kernel.limits;
         let room = match (self.a.in_place(), self.b) {
+            (None, Columns::Packed(_)) if self.a.patches.is_some() => {
+                limits.left_bytes.min(PATCHES_BYTES)
+            }
             (Some(_), Columns::Strips { .. } | Columns::Masked(_)) => return rows,
             (None, Columns::Strips { .. } | Columns::Masked(_)) => limits.left_bytes_for_strips,
             (_, Columns::Packed(_)) => limits.left_bytes,

@@ -52,7 +52,7 @@ impl Product<'_> {
             return Ok(Ready { range, rows: Rows { ptr, ..rows }, terms });
         }
         let stride = left::stride(self.kernel.left, k);
-        left.resize_scratch(memory::size(&[range.len(), stride])?)?;
+        left.resize_scratch(memory::sum(&[memory::size(&[range.len(), stride])?, left::SLACK])?)?;
         // SAFETY: the rows are within A, and so are all of its columns.
         unsafe { self.a.pack(range.clone(), 0..k, left) };
         if summed {

@@ -143,6 +143,7 @@ fn check(kernel: &'static Kernel, (m, k, n): (usize, usize, usize), ua: bool, ub
                 left: kernel.left,
                 bytes: matrix(&a, m, k, ua).bytes(),
                 unsigned: ua,
+                patches: None,
             },
             b: columns,
             a_zero: ZeroPoint::One(za),

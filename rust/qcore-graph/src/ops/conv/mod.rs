@@ -1,5 +1,7 @@
 //! Convolutions: channels last, with bias, residual and activation.
 
+mod codes;
+
 use std::sync::Arc;
 
 use qcore_kernels::conv::ConvF32;
@@ -77,6 +79,9 @@ impl Op for Conv {
         let axes = self.axes(cx.inputs)?;
         let (x, w) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
         if let (Some(weights), Some([height, width])) = (&w.value, two(&axes)) {
+            if codes::lower_codes(cx, self, [height, width])? {
+                return Ok(());
+            }
             return self.lower_known(cx, weights, [height, width]);
         }
         let axes = three(&axes)?;

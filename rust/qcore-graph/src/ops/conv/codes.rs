@@ -1,0 +1,167 @@
+//! Convolutions of codes: to codes where the output has them, else to floats.
+
+use std::sync::Arc;
+
+use qcore_kernels::conv::{CodeImages, ConvI8};
+use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize, Residual, finish_rows_with};
+use qcore_kernels::isa;
+
+use super::Conv;
+use crate::error::Result;
+use crate::lower::{Context, Emit, Layout};
+use crate::operand::{Affine, CodesMut, requantized};
+use crate::ops::window::{Axis, window};
+use crate::run::Io;
+use crate::shape::product;
+use crate::step::Step;
+
+/// Adds the step from codes, where input and weights have them; false where they have none.
+pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) -> Result<bool> {
+    let (Some(input), Some(weights)) = (cx.affine(0), cx.weight_codes(1)) else {
+        return Ok(false);
+    };
+    let dims = weights.codes.dims().to_vec();
+    let (outputs, each) = (dims[0], dims[1]);
+    let Some(scale) = weights.by_axis(0, outputs) else { return Ok(false) };
+    let bias = match cx.inputs.optional(2) {
+        None => vec![0.0; outputs],
+        Some(fact) => match &fact.value {
+            Some(value) => value.elements::<f32>().to_vec(),
+            None => return Ok(false),
+        },
+    };
+    let window = window(axes);
+    let form = format!("conv int8 {} {window:?}", conv.groups);
+    let kernel = cx.prepared(&weights.codes, &form, || {
+        let shape = [outputs, each, axes[0].kernel, axes[1].kernel];
+        let codes = weights.codes.elements();
+        Ok(ConvI8::new(isa::active()?, codes, shape, window, conv.groups)?)
+    })?;
+    let x = &cx.inputs.get(0)?.dims;
+    let image = [x[0], axes[0].input, axes[1].input, x[1]];
+    let count = product(&cx.outputs[0].dims);
+    let sum = each * window.kernel[0] * window.kernel[1];
+    let convolution = Convolution { kernel, image, input, work: count.saturating_mul(sum) };
+    let mut refs = vec![cx.codes(0, Layout::Last)?];
+    let added = cx.inputs.optional(3).map(|_| cx.affine(3));
+    if let (Some(output), Some(bounds)) = (cx.output_affine(0), conv.activation.bounds())
+        && added != Some(None)
+        && let Some((bias, multiplier)) = requantized(sum, &bias, &scale, input, output)
+    {
+        let residual = added.flatten();
+        if residual.is_some() {
+            refs.push(cx.codes(3, Layout::Last)?);
+        }
+        let (min, max) = output.clamp(bounds);
+        let step = ToCodes { convolution, output, bias, multiplier, min, max, residual };
+        let made = cx.emit_buffers(Box::new(step), refs, &[count], 0, None)?;
+        cx.set_codes(0, Layout::Last, made[0]);
+        return Ok(true);
+    }
+    let residual = added.is_some();
+    if residual {
+        refs.push(cx.last(3)?);
+    }
+    let scale = scale.iter().map(|scale| input.scale * scale).collect();
+    let activation = conv.activation;
+    let step = Box::new(ToFloats { convolution, scale, bias, residual, activation });
+    let layouts = &[Layout::Last];
+    cx.emit(Emit { step, inputs: refs, scratch: 0, in_place: None, layouts })?;
+    Ok(true)
+}
+
+/// What every step of these has.
+struct Convolution {
+    kernel: Arc<ConvI8>,
+    image: [usize; 4],
+    input: Affine,
+    work: usize,
+}
+
+impl Convolution {
+    fn images<'a>(&self, io: &Io<'a>) -> CodeImages<'a> {
+        let Affine { zero_point, signed, .. } = self.input;
+        CodeImages { codes: io.input::<u8>(0), shape: self.image, signed, zero_point }
+    }
+}
+
+/// Codes to codes.
+struct ToCodes {
+    convolution: Convolution,
+    output: Affine,
+    bias: Vec<i32>,
+    multiplier: Vec<f32>,
+    min: i32,
+    max: i32,
+    /// How the codes of input 1 stand for what is added.
+    residual: Option<Affine>,
+}
+
+impl Step for ToCodes {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = self.convolution.images(io);
+        let Self { output, bias, multiplier, min, max, .. } = self;
+        let zero_point = output.zero_point;
+        let requantize = Requantize { bias, multiplier, zero_point, min: *min, max: *max };
+        let kernel = &self.convolution.kernel;
+        let residual = self.residual.map(|residual| Residual {
+            codes: io.input::<u8>(1),
+            signed: residual.signed,
+            zero_point: residual.zero_point,
+            multiplier: residual.scale / output.scale,
+            stride: kernel.outputs(),
+        });
+        match CodesMut::new(io.output::<u8>(0)?, *output) {
+            CodesMut::Signed(out) => kernel.to_codes_with(io.isa, x, requantize, residual, out)?,
+            CodesMut::Unsigned(out) => {
+                kernel.to_codes_with(io.isa, x, requantize, residual, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.convolution.kernel.kind_to_codes()
+    }
+
+    fn work(&self) -> usize {
+        self.convolution.work
+    }
+}
+
+/// Codes to floats.
+struct ToFloats {
+    convolution: Convolution,
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    /// Whether input 1 is added.
+    residual: bool,
+    activation: Activation,
+}
+
+impl Step for ToFloats {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let x = self.convolution.images(io);
+        let out = io.output::<f32>(0)?;
+        let kernel = &self.convolution.kernel;
+        // The residual comes before the activation.
+        let activation = if self.residual { Activation::Linear } else { self.activation };
+        let (scale, bias) = (&self.scale[..], &self.bias[..]);
+        let output = FloatOutput { scale, row_scale: &[], bias, activation };
+        kernel.to_floats_with(io.isa, x, output, out)?;
+        if self.residual {
+            let residual = io.input::<f32>(1);
+            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+            finish_rows_with(io.isa, out, kernel.outputs(), &[], self.activation)?;
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &str {
+        self.convolution.kernel.kind()
+    }
+
+    fn work(&self) -> usize {
+        self.convolution.work
+    }
+}

@@ -1,0 +1,42 @@
+//! Four taps of a channel side by side: what one dot instruction takes.
+//!
+//! Rows of codes are interleaved byte by byte, so that channel `c` of pixel `x` has its four taps at
+//! `4 * (x * channels + c)`, as unsigned bytes.
+
+use crate::simd::Dot4;
+
+/// Interleaves four rows of `len` bytes into `4 * len`, their bits flipped by `flip`.
+///
+/// # Safety
+/// Each row is valid for reading `len` bytes, `out` for writing `4 * len`.
+#[inline(always)]
+pub(super) unsafe fn interleave<D: Dot4>(
+    d: D,
+    rows: [*const u8; 4],
+    len: usize,
+    flip: u8,
+    out: *mut u8,
+) {
+    let bits = d.splat(i32::from_ne_bytes([flip; 4]));
+    // SAFETY: the caller's promise; a vector that would reach past the end ends with it.
+    unsafe {
+        if len < D::COLUMNS {
+            for at in 0..len {
+                for (tap, row) in rows.iter().enumerate() {
+                    out.add(4 * at + tap).write(*row.add(at) ^ flip);
+                }
+            }
+            return;
+        }
+        let mut at = 0;
+        while at < len {
+            at = at.min(len - D::COLUMNS);
+            let [a, b, c, e] = rows;
+            let quads = d.interleave([a.add(at), b.add(at), c.add(at), e.add(at)]);
+            let [a, b, c, e] = quads;
+            let quads = [d.xor(a, bits), d.xor(b, bits), d.xor(c, bits), d.xor(e, bits)];
+            d.store(out.add(4 * at).cast(), quads);
+            at += D::COLUMNS;
+        }
+    }
+}

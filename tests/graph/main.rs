@@ -2,6 +2,7 @@
 
 mod chain;
 mod codes;
+mod conv_codes;
 mod hostile;
 mod ops;
 mod plan;

@@ -55,6 +55,27 @@ impl Net {
         self
     }
 
+    /// The nodes so far.
+    pub(crate) fn nodes(&self) -> &[Value] {
+        &self.nodes
+    }
+
+    /// Adds a node of another graph.
+    pub(crate) fn copy_node(mut self, node: &Value) -> Self {
+        self.nodes.push(node.clone());
+        self
+    }
+
+    /// Gives a constant of this graph, with its codes, to another.
+    pub(crate) fn copy_constant(&self, to: Self, name: &str) -> Self {
+        let index = self.constants[name].as_u64().unwrap() as usize;
+        let to = to.constant(name, self.tensors[index].clone());
+        match self.codes.get(name) {
+            Some(codes) => to.codes(name, codes.clone()),
+            None => to,
+        }
+    }
+
     /// Names the outputs.
     pub(crate) fn output(mut self, names: &str) -> Self {
         self.outputs = names.split(' ').map(str::to_owned).collect();

@@ -1,6 +1,7 @@
 //! One binary for every kernel test: a module for each room, with its oracle in `reference`.
 
 mod checksums;
+mod conv_i8;
 mod entropy;
 mod float;
 mod floats;

@@ -252,6 +252,12 @@ struct Steps<'a, S: Simd> {
     high: S::F32,
 }
 
+/// The real number, in steps of the output, that a sum stands for.
+#[inline(always)]
+fn level<S: Simd>(s: S, sum: S::I32, bias: S::I32, multiplier: S::F32) -> S::F32 {
+    s.mul(s.to_f32(s.add_i32(sum, bias)), multiplier)
+}
+
 impl<S: Simd> Steps<'_, S> {
     /// A row.
     #[inline(always)]
@@ -289,13 +295,8 @@ impl<S: Simd> Steps<'_, S> {
         let sums = &sums[at..at + S::LANES];
         // SAFETY: there are LANES sums.
         let sum = unsafe { s.load_i32(sums.as_ptr()) };
-        let level = self.level(s, sum, self.bias.at(at), self.multiplier.at(at));
+        let level = level(s, sum, self.bias.at(at), self.multiplier.at(at));
         self.code(s, term.add(s, level, at))
-    }
-
-    #[inline(always)]
-    fn level(&self, s: S, sum: S::I32, bias: S::I32, multiplier: S::F32) -> S::F32 {
-        s.mul(s.to_f32(s.add_i32(sum, bias)), multiplier)
     }
 
     #[inline(always)]
@@ -311,7 +312,7 @@ impl<S: Simd> Steps<'_, S> {
     fn few<C: Code>(&self, s: S, sums: &[i32], term: &impl Term<S>, out: &mut [C]) {
         let count = out.len();
         let sum = load_few(s, &sums[..count]);
-        let level = self.level(s, sum, self.bias.few(0, count), self.multiplier.few(0, count));
+        let level = level(s, sum, self.bias.few(0, count), self.multiplier.few(0, count));
         let code = self.code(s, term.add_few(s, level, count));
         let mut codes = [C::default(); MAX_LANES];
         // SAFETY: the room has MAX_LANES elements.

@@ -300,7 +300,7 @@ impl ConvI8 {
                 codes: x.codes,
                 image: x.shape,
                 window: &self.window,
-                places: [shape[1], shape[2]],
+                shape: [shape[1], shape[2]],
                 channels: (group * each, each),
                 zero: x.zero_point as u8,
             };

@@ -17,7 +17,7 @@ pub(super) struct Places<'a> {
     pub(super) image: [usize; 4],
     pub(super) window: &'a Window,
     /// Rows and columns of places.
-    pub(super) places: [usize; 2],
+    pub(super) shape: [usize; 2],
     /// The channels that a group reads: the first, and their number.
     pub(super) channels: (usize, usize),
     /// The code of 0, as a byte.
@@ -155,7 +155,8 @@ impl<B: Become> Writer<B> {
 impl Pack<'_> {
     #[inline(always)]
     fn all<B: Become>(self) {
-        let Places { codes, image, window, places, channels: (first, each), .. } = *self.from;
+        let Places { codes, image, window, shape: places, channels: (first, each), .. } =
+            *self.from;
         let [_, height, width, channels] = image;
         let k = window.kernel[0] * window.kernel[1] * each;
         let whole = self.columns == (0..k);

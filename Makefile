@@ -6,6 +6,7 @@
 #   make test-isas     what depends on the instruction set, on each that this CPU has
 #   make test-emulated the same under qemu on CPUs of 2008 and 2013, with ONNX Runtime; takes an hour
 #   make lint          rustfmt, clippy, ruff, mypy, stubs
+#   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark
 #   make screenshots   makes the pictures of the documentation, in Chromium
 #   make peers         beside torch, ONNX Runtime and MKL; writes docs/peers.md (WEIGHTS=, DATA=)
@@ -26,7 +27,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
 
-.PHONY: demo test test-rust test-python test-isas test-emulated lint bench peers screenshots develop clean
+.PHONY: demo docs test test-rust test-python test-isas test-emulated lint bench peers screenshots develop clean
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -64,6 +65,9 @@ lint: develop
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest qcore._core --ignore-disjoint-bases
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 bench: develop
 	cargo bench --locked
 	$(BIN)/python -m pytest benches/python --benchmark-enable
@@ -83,6 +87,10 @@ $(VENV)/.venv:
 
 $(VENV)/.demo: $(VENV)/.venv $(SOURCES)
 	$(BIN)/python -m pip install --quiet '.[demo]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet 'mkdocs-material>=9.5' 'mkdocstrings-python>=1.10' 'ruff>=0.6'
 	touch $@
 
 # Editable: Python sources are used in place, the extension is rebuilt when a Rust source changes.

@@ -1,0 +1,67 @@
+"""The documentation: examples run, links lead somewhere, every public name is in the reference."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+import qcore as qc
+
+HOME = Path(__file__).parents[3]
+PAGES = sorted([*(HOME / "docs").rglob("*.md"), HOME / "README.md", HOME / "CONTRIBUTING.md"])
+NAMES = [str(page.relative_to(HOME)) for page in PAGES]
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
+
+
+def anchors(page):
+    """Return what links into a page may name: its headings, as GitHub and MkDocs spell them."""
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        own = re.search(r"\{ *#([\w-]+) *\}", heading)
+        text = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        found.add(own.group(1) if own else re.sub(r"[^\w\- ]", "", text).strip().replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_examples_run(page, tmp_path, monkeypatch):
+    text = page.read_text(encoding="utf-8")
+    if ">>>" not in text:
+        pytest.skip("there are none")
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    report = []
+    found = doctest.DocTestRunner(optionflags=OPTIONS).run(examples, out=report.append)
+    assert found.failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page):
+    for groups in LINK.findall(page.read_text(encoding="utf-8")):
+        target = next(filter(None, groups))
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = page if not path else (page.parent / path).resolve()
+        assert place.exists(), f"{page.name}: {target}"
+        if anchor and place.suffix == ".md":
+            assert anchor in anchors(place), f"{page.name}: {target}"
+
+
+def test_every_public_name_is_in_the_reference():
+    pages = "".join(page.read_text() for page in (HOME / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"^::: qcore\.(\w+)$", pages, re.MULTILINE))
+    assert named == set(qc.__all__) - {"nn", "sklearn", "__version__"}
+    networks = set(re.findall(r"^::: qcore\.nn\.(\w+)$", pages, re.MULTILINE))
+    assert networks == set(qc.nn.__all__)
+
+
+def test_every_page_is_in_the_menu():
+    menu = (HOME / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in (HOME / "docs").rglob("*.md"):
+        assert str(page.relative_to(HOME / "docs")) in menu

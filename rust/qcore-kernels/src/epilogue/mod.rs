@@ -15,7 +15,7 @@ pub use activation::Activation;
 pub use finish::{finish_rows, finish_rows_with};
 pub(crate) use float::float_block;
 pub use float::{FloatOutput, float_rows, float_rows_with};
-pub(crate) use requantize::requantize_block;
+pub(crate) use requantize::{Block as SumBlock, requantize_block};
 pub use requantize::{Requantize, Residual, requantize_rows, requantize_rows_with};
 pub use sums::Epilogue;
 pub use wide::{wide_code_row, wide_float_row};

@@ -5,7 +5,9 @@ use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::quant::Code;
 use crate::simd::{Simd, SimdOp, dispatch};
-use crate::view::as_signed;
+
+/// Sums that are requantized together.
+const BLOCK: usize = 1 << 12;
 
 /// `clamp(rint(f32(acc + bias) * multiplier) + zero_point, min, max)`; for a `ReLU`, `min` is the zero
 /// point.
@@ -67,7 +69,7 @@ pub struct Residual<'a> {
     pub stride: usize,
 }
 
-impl<'a> Residual<'a> {
+impl Residual<'_> {
     /// Checks the codes against a result of (m, n).
     pub fn check(&self, m: usize, n: usize) -> Result<()> {
         let needed = match (m, n) {
@@ -87,11 +89,6 @@ impl<'a> Residual<'a> {
     /// The part from a row and a column on.
     pub(crate) fn from(self, row: usize, column: usize) -> Self {
         Self { codes: &self.codes[row * self.stride + column..], ..self }
-    }
-
-    /// The codes of a row, from its first column on.
-    fn row(&self, row: usize, columns: usize) -> &'a [u8] {
-        &self.codes[row * self.stride..][..columns]
     }
 }
 
@@ -124,199 +121,252 @@ pub fn requantize_rows_with<C: Code>(
         )));
     }
     output.check::<C>(n)?;
-    requantize_block(isa, 0, sums, n, &output, None, out.chunks_exact_mut(n));
+    // Rows that stay in the first cache while their columns are gone through.
+    let together = (BLOCK / n).max(1) * n;
+    for (sums, out) in sums.chunks(together).zip(out.chunks_mut(together)) {
+        let block = Block { rows: sums.len() / n, columns: n, sums, stride: n };
+        // SAFETY: the part of the result has as many elements as there are sums.
+        unsafe { requantize_block(isa, 0, block, &output, None, out.as_mut_ptr(), n) };
+    }
     Ok(())
 }
 
-/// Turns a block of sums into rows of codes; a residual starts where the block does.
+/// Rows of sums, some of their columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// From the first element of the block on.
+    pub(crate) sums: &'a [i32],
+    /// Elements from a row to the next.
+    pub(crate) stride: usize,
+}
+
+/// Turns a block of sums into codes, rows `out_stride` apart; a residual starts where the block does.
+/// `column` is the first column among those that have parameters.
+///
+/// # Safety
+/// `out` is valid for writing the block.
 #[inline]
-pub(crate) fn requantize_block<'o, C: Code>(
+pub(crate) unsafe fn requantize_block<C: Code>(
     isa: Isa,
     column: usize,
-    sums: &[i32],
-    stride: usize,
+    block: Block<'_>,
     output: &Requantize<'_>,
     residual: Option<Residual<'_>>,
-    rows: impl Iterator<Item = &'o mut [C]>,
+    out: *mut C,
+    out_stride: usize,
 ) {
-    dispatch(isa, RequantizeBlock { column, sums, stride, output, residual, rows });
+    let Block { rows, columns, sums, stride } = block;
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!(sums.len() >= (rows - 1) * stride + columns, "sums of every row");
+    dispatch(isa, RequantizeBlock { column, block, output, residual, out, out_stride });
 }
 
-struct RequantizeBlock<'a, R> {
+struct RequantizeBlock<'a, C> {
     column: usize,
-    sums: &'a [i32],
-    stride: usize,
+    block: Block<'a>,
     output: &'a Requantize<'a>,
     residual: Option<Residual<'a>>,
-    rows: R,
+    out: *mut C,
+    out_stride: usize,
 }
 
-impl<'o, C: Code, R: Iterator<Item = &'o mut [C]>> SimdOp for RequantizeBlock<'_, R> {
+impl<C: Code> SimdOp for RequantizeBlock<'_, C> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let RequantizeBlock { column, sums, stride, output, residual, rows } = self;
-        let steps = Steps {
-            multiplier: ByColumn::new(s, output.multiplier, column, 1.0),
-            bias: ByColumn::new(s, output.bias, column, 0),
-            zero: s.splat_i32(output.zero_point),
-            // The codes' range before the zero point is added: exact in float32.
-            low: s.splat_f32((output.min - output.zero_point) as f32),
-            high: s.splat_f32((output.max - output.zero_point) as f32),
-        };
-        let rows = sums.chunks(stride).zip(rows);
-        match residual {
-            None => {
-                for (sums, out) in rows {
-                    steps.row(s, sums, &Nothing, out);
-                }
-            }
+        match self.residual {
+            None => self.all(s, &Nothing),
             Some(residual) => {
+                residual.check(self.block.rows, self.block.columns).expect("a code for each sum");
                 let zero = s.splat_i32(residual.zero_point);
                 let multiplier = s.splat_f32(residual.multiplier);
-                for (index, (sums, out)) in rows.enumerate() {
-                    let codes = residual.row(index, out.len());
-                    if residual.signed {
-                        let codes = as_signed(codes);
-                        steps.row(s, sums, &Plus { codes, zero, multiplier }, out);
-                    } else {
-                        steps.row(s, sums, &Plus { codes, zero, multiplier }, out);
-                    }
+                let (codes, stride) = (residual.codes.as_ptr(), residual.stride);
+                if residual.signed {
+                    self.all(s, &Plus { codes: codes.cast::<i8>(), stride, zero, multiplier });
+                } else {
+                    self.all(s, &Plus { codes, stride, zero, multiplier });
                 }
             }
         }
     }
 }
 
-/// What is added to the levels of a row before they are clamped.
+/// What is added to levels before they are clamped.
 trait Term<S: Simd> {
-    /// To `LANES` levels from column `at` on.
-    fn add(&self, s: S, level: S::F32, at: usize) -> S::F32;
-    /// To fewer levels than there are lanes, the first `count` of a row.
-    fn add_few(&self, s: S, level: S::F32, count: usize) -> S::F32;
+    /// To the `count` levels of a row from column `at` on: a vector, or fewer.
+    ///
+    /// # Safety
+    /// The block has them.
+    unsafe fn add(&self, s: S, level: S::F32, row: usize, at: usize, count: usize) -> S::F32;
 }
 
 struct Nothing;
 
 impl<S: Simd> Term<S> for Nothing {
     #[inline(always)]
-    fn add(&self, _: S, level: S::F32, _: usize) -> S::F32 {
-        level
-    }
-
-    #[inline(always)]
-    fn add_few(&self, _: S, level: S::F32, _: usize) -> S::F32 {
+    unsafe fn add(&self, _: S, level: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
         level
     }
 }
 
-/// A row of codes times their multiplier.
-struct Plus<'a, S: Simd, C> {
-    codes: &'a [C],
+/// Codes times their multiplier.
+struct Plus<S: Simd, C> {
+    codes: *const C,
+    stride: usize,
     zero: S::I32,
     multiplier: S::F32,
 }
 
-impl<S: Simd, C: Code> Plus<'_, S, C> {
+impl<S: Simd, C: Code> Term<S> for Plus<S, C> {
     #[inline(always)]
-    fn with(&self, s: S, level: S::F32, codes: S::I32) -> S::F32 {
+    unsafe fn add(&self, s: S, level: S::F32, row: usize, at: usize, count: usize) -> S::F32 {
+        // SAFETY: the caller's promise; the room has MAX_LANES elements.
+        let codes = unsafe {
+            let from = self.codes.add(row * self.stride + at);
+            if count == S::LANES {
+                C::load(s, from)
+            } else {
+                let mut room = [C::default(); MAX_LANES];
+                for (lane, room) in room[..count].iter_mut().enumerate() {
+                    *room = *from.add(lane);
+                }
+                C::load(s, room.as_ptr())
+            }
+        };
         let value = s.to_f32(s.sub_i32(codes, self.zero));
         s.add(level, s.mul(value, self.multiplier))
     }
 }
 
-impl<S: Simd, C: Code> Term<S> for Plus<'_, S, C> {
-    #[inline(always)]
-    fn add(&self, s: S, level: S::F32, at: usize) -> S::F32 {
-        let codes = &self.codes[at..at + S::LANES];
-        // SAFETY: there are LANES codes.
-        self.with(s, level, unsafe { C::load(s, codes.as_ptr()) })
-    }
-
-    #[inline(always)]
-    fn add_few(&self, s: S, level: S::F32, count: usize) -> S::F32 {
-        let mut room = [C::default(); MAX_LANES];
-        room[..count].copy_from_slice(&self.codes[..count]);
-        // SAFETY: the room has MAX_LANES elements.
-        self.with(s, level, unsafe { C::load(s, room.as_ptr()) })
-    }
+/// What some columns are requantized with.
+#[derive(Clone, Copy)]
+struct Parameters<S: Simd> {
+    bias: S::I32,
+    multiplier: S::F32,
 }
 
-/// What a block's columns are requantized with.
-struct Steps<'a, S: Simd> {
-    multiplier: ByColumn<'a, f32, S>,
-    bias: ByColumn<'a, i32, S>,
+/// What all columns are requantized with.
+#[derive(Clone, Copy)]
+struct Range<S: Simd> {
     zero: S::I32,
     low: S::F32,
     high: S::F32,
 }
 
-/// The real number, in steps of the output, that a sum stands for.
-#[inline(always)]
-fn level<S: Simd>(s: S, sum: S::I32, bias: S::I32, multiplier: S::F32) -> S::F32 {
-    s.mul(s.to_f32(s.add_i32(sum, bias)), multiplier)
+impl<S: Simd> Parameters<S> {
+    /// The real numbers, in steps of the output, that sums stand for.
+    #[inline(always)]
+    fn level(self, s: S, sum: S::I32) -> S::F32 {
+        s.mul(s.to_f32(s.add_i32(sum, self.bias)), self.multiplier)
+    }
 }
 
-impl<S: Simd> Steps<'_, S> {
-    /// A row.
+impl<S: Simd> Range<S> {
     #[inline(always)]
-    fn row<C: Code>(&self, s: S, sums: &[i32], term: &impl Term<S>, out: &mut [C]) {
-        let columns = out.len();
-        if columns < S::LANES {
-            self.few(s, sums, term, out);
-            return;
-        }
-        let wide = 4 * S::LANES;
-        let body = columns / wide * wide;
-        for at in (0..body).step_by(wide) {
-            let mut codes = [self.zero; 4];
-            // A loop, not `map`: what array methods call is not compiled for the vectors' features.
-            for (quarter, code) in codes.iter_mut().enumerate() {
-                *code = self.codes(s, sums, term, at + quarter * S::LANES);
-            }
-            // SAFETY: 4 * LANES elements of this row are left.
-            unsafe { C::store4(s, out[at..body].as_mut_ptr(), codes) };
-        }
-        let mut at = body;
-        while at < columns {
-            // The last vector ends with the row and so repeats some codes.
-            at = at.min(columns - S::LANES);
-            let codes = self.codes(s, sums, term, at);
-            // SAFETY: LANES elements of this row are left.
-            unsafe { C::store(s, out[at..at + S::LANES].as_mut_ptr(), codes) };
-            at += S::LANES;
-        }
-    }
-
-    /// The codes of `LANES` sums from column `at` of the block on.
-    #[inline(always)]
-    fn codes(&self, s: S, sums: &[i32], term: &impl Term<S>, at: usize) -> S::I32 {
-        let sums = &sums[at..at + S::LANES];
-        // SAFETY: there are LANES sums.
-        let sum = unsafe { s.load_i32(sums.as_ptr()) };
-        let level = level(s, sum, self.bias.at(at), self.multiplier.at(at));
-        self.code(s, term.add(s, level, at))
-    }
-
-    #[inline(always)]
-    fn code(&self, s: S, level: S::F32) -> S::I32 {
+    fn code(self, s: S, level: S::F32) -> S::I32 {
         // The bounds are integers, so it does not matter that rounding comes after them, where the
         // conversion does it.
         let level = s.min(s.max(level, self.low), self.high);
         s.add_i32(s.to_i32(level), self.zero)
     }
+}
 
-    /// A row that fills no vector.
+impl<C: Code> RequantizeBlock<'_, C> {
+    /// Some columns after others, and in these row by row: their parameters are loaded once.
     #[inline(always)]
-    fn few<C: Code>(&self, s: S, sums: &[i32], term: &impl Term<S>, out: &mut [C]) {
-        let count = out.len();
-        let sum = load_few(s, &sums[..count]);
-        let level = level(s, sum, self.bias.few(0, count), self.multiplier.few(0, count));
-        let code = self.code(s, term.add_few(s, level, count));
-        let mut codes = [C::default(); MAX_LANES];
-        // SAFETY: the room has MAX_LANES elements.
-        unsafe { C::store(s, codes.as_mut_ptr(), code) };
-        out.copy_from_slice(&codes[..count]);
+    fn all<S: Simd>(&self, s: S, term: &impl Term<S>) {
+        let Self { column, block: Block { rows, columns, sums, stride }, output, .. } = *self;
+        let multiplier = ByColumn::new(s, output.multiplier, column, 1.0);
+        let bias = ByColumn::new(s, output.bias, column, 0);
+        let range = Range {
+            zero: s.splat_i32(output.zero_point),
+            // The codes' range before the zero point is added: exact in float32.
+            low: s.splat_f32((output.min - output.zero_point) as f32),
+            high: s.splat_f32((output.max - output.zero_point) as f32),
+        };
+        if columns < S::LANES {
+            let parameters =
+                Parameters { bias: bias.few(0, columns), multiplier: multiplier.few(0, columns) };
+            self.few(s, term, parameters, range);
+            return;
+        }
+        let at_column = |at: usize| Parameters { bias: bias.at(at), multiplier: multiplier.at(at) };
+        let wide = 4 * S::LANES;
+        let body = columns / wide * wide;
+        for at in (0..body).step_by(wide) {
+            let mut four = [at_column(at); 4];
+            // Loops, not `map`: what array methods call is not compiled for the vectors' features.
+            for (quarter, parameters) in four.iter_mut().enumerate() {
+                *parameters = at_column(at + quarter * S::LANES);
+            }
+            for row in 0..rows {
+                let mut codes = [range.zero; 4];
+                // SAFETY: every row has these sums, as was checked, and its place in the result, as
+                // the caller of `requantize_block` promised.
+                unsafe {
+                    let from = sums.as_ptr().add(row * stride + at);
+                    for quarter in 0..4 {
+                        let sum = s.load_i32(from.add(quarter * S::LANES));
+                        let level = four[quarter].level(s, sum);
+                        let place = at + quarter * S::LANES;
+                        let level = term.add(s, level, row, place, S::LANES);
+                        codes[quarter] = range.code(s, level);
+                    }
+                    C::store4(s, self.out.add(row * self.out_stride + at), codes);
+                }
+            }
+        }
+        let mut at = body;
+        while at < columns {
+            // The last vector ends with the columns and so repeats some codes.
+            at = at.min(columns - S::LANES);
+            let parameters = at_column(at);
+            for row in 0..rows {
+                // SAFETY: as above.
+                unsafe {
+                    let sum = s.load_i32(sums.as_ptr().add(row * stride + at));
+                    let level = term.add(s, parameters.level(s, sum), row, at, S::LANES);
+                    let to = self.out.add(row * self.out_stride + at);
+                    C::store(s, to, range.code(s, level));
+                }
+            }
+            at += S::LANES;
+        }
+    }
+
+    /// Columns that fill no vector.
+    #[inline(always)]
+    fn few<S: Simd>(&self, s: S, term: &impl Term<S>, parameters: Parameters<S>, range: Range<S>) {
+        let Block { rows, columns, sums, stride } = self.block;
+        // Where rows follow one another a vector may write into those behind: they come later.
+        let behind = S::LANES.div_ceil(columns);
+        let whole = if self.out_stride == columns { rows.saturating_sub(behind) } else { 0 };
+        for row in 0..rows {
+            let from = &sums[row * stride..];
+            // SAFETY: a vector of sums where there are as many; the room has MAX_LANES elements; a
+            // vector of codes where so many of the block's are left, as few of this row's elsewhere.
+            unsafe {
+                let sum = if from.len() >= S::LANES {
+                    s.load_i32(from.as_ptr())
+                } else {
+                    load_few(s, &from[..columns])
+                };
+                let level = term.add(s, parameters.level(s, sum), row, 0, columns);
+                let code = range.code(s, level);
+                let to = self.out.add(row * self.out_stride);
+                if row < whole {
+                    C::store(s, to, code);
+                } else {
+                    let mut codes = [C::default(); MAX_LANES];
+                    C::store(s, codes.as_mut_ptr(), code);
+                    to.copy_from_nonoverlapping(codes.as_ptr(), columns);
+                }
+            }
+        }
     }
 }

@@ -55,6 +55,9 @@ pub use integer::{
 pub(crate) use left::{Form, LeftOperand, PackedRows, Patches};
 pub use limits::{Limits, limits_of};
 pub use masked::MaskedI8;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use micro::segments::{SegmentKernel, SegmentTile, segment_kernel};
+pub(crate) use microkernel::Left as LeftKind;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
 pub use peak::{move_all, peak_rate, read_all};

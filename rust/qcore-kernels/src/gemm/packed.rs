@@ -134,7 +134,7 @@ impl PackedI8 {
     }
 
     /// How values lie in a line.
-    pub(super) fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Layout {
         self.layout
     }
 

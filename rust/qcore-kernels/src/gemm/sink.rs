@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::integer::Integer;
 use super::packed::SendPtr;
-use crate::epilogue::{FloatOutput, Requantize, Residual, float_block, requantize_block};
+use crate::epilogue::{FloatOutput, Requantize, Residual, SumBlock, float_block, requantize_block};
 use crate::error::{KernelError, Result};
 use crate::isa::Isa;
 use crate::norm::softmax_row;
@@ -75,6 +75,15 @@ impl<T> Out<T> {
         Ok(Self { ptr: SendPtr(out.as_mut_ptr().cast()), stride })
     }
 
+    /// An element.
+    ///
+    /// # Safety
+    /// It is within the result.
+    unsafe fn at(&self, row: usize, column: usize) -> *mut T {
+        // SAFETY: within the buffer, as `new` checked.
+        unsafe { self.ptr.get().add(row * self.stride + column) }
+    }
+
     /// A part of a row.
     ///
     /// # Safety
@@ -142,10 +151,13 @@ pub(super) struct CodeSink<'a, C> {
 
 impl<C: Code> Sink for CodeSink<'_, C> {
     unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
-        // SAFETY: the caller vouches for the block.
-        let rows = (0..block.rows)
-            .map(|row| unsafe { self.out.row(block.row + row, block.column, block.columns) });
         let residual = self.residual.map(|residual| residual.from(block.row, block.column));
-        requantize_block(self.isa, block.column, sums, stride, &self.output, residual, rows);
+        let part = SumBlock { rows: block.rows, columns: block.columns, sums, stride };
+        // SAFETY: the caller vouches for the block.
+        unsafe {
+            let out = self.out.at(block.row, block.column);
+            let (isa, column) = (self.isa, block.column);
+            requantize_block(isa, column, part, &self.output, residual, out, self.out.stride);
+        }
     }
 }

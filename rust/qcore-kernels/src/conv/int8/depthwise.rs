@@ -7,10 +7,11 @@
 use std::cell::RefCell;
 
 use super::CodeImages;
-use super::output::Target;
+use super::output::{At, Parameters, Target};
 use super::quads::interleave;
 use crate::aligned::AlignedBytes;
 use crate::conv::window::Window;
+use crate::epilogue::SumBlock;
 use crate::error::Result;
 use crate::isa::Isa;
 use crate::memory;
@@ -46,6 +47,7 @@ struct Scratch {
     start: Vec<i32>,
     /// Where the quads of a place lie.
     taps: Vec<usize>,
+    parameters: Parameters,
 }
 
 /// Weights in quads of taps, `[quad][output][4]`, outputs filled up to a vector.
@@ -126,24 +128,34 @@ impl Depthwise {
         let together = all.div_ceil(tasks.max(1)).max(1);
         // Of few channels several pixels are finished as one row.
         let repeat = WIDE.div_ceil(outputs);
-        let repeated = target.repeated(repeat)?;
         let results = SendPtr(out.as_mut_ptr());
         threads::try_for_each(all.div_ceil(together), |task| {
             memory::with_kept(&SCRATCH, |scratch| {
-                let mut job = Job::new(self, x, window, columns, scratch)?;
+                target.prepare(repeat, &mut scratch.parameters)?;
+                let mut job = Job::new(self, x, window, columns, target.start(), scratch)?;
                 for row in task * together..((task + 1) * together).min(all) {
                     job.interleave(isa, row / rows, row % rows);
                     for first in (0..columns).step_by(job.block) {
                         let count = job.block.min(columns - first);
                         job.sums(isa, first, count);
                         let at = (row * columns + first) * outputs;
-                        // SAFETY: these places are this task's own, and within the result.
-                        let out = unsafe {
-                            let from = results.get().add(at);
-                            std::slice::from_raw_parts_mut(from, count * outputs)
-                        };
-                        let sums = &job.scratch.sums[..count * outputs];
-                        target.finish(isa, &repeated, at, repeat * outputs, sums, out);
+                        let width = repeat * outputs;
+                        let (whole, rest) = (count / repeat, count % repeat * outputs);
+                        let sums = &job.scratch.sums[..];
+                        let parameters = &job.scratch.parameters;
+                        for (rows, columns, done) in [(whole, width, 0), (1, rest, whole * width)] {
+                            let sums = &sums[done..];
+                            let block = SumBlock { rows, columns, sums, stride: width };
+                            let place = At { first: at + done, column: 0, stride: width };
+                            if columns == 0 || rows == 0 {
+                                continue;
+                            }
+                            // SAFETY: these places are this task's own, and within the result.
+                            unsafe {
+                                let out = results.get().add(at + done);
+                                target.finish(isa, parameters, block, place, out);
+                            }
+                        }
                     }
                 }
                 Ok(())
@@ -175,6 +187,7 @@ impl<'a> Job<'a> {
         x: CodeImages<'a>,
         window: &'a Window,
         columns: usize,
+        bias: &[i32],
         scratch: &'a mut Scratch,
     ) -> Result<Self> {
         let Depthwise { outputs, pixels, along, .. } = *weights;
@@ -195,8 +208,12 @@ impl<'a> Job<'a> {
         let zero = if x.signed { x.zero_point + 128 } else { x.zero_point };
         scratch.start.clear();
         for _ in 0..pixels {
-            for sum in &weights.sums {
-                memory::push(&mut scratch.start, -zero * sum)?;
+            for (output, sum) in weights.sums.iter().enumerate() {
+                let bias = match bias {
+                    [one] => *one,
+                    each => each.get(output).copied().unwrap_or(0),
+                };
+                memory::push(&mut scratch.start, bias.wrapping_sub(zero * sum))?;
             }
         }
         scratch.taps.clear();

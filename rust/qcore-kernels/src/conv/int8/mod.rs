@@ -2,7 +2,10 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `patches` | pixels under a window as rows of the int8 product |
+//! | `taps` | in which order the inputs of a place lie along K |
+//! | `direct` | rows of the window are read where they lie |
+//! | `patches` | pixels under a window as rows of the int8 product, copied as they are used |
+//! | `strip`, `write` | rows of an image as kernels want them |
 //! | `depthwise` | every channel by itself: lanes run across channels |
 //! | `quads` | rows of an image with four taps of a channel side by side |
 //! | `output` | what becomes of the sums |
@@ -10,13 +13,22 @@
 use std::marker::PhantomData;
 
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod output;
 mod patches;
 mod quads;
+#[cfg(target_arch = "x86_64")]
+mod strip;
+mod taps;
+mod write;
 
 use depthwise::Depthwise;
+#[cfg(target_arch = "x86_64")]
+use direct::Direct;
 use output::{Part, Target};
 use patches::Places;
+use taps::Taps;
 
 use super::window::Window;
 use crate::epilogue::{FloatOutput, Requantize, Residual};
@@ -67,6 +79,7 @@ pub struct ConvI8 {
     window: Window,
     inputs: usize,
     outputs: usize,
+    taps: Taps,
     form: Form,
 }
 
@@ -102,19 +115,24 @@ impl ConvI8 {
                 "{outputs} outputs and {taps} taps do not make {groups} groups"
             )));
         }
+        memory::size(&[taps, each, 4])?;
+        let order = Taps::new(&window, each, groups);
         let form = if each == 1 && groups > 1 && Depthwise::takes(window.kernel) {
             Form::Depthwise(Depthwise::new(weights, groups, outputs / groups, window.kernel)?)
         } else {
-            let (own, k) = (outputs / groups, memory::size(&[taps, each])?);
+            let (own, size) = (outputs / groups, memory::size(&[taps, each])?);
+            let k = order.k();
             // Taps outside, channels inside: as pixels lie in the image.
             let mut turned = memory::filled(0_i8, memory::size(&[own, k])?)?;
             let mut products = memory::with_capacity(groups)?;
             for group in 0..groups {
-                let group = &weights[group * own * k..][..own * k];
-                let rows = turned.chunks_exact_mut(k.max(1)).zip(group.chunks_exact(k.max(1)));
+                let group = &weights[group * own * size..][..own * size];
+                let rows = turned.chunks_exact_mut(k.max(1)).zip(group.chunks_exact(size.max(1)));
                 for (to, from) in rows {
-                    for (index, to) in to.iter_mut().enumerate() {
-                        *to = from[index % each * taps + index / each];
+                    for (at, to) in to.iter_mut().enumerate() {
+                        if let Some(([row, column], channel)) = order.place(at, columns, each) {
+                            *to = from[channel * taps + row * columns + column];
+                        }
                     }
                 }
                 let view = MatRef::from_slice(&turned, own, k)?;
@@ -122,7 +140,7 @@ impl ConvI8 {
             }
             Form::Products(products)
         };
-        Ok(Self { window, inputs, outputs, form })
+        Ok(Self { window, inputs, outputs, taps: order, form })
     }
 
     /// Channels of the image.
@@ -281,6 +299,13 @@ impl ConvI8 {
             let part = Part { isa, zero_point: x.zero_point, weights, stride: self.outputs };
             let columns = group * own..(group + 1) * own;
             let out = &mut out[columns.start..];
+            #[cfg(target_arch = "x86_64")]
+            if let [weights] = &products[..]
+                && each > 0
+                && let Some(direct) = Direct::new(isa, weights, self.taps, x, &self.window, shape)
+            {
+                return direct.run(target, out);
+            }
             if self.window.is_point() && each > 0 {
                 let rows = batch * height * width;
                 let codes = &x.codes[group * each..];
@@ -300,6 +325,7 @@ impl ConvI8 {
                 codes: x.codes,
                 image: x.shape,
                 window: &self.window,
+                taps: self.taps,
                 shape: [shape[1], shape[2]],
                 channels: (group * each, each),
                 zero: x.zero_point as u8,

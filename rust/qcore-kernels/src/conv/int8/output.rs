@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::epilogue::{
-    Activation, FloatOutput, Requantize, Residual, float_block, requantize_block,
+    Activation, FloatOutput, Requantize, Residual, SumBlock, float_block, requantize_block,
 };
 use crate::error::Result;
 use crate::gemm::{LeftOperand, PackedI8, Right, ZeroPoint, codes_of, floats_of};
@@ -22,12 +22,28 @@ pub(super) struct Part<'a> {
     pub(super) stride: usize,
 }
 
+/// Parameters by column, for one pixel or for several side by side.
+#[derive(Default)]
+pub(super) struct Parameters {
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// Where a block of results lies.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    /// Its first element among all.
+    pub(super) first: usize,
+    /// The first of its columns.
+    pub(super) column: usize,
+    /// Elements from a row to the next.
+    pub(super) stride: usize,
+}
+
 /// What sums become.
 pub(super) trait Target: Sync {
     /// An element of the result.
     type Element: Copy + Send;
-    /// The same with parameters for `repeat` pixels side by side.
-    type Repeated: Send + Sync;
 
     /// The results of a product, which are some of the columns of all; `out` starts with the first.
     fn product(
@@ -38,19 +54,23 @@ pub(super) trait Target: Sync {
         out: &mut [Self::Element],
     ) -> Result<()>;
 
-    /// Parameters for so many pixels at once.
-    fn repeated(&self, repeat: usize) -> Result<Self::Repeated>;
+    /// What is added to the sums: whoever computes these starts from it.
+    fn start(&self) -> &[i32];
 
-    /// The results of some pixels, of which the first element is the `first` of all: rows of `width`
-    /// sums, as many pixels as parameters were repeated for.
-    fn finish(
+    /// Makes the other parameters for so many pixels side by side.
+    fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()>;
+
+    /// The results of a block of sums, with parameters that were made for it.
+    ///
+    /// # Safety
+    /// `out` is valid for writing the block.
+    unsafe fn finish(
         &self,
         isa: Isa,
-        repeated: &Self::Repeated,
-        first: usize,
-        width: usize,
-        sums: &[i32],
-        out: &mut [Self::Element],
+        parameters: &Parameters,
+        block: SumBlock<'_>,
+        at: At,
+        out: *mut Self::Element,
     );
 }
 
@@ -60,13 +80,12 @@ fn of_columns<T>(values: &[T], columns: Range<usize>) -> &[T] {
 }
 
 /// A parameter for several pixels at once.
-fn repeat<T: Clone>(values: &[T], repeat: usize) -> Result<Vec<T>> {
-    let times = if values.len() > 1 { repeat } else { 1 };
-    let mut all = memory::with_capacity(memory::size(&[values.len(), times])?)?;
-    for _ in 0..times {
-        memory::extend(&mut all, values)?;
+fn repeat(values: &[f32], pixels: usize, to: &mut Vec<f32>) -> Result<()> {
+    to.clear();
+    for _ in 0..if values.len() > 1 { pixels } else { 1 } {
+        memory::extend(to, values)?;
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Codes, with what is added to them.
@@ -77,15 +96,8 @@ pub(super) struct Codes<'a, C> {
     pub(super) of: PhantomData<fn() -> C>,
 }
 
-/// Biases and multipliers.
-pub(super) struct CodeParameters {
-    bias: Vec<i32>,
-    multiplier: Vec<f32>,
-}
-
 impl<C: Code> Target for Codes<'_, C> {
     type Element = C;
-    type Repeated = CodeParameters;
 
     fn product(
         &self,
@@ -105,42 +117,35 @@ impl<C: Code> Target for Codes<'_, C> {
         codes_of(isa, left, zero, b, ZeroPoint::One(0), output, residual, out, stride)
     }
 
-    fn repeated(&self, times: usize) -> Result<CodeParameters> {
-        Ok(CodeParameters {
-            bias: repeat(self.output.bias, times)?,
-            multiplier: repeat(self.output.multiplier, times)?,
-        })
+    fn start(&self) -> &[i32] {
+        self.output.bias
     }
 
-    fn finish(
+    fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()> {
+        repeat(self.output.multiplier, pixels, &mut parameters.scale)
+    }
+
+    unsafe fn finish(
         &self,
         isa: Isa,
-        repeated: &CodeParameters,
-        first: usize,
-        width: usize,
-        sums: &[i32],
-        out: &mut [C],
+        parameters: &Parameters,
+        block: SumBlock<'_>,
+        at: At,
+        out: *mut C,
     ) {
-        let CodeParameters { bias, multiplier } = repeated;
-        let output = Requantize { bias, multiplier, ..self.output };
+        let output = Requantize { bias: &[], multiplier: &parameters.scale, ..self.output };
         let residual = self.residual.map(|residual| Residual {
-            codes: &residual.codes[first..],
-            stride: width,
+            codes: &residual.codes[at.first..],
+            stride: at.stride,
             ..residual
         });
-        requantize_block(isa, 0, sums, width, &output, residual, out.chunks_mut(width));
+        // SAFETY: the caller's promise.
+        unsafe { requantize_block(isa, at.column, block, &output, residual, out, at.stride) };
     }
-}
-
-/// Scales and biases.
-pub(super) struct FloatParameters {
-    scale: Vec<f32>,
-    bias: Vec<f32>,
 }
 
 impl Target for FloatOutput<'_> {
     type Element = f32;
-    type Repeated = FloatParameters;
 
     fn product(
         &self,
@@ -163,21 +168,30 @@ impl Target for FloatOutput<'_> {
         floats_of(isa, left, zero, b, ZeroPoint::One(0), output, out, stride)
     }
 
-    fn repeated(&self, times: usize) -> Result<FloatParameters> {
-        Ok(FloatParameters { scale: repeat(self.scale, times)?, bias: repeat(self.bias, times)? })
+    fn start(&self) -> &[i32] {
+        &[]
     }
 
-    fn finish(
+    fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()> {
+        repeat(self.scale, pixels, &mut parameters.scale)?;
+        repeat(self.bias, pixels, &mut parameters.bias)
+    }
+
+    unsafe fn finish(
         &self,
         isa: Isa,
-        repeated: &FloatParameters,
-        _: usize,
-        width: usize,
-        sums: &[i32],
-        out: &mut [f32],
+        parameters: &Parameters,
+        block: SumBlock<'_>,
+        at: At,
+        out: *mut f32,
     ) {
-        let FloatParameters { scale, bias } = repeated;
+        let Parameters { scale, bias } = parameters;
         let output = FloatOutput { scale, bias, ..*self };
-        float_block(isa, 0, 0, sums, width, &output, out.chunks_mut(width));
+        let SumBlock { rows, columns, sums, stride } = block;
+        // SAFETY: the caller vouches for the block.
+        let rows = (0..rows).map(|row| unsafe {
+            std::slice::from_raw_parts_mut(out.add(row * at.stride), columns)
+        });
+        float_block(isa, 0, at.column, sums, stride, &output, rows);
     }
 }

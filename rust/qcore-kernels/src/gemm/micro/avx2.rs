@@ -11,7 +11,7 @@ use crate::gemm::microkernel::{Kernel, Layout, Left};
 use crate::isa::Isa;
 
 /// On pairs of bytes, or of words that they were widened to before.
-struct Avx2<const WIDE: bool>;
+pub(super) struct Avx2<const WIDE: bool>;
 
 impl<const WIDE: bool> Dot for Avx2<WIDE> {
     const UNIT: usize = 8;

@@ -8,7 +8,7 @@ use crate::gemm::microkernel::{Kernel, Layout, Left};
 use crate::isa::Isa;
 
 /// On pairs of bytes, or of words that they were widened to before.
-struct Avx512<const WIDE: bool>;
+pub(super) struct Avx512<const WIDE: bool>;
 
 impl<const WIDE: bool> Dot for Avx512<WIDE> {
     const UNIT: usize = 16;

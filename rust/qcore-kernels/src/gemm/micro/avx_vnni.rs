@@ -7,7 +7,7 @@ use crate::gemm::limits;
 use crate::gemm::microkernel::{GROUP_BYTES, Kernel, Layout, Left};
 use crate::isa::Isa;
 
-struct AvxVnni;
+pub(super) struct AvxVnni;
 
 impl Dot for AvxVnni {
     const UNIT: usize = 8;

@@ -180,16 +180,20 @@ impl<C: Code> SimdOp for RequantizeBlock<'_, C> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
         match self.residual {
-            None => self.all(s, &Nothing),
+            None if self.output.bias.is_empty() => self.all::<S, false>(s, &Nothing),
+            None => self.all::<S, true>(s, &Nothing),
             Some(residual) => {
                 residual.check(self.block.rows, self.block.columns).expect("a code for each sum");
                 let zero = s.splat_i32(residual.zero_point);
                 let multiplier = s.splat_f32(residual.multiplier);
                 let (codes, stride) = (residual.codes.as_ptr(), residual.stride);
                 if residual.signed {
-                    self.all(s, &Plus { codes: codes.cast::<i8>(), stride, zero, multiplier });
+                    self.all::<S, true>(
+                        s,
+                        &Plus { codes: codes.cast::<i8>(), stride, zero, multiplier },
+                    );
                 } else {
-                    self.all(s, &Plus { codes, stride, zero, multiplier });
+                    self.all::<S, true>(s, &Plus { codes, stride, zero, multiplier });
                 }
             }
         }
@@ -261,8 +265,9 @@ struct Range<S: Simd> {
 impl<S: Simd> Parameters<S> {
     /// The real numbers, in steps of the output, that sums stand for.
     #[inline(always)]
-    fn level(self, s: S, sum: S::I32) -> S::F32 {
-        s.mul(s.to_f32(s.add_i32(sum, self.bias)), self.multiplier)
+    fn level<const BIAS: bool>(self, s: S, sum: S::I32) -> S::F32 {
+        let sum = if BIAS { s.add_i32(sum, self.bias) } else { sum };
+        s.mul(s.to_f32(sum), self.multiplier)
     }
 }
 
@@ -279,7 +284,7 @@ impl<S: Simd> Range<S> {
 impl<C: Code> RequantizeBlock<'_, C> {
     /// Some columns after others, and in these row by row: their parameters are loaded once.
     #[inline(always)]
-    fn all<S: Simd>(&self, s: S, term: &impl Term<S>) {
+    fn all<S: Simd, const BIAS: bool>(&self, s: S, term: &impl Term<S>) {
         let Self { column, block: Block { rows, columns, sums, stride }, output, .. } = *self;
         let multiplier = ByColumn::new(s, output.multiplier, column, 1.0);
         let bias = ByColumn::new(s, output.bias, column, 0);
@@ -292,7 +297,7 @@ impl<C: Code> RequantizeBlock<'_, C> {
         if columns < S::LANES {
             let parameters =
                 Parameters { bias: bias.few(0, columns), multiplier: multiplier.few(0, columns) };
-            self.few(s, term, parameters, range);
+            self.few::<S, BIAS>(s, term, parameters, range);
             return;
         }
         let at_column = |at: usize| Parameters { bias: bias.at(at), multiplier: multiplier.at(at) };
@@ -312,7 +317,7 @@ impl<C: Code> RequantizeBlock<'_, C> {
                     let from = sums.as_ptr().add(row * stride + at);
                     for quarter in 0..4 {
                         let sum = s.load_i32(from.add(quarter * S::LANES));
-                        let level = four[quarter].level(s, sum);
+                        let level = four[quarter].level::<BIAS>(s, sum);
                         let place = at + quarter * S::LANES;
                         let level = term.add(s, level, row, place, S::LANES);
                         codes[quarter] = range.code(s, level);
@@ -330,7 +335,7 @@ impl<C: Code> RequantizeBlock<'_, C> {
                 // SAFETY: as above.
                 unsafe {
                     let sum = s.load_i32(sums.as_ptr().add(row * stride + at));
-                    let level = term.add(s, parameters.level(s, sum), row, at, S::LANES);
+                    let level = term.add(s, parameters.level::<BIAS>(s, sum), row, at, S::LANES);
                     let to = self.out.add(row * self.out_stride + at);
                     C::store(s, to, range.code(s, level));
                 }
@@ -341,7 +346,13 @@ impl<C: Code> RequantizeBlock<'_, C> {
 
     /// Columns that fill no vector.
     #[inline(always)]
-    fn few<S: Simd>(&self, s: S, term: &impl Term<S>, parameters: Parameters<S>, range: Range<S>) {
+    fn few<S: Simd, const BIAS: bool>(
+        &self,
+        s: S,
+        term: &impl Term<S>,
+        parameters: Parameters<S>,
+        range: Range<S>,
+    ) {
         let Block { rows, columns, sums, stride } = self.block;
         // Where rows follow one another a vector may write into those behind: they come later.
         let behind = S::LANES.div_ceil(columns);
@@ -356,7 +367,7 @@ impl<C: Code> RequantizeBlock<'_, C> {
                 } else {
                     load_few(s, &from[..columns])
                 };
-                let level = term.add(s, parameters.level(s, sum), row, 0, columns);
+                let level = term.add(s, parameters.level::<BIAS>(s, sum), row, 0, columns);
                 let code = range.code(s, level);
                 let to = self.out.add(row * self.out_stride);
                 if row < whole {

@@ -6,8 +6,7 @@
 //! | `direct` | rows of the window are read where they lie |
 //! | `patches` | pixels under a window as rows of the int8 product, copied as they are used |
 //! | `strip`, `write` | rows of an image as kernels want them |
-//! | `depthwise` | every channel by itself: lanes run across channels |
-//! | `quads` | rows of an image with four taps of a channel side by side |
+//! | `depthwise/` | every channel by itself: lanes run across channels |
 //! | `output` | what becomes of the sums |
 
 use std::marker::PhantomData;
@@ -17,7 +16,6 @@ mod depthwise;
 mod direct;
 mod output;
 mod patches;
-mod quads;
 #[cfg(target_arch = "x86_64")]
 mod strip;
 mod taps;

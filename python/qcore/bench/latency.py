@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,16 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._blas import blas_threads
 
-__all__ = ["BATCH", "Latency", "measure_latency"]
+__all__ = ["BATCH", "Latency", "measure_latency", "measure_runs"]
 
 #: Rows of the large batch.
 BATCH = 1024
 _WARM_UP = 20
+_LEAST_RUNS = 3
+# The machine is busy where a thread that never waits gets less of a CPU than this tells.
+_BUSY = 1.2
+# Several threads pay where batches take less than this share of their time with one.
+_PAYS = 0.9
 # Below this share of the usual calls, one round must do.
 _LITTLE = 0.05
 
@@ -71,8 +77,8 @@ def measure_latency(
 
     The predictors take turns, so that a disturbance of the machine meets all of them, and a ratio
     between two compares like with like. NumPy's BLAS and qcore have as many threads as each other:
-    all of qcore's, or one, whichever is faster on batches for the sum of the predictors. The
-    garbage collector is off meanwhile.
+    all of qcore's, or one, whichever is faster on batches for the sum of the predictors; one while
+    something else has the CPUs. The garbage collector is off meanwhile.
 
     Parameters
     ----------
@@ -90,10 +96,43 @@ def measure_latency(
     """
     threads = _core.num_threads()
     try:
-        with _threads(_paying(predictors, X, threads)):
+        one, several = _batch_times(predictors, X, threads)
+        if several < _PAYS * one:
+            with _threads(threads):
+                found = _measure(predictors, X, seconds)
+            # Threads that wait for a CPU that something else has meanwhile take many times as long.
+            if sum(float(np.median(latency.batch)) for latency in found.values()) < one:
+                return found
+        with _threads(1):
             return _measure(predictors, X, seconds)
     finally:
         _core.set_num_threads(threads)
+
+
+def measure_runs(runs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
+    """Time calls that take turns, each three times at least; microseconds of each.
+
+    Parameters
+    ----------
+    runs : mapping of str to callable
+    seconds : float
+        About how long it may take.
+
+    Examples
+    --------
+    >>> sorted(measure_runs({"a": int, "b": float}, 0.01))
+    ['a', 'b']
+    """
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()  # what is made once is not counted
+    end = perf_counter_ns() + int(1e9 * seconds)
+    while perf_counter_ns() < end or len(next(iter(found.values()))) < _LEAST_RUNS:
+        for name, run in runs.items():
+            start = perf_counter_ns()
+            run()
+            found[name].append((perf_counter_ns() - start) / 1000)
+    return found
 
 
 @contextmanager
@@ -104,14 +143,27 @@ def _threads(count: int) -> Iterator[None]:
         yield
 
 
-def _paying(predictors: Mapping[str, Predict], X: NDArray[np.float32], threads: int) -> int:
-    """Return `threads`, or 1 where batches take no longer with it."""
-    batch = np.resize(X, (BATCH, X.shape[1]))
-    taken = {}
-    for count in {1, threads}:
+def _batch_times(
+    predictors: Mapping[str, Predict], X: NDArray[np.float32], threads: int
+) -> tuple[float, float]:
+    """Return what batches take with one thread and with several: medians, summed.
+
+    Infinite for several where something else has the CPUs: BLAS's threads, which spin while they
+    wait for one that has no CPU, would then be measured, not products.
+    """
+    if threads == 1:
+        return 1.0, 1.0
+    batch = np.resize(X, (BATCH, *X.shape[1:]))
+    taken: dict[int, float] = {}
+    for count in (1, threads):
         with _threads(count):
-            taken[count] = sum(min(_time_calls(p, [batch] * 3)) for p in predictors.values())
-    return threads if taken[threads] < taken[1] else 1
+            start, begun = process_time_ns(), perf_counter_ns()
+            times = [_time_calls(predict, [batch] * 3) for predict in predictors.values()]
+            own, all_of_it = process_time_ns() - start, perf_counter_ns() - begun
+        taken[count] = sum(float(np.median(one)) for one in times)
+        if count == 1 and all_of_it > _BUSY * own:
+            return taken[1], math.inf
+    return taken[1], taken[threads]
 
 
 def _measure(

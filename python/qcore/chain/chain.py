@@ -208,24 +208,35 @@ class Chain:
         ValueError
             If `y` cannot be read so; names the first label that is unknown.
         """
+        right = self.right(X, y)
+        if right is not None:
+            return float(np.mean(right))
+        wanted = target_rows(as_array(y), self.layers[-1].out_features).astype(np.float64)
+        found = self.predict_proba(X)
+        rest = float(np.sum((wanted - found) ** 2))
+        total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
+        return 1.0 - rest / total if total else float(rest == 0)
+
+    def right(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | None:
+        """Return how right each answer is, (n,): 0 or 1, shares with several sigmoids.
+
+        None where `y` has numbers to come near to; else as in `score`, which is the mean.
+        """
         wanted = as_array(y)
         rows = samples(X, self.layers[0].in_features, finite=False)
         if not wanted.ndim or len(rows) != len(wanted):
             count = f"{len(wanted)}" if wanted.ndim else "one number, no"
             raise ArgumentError("y", f"X has {len(rows)} rows, y has {count}")
-        outputs = self.layers[-1].out_features
+        last = self.layers[-1]
         if self.reads_labels(wanted):
-            codes = label_codes(wanted, outputs, self.classes_)
-            return float(np.mean(self._codes(rows) == codes))
-        wanted = target_rows(wanted, outputs)
-        if self.layers[-1].activation == "softmax":
-            return float(np.mean(self._codes(rows) == wanted.argmax(axis=1)))
-        if self.layers[-1].activation == "sigmoid":
-            return float(np.mean(self.predict(rows) == wanted))
-        found, wanted = self.predict_proba(rows), wanted.astype(np.float64)
-        rest = float(np.sum((wanted - found) ** 2))
-        total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
-        return 1.0 - rest / total if total else float(rest == 0)
+            codes = label_codes(wanted, last.out_features, self.classes_)
+            return np.asarray(self._codes(rows) == codes, np.float64)
+        if last.activation not in ("softmax", "sigmoid"):
+            return None
+        wanted = target_rows(wanted, last.out_features)
+        if last.activation == "softmax":
+            return np.asarray(self._codes(rows) == wanted.argmax(axis=1), np.float64)
+        return np.asarray(np.mean(self.predict(rows) == wanted, axis=1))
 
     def reads_labels(self, y: ArrayLike) -> bool:
         """Whether `y` names a class for each sample, so that scores are accuracies."""

@@ -47,8 +47,11 @@ class Row(TypedDict):
         Widths of the layers.
     accuracy_percent : Spread
         Of the stored network, loaded back.
-    drop_points : float
-        Percentage points below the float row, in the mean.
+    drop_points, drop_error_points : float
+        Percentage points below the float row, in the mean, and their standard error: by the images
+        on which the two differ and, where several seeds judge the same images, by the seeds.
+    ties : list of str
+        Names of the rows from which the accuracy differs by no more than chance.
     train_seconds : float
         Training and calibration of this row alone, mean over the seeds.
     train_ratio : float
@@ -68,7 +71,7 @@ class Row(TypedDict):
     confusion : list of list of int
         How many scored images of each digit (rows) were taken for each (columns), over the seeds.
     pareto_bytes, pareto_time : bool
-        Whether no other row is both more accurate and smaller, or faster at batch 1.
+        Whether no other row that is smaller, or faster at batch 1, is as accurate but for chance.
     files : list of str
         The saved models, where they were asked for.
     """
@@ -80,6 +83,8 @@ class Row(TypedDict):
     network: str
     accuracy_percent: Spread
     drop_points: float
+    drop_error_points: float
+    ties: list[str]
     train_seconds: float
     train_ratio: float
     bytes: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,8 @@ from qcore.demo.experiment import (
 )
 from qcore.demo.measure import Clock
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
-from qcore.report.compare.pareto import pareto_front
+from qcore.report.compare.chance import difference_error, is_chance
+from qcore.report.compare.pareto import TIME_TIE, pareto_front
 
 __all__ = ["Options", "run"]
 
@@ -58,6 +59,7 @@ class _Found:
     """What is known of a row so far, seed by seed."""
 
     accuracies: list[float] = field(default_factory=list)
+    right: list[NDArray[np.bool_]] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -108,8 +110,8 @@ def run(options: Options) -> Report:
         found = {name: _Found() for name in (*[recipe.name for recipe in RECIPES], NUMPY)}
         stored: dict[str, qc.nn.Sequential] = {}
         scored: dict[int, int] = {}
-        for seed in options.seeds:
-            fold = seed % FOLDS if in_folds else 0
+        folds = [seed % FOLDS if in_folds else 0 for seed in options.seeds]
+        for seed, fold in zip(options.seeds, folds, strict=True):
             with clock.phase("load"):
                 digits = load_digits(options.data, options.split, fold) if in_folds else digits
             scored[fold] = len(digits.X_test)
@@ -130,7 +132,7 @@ def run(options: Options) -> Report:
         epochs=epochs,
         batch_size=BATCH_SIZE,
         seeds=list(options.seeds),
-        rows=_rows(found),
+        rows=_rows(found, folds),
         numpy=_baseline(found),
         seconds=clock.seconds | {"total": clock.total()},
     )
@@ -207,7 +209,8 @@ def _run_recipe(found: _Found, recipe: Recipe, trial: Trial, bench: _Bench) -> q
         found.files.append(str(path))
     with clock.phase("measure"):
         answers = stored.predict(digits.X_test)
-        found.accuracies.append(100 * float(np.mean(answers == digits.y_test)))
+        found.right.append(answers == digits.y_test)
+        found.accuracies.append(100 * float(np.mean(found.right[-1])))
         np.add.at(found.confusion, (digits.y_test, answers), 1)
     found.sizes.append(path.stat().st_size)
     found.kernels = stored.kernels
@@ -220,13 +223,36 @@ def _making(clock: Clock) -> float:
     return clock.seconds.get("train", 0.0) + clock.seconds.get("calibrate", 0.0)
 
 
-def _rows(found: dict[str, _Found]) -> list[Row]:
+def _right_by_image(found: _Found, folds: Sequence[int]) -> NDArray[np.float64]:
+    """Return how right a row is on each image: (seeds, n), or (n,) where folds are others' images.
+
+    `folds` names the part that each seed judged.
+    """
+    if len(set(folds)) == 1:
+        return np.stack(found.right).astype(np.float64)
+    parts = [
+        np.mean(
+            [right for right, own in zip(found.right, folds, strict=True) if own == fold], axis=0
+        )
+        for fold in sorted(set(folds))
+    ]
+    return np.concatenate(parts)
+
+
+def _rows(found: dict[str, _Found], folds: Sequence[int]) -> list[Row]:
     reference, plain = found["float"], found[NUMPY]
     accuracies = [float(np.mean(found[recipe.name].accuracies)) for recipe in RECIPES]
     sizes = [round(float(np.mean(found[recipe.name].sizes))) for recipe in RECIPES]
     singles = [float(np.median(found[recipe.name].latency.single)) for recipe in RECIPES]
     batches = [float(np.median(found[recipe.name].latency.batch)) for recipe in RECIPES]
-    by_bytes, by_time = pareto_front(accuracies, sizes), pareto_front(accuracies, singles)
+    right = [_right_by_image(found[recipe.name], folds) for recipe in RECIPES]
+    errors = [[100 * difference_error(one, other) for other in right] for one in right]
+    ties = [
+        [is_chance(accuracies[i] - accuracies[j], error) for j, error in enumerate(line)]
+        for i, line in enumerate(errors)
+    ]
+    by_bytes = pareto_front(accuracies, sizes, ties)
+    by_time = pareto_front(accuracies, singles, ties, TIME_TIE)
     rows = []
     for index, recipe in enumerate(RECIPES):
         row = found[recipe.name]
@@ -240,6 +266,8 @@ def _rows(found: dict[str, _Found]) -> list[Row]:
                 network=row.network,
                 accuracy_percent=spread(row.accuracies),
                 drop_points=float(np.mean(reference.accuracies)) - accuracies[index],
+                drop_error_points=errors[0][index],
+                ties=[RECIPES[i].name for i, tie in enumerate(ties[index]) if tie and i != index],
                 train_seconds=seconds,
                 train_ratio=seconds / float(np.mean(plain.train_seconds)),
                 bytes=sizes[index],
@@ -276,7 +304,7 @@ def _baseline(found: dict[str, _Found]) -> Baseline:
 @contextmanager
 def _progress(steps: int) -> Iterator[Callable[[str], Tick]]:
     """Yield what starts the next step; a bar on standard error, where that is a terminal."""
-    with EpochProgress("auto", steps, "") as shown:
+    with EpochProgress("auto", steps, "demo") as shown:
         started = 0
 
         def advance(text: str) -> Tick:

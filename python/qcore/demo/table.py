@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from qcore.demo.data import FOLDS
 from qcore.demo.report import Baseline, Report, Row, Spread
-from qcore.demo.verdict import headline, is_tie, ordered, why_not
+from qcore.demo.verdict import headline, is_tie, ordered, runs_text, why_not
 
 __all__ = ["html_table", "markdown", "print_report"]
 
@@ -96,31 +96,29 @@ def html_table(report: Report) -> str:
     rows.append([column.baseline(report["numpy"]) for column in _COLUMNS])
 
     def line(tag: str, cells: list[str]) -> str:
+        # On a phone a row is a card, and each number has its column's name beside it.
         inner = (
-            f"<{tag}{' class=number' if place else ''}>{html.escape(cell)}</{tag}>"
-            for place, cell in enumerate(cells)
+            f'<{tag}{" class=number" if place else ""} data-head="{html.escape(head)}">'
+            f"{html.escape(cell)}</{tag}>"
+            for place, (head, cell) in enumerate(zip(heads, cells, strict=True))
         )
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "".join(line("td", row) for row in rows)
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in _reasons(report))
+    reasons = f"<h3>Why the others stand below</h3><ul>{reasons}</ul>" if reasons else ""
     return (
         '<section class="card wide-table"><h2>All of them</h2>'
-        f"<p>{html.escape(headline(report))} {html.escape(_legend(report))}</p>"
+        f"<p>{html.escape(_legend(report))}</p>"
         f'<div class="scroll"><table><thead>{line("th", heads)}</thead>'
-        f"<tbody>{body}</tbody></table></div></section>"
+        f"<tbody>{body}</tbody></table></div>{reasons}</section>"
     )
 
 
 def _title(report: Report) -> str:
-    data = report["data"]
-    seeds = report["seeds"]
-    part = "test" if data["split"] == "test" else "validation"
-    runs = f"seed {seeds[0]}" if len(seeds) == 1 else f"means over {len(seeds)} seeds"
-    if data["name"] != "MNIST" and part == "test":
-        runs += f", of which each judges a part of {FOLDS}"
     return (
-        f"{data['name']}, {report['network']}, {report['epochs']} epochs, "
-        f"{data['scored_images']:,} {part} images, {runs}"
+        f"{report['data']['name']}, {report['network']}, {report['epochs']} epochs, "
+        f"{runs_text(report, FOLDS)}"
     )
 
 
@@ -145,7 +143,7 @@ def _cell(column: _Column, report: Report, row: Row) -> str:
     """Return what a column shows of a row; a drop that is no more than chance is marked so."""
     text = column.row(row)
     is_drop = column.head[0] == "drop" and row is not report["rows"][0]
-    return f"≈ {text}" if is_drop and is_tie(report, row) else text
+    return f"≈ {text}" if is_drop and is_tie(row) else text
 
 
 def _reasons(report: Report) -> list[str]:
@@ -158,17 +156,17 @@ def _legend(report: Report) -> str:
     spreads = " ± is the standard deviation over the seeds." if len(report["seeds"]) > 1 else ""
     return (
         "Ratio and speed are the first row's bytes and time by those of the row; a + before the "
-        "training time: on top of the network that was compressed. B and T: no other row is more "
-        "accurate and smaller (B), or faster at batch 1 (T). ≈: a drop within twice its standard "
-        f"error, a tie.{spreads}"
+        "training time: on top of the network that was compressed. B and T: no row that is "
+        "smaller (B), or faster at batch 1 (T), is as accurate but for chance. ≈: a drop "
+        f"within twice its standard error, a tie.{spreads}"
     )
 
 
 def _machine(report: Report) -> str:
     facts = report["environment"]
     return (
-        f"Measured on {facts['cpu']}, {facts['isa']}, {facts['threads']} threads; plain NumPy on "
-        f"{facts['blas']}."
+        f"Measured on {facts['cpu']}, {facts['isa']}, up to {facts['threads']} threads; plain "
+        f"NumPy on {facts['blas']}."
     )
 
 

@@ -22,7 +22,7 @@ from qcore.demo.experiment import RECIPES
 from qcore.demo.measure import Clock
 from qcore.demo.run import Options, run
 from qcore.demo.table import markdown
-from qcore.report.compare.pareto import pareto_front
+from qcore.report.compare.pareto import TIME_TIE, pareto_front
 
 SEEDS = (0, 3)
 
@@ -53,6 +53,15 @@ def test_pareto_front_beats_the_rest(points: list[tuple[int, int]]) -> None:
     for index, (accuracy, cost) in enumerate(points):
         beaten = any(a >= accuracy and c <= cost and (a, c) != (accuracy, cost) for a, c in best)
         assert front[index] is not beaten
+
+
+def test_ties_are_no_victories() -> None:
+    tied = [[False, True, False], [True, False, False], [False, False, False]]
+    assert pareto_front([0.972, 0.970, 0.90], [9, 5, 1], tied) == [False, True, True]
+    assert pareto_front([0.972, 0.970, 0.90], [9, 5, 1]) == [True, True, True]
+    # 3 % faster is not faster, so the more accurate one beats it.
+    assert pareto_front([0.97, 0.90], [1.03, 1.0], None, 0.05) == [True, False]
+    assert pareto_front([0.97, 0.90], [1.08, 1.0], None, 0.05) == [True, True]
 
 
 def test_pareto_front_wants_pairs() -> None:
@@ -201,8 +210,28 @@ def test_report_adds_up(demo: tuple[reports.Report, Path]) -> None:
     accuracies = [row["accuracy_percent"]["mean"] for row in rows.values()]
     sizes = [row["bytes"] for row in rows.values()]
     times = [row["batch1_p50_us"] for row in rows.values()]
-    assert [row["pareto_bytes"] for row in rows.values()] == pareto_front(accuracies, sizes)
-    assert [row["pareto_time"] for row in rows.values()] == pareto_front(accuracies, times)
+    ties = [[other in row["ties"] for other in rows] for row in rows.values()]
+    assert [row["pareto_bytes"] for row in rows.values()] == pareto_front(accuracies, sizes, ties)
+    front = pareto_front(accuracies, times, ties, TIME_TIE)
+    assert [row["pareto_time"] for row in rows.values()] == front
+    for row in rows.values():
+        tied = abs(row["drop_points"]) <= 2 * row["drop_error_points"]
+        assert ("float" in row["ties"]) == (tied and row is not first)
+
+
+def test_the_error_of_a_drop_is_that_of_the_images(demo: tuple[reports.Report, Path]) -> None:
+    """Each image is judged once, so it is the spread of right minus wrong over all of them."""
+    report, _ = demo
+    folds = [load_digits(None, fold=seed % FOLDS) for seed in SEEDS]
+    first = report["rows"][0]
+    for row in report["rows"]:
+        differences = np.concatenate([
+            (qc.load(one).predict(d.X_test) == d.y_test).astype(int)
+            - (qc.load(other).predict(d.X_test) == d.y_test)
+            for one, other, d in zip(first["files"], row["files"], folds, strict=True)
+        ])  # fmt: skip
+        error = 100 * np.std(differences, ddof=1) / np.sqrt(len(differences))
+        assert row["drop_error_points"] == pytest.approx(error)
 
 
 def test_sizes_are_in_order(demo: tuple[reports.Report, Path]) -> None:

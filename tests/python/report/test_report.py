@@ -16,16 +16,18 @@ import pytest
 import qcore as qc
 from browser import Browser, find_chromium
 from commands import call
+from qcore import _core
 from qcore._histograms import histogram, zeros_map
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.report.compare.comparison import Comparison
 from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points
 from qcore.report.compare.tensors import compare_outputs, compare_tensors
-from qcore.report.compare.variants import measure_variants, speed_rows
+from qcore.report.compare.variants import measure_variants, speed_rows, variant_rows
 from qcore.report.page import figures
 from qcore.report.page.figure import Figure
 from qcore.report.page.gallery import tensor_figures
 from qcore.report.page.labels import place_labels
+from qcore.report.page.trade_off import drops, is_numbered, trade_off
 
 RNG = np.random.default_rng(0)
 WEIGHTS = {
@@ -167,6 +169,52 @@ def test_labels_do_not_lie_on_each_other() -> None:
             assert abs(y - other_y) >= 12 or abs(x - other_x) >= 38
 
 
+def test_labels_avoid_the_lines_of_errors() -> None:
+    points, names = [(50.0, 100.0), (80.0, 100.0)], ["first", "second"]
+    plain = place_labels(points, names, 300, 200)
+    barred = place_labels(points, names, 300, 200, [(100.0, 100.0), (40.0, 160.0)])
+    assert plain[0].align == "right" or plain[0].dy
+    assert barred[1].align == "left"
+    right = points[0][0] + barred[0].dx + (6.4 * len("first") if barred[0].align == "left" else 0)
+    assert right <= 80 - 1
+
+
+def test_crowded_names_are_numbers_on_a_phone() -> None:
+    def variants(count: int) -> list[dict[str, Any]]:
+        return [
+            {"title": f"a longer name {i}", "accuracy": 97.0, "bytes": 1000 + i,
+             "front_bytes": False}
+            for i in range(count)
+        ]  # fmt: skip
+
+    assert not is_numbered(variants(1), "bytes")
+    assert is_numbered(variants(8), "bytes")
+    values = trade_off(variants(8), "bytes", "bytes")["data"]["values"]
+    assert [value["short"] for value in values] == [str(i) for i in range(1, 9)]
+
+
+def test_an_axis_of_accuracies_shows_a_point_at_least() -> None:
+    close = [
+        {"title": f"v{i}", "accuracy": 97.33 + i / 20, "bytes": i + 1, "front_bytes": True}
+        for i in range(2)
+    ]
+    for score, least in (("accuracy, %", 1.0), ("R²", 0.01)):
+        spec = trade_off(close, "bytes", "bytes", score)
+        low, high = spec["encoding"]["y"]["scale"]["domain"]
+        assert high - low >= least - 1e-9
+
+
+def test_scores_have_the_errors_of_their_samples(net: qc.nn.Sequential) -> None:
+    X, y = samples()
+    found = measure_variants({"a": net, "b": net.copy()}, (900, 300), X, y, seconds=0.01)
+    share = found[0].score
+    assert share is not None
+    assert found[0].error == pytest.approx((share * (1 - share) / len(y)) ** 0.5)
+    assert (found[0].ties, found[1].ties) == (("b",), ("a",))
+    rows = variant_rows(found)
+    assert [row["pareto_bytes"] for row in rows] == [False, True]
+
+
 def test_variants_are_scored_and_timed(net: qc.nn.Sequential) -> None:
     X, y = samples()
     small = qc.compress(net, X)
@@ -213,6 +261,23 @@ def test_little_time_is_little_effort() -> None:
     found = measure_latency({"slow": predict}, np.zeros((3, 2), np.float32), seconds=0.01)
     assert 1 <= len(found["slow"].single) <= calls[1] < 50
     assert 1 <= len(found["slow"].batch) <= calls[BATCH] < 10
+
+
+def test_a_busy_machine_is_measured_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that waits for a CPU half of the time is one beside others that have it."""
+    seen = set()
+
+    def predict(x: np.ndarray) -> None:
+        seen.add(_core.num_threads())
+        time.sleep(0.001)  # wall time that is no CPU time
+
+    threads = _core.num_threads()
+    try:
+        _core.set_num_threads(2)
+        measure_latency({"a": predict}, np.zeros((3, 2), np.float32), seconds=0.01)
+    finally:
+        _core.set_num_threads(threads)
+    assert seen == {1}
 
 
 # pages ----------------------------------------------------------------------------------------
@@ -356,6 +421,12 @@ def test_page_in_a_browser(pages: dict[str, Path], name: str, width: int, dark: 
             ".filter(e => e.getBoundingClientRect().right > innerWidth + 1).length"
         )
         assert outside == 0
+        # Nothing is hidden behind a sideways scroll, either.
+        hidden = browser.evaluate(
+            "[...document.querySelectorAll('.scroll, pre')]"
+            ".filter(e => e.scrollWidth > e.clientWidth + 1).length"
+        )
+        assert hidden == 0
         assert browser.errors == []
         assert browser.requests == []
 
@@ -413,8 +484,9 @@ def test_figure_of_confusion_and_trade_off() -> None:
         for i in range(3)
     ]  # fmt: skip
     for spec in (
-        figures.trade_off(variants, "bytes", "bytes"),
-        figures.trade_off(variants[:1], "bytes", "bytes"),
+        trade_off(variants, "bytes", "bytes"),
+        trade_off(variants[:1], "bytes", "bytes"),
+        drops([{"title": "v", "drop": 0.5, "error": 0.1, "tie": False}], "points"),
         figures.confusion({"a": [[3, 0], [1, 2]]}, ["0", "1"]),
     ):
         assert Figure("f", "title", "caption", spec).svg().startswith("<svg")

@@ -16,7 +16,12 @@
     const options = { renderer: "svg", config: merged(spec), downloadFileName: place.id || place.parentElement.id,
       actions: { export: true, source: false, compiled: false, editor: false } };
     views.get(place)?.finalize();
-    views.set(place, await vegaEmbed(place, { ...spec, config: undefined }, options));
+    const drawn = await vegaEmbed(place, { ...spec, config: undefined }, options);
+    views.set(place, drawn);
+    // A plot as narrow as on a phone has numbers for names: see trade_off.py.
+    const fit = () => place.parentElement.classList.toggle("narrow", drawn.view.width() < 400);
+    drawn.view.addSignalListener("width", fit);
+    fit();
   }
   const drawAll = () => Promise.all(data.figures.map((f) => draw(document.querySelector(`#${CSS.escape(f.id)} .plot`), f.spec)));
 
@@ -28,8 +33,8 @@
     }
   };
   const percent = (x) => (x == null ? "" : `${(100 * x).toFixed(1)} %`);
-  const decibel = (t) => (t.exact ? "exact" : t.sqnr == null ? "" : t.sqnr.toFixed(1));
-  const tone = (t) => (t.exact ? "exact" : t.adjusted || t.sqnr >= 20 ? "" : t.sqnr >= 10 ? "warn" : "bad");
+  const decibel = (t) => (t.exact ? "exact" : t.sqnr == null ? "" : t.sqnr === -999 ? "−∞" : t.sqnr.toFixed(1));
+  const tone = (t) => (t.exact || t.sqnr == null ? "exact" : t.adjusted || t.sqnr >= 20 ? "" : t.sqnr >= 10 ? "warn" : "bad");
   const element = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -81,7 +86,7 @@
     chosen = t;
     document.getElementById("chosen-name").textContent = t.name;
     const facts = [["shape", t.shape], ["before", t.from], ["after", t.to], ["bytes", `${bytes(t.bytes[0])} → ${bytes(t.bytes[1])}`],
-      ["SQNR", t.exact ? "exact" : t.sqnr == null ? "" : `${t.sqnr.toFixed(1)} dB`], ["cosine", t.cosine?.toPrecision(5) ?? ""],
+      ["SQNR", t.exact ? "exact" : t.sqnr == null ? "" : `${decibel(t)} dB`], ["cosine", t.cosine?.toPrecision(5) ?? ""],
       ["greatest error", t.worst?.toPrecision(3) ?? ""], ["zeros", percent(t.zeros)]];
     document.getElementById("chosen-facts").replaceChildren(
       ...facts.filter(([, value]) => value).map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value))));
@@ -110,7 +115,7 @@
       t.row.addEventListener("click", () => choose(t));
       t.row.addEventListener("keydown", (event) => { if (event.key === "Enter") choose(t); });
     }
-    const worth = { name: (t) => t.name, to: (t) => t.to, bytes: (t) => -t.bytes[1], sqnr: (t) => (t.exact ? 1e9 : t.adjusted ? 1e6 + (t.sqnr ?? 0) : t.sqnr ?? -1e9), zeros: (t) => -(t.zeros ?? 0) };
+    const worth = { name: (t) => t.name, to: (t) => t.to, bytes: (t) => -t.bytes[1], sqnr: (t) => (t.exact ? 1e9 : t.adjusted ? 1e6 + (t.sqnr ?? 0) : t.sqnr ?? 1e8), zeros: (t) => -(t.zeros ?? 0) };
     const heads = document.querySelectorAll("#tensors th[data-key]");
     const sort = (key, down) => {
       const compare = (a, b) => { const x = worth[key](a), y = worth[key](b); return x < y ? -1 : x > y ? 1 : 0; };
@@ -121,7 +126,8 @@
       return rows;
     };
     heads.forEach((head) => head.addEventListener("click", () => sort(head.dataset.key, head.classList.contains("up"))));
-    choose(sort("sqnr", false)[0]);
+    const rows = sort("sqnr", false);
+    choose(rows.find((t) => t.hist) ?? rows[0]);
   }
 
   const redraw = () => { drawAll(); if (chosen) choose(chosen); };

@@ -18,7 +18,7 @@ from qcore._table import Report
 from qcore.arrays.tensor.kinds import kind_of
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["Outputs", "compare_outputs", "compare_tensors", "is_adjusted"]
+__all__ = ["Outputs", "compare_outputs", "compare_tensors", "decibel", "is_adjusted"]
 
 # Elements at a time: what is compared is decoded in blocks, in float64.
 _BLOCK = 1 << 20
@@ -41,6 +41,8 @@ class Outputs(NamedTuple):
         "accuracy" or "R²".
     before, after : float or None
         The scores; None without labels.
+    engine : str
+        What ran them.
     """
 
     samples: int
@@ -50,6 +52,7 @@ class Outputs(NamedTuple):
     score_name: str
     before: float | None
     after: float | None
+    engine: str = "qcore"
 
 
 def compare_tensors(before: Any, after: Any, *, progress: Progress = False) -> Report:
@@ -93,7 +96,7 @@ def compare_tensors(before: Any, after: Any, *, progress: Progress = False) -> R
         totals[column] = sum(row.get(column, 0) for row in rows)
     noise = sum(row.pop("_noise", 0.0) for row in rows)
     signal = sum(row.pop("_signal", 0.0) for row in rows)
-    totals["SQNR dB"] = _decibel(signal, noise)
+    totals["SQNR dB"] = decibel(signal, noise)
     totals["left out"] = dict(Counter(row.pop("_kind") for row in rows if "_kind" in row))
     return Report("compared", rows, totals)
 
@@ -109,19 +112,21 @@ def compare_outputs(before: Any, after: Any, X: ArrayLike, y: ArrayLike | None =
         Labels or targets, for the scores.
     """
     for model, name in ((before, "before"), (after, "after")):
-        if not hasattr(model, "predict_proba"):
+        if not hasattr(model, "layers"):
             raise ValueError(f"{name} is no network; only networks can be run on samples")
     one, other = before.predict_proba(X), after.predict_proba(X)
     if one.shape != other.shape:
         raise ValueError(f"before gives outputs {one.shape}, after {other.shape}")
     difference = np.abs(one.astype(np.float64) - other)
-    classifier = before.layers[-1].activation in ("softmax", "sigmoid")
+    classifier = before.is_classifier or (y is not None and before.reads_labels(y))
     same = None
-    if classifier:
+    if before.is_classifier:
         same = float(np.mean(before.predict(X) == after.predict(X)))
+    elif classifier:  # logits of several classes
+        same = float(np.mean(one.argmax(axis=1) == other.argmax(axis=1)))
     return Outputs(
         samples=len(one),
-        sqnr_db=_decibel(float(np.sum(one.astype(np.float64) ** 2)), float(np.sum(difference**2))),
+        sqnr_db=decibel(float(np.sum(one.astype(np.float64) ** 2)), float(np.sum(difference**2))),
         max_abs=float(difference.max(initial=0.0)),
         agreement=same,
         score_name="accuracy" if classifier else "R²",
@@ -205,7 +210,7 @@ def _errors(before: Any, after: Any) -> dict[str, Any]:
     noise = math.inf if worst == math.inf else noise
     norm = math.sqrt(signal) * math.sqrt(power)
     row = {
-        "SQNR dB": _decibel(signal, noise),
+        "SQNR dB": decibel(signal, noise),
         "cosine": product / norm if norm else float(noise == 0),
         "max error": worst,
         "zeros": zeros / size if size else 0.0,
@@ -233,7 +238,8 @@ def _blocks(before: Any, after: Any) -> Iterator[tuple[NDArray[np.float64], NDAr
         yield one[start:stop].astype(np.float64), other[start:stop].astype(np.float64)
 
 
-def _decibel(signal: float, noise: float) -> float:
+def decibel(signal: float, noise: float) -> float:
+    """Return ten times the logarithm of a ratio of squares; infinite where nothing was lost."""
     if noise == 0:
         return math.inf
     if noise == math.inf:

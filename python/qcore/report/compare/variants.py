@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qcore.bench.latency import BATCH, measure_latency
-from qcore.report.compare.pareto import pareto_front
+from qcore.report.compare.chance import difference_error, is_chance, share_error
+from qcore.report.compare.pareto import TIME_TIE, pareto_front
 
 __all__ = ["Variant", "measure_variants", "speed_rows", "variant_rows"]
 
@@ -30,6 +31,10 @@ class Variant(NamedTuple):
         Accuracy, 0 to 1, or R².
     batch1_us, batch1024_us : float or None
         Microseconds of a prediction of one sample and of 1,024: medians, on this machine.
+    error : float or None
+        Standard error of an accuracy: what other samples of the kind might change.
+    ties : tuple of str
+        Variants whose accuracy differs from this one's by no more than chance.
     """
 
     name: str
@@ -37,6 +42,8 @@ class Variant(NamedTuple):
     score: float | None = None
     batch1_us: float | None = None
     batch1024_us: float | None = None
+    error: float | None = None
+    ties: tuple[str, ...] = ()
 
 
 def measure_variants(
@@ -82,13 +89,40 @@ def measure_variants(
     times = measure_latency(
         {name: net.predict_proba for name, net in networks.items()}, samples, seconds=seconds
     )
+    scores = {} if X is None or y is None else _scores(networks, X, y)
     return [
         Variant(
-            name, size, None if X is None or y is None else net.score(X, y),
+            name, size, scores[name].score if scores else None,
             float(np.median(times[name].single)), float(np.median(times[name].batch)),
+            *(scores[name][1:] if scores else ()),
         )
-        for (name, net), size in zip(networks.items(), sizes, strict=True)
+        for name, size in zip(networks, sizes, strict=True)
     ]  # fmt: skip
+
+
+class _Score(NamedTuple):
+    score: float
+    error: float | None
+    ties: tuple[str, ...]
+
+
+def _scores(networks: Mapping[str, Any], X: ArrayLike, y: ArrayLike) -> dict[str, _Score]:
+    """Return each network's score and, of accuracies, what chance has to do with it."""
+    scores = {name: net.score(X, y) for name, net in networks.items()}
+    right = {name: net.right(X, y) for name, net in networks.items()}
+    if any(found is None for found in right.values()):
+        return {name: _Score(score, None, ()) for name, score in scores.items()}
+    return {
+        name: _Score(
+            score, share_error(score, len(right[name])),
+            tuple(
+                other for other in networks
+                if other != name
+                and is_chance(score - scores[other], difference_error(right[name], right[other]))
+            ),
+        )
+        for name, score in scores.items()
+    }  # fmt: skip
 
 
 def speed_rows(variants: Sequence[Variant]) -> list[dict[str, Any]]:
@@ -115,7 +149,7 @@ def variant_rows(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     """Return the variants as dicts, with ``pareto_bytes`` and ``pareto_time``.
 
     Each tells whether no other variant is as good in score and better in bytes, or in the time of
-    one sample; None where the variant has no score or no time.
+    one sample; None where the variant has no score or no time. Ties go to what costs less.
 
     Examples
     --------
@@ -124,9 +158,13 @@ def variant_rows(variants: Sequence[Variant]) -> list[dict[str, Any]]:
     [True, True, False]
     """
     rows = [variant._asdict() for variant in variants]
-    for key, cost in (("pareto_bytes", "nbytes"), ("pareto_time", "batch1_us")):
+    for key, cost, slack in (
+        ("pareto_bytes", "nbytes", 0.0), ("pareto_time", "batch1_us", TIME_TIE)
+    ):  # fmt: skip
         known = [row for row in rows if row["score"] is not None and row[cost] is not None]
-        front = pareto_front([row["score"] for row in known], [row[cost] for row in known])
+        ties = [[other["name"] in row["ties"] for other in known] for row in known]
+        scores, costs = ([row[one] for row in known] for one in ("score", cost))
+        front = pareto_front(scores, costs, ties, slack)
         for row in rows:
             row[key] = None
         for row, stands in zip(known, front, strict=True):

@@ -33,12 +33,15 @@ class Figure:
     title, caption : str
     spec : dict
         What is drawn, in Vega-Lite.
+    key : tuple of str
+        What numbers in a narrow plot stand for, from 1 on.
     """
 
     name: str
     title: str
     caption: str
     spec: dict[str, Any]
+    key: tuple[str, ...] = ()
 
     def svg(self, *, theme: str = "light", width: int = _WIDTH) -> str:
         """Return the figure as an SVG picture."""
@@ -77,9 +80,11 @@ class Figure:
 
     def html(self) -> str:
         """Return its place in a page."""
+        names = "".join(f"<li>{html.escape(name)}</li>" for name in self.key)
+        key = f'<ol class="key">{names}</ol>' if names else ""
         return (
             f'<figure class="card" id="{self.name}"><figcaption><h2>{html.escape(self.title)}</h2>'
-            f'<p>{html.escape(self.caption)}</p></figcaption><div class="plot"></div></figure>'
+            f'<p>{html.escape(self.caption)}</p></figcaption><div class="plot"></div>{key}</figure>'
         )
 
     def _repr_html_(self) -> str | None:

@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qcore._histograms import Histogram
-from qcore.report.page.labels import place_labels
 
 __all__ = [
-    "bytes_by_tensor", "confusion", "histogram", "outputs_by_layer", "precision_curve",
-    "sensitivity", "sized", "sqnr_by_tensor", "trade_off", "zeros",
+    "SCHEMA", "Rows", "Spec", "bytes_by_tensor", "confusion", "field", "histogram",
+    "outputs_by_layer", "precision_curve", "sensitivity", "sized", "sqnr_by_tensor", "zeros",
 ]  # fmt: skip
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
 # So many names can be read on an axis; more are a skyline, named by the pointer.
 _MOST_NAMES = 24
-_PLOT = 320.0
 _STATES = {"domain": ["before", "after"]}
 
 
@@ -40,8 +40,8 @@ def bytes_by_tensor(rows: Rows) -> Spec:
         for place, row in enumerate(rows, 1)
     ]  # fmt: skip
     tooltip = [
-        _field("tensor"), _field("kind", "stored as"),
-        _field("before", "bytes before", format=","), _field("after", "bytes after", format=","),
+        field("tensor"), field("kind", "stored as"),
+        field("before", "bytes before", format=","), field("after", "bytes after", format=","),
     ]  # fmt: skip
     label = "datum.value == 0 ? '0' : format(datum.value, '~s') + 'B'"
     size = {"type": "quantitative", "axis": {"labelExpr": label, "title": None, "tickCount": 6}}
@@ -61,8 +61,8 @@ def sqnr_by_tensor(rows: Rows) -> Spec:
         for place, row in enumerate(rows, 1)
         if math.isfinite(row.get("SQNR dB", math.inf))
     ]
-    tooltip = [_field("tensor"), _field("kind", "stored as"),
-               _field("sqnr", "SQNR dB", format=".1f")]  # fmt: skip
+    tooltip = [field("tensor"), field("kind", "stored as"),
+               field("sqnr", "SQNR dB", format=".1f")]  # fmt: skip
     size = {"type": "quantitative", "axis": {"title": "SQNR, dB: more is better"}}
     kept = [row for row in rows if math.isfinite(row.get("SQNR dB", math.inf))]
     few = len(kept) <= _MOST_NAMES
@@ -73,8 +73,8 @@ def sqnr_by_tensor(rows: Rows) -> Spec:
 
 def outputs_by_layer(rows: Rows) -> Spec:
     """Draw what the network's answers lose when this layer alone is compressed."""
-    tooltip = [_field("tensor"), _field("sqnr", "SQNR dB of the outputs", format=".1f"),
-               _field("changed", "labels that change", format=".2%")]  # fmt: skip
+    tooltip = [field("tensor"), field("sqnr", "SQNR dB of the outputs", format=".1f"),
+               field("changed", "labels that change", format=".2%")]  # fmt: skip
     size = {"type": "quantitative", "axis": {"title": "SQNR of the outputs, dB: more is better"}}
     marks: list[Spec] = [
         {"type": "bar", "style": "before", "size": 2},
@@ -97,8 +97,8 @@ def sensitivity(table: Rows) -> Spec:
                     "field": "sqnr", "type": "quantitative", "legend": None,
                     "scale": {"range": "heatmap", "clamp": True},
                 },
-                "tooltip": [_field("tensor"), _field("bits"),
-                            _field("sqnr", "SQNR dB", format=".1f")],
+                "tooltip": [field("tensor"), field("bits"),
+                            field("sqnr", "SQNR dB", format=".1f")],
             },
         }
     ]  # fmt: skip
@@ -123,8 +123,8 @@ def precision_curve(mixed: Rows, uniform: Rows, here: Mapping[str, Any] | None) 
          "axis": {"title": "bits a weight, in the mean", "grid": True}}  # fmt: skip
     y = {"field": "sqnr", "type": "quantitative", "scale": {"zero": False},
          "axis": {"title": "SQNR of all weights, dB"}}  # fmt: skip
-    tooltip = [_field("bits", "bits a weight", format=".2f"),
-               _field("sqnr", "SQNR dB", format=".1f"), _field("name", "widths")]  # fmt: skip
+    tooltip = [field("bits", "bits a weight", format=".2f"),
+               field("sqnr", "SQNR dB", format=".1f"), field("name", "widths")]  # fmt: skip
     enc = {"x": x, "y": y, "tooltip": tooltip}
     layers: list[Spec] = [
         {"data": {"values": list(mixed)}, "mark": {"type": "line", "style": "line"},
@@ -146,7 +146,7 @@ def precision_curve(mixed: Rows, uniform: Rows, here: Mapping[str, Any] | None) 
              "encoding": {"x": x, "y": y, "text": {"value": "this file"}},
              "mark": {"type": "text", "style": "note", "dy": -14, "fontWeight": 600}},
         ]  # fmt: skip
-    return {"$schema": _SCHEMA, "width": "container", "height": 280, "layer": layers}
+    return {"$schema": SCHEMA, "width": "container", "height": 280, "layer": layers}
 
 
 def histogram(found: Histogram) -> Spec:
@@ -177,13 +177,13 @@ def histogram(found: Histogram) -> Spec:
                           "scale": {"type": "sqrt"},
                           "axis": {"title": "share of the values", "format": "~%", "tickCount": 5}},
                     "color": {"field": "state", "type": "nominal", "scale": _STATES},
-                    "tooltip": [_field("state"), _field("left", "from", format=".4g"),
-                                _field("right", "to", format=".4g"),
-                                _field("share", format=".2%")],
+                    "tooltip": [field("state"), field("left", "from", format=".4g"),
+                                field("right", "to", format=".4g"),
+                                field("share", format=".2%")],
                 },
             }
         )  # fmt: skip
-    return {"$schema": _SCHEMA, "width": "container", "height": 240, "layer": layers}
+    return {"$schema": SCHEMA, "width": "container", "height": 240, "layer": layers}
 
 
 def zeros(shares: Sequence[Sequence[float]]) -> Spec:
@@ -203,59 +203,9 @@ def zeros(shares: Sequence[Sequence[float]]) -> Spec:
             "y": {"field": "row", **axis, "scale": {"padding": 0}},
             "color": {"field": "kept", "type": "quantitative", "legend": None,
                       "scale": {"domain": [0, 1], "range": "heatmap"}},
-            "tooltip": [_field("kept", "kept here", format=".0%")],
+            "tooltip": [field("kept", "kept here", format=".0%")],
         },
     )  # fmt: skip
-
-
-def trade_off(variants: Rows, cost: str, title: str, score: str = "accuracy, %") -> Spec:
-    """Draw accuracy against what it takes, every variant a point; the Pareto front a line."""
-    front = f"front_{cost}"
-    ordered = sorted(variants, key=lambda v: not v[front])
-    x_domain, y_domain = _padded_log([v[cost] for v in ordered]), _padded(ordered)
-    values = [
-        {"name": v["title"], "cost": v[cost], "accuracy": v["accuracy"],
-         "low": v["accuracy"] - (v.get("spread") or 0.0),
-         "high": v["accuracy"] + (v.get("spread") or 0.0), "front": v[front]}
-        for v in ordered
-    ]  # fmt: skip
-    for key, width in (("wide", 520.0), ("narrow", 270.0)):
-        places = [
-            (width * _share(math.log(v["cost"]), *map(math.log, x_domain)),
-             _PLOT - _PLOT * _share(v["accuracy"], *y_domain))
-            for v in values
-        ]  # fmt: skip
-        labels = place_labels(places, [v["name"] for v in values], width, _PLOT)
-        for value, label in zip(values, labels, strict=True):
-            value[key] = label._asdict()
-    x = {"field": "cost", "type": "quantitative",
-         "scale": {"type": "log", "domain": x_domain, "nice": False},
-         "axis": {"title": title, "format": "~s", "grid": True, "tickCount": 4}}  # fmt: skip
-    y = {"field": "accuracy", "type": "quantitative",
-         "scale": {"domain": y_domain, "nice": False},
-         "axis": {"title": score, "tickCount": 6}}  # fmt: skip
-    tooltip = [_field("name", "network"), _field("accuracy", score, format=".4~r"),
-               _field("cost", title, format=",.4~r")]  # fmt: skip
-    chosen: Spec = {"type": "text"}
-    for key in ("align", "dx", "dy"):
-        chosen[key] = {"expr": f"width < 400 ? datum.narrow.{key} : datum.wide.{key}"}
-    layers: list[Spec] = [
-        {"transform": [{"filter": "datum.front"}], "encoding": {"order": {"field": "cost"}},
-         "mark": {"type": "line", "style": "front", "interpolate": "step-after",
-                  "strokeDash": [4, 4]}},
-    ]  # fmt: skip
-    if any(v.get("spread") for v in ordered):
-        ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
-        layers.append({"mark": {"type": "rule", "style": "before"}, "encoding": ends})
-    for style, text, test in (("before", "quiet", "!datum.front"), ("dot", "note", "datum.front")):
-        kept = [{"filter": test}]
-        layers += [
-            {"transform": kept, "encoding": {"tooltip": tooltip},
-             "mark": {"type": "point", "filled": True, "size": 110, "style": style}},
-            {"transform": kept, "encoding": {"text": {"field": "name"}},
-             "mark": chosen | {"style": text, "fontWeight": 600 if text == "note" else 400}},
-        ]  # fmt: skip
-    return _figure(values=values, height=_PLOT, encoding={"x": x, "y": y}, layer=layers)
 
 
 def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[str]) -> Spec:
@@ -289,8 +239,8 @@ def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[
              "encoding": {
                 "color": {"field": "share", "type": "quantitative", "legend": None,
                           "scale": {"range": "heatmap", "domain": [0, 1], "type": "sqrt"}},
-                "tooltip": [_field("true"), _field("found"), _field("count"),
-                            _field("share", format=".2%")]}},
+                "tooltip": [field("true"), field("found"), field("count"),
+                            field("share", format=".2%")]}},
             {"transform": [{"filter": "datum.count > 0"}],
              "mark": {"type": "text", "style": "note"},
              "encoding": {"text": {"field": "count", "type": "quantitative"}}},
@@ -298,40 +248,22 @@ def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[
     )  # fmt: skip
 
 
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-
-
-def _padded_log(values: Sequence[float]) -> list[float]:
-    return [min(values) / 1.5, max(values) * 1.5]
-
-
-def _padded(variants: Rows) -> list[float]:
-    """Return the ends of the axis of accuracies: a little more than there is."""
-    low = min(v["accuracy"] - (v.get("spread") or 0.0) for v in variants)
-    high = max(v["accuracy"] + (v.get("spread") or 0.0) for v in variants)
-    pad = 0.08 * (high - low) or 1.0
-    return [low - pad, high + pad]
-
-
-def _share(value: float, low: float, high: float) -> float:
-    return (value - low) / (high - low)
-
-
-def _field(name: str, title: str | None = None, **rest: str) -> Spec:
+def field(name: str, title: str | None = None, **rest: str) -> Spec:
+    """Return a field as an encoding has it: a quantity where it has a format, else a name."""
     kind = "quantitative" if "format" in rest else "nominal"
     return {"field": name, "title": title or name, "type": kind, **rest}
 
 
 def _figure(values: Any, **rest: Any) -> Spec:
-    return {"$schema": _SCHEMA, "width": "container", "data": {"values": values}, **rest}
+    return {"$schema": SCHEMA, "width": "container", "data": {"values": values}, **rest}
 
 
-def _layer(mark: Spec, rows: Rows, field: str, size: Spec, tooltip: list[Spec]) -> Spec:
+def _layer(mark: Spec, rows: Rows, column: str, size: Spec, tooltip: list[Spec]) -> Spec:
     """Return one mark for each tensor: lying beside its name, or standing in the skyline."""
     few = len(rows) <= _MOST_NAMES
     if not few:
         mark = {k: v for k, v in mark.items() if k != "height"}
-    sized_by = {"field": field, **size, "stack": None}
+    sized_by = {"field": column, **size, "stack": None}
     return {"mark": mark, "encoding": {("x" if few else "y"): sized_by, "tooltip": tooltip}}
 
 

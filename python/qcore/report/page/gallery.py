@@ -10,6 +10,7 @@ from qcore.report.compare.precision import WIDTHS, mixed_curve, uniform_points
 from qcore.report.compare.variants import variant_rows
 from qcore.report.page import figures
 from qcore.report.page.figure import Figure
+from qcore.report.page.trade_off import is_numbered, trade_off
 
 if TYPE_CHECKING:
     from qcore.report.compare.comparison import Comparison
@@ -50,20 +51,24 @@ def _trade_offs(comparison: Comparison) -> list[Figure]:
     is_share = outputs is None or outputs.score_name == "accuracy"
     scale, score = (100.0, "accuracy, %") if is_share else (1.0, "R²")
     found = []
-    for name, key, cost, axis, title, caption in (
+    for name, front, cost, axis, title, caption in (
         ("size", "pareto_bytes", "nbytes", "bytes", "Accuracy against size",
-         "Bytes of the stored file. Blue: no other network is both smaller and better."),
+         "Bytes of the stored file. Blue: no smaller network is as good, but for chance."),
         ("speed", "pareto_time", "batch1_us", "microseconds", "Accuracy against time",
-         "Microseconds for one sample, median. Blue: no other is both faster and better."),
+         "Microseconds for one sample, median. Blue: no faster one is as good, but for chance."),
     ):  # fmt: skip
         points = [
             {"title": row["name"], "accuracy": scale * row["score"], axis: row[cost],
-             f"front_{axis}": row[key]}
+             f"front_{axis}": row[front],
+             "spread": None if row["error"] is None else scale * row["error"]}
             for row in variant_rows(comparison.variants)
-            if row[key] is not None
+            if row[front] is not None
         ]  # fmt: skip
         if len(points) > 1:
-            found.append(Figure(name, title, caption, figures.trade_off(points, axis, axis, score)))
+            errors = " Lines: the standard error." if points[0]["spread"] is not None else ""
+            key = [point["title"] for point in points] if is_numbered(points, axis, score) else []
+            drawn = trade_off(points, axis, axis, score)
+            found.append(Figure(name, title, caption + errors, drawn, tuple(key)))
     return found
 
 

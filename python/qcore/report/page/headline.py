@@ -63,7 +63,9 @@ def headline(comparison: Comparison) -> list[Fact]:
     facts += _speed(comparison)
     outputs = comparison.outputs
     if outputs is not None and outputs.before is not None and outputs.after is not None:
-        scale, unit = (100.0, " %") if outputs.score_name == "accuracy" else (1.0, "")
+        scale, unit = (
+            (100.0, "\N{NO-BREAK SPACE}%") if outputs.score_name == "accuracy" else (1.0, "")
+        )
         lost = scale * (outputs.before - outputs.after)
         word = "points" if unit else ""
         facts.append(
@@ -159,7 +161,7 @@ def _error(sqnr: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−").replace("+0.00", "±0")
+    return "±0" if round(value, 2) == 0 else f"{value:+.2f}".replace("-", "−")
 
 
 def _tone(value: float, warn: float, bad: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["Label", "place_labels"]
+__all__ = ["Label", "is_crowded", "place_labels"]
 
 _CHARACTER, _LINE, _POINT = 6.4, 13.0, 6.0
 _GAP = 9.0
@@ -39,7 +39,11 @@ class _Box(NamedTuple):
 
 
 def place_labels(
-    points: Sequence[tuple[float, float]], names: Sequence[str], width: float, height: float
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    width: float,
+    height: float,
+    bars: Sequence[tuple[float, ...]] = (),
 ) -> list[Label]:
     """Place a name beside each point, the first ones first.
 
@@ -50,6 +54,8 @@ def place_labels(
     names : sequence of str
     width, height : float
         Of the plot; names stay in it.
+    bars : sequence of (top, bottom), optional
+        Of the lines through the points that show their errors; names avoid them.
 
     Returns
     -------
@@ -61,12 +67,17 @@ def place_labels(
     [0.0, -13.0]
     """
     taken = [_Box(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in points]
+    lines = [
+        _Box(x - 1, top, x + 1, bottom)
+        for (x, _), (top, bottom) in zip(points, bars, strict=False)
+        if bottom > top
+    ]
     found = []
     for own, ((x, y), name) in enumerate(zip(points, names, strict=True)):
         others = taken[:own] + taken[own + 1 :]
         best = min(
             _candidates(),
-            key=lambda label: _cost(_box(x, y, label, name), label, others, width, height),
+            key=lambda label: _cost(_box(x, y, label, name), label, others, lines, width, height),
         )
         found.append(best)
         taken.append(_box(x, y, best, name))
@@ -87,8 +98,31 @@ def _box(x: float, y: float, label: Label, name: str) -> _Box:
     return _Box(left, middle - _LINE / 2, left + length, middle + _LINE / 2)
 
 
-def _cost(box: _Box, label: Label, others: list[_Box], width: float, height: float) -> float:
+def is_crowded(
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    labels: Sequence[Label],
+    width: float,
+) -> bool:
+    """Whether a name lies on another, leaves the plot, or stands far from its point."""
+    boxes = [
+        _box(x, y, label, name) for (x, y), name, label in zip(points, names, labels, strict=True)
+    ]
+    return any(
+        abs(label.dy) > _LINE
+        or box.left < 0
+        or box.right > width
+        or any(box.overlap(other) for other in boxes[:place])
+        for place, (box, label) in enumerate(zip(boxes, labels, strict=True))
+    )
+
+
+def _cost(
+    box: _Box, label: Label, others: list[_Box], lines: list[_Box], width: float, height: float
+) -> float:
     outside = max(0, -box.left) + max(0, box.right - width) + max(0, -box.top)
     outside += max(0, box.bottom - height)
     covered = sum(box.overlap(other) for other in others)
-    return 100 * covered + 1000 * outside + abs(label.dy) + (0.5 if label.align == "right" else 0)
+    struck = sum(box.overlap(line) > 0 for line in lines)
+    away = abs(label.dy) + (0.5 if label.align == "right" else 0)
+    return 100 * covered + 1000 * outside + 15 * struck + away

@@ -26,6 +26,10 @@ from qcore.report.page.theme import PALETTES, vega_config
 __all__ = ["render", "render_comparison", "tensor_rows"]
 
 
+# Stands for an SQNR of minus infinity, which JSON has not.
+_NOTHING_LEFT = -999.0
+
+
 def render_comparison(comparison: Comparison) -> str:
     """Return the page of a comparison as a text.
 
@@ -47,6 +51,7 @@ def render(
     facts_above: Sequence[Fact],
     drawn: Sequence[Figure],
     *,
+    lead: str = "",
     tensors: Sequence[Mapping[str, Any]] = (),
     table: str = "",
     command: str = "",
@@ -61,6 +66,8 @@ def render(
     facts_above : sequence of Fact
         The large numbers at the top.
     drawn : sequence of Figure
+    lead : str
+        One sentence above all: what it comes to.
     tensors : sequence of mapping
         The rows that can be looked at one by one; see ``assets/page.js``.
     table : str
@@ -77,8 +84,8 @@ def render(
     }
     parts = {
         "title": html.escape(title),
-        "subtitle": html.escape(subtitle),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "subtitle": html.escape(f"{subtitle} · {_now()}" if subtitle else f"made {_now()}"),
+        "lead": f'<p class="lead">{html.escape(lead)}</p>' if lead else "",
         "colours": _colours(),
         "style": _asset("page.css"),
         "headline": "".join(fact.html() for fact in facts_above),
@@ -106,7 +113,7 @@ def tensor_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "from": row["before"],
             "to": row["after"],
             "bytes": [row["before bytes"], row["bytes"]],
-            "sqnr": row.get("SQNR dB"),
+            "sqnr": max(row["SQNR dB"], _NOTHING_LEFT) if "SQNR dB" in row else None,
             "adjusted": is_adjusted(row),
             "exact": row.get("SQNR dB") == math.inf,
             "cosine": row.get("cosine"),
@@ -131,6 +138,10 @@ def _detail(detail: Detail | None) -> dict[str, Any]:
         text = base64.b64encode(shades.tobytes()).decode("ascii")
         shown["map"] = [shades.shape[0], shades.shape[1], text]
     return shown
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _made(command: str, recipe: str) -> str:

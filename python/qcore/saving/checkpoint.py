@@ -14,6 +14,7 @@ from qcore.chain.chain import Chain
 from qcore.files.foreign.compressed_tensors import (
     is_packed,
     schemes_of,
+    widened_weights,
     write_config,
     write_weights,
 )
@@ -61,7 +62,9 @@ def save(
         Default: "gguf" where the name ends in ``.gguf``, else "qcore". "compressed-tensors" is
         for tensors by name, in the layouts that vLLM and others load: matrices named
         ``*.weight``, affine, of 1 to 8 bits, with scales for the tensor, rows or groups; it writes
-        ``config.json`` beside the file too, or the part of it that is about quantization.
+        ``config.json`` beside the file too, or the part of it that is about quantization. Codes
+        of other shapes or names become float32 there, as do those of rows that no multiple of 32
+        is in GGUF, with a warning.
     shard_bytes : int, default 5,000,000,000
         The most that the tensors of a file weigh, where `path` is that of an index
         (``NAME.safetensors.index.json``): the files are written beside it.
@@ -115,6 +118,8 @@ def save(
     if (form == "compressed-tensors" or is_index(target)) and kind != "checkpoint":
         what = form if form != "qcore" else "an index of files"
         raise TypeError(f"obj is one tensor or a network; {what} holds a dict of tensors")
+    if form == "compressed-tensors":
+        tensors = widened_weights(tensors)
     packed = is_packed(tensors)
 
     def write(place: Path, some: Mapping[str, object]) -> None:

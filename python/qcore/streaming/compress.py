@@ -288,6 +288,8 @@ def _report(
             row["clipped"] = tallies[name].clipped
             if errors:
                 row |= tallies[name].errors()
+        if plan.kept:
+            row["kept"] = plan.kept
         rows.append(row)
     totals = {"tensor": "all"} | {
         column: sum(row[column] for row in rows) for column in ("float bytes", "bytes")

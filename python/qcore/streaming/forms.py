@@ -24,11 +24,13 @@ from qcore.files.foreign.compressed_tensors import (
     ZERO,
     dense_array,
     encode_weight,
+    no_place,
     weight_scheme,
     write_config,
 )
 from qcore.files.foreign.gguf import Gguf as GgufFile
 from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
+from qcore.files.foreign.gguf_blocks import BLOCK, no_blocks
 from qcore.files.foreign.gguf_blocks import TYPES as GGUF_TYPES
 from qcore.files.formats import format_of
 from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
@@ -99,6 +101,10 @@ class Form(ABC):
     def fixed(self, info: TensorInfo) -> dict[str, NDArray[np.uint8]]:
         """Return the bytes of parts that no row changes."""
         return {}
+
+    def kept(self, name: str, info: TensorInfo, options: Mapping[str, Any]) -> str | None:
+        """Return why the file has no place for the codes of a tensor, which stays wide; or None."""
+        return None
 
     def keeps(self, parts: list[StoredPart]) -> bool:
         """Return whether the file has the types of these parts: not those of GGUF's blocks."""
@@ -185,6 +191,10 @@ class CompressedTensors(Form):
             parts.append(StoredPart(part, part_dtype(array), shape, nbytes))
         return parts, weight_scheme(name, row) | {"symmetric": not zero}
 
+    def kept(self, name: str, info: TensorInfo, options: Mapping[str, Any]) -> str | None:
+        """Return why a tensor has no codes there: see `no_place`."""
+        return no_place(name, info.shape, options.get("group_size"))
+
     def described(self, description: Description, tally: Tally) -> Description:
         """Tell by the zero points what is symmetric; see `Form.described`."""
         if tally.zero_points or not description:
@@ -249,6 +259,10 @@ class Gguf(Form):
     def encode_rows(self, name: str, q: QTensor) -> dict[str, NDArray[np.uint8]]:
         """Return the blocks of some rows; see `Form.encode_rows`."""
         return {"": encode_gguf(name, q, self._kinds.get(name))[1]}
+
+    def kept(self, name: str, info: TensorInfo, options: Mapping[str, Any]) -> str | None:
+        """Return why a tensor has no blocks: see `no_blocks`."""
+        return no_blocks(info.shape) if options.get("group_size") == BLOCK else None
 
     def keeps(self, parts: list[StoredPart]) -> bool:
         """Return True: what is left as it is keeps its blocks; see `Form.keeps`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class TensorPlan:
         Of the tensor in the output.
     scale_dtype : dtype or None
         That the parts are planned with.
+    kept : str
+        Why it stays as it is although it was to be quantized.
     """
 
     name: str
@@ -45,6 +47,7 @@ class TensorPlan:
     parts: tuple[StoredPart, ...] | None = None
     description: Description = field(default_factory=dict)
     scale_dtype: np.dtype[Any] | None = None
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,11 @@ def plan_tensors(
                 options |= _layout(slots[name], options)
             if name in wide:
                 options["scale_dtype"] = FLOAT32
-            plans[name] = _quantized(name, info, options, form)
+            reason = form.kept(name, info, options)
+            if reason is None:
+                plans[name] = _quantized(name, info, options, form)
+            else:
+                plans[name] = replace(_copied(source, name, info, form), kept=reason)
         else:
             plans[name] = _copied(source, name, info, form)
     return plans

@@ -135,7 +135,6 @@ def test_what_the_layouts_cannot_hold(tmp_path):
     w = weights()["fc.weight"]
     path = tmp_path / "model.safetensors"
     for name, q, reason in (
-        ("fc", qc.quantize(w), "names end in '.weight'"),
         ("fc.weight", qc.quantize(w, scheme="nf4"), "are affine"),
         ("fc.weight", qc.quantize(w, axis=1), "for rows"),
         ("fc.weight", qc.quantize(w, group_size=50), "divide the rows"),
@@ -193,3 +192,29 @@ def test_their_library_decodes_alike(tmp_path, bits, symmetric, group_size):
     # It computes in the type of the scales.
     bound = 2.0**-10 if q.scale_dtype == np.float16 else 1e-6
     assert np.allclose(found["weight"].float().numpy(), np.asarray(q), rtol=bound, atol=0)
+
+
+def test_codes_that_have_no_place_stay_wide_and_say_so(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = weights() | {
+        "conv.weight": rng.standard_normal((6, 5, 4)).astype(np.float32),
+        "position": rng.standard_normal((6, 8)).astype(np.float32),
+    }
+    qc.save(tmp_path / "in.safetensors", tensors)
+    done = compress_file(
+        tmp_path / "in.safetensors", tmp_path / "out.safetensors", qc.Quantizer(8),
+        file_format="compressed-tensors",
+    )  # fmt: skip
+    kept = {row["tensor"]: row["kept"] for row in done.report_.rows if "kept" in row}
+    assert kept.keys() == {"conv.weight", "position"}
+    assert "3 axes" in kept["conv.weight"]
+    assert "'.weight'" in kept["position"]
+    found = qc.load(tmp_path / "out.safetensors")
+    for name in kept:
+        assert same(found[name], tensors[name])
+    assert isinstance(found["fc.weight"], qc.QTensor)
+    assert set(config_of(tmp_path / "out.safetensors")["ignore"]) == {"embed", "position"}
+    codes = {"conv.weight": qc.quantize(tensors["conv.weight"])}
+    with pytest.warns(UserWarning, match=r"'conv.weight' is stored as float32: it has 3 axes"):
+        qc.save(tmp_path / "codes.safetensors", codes, file_format="compressed-tensors")
+    assert same(qc.load(tmp_path / "codes.safetensors")["conv.weight"], codes["conv.weight"])

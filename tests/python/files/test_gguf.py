@@ -138,7 +138,6 @@ def test_what_gguf_cannot_hold(tmp_path):
     for q, reason in (
         (qc.quantize(w, axis=0), "group_size=32"),
         (qc.quantize(w, bits=5, group_size=32), "4 or 8 bits"),
-        (qc.quantize(w[:, :40], group_size=32), "multiple of 32"),
         (qc.quantize(w * 0.3, group_size=32, scale_dtype=np.float32), "scale_dtype='float16'"),
         (with_half_scales(qc.quantize(w, group_size=64)), "group_size=32"),
     ):
@@ -238,3 +237,25 @@ def test_asymmetric_codes_are_q4_1(tmp_path, tile_bytes):
     assert np.array_equal(theirs, qc.load(tmp_path / "a.gguf")["w"])
     bound = np.abs(q.scale * q.zero_point).max() * 2.0**-11
     assert np.abs(theirs - np.asarray(q)).max() <= bound
+
+
+def test_rows_that_blocks_do_not_divide_stay_wide_and_say_so(tmp_path):
+    rng = np.random.default_rng(0)
+    tensors = {
+        "odd": rng.standard_normal((4, 33)).astype(np.float32),
+        "even": rng.standard_normal((4, 64)).astype(np.float32),
+    }
+    qc.save(tmp_path / "in.safetensors", tensors)
+    quantizer = qc.Quantizer(8, group_size=32)
+    done = qc.compress(
+        tmp_path / "in.safetensors", bits=8, group_size=32, output=tmp_path / "out.gguf"
+    )
+    kept = {row["tensor"]: row.get("kept") for row in done.report_.rows}
+    assert kept == {"odd": "its rows have 33 values; blocks of GGUF have 32", "even": None}
+    found = qc.load(tmp_path / "out.gguf")
+    assert np.array_equal(found["odd"], tensors["odd"])
+    assert isinstance(found["even"], qc.QTensor)
+    codes = quantizer.fit_transform(tensors)
+    with pytest.warns(UserWarning, match="'odd' is stored as float32: its rows have 33 values"):
+        qc.save(tmp_path / "codes.gguf", codes)
+    assert np.array_equal(qc.load(tmp_path / "codes.gguf")["odd"], np.asarray(codes["odd"]))

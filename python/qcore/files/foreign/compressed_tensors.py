@@ -43,6 +43,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.drafts import write_bytes
 from qcore.files.dtypes import stored_name
+from qcore.files.foreign.wide import widened
 from qcore.files.paths import open_regular
 from qcore.files.qcore_format.container import part_bytes, part_dtype
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
@@ -56,8 +57,10 @@ __all__ = [
     "encode_weight",
     "find_weights",
     "is_packed",
+    "no_place",
     "schemes_of",
     "weight_scheme",
+    "widened_weights",
     "write_config",
     "write_weights",
 ]
@@ -121,15 +124,16 @@ def weight_scheme(name: str, q: QTensor) -> Scheme:
     ValueError
         If it has no name for it.
     """
-    reason = None
-    if not name.endswith(_WEIGHT) or q.ndim != 2:
-        reason = f"quantized tensors are matrices whose names end in {_WEIGHT!r}"
+    if no_place(name, q.shape, None) is not None:
+        reason: str | None = f"quantized tensors are matrices whose names end in {_WEIGHT!r}"
     elif q.scheme != "affine" or q.row_bits is not None or q.bits > 8:
         reason = "quantized tensors are affine, of 1 to 8 bits, the same in all rows"
     elif q.axis not in (None, 0) or (q.group_size is not None and q.shape[1] % q.group_size):
         reason = "scales are for the tensor, for rows (axis=0), or for groups that divide the rows"
     elif q.signed and q.bits == 1:
         reason = "codes of 1 bit have no sign"
+    else:
+        reason = None
     if reason is not None:
         raise ValueError(f"tensor {name!r} is {q!r}; in compressed-tensors {reason}")
     grouped = q.group_size is not None
@@ -139,6 +143,23 @@ def weight_scheme(name: str, q: QTensor) -> Scheme:
         "num_bits": q.bits, "type": "int", "symmetric": symmetric, "strategy": strategy,
         "group_size": q.group_size, "dynamic": False,
     }  # fmt: skip
+
+
+def no_place(name: str, shape: tuple[int, ...], group_size: int | None) -> str | None:
+    """Return why the layouts have no codes for a tensor; None if they have.
+
+    Examples
+    --------
+    >>> no_place("conv.weight", (8, 3, 3), None)
+    "it has 3 axes; codes of compressed-tensors are those of matrices"
+    """
+    if len(shape) != 2:
+        return f"it has {len(shape)} axes; codes of compressed-tensors are those of matrices"
+    if not name.endswith(_WEIGHT):
+        return f"its name does not end in {_WEIGHT!r}, as those of codes in compressed-tensors do"
+    if group_size is not None and shape[1] % group_size:
+        return f"its rows have {shape[1]} values, which groups of {group_size} do not divide"
+    return None
 
 
 def dense_array(name: str, value: object) -> NDArray[Any]:
@@ -178,6 +199,16 @@ def write_weights(path: Path, tensors: Mapping[str, object], *, packed: bool) ->
         for part, array in parts.items():
             entries.append((name + part, part_dtype(array), array.shape, part_bytes(array)))
     _core.write_tensor_file(path, entries, FILE_TEXTS)
+
+
+def widened_weights(tensors: Mapping[str, object]) -> dict[str, object]:
+    """Return tensors, as floats those whose codes have no place in the layouts."""
+    return {
+        name: widened(name, value, no_place(name, value.shape, None))
+        if isinstance(value, QTensor)
+        else value
+        for name, value in tensors.items()
+    }
 
 
 def schemes_of(tensors: Mapping[str, object]) -> dict[str, Scheme]:

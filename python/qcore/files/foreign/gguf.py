@@ -19,7 +19,15 @@ from qcore import _core
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
-from qcore.files.foreign.gguf_blocks import AS_CODES, TYPES, decode_blocks, encode_blocks
+from qcore.files.foreign.gguf_blocks import (
+    AS_CODES,
+    BLOCK,
+    TYPES,
+    decode_blocks,
+    encode_blocks,
+    no_blocks,
+)
+from qcore.files.foreign.wide import widened
 from qcore.files.paths import open_regular
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 
@@ -250,6 +258,7 @@ def write_gguf(
     TypeError, ValueError
         If GGUF cannot hold a tensor; names it.
     """
+    tensors = {name: widened(name, value, _no_blocks(value)) for name, value in tensors.items()}
     encoded = {name: encode_gguf(name, value) for name, value in tensors.items()}
     entries = [
         (name, kind, tuple(np.shape(tensors[name])), data.nbytes)  # type: ignore[call-overload]
@@ -265,6 +274,12 @@ def write_gguf(
         file.commit()
     finally:
         file.discard()
+
+
+def _no_blocks(value: object) -> str | None:
+    """Return why the codes of a tensor that lies in groups have no blocks; None if they have."""
+    grouped = isinstance(value, QTensor) and value.group_size == BLOCK
+    return no_blocks(value.shape) if grouped else None  # type: ignore[attr-defined]
 
 
 def encode_gguf(name: str, value: object, kind: str | None = None) -> tuple[str, NDArray[np.uint8]]:

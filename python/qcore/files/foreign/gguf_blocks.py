@@ -26,7 +26,7 @@ from qcore._validation import check_one_of, float_array
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = [
-    "AS_CODES", "BLOCK", "TYPES", "BlockType", "decode_blocks", "encode_blocks",
+    "AS_CODES", "BLOCK", "TYPES", "BlockType", "decode_blocks", "encode_blocks", "no_blocks",
     "quantize_blocks",
 ]  # fmt: skip
 
@@ -80,6 +80,21 @@ def decode_blocks(
         bits=4,
         signed=False,
     )
+
+
+def no_blocks(shape: tuple[int, ...]) -> str | None:
+    """Return why GGUF has no blocks for a tensor of this shape; None if it has.
+
+    Examples
+    --------
+    >>> no_blocks((4, 33)), no_blocks((4, 64))
+    ('its rows have 33 values; blocks of GGUF have 32', None)
+    """
+    if not shape:
+        return "it is one value; blocks of GGUF have 32"
+    if shape[-1] % BLOCK:
+        return f"its rows have {shape[-1]} values; blocks of GGUF have {BLOCK}"
+    return None
 
 
 def encode_blocks(q: QTensor, kind: str | None = None) -> tuple[str, NDArray[np.uint8]]:

@@ -34,6 +34,7 @@ def _has_probabilities(model: _Compressed) -> bool:
 class _Compressed(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor share: training, then compression, then prediction."""
 
+    estimator_: Any
     network_: Sequential
     report_: Report
     n_features_in_: int
@@ -87,7 +88,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         return self._adopt(trained, X, y)
 
     def _adopt(self, trained: Any, X: ArrayLike | None, y: ArrayLike | None) -> Any:
-        """Keep a fitted estimator, compressed; of the float one nothing stays."""
+        """Keep a fitted estimator, compressed."""
         samples = None
         if X is not None:
             samples = validate_data(self, X, dtype=[np.float64, np.float32])
@@ -100,6 +101,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         return self._keep(trained, compress(network, samples, y, **options))
 
     def _keep(self, trained: Any, network: Sequential) -> Any:
+        self.estimator_ = trained
         self.network_ = network
         self.report_ = network.report_
         self.n_features_in_ = network.layers[0].in_features
@@ -109,6 +111,11 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
 
     def _trainee(self) -> Any:
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: the network alone, of the float estimator nothing."""
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "estimator_"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -162,6 +169,8 @@ class CompressedClassifier(ClassifierMixin, _Compressed):  # type: ignore[misc]
 
     Attributes
     ----------
+    estimator_ : estimator
+        The fitted one that was compressed, in floats. Pickles leave it out.
     network_ : Sequential
         The compressed network: save it with `qcore.save`.
     classes_ : ndarray
@@ -254,7 +263,7 @@ class CompressedRegressor(RegressorMixin, _Compressed):  # type: ignore[misc]
 
     Attributes
     ----------
-    network_, report_, n_features_in_, feature_names_in_
+    estimator_, network_, report_, n_features_in_, feature_names_in_
         As in `CompressedClassifier`.
 
     Examples

@@ -176,6 +176,10 @@ def _array(variable: Any) -> Any:
 
 
 def _dense(r: _Reader, layer: Any, names: list[str], made: str) -> None:
+    mode = getattr(layer, "quantization_mode", None)
+    if mode is not None:
+        r.miss(f"Dense whose weights Keras quantized ({mode})", str(layer.name))
+        return
     value = r.add("MatMul", [r.last(names[0]), r.constant(_array(layer.kernel))])
     if layer.use_bias:
         value = r.add("Add", [value, r.constant(_array(layer.bias))])

@@ -12,7 +12,7 @@ from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.torch_graph import exported_graph
-from qcore.frameworks.torch_run import Step, run_once
+from qcore.frameworks.torch_run import Step, output_of, run_once
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 
@@ -113,7 +113,26 @@ def _chain(module: Any, sample: Any) -> Sequential:
             f"module gives other outputs than the layers that were found in it: {gap:.3g} apart, "
             f"of {most:.3g}; a part of it does what no dense layer does"
         )
+    if not quantized:  # codes saturate by the ranges that a network was calibrated on
+        for other in (-3 * rows, 10 * np.abs(rows), -10 * np.abs(rows), np.zeros_like(rows)):
+            _check_other_rows(module, network, other, close)
     return network
+
+
+def _check_other_rows(module: Any, network: Sequential, rows: Any, close: float) -> None:
+    """Refuse a module that takes another way with other samples: one run shows one way only."""
+    output = output_of(module, rows)
+    if output is None or not np.isfinite(output).all():
+        return
+    found = network.predict_proba(rows.reshape(len(rows), -1))
+    most = float(np.abs(output).max(initial=0.0))
+    if output.size != found.size or not (
+        np.abs(found - output.reshape(found.shape)).max(initial=0.0) <= close * max(most, 1e-6)
+    ):
+        raise ValueError(
+            "module gives other outputs than the layers that were found in it on other samples: "
+            "what it does depends on their values"
+        )
 
 
 def is_module(model: object) -> bool:

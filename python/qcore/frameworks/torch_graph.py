@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcore._arrays import as_array
 from qcore.errors import UnsupportedError
@@ -64,12 +65,14 @@ def exported_graph(module: Any, examples: Sequence[Any]) -> Graph:
 
 
 def _compare(graph: Graph, examples: Sequence[Any], wanted: Any) -> None:
-    inputs = {v.name: as_array(x) for v, x in zip(graph.inputs, examples, strict=True)}
+    from torch.utils._pytree import tree_leaves
+
+    inputs = {v.name: _array(x) for v, x in zip(graph.inputs, examples, strict=True)}
     found = graph.run(inputs)
-    outputs = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    outputs = tree_leaves(wanted)  # of tuples and dicts, in the order of the export
     for value, output in zip(graph.outputs, outputs, strict=True):
         one = np.asarray(found[value.name], np.float64)
-        two = np.asarray(as_array(output), np.float64)
+        two = np.asarray(_array(output), np.float64)
         gap = float(np.abs(one - two).max(initial=0.0))
         most = float(np.abs(two).max(initial=0.0))
         near = _NEAR if value.dtype in ("float32", "float64") else 2e-2
@@ -77,6 +80,11 @@ def _compare(graph: Graph, examples: Sequence[Any], wanted: Any) -> None:
             raise ValueError(
                 f"the graph gives other outputs than the module: {gap:.3g} apart, of {most:.3g}"
             )
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    """Return a tensor as an array; bfloat16, which NumPy has not, as float32."""
+    return as_array(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
 
 
 class _Reader(Emitter):
@@ -96,7 +104,7 @@ class _Reader(Emitter):
         inputs, outputs = [], []
         for node in self.program.graph.nodes:
             if node.op == "placeholder" and node.name in kept:
-                array = as_array(stored[kept[node.name]])
+                array = _array(stored[kept[node.name]])
                 dtype = SOURCE_DTYPES.get(array.dtype.name)
                 if dtype is None:
                     self.miss(f"constant of type {array.dtype}", node.name)

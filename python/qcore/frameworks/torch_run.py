@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Step", "run_once"]
+__all__ = ["Step", "output_of", "run_once"]
 
 _ROWS = 4
 
@@ -60,7 +60,10 @@ def run_once(module: Any, sample: Any, take: Any) -> tuple[Any, Any, int]:
     if not given and not any(_width(part) for _, part in leaves):
         for name, part in leaves:  # says what it does that no dense layer does
             take(Step(name, part, None, None))
-    rows = torch.as_tensor(np.asarray(sample)) if given else _sample(torch, module, leaves)
+    if not given:
+        rows = _sample(torch, module, leaves)
+    else:
+        rows = sample if isinstance(sample, torch.Tensor) else torch.as_tensor(np.asarray(sample))
     rows = _placed(module, rows)
     count = 0
     failed: list[BaseException] = []
@@ -94,6 +97,17 @@ def run_once(module: Any, sample: Any, take: Any) -> tuple[Any, Any, int]:
         for handle in handles:
             handle.remove()
     return _array(torch, rows), _array(torch, output), count
+
+
+def output_of(module: Any, rows: Any) -> Any:
+    """Return what a module gives for rows, in evaluation; None where it cannot be run on them."""
+    import torch
+
+    try:
+        with _evaluating(module), torch.no_grad():
+            return _array(torch, module(_placed(module, torch.as_tensor(rows))))
+    except Exception:  # it may raise anything, and these rows are none that anyone gave
+        return None
 
 
 def _leaves(module: Any, name: str) -> Iterator[tuple[str, Any]]:

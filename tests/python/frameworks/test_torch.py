@@ -222,3 +222,40 @@ def test_compress_takes_a_module():
     small = qc.compress(module, X)
     assert small.layers[0].weight.bits == 8
     assert np.array_equal(small.predict(X), qc.compress(qc.from_torch(module), X).predict(X))
+
+
+@pytest.mark.parametrize("way", [
+    lambda m, x: m.b(m.act(m.a(x))) if x.sum() > 0 else m.act(m.b(m.act(m.a(x)))),
+    lambda m, x: m.act(m.a(x)) if x.min() > -5 else m.a(x),
+    lambda m, x: m.a(x) if x.any() else m.act(m.a(x)),
+])  # fmt: skip
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ways_that_depend_on_values_are_refused(way, sign):
+    module = Custom(way).eval()
+    sample = sign * np.abs(np.random.default_rng(0).standard_normal((4, 20))).astype(np.float32)
+    with pytest.raises(ValueError, match=r"depends on their values|data-dependent"):
+        qc.from_torch(module, sample)
+
+
+def test_examples_of_bfloat16_and_outputs_by_name():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 4), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return {"logits": self.a(x), "aux": self.b(x)}
+
+    torch.manual_seed(0)
+    module, x = Named(), torch.randn(6, 8)
+    graph = qc.from_torch(module, (x,))
+    found = list(graph.run({graph.inputs[0].name: x.numpy()}).values())
+    with torch.no_grad():
+        for output, wanted in zip(found, module(x).values(), strict=True):
+            np.testing.assert_allclose(output, wanted.numpy(), atol=1e-5)
+    half = nn.Sequential(nn.Linear(8, 4), nn.GELU(), nn.Linear(4, 3)).bfloat16()
+    graph = qc.from_torch(half, (x.bfloat16(),))
+    (output,) = graph.run({graph.inputs[0].name: x.numpy()}).values()
+    with torch.no_grad():
+        wanted = half(x.bfloat16()).float().numpy()
+    assert np.abs(np.asarray(output, np.float32) - wanted).max() < 0.02

@@ -61,7 +61,8 @@ def compare(
 ) -> None:
     """Show what B lost of A: tensor by tensor and, with --data, in what a network answers.
 
-    Networks are timed beside each other, too.
+    Networks are timed beside each other, too. ONNX graphs with ops that qcore does not have are run
+    in ONNX Runtime. Of a graph with several inputs, --data is an .npz with an array for each name.
     """
     from qcore.cli.compressing.comparing import compare_models, save_report
 
@@ -87,7 +88,7 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
         show_variants,
         worst_first,
     )
-    from qcore.cli.tables import bytes_text, print_json, print_table, ratio_text
+    from qcore.cli.tables import bytes_text, print_json, print_table, smaller_text
 
     rows = worst_first(found.report.rows)
     shown = rows[: worst or None]
@@ -106,11 +107,12 @@ def _show(found: Compared, worst: int, report: Path | None, *, as_json: bool) ->
         if left:
             together += f" (without {', '.join(f'{n} {kind}' for kind, n in left.items())})"
     click.echo(
-        f"\n{bytes_text(before)} → {bytes_text(after)}, {ratio_text(before, after)} smaller; "
-        f"{together}"
+        f"\n{bytes_text(before)} → {bytes_text(after)}, {smaller_text(before, after)}; {together}"
     )
     if found.outputs is not None:
         click.echo(outputs_text(found.outputs))
+    if found.note:
+        click.echo(f"not run: {found.note}")
     show_speed(found.variants)
     if len(found.variants) > 2:
         click.echo()

@@ -19,7 +19,7 @@ from qcore.saving.packed import PACKED
 
 __all__ = [
     "Samples", "data_options", "like_network", "load_model", "load_samples", "open_model",
-    "short_names",
+    "samples_for_graphs", "short_names",
 ]  # fmt: skip
 
 
@@ -42,8 +42,8 @@ def data_options(command: Any) -> Any:
     return command
 
 
-def load_samples(data: Path | None, labels: Path | None) -> Samples:
-    """Read samples and labels."""
+def load_samples(data: Path | None, labels: Path | None, *, any_names: bool = False) -> Samples:
+    """Read samples and labels; arrays of `any_names` are for the inputs of a graph."""
     if data is None:
         if labels is not None:
             raise click.UsageError("--labels needs --data")
@@ -52,6 +52,8 @@ def load_samples(data: Path | None, labels: Path | None) -> Samples:
     X, y = (
         (found.get("X"), found.get("y")) if len(found) != 1 else (next(iter(found.values())), None)
     )
+    if X is None and any_names and found:
+        X = next(iter(found.values()))
     if X is None:
         raise FormatError(f"'{data}' has no array X; it has {', '.join(found) or 'none'}")
     if labels is not None:
@@ -63,6 +65,13 @@ def load_samples(data: Path | None, labels: Path | None) -> Samples:
     if y is not None and len(y) != len(X):
         raise ValueError(f"there are {len(X)} samples and {len(y)} labels")
     return Samples(X, None if y is None else np.asarray(y))
+
+
+def samples_for_graphs(data: Path, samples: Samples) -> Any:
+    """Return the samples of a graph: by the names of its inputs where a file has several arrays."""
+    found = load_tensors(data)
+    found.pop("y", None)
+    return samples.X if len(found) < 2 else {name: np.asarray(found[name]) for name in found}
 
 
 class _Unpacked(Loaded):

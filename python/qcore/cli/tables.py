@@ -13,6 +13,7 @@ import click
 
 __all__ = [
     "Column", "bytes_text", "json_text", "print_json", "print_table", "ratio_text", "share_text",
+    "smaller_text",
 ]  # fmt: skip
 
 # Wide enough for every column where there is no terminal to ask.
@@ -23,12 +24,14 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
 
 #: The parts of what commands say that are rows of a table, or a row.
-_TABLES = ("curve", "rows", "totals", "variants")
+_TABLES = ("curve", "results", "rows", "steps", "totals", "variants")
+#: Attributes that the tables of some commands have for what those of others call otherwise.
+_SAME = {"nbytes": "bytes"}
 
 
 def print_json(value: Any) -> None:
-    """Print JSON to standard output; the headings of tables become names; see `json_text`."""
-    click.echo(json_text(_with_names(value)))
+    """Print JSON to standard output; see `json_text`."""
+    click.echo(json_text(value))
 
 
 def json_name(heading: str) -> str:
@@ -44,27 +47,39 @@ def json_name(heading: str) -> str:
 
 
 def _with_names(value: Any) -> Any:
-    """Return what commands say, with names for the headings of its tables' rows."""
-    if not isinstance(value, dict):
+    """Return what commands say, with names for its own keys and for the headings of its tables."""
+    if not isinstance(value, Mapping):
         return value
-    return {key: _named(part) if key in _TABLES else part for key, part in value.items()}
+    return {json_name(key): _named(part) if key in _TABLES else part for key, part in value.items()}
 
 
 def _named(table: Any) -> Any:
-    if isinstance(table, dict):
-        return {json_name(heading): cell for heading, cell in table.items()}
+    if isinstance(table, Mapping):
+        return {
+            _SAME.get(heading) or json_name(heading): _sizes(cell) if heading == "shape" else cell
+            for heading, cell in table.items()
+        }
     return [_named(row) for row in table] if isinstance(table, (list, tuple)) else table
 
 
+def _sizes(shape: Any) -> Any:
+    """Return a shape as numbers, where a table has it as a text."""
+    if not isinstance(shape, str):
+        return shape
+    return [] if shape == "scalar" else [int(size) for size in shape.split("x")]
+
+
 def json_text(value: Any) -> str:
-    """Return JSON; numbers that are not finite become null.
+    """Return JSON, in which keys are names and numbers that are not finite null.
 
     Examples
     --------
     >>> json_text([1.5, float("inf")]).split()
     ['[', '1.5,', 'null', ']']
+    >>> json_text({"int8 products": "fast"}).split()
+    ['{', '"int8_products":', '"fast"', '}']
     """
-    return json.dumps(_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
+    return json.dumps(_plain(_with_names(value)), indent=1, allow_nan=False, ensure_ascii=False)
 
 
 def print_table(
@@ -132,6 +147,19 @@ def ratio_text(before: float, after: float) -> str:
         return ""
     ratio = before / after
     return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:.1f}×"
+
+
+def smaller_text(before: float, after: float) -> str:
+    """Return how many times smaller something became, or larger.
+
+    Examples
+    --------
+    >>> smaller_text(40, 10), smaller_text(10, 40)
+    ('4.00× smaller', '4.00× larger')
+    """
+    if after > before > 0:
+        return f"{ratio_text(after, before)} larger"
+    return f"{ratio_text(before, after)} smaller"
 
 
 def share_text(share: float | None) -> str:

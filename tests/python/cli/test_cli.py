@@ -116,7 +116,7 @@ def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
     for row in report["results"]:
         assert row["seconds"] > 0
         assert row["plain_seconds"] > 0
-        assert row["nbytes"] > 0
+        assert row["bytes"] > 0
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,17 @@ def test_ranges_are_those_of_calibration(
 
 @pytest.mark.parametrize("words", [[], ["--bits", "4", "--group-size", "32"], ["--bits", "3"]])
 def test_dry_run_knows_the_bytes(folder: Path, words: list[str]) -> None:
+    plan = run(folder, "compress", "model.safetensors", "--dry-run", *words)
+    assert plan["exact"] is True
+    run(folder, "compress", "model.safetensors", "-o", "small.safetensors", *words)
+    assert plan["output_bytes"] == (folder / "small.safetensors").stat().st_size
+
+
+@pytest.mark.parametrize("words", [[], ["--bits", "4", "--group-size", "32"], ["--bits", "3"]])
+def test_dry_run_of_a_large_file_reads_its_header(
+    folder: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.cli.compressing.planning._DONE_BYTES", 0)
     before = sorted(path.name for path in folder.iterdir())
     plan = run(folder, "compress", "model.safetensors", "--dry-run", *words)
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -289,7 +300,10 @@ def test_dry_run_knows_the_bytes(folder: Path, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("words", RUNS[1:-1], ids=" ".join)
-def test_dry_run_is_about_right(folder: Path, words: list[str]) -> None:
+def test_dry_run_is_about_right(
+    folder: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.cli.compressing.planning._DONE_BYTES", 0)
     plan = run(folder, "compress", *words, "--dry-run")
     run(folder, "compress", *words, "-o", "small.safetensors")
     size = (folder / "small.safetensors").stat().st_size
@@ -363,7 +377,7 @@ def test_speed_of_networks(folder: Path, data: Any, trained: qc.nn.Sequential) -
     found = run(folder, "compress", "net.safetensors", "-o", "small.safetensors", *words)
     before, after = found["variants"]
     assert [before["name"], after["name"]] == ["net.safetensors", "small.safetensors"]
-    assert after["nbytes"] == found["output_bytes"]
+    assert after["bytes"] == found["output_bytes"]
     assert (before["score"], after["score"]) == (
         found["outputs"]["before"], found["outputs"]["after"]
     )  # fmt: skip
@@ -375,7 +389,7 @@ def test_speed_of_networks(folder: Path, data: Any, trained: qc.nn.Sequential) -
     assert run(folder, "compress", "model.safetensors", "-o", "m.safetensors")["variants"] == []
     files = ("net.safetensors", "small.safetensors", "--also", "four.safetensors")
     found = run(folder, "compare", *files, *words)
-    assert [row["nbytes"] for row in found["variants"]] == [
+    assert [row["bytes"] for row in found["variants"]] == [
         (folder / name).stat().st_size for name in (files[0], files[1], files[3])
     ]
     shown = call(*in_folder(folder, ("compare", *files, *words))).stdout

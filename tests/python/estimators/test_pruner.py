@@ -37,7 +37,7 @@ def zeros(w):
 
 def test_each_tensor_is_pruned_alone_and_the_rest_left():
     weights = arrays()
-    pruner = qc.Pruner(0.8)
+    pruner = qc.Pruner(0.8, scope="layer")
     small = pruner.fit_transform(weights)
     for name in ("fc1.weight", "fc2.weight"):
         np.testing.assert_array_equal(small[name], qc.prune(weights[name], sparsity=0.8))
@@ -65,9 +65,24 @@ def test_global_scope_has_one_threshold():
     )
 
 
+def test_the_scope_that_is_not_said_is_that_of_compress():
+    """All weights together, but by layer where pattern, criterion or sparsity asks for it."""
+    weights = arrays()
+    for options in ({"sparsity": 0.5}, {"sparsity": {"*": 0.5}}, {"pattern": "2:4"}):
+        pruned = qc.Pruner(**options).fit_transform(weights)
+        small = qc.compress(weights, bits=None, **options)
+        for name, value in pruned.items():
+            np.testing.assert_array_equal(np.asarray(small[name]), value)
+    together = qc.Pruner(0.5, scope="global").fit_transform(weights)
+    np.testing.assert_array_equal(
+        together["fc1.weight"], qc.Pruner(0.5).fit_transform(weights)["fc1.weight"]
+    )
+    assert qc.Pruner(0.5, criterion="wanda")._scope == "layer"
+
+
 def test_a_network_comes_back_as_a_network():
     net = network()
-    small = qc.Pruner(0.5).fit_transform(net)
+    small = qc.Pruner(0.5, scope="layer").fit_transform(net)
     assert isinstance(small, qc.nn.Sequential)
     for name in ("fc1.weight", "fc2.weight"):
         before, after = net.named_weights()[name], small.named_weights()[name]
@@ -105,7 +120,7 @@ def test_n_of_m():
 
 
 def test_the_report_counts_every_tensor():
-    pruner = qc.Pruner(0.9)
+    pruner = qc.Pruner(0.9, scope="layer")
     small = pruner.fit_transform(arrays())
     rows = {row["tensor"]: row for row in pruner.report_.to_dict()["rows"]}
     assert set(rows) == set(small)
@@ -122,7 +137,7 @@ def test_the_report_counts_every_tensor():
 
 def test_masks_follow_the_schedule_and_the_weights():
     schedule = qc.PolynomialDecay(0.0, 0.8, 0, 40, frequency=20)
-    pruner = qc.Pruner(schedule=schedule)
+    pruner = qc.Pruner(schedule=schedule, scope="layer")
     weights = {name: value for name, value in arrays().items() if name != "steps"}
     for step in range(60):
         masks = pruner.masks_at(weights, step)
@@ -140,7 +155,7 @@ def test_masks_follow_the_schedule_and_the_weights():
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 37, 640, 9380])
 def test_the_default_schedule_ends_at_the_sparsity(steps):
-    pruner = qc.Pruner(0.9)
+    pruner = qc.Pruner(0.9, scope="layer")
     trained = pruner.for_training(steps)
     assert pruner.schedule is None
     turns = [step for step in range(steps + 1) if trained.schedule.should_prune(step)]
@@ -164,7 +179,15 @@ def test_training_reaches_the_sparsity():
     net = qc.nn.Sequential(
         [qc.nn.Dense(12, 16, activation="relu"), qc.nn.Dense(16, 2, activation="softmax")]
     )
-    net.fit(X, y, batch_size=10, epochs=6, learning_rate=1e-2, random_state=0, prune=qc.Pruner(0.8))
+    net.fit(
+        X,
+        y,
+        batch_size=10,
+        epochs=6,
+        learning_rate=1e-2,
+        random_state=0,
+        prune=qc.Pruner(0.8, scope="layer"),
+    )
     weights = net.named_weights()
     assert zeros(weights["fc1.weight"]) == round(0.8 * 192)
     assert zeros(weights["fc2.weight"]) == round(0.8 * 32)
@@ -203,7 +226,7 @@ def test_options_that_do_not_fit(pruner, message):
 
 def test_models_that_do_not_fit():
     weights = arrays()
-    pruner = qc.Pruner(0.5).fit(weights)
+    pruner = qc.Pruner(0.5, scope="layer").fit(weights)
     with pytest.raises(ValueError, match="has no tensor"):
         pruner.transform({"fc1.weight": weights["fc1.weight"]})
     with pytest.raises(ValueError, match=r"fc1\.weight has shape"):
@@ -274,10 +297,12 @@ def test_networks_take_evidence_from_samples(criterion):
     net = network()
     X, y = labelled()
     X[:, :10] *= 0.05  # weights on faint inputs matter little
-    pruner = qc.Pruner(0.5, criterion=criterion)
+    pruner = qc.Pruner(0.5, scope="layer", criterion=criterion)
     small = pruner.fit_transform(net, X, y)
     assert zeros(small.named_weights()["fc1.weight"]) == 300
-    assert logits_error(net, small, X) < logits_error(net, qc.Pruner(0.5).fit_transform(net), X)
+    assert logits_error(net, small, X) < logits_error(
+        net, qc.Pruner(0.5, scope="layer").fit_transform(net), X
+    )
     with pytest.raises(ValueError, match="is None"):
         pruner.fit(net)
 
@@ -285,7 +310,9 @@ def test_networks_take_evidence_from_samples(criterion):
 def test_dicts_take_evidence_by_name():
     weights = arrays()
     gradients = {name: np.ones_like(value) for name, value in weights.items()}
-    small = qc.Pruner(0.5, criterion="taylor").fit_transform(weights, gradients=gradients)
+    small = qc.Pruner(0.5, scope="layer", criterion="taylor").fit_transform(
+        weights, gradients=gradients
+    )
     np.testing.assert_array_equal(
         small["fc1.weight"], qc.prune(weights["fc1.weight"], sparsity=0.5)
     )
@@ -303,7 +330,7 @@ def test_sparsegpt_keeps_what_it_found(pattern):
     small = pruner.transform(net)
     for name, mask in pruner.masks_.items():
         np.testing.assert_array_equal(small.named_weights()[name] != 0, mask)
-    plain = qc.Pruner(0.5, pattern=pattern).fit_transform(net)
+    plain = qc.Pruner(0.5, scope="layer", pattern=pattern).fit_transform(net)
     assert logits_error(net, small, X) < 0.8 * logits_error(net, plain, X)
 
 

@@ -14,10 +14,13 @@ from qcore.cli.models import (
     load_model,
     load_samples,
     open_model,
+    samples_for_graphs,
     short_names,
 )
 from qcore.cli.params import bytes_of
+from qcore.loading import load
 from qcore.report.compare.comparison import Comparison, compare
+from qcore.report.compare.running import answers_of, compare_answers, run_beside, time_beside
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants, variant_rows
 
@@ -77,6 +80,8 @@ class Compared:
     outputs : Outputs or None
     variants : list of Variant
         Where they are networks: both, and those beside them.
+    note : str
+        Why they were not run, where they might have been.
     """
 
     paths: tuple[Path, Path]
@@ -85,6 +90,7 @@ class Compared:
     samples: Samples
     outputs: Outputs | None
     variants: Sequence[Variant] = ()
+    note: str = ""
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -101,6 +107,7 @@ class Compared:
             "b_bytes": self.sizes[1],
             "outputs": None if self.outputs is None else self.outputs._asdict(),
             "variants": variant_rows(self.variants),
+            "note": self.note,
             "totals": self.report.totals,
         }
 
@@ -120,13 +127,16 @@ def compare_models(
 
     Those of `also` are only timed and, with labels, scored.
     """
-    samples = load_samples(data, labels)
     model: Any = open_model(a)
     after: Any = open_model(b)
-    becomes_network = getattr(after, "kind", "") == "network"
+    kinds = {getattr(opened, "kind", "") for opened in (model, after)}
+    samples = load_samples(data, labels, any_names="graph" in kinds)
     outputs = None
     variants: list[Variant] = []
-    if samples.X is not None or becomes_network:
+    note = ""
+    if "graph" in kinds:
+        outputs, variants, note = _compare_graphs((a, b, *also), data, samples)
+    elif samples.X is not None or "network" in kinds:
         model = like_network(load_model(a), b)
         small: Any = load_model(b)
         if samples.X is not None:
@@ -136,9 +146,36 @@ def compare_models(
             networks = [model, small, *map(_load_network, also)]
             variants = _measured((a, b, *also), networks, samples)
     if also and not variants:
-        raise ValueError("--also is for networks")
+        raise ValueError(note or "--also is for networks")
     report = compare_tensors(model, after, progress="auto")
-    return Compared((a, b), (model, after), report, samples, outputs, variants)
+    return Compared((a, b), (model, after), report, samples, outputs, variants, note)
+
+
+def _compare_graphs(
+    paths: Sequence[Path], data: Path | None, samples: Samples
+) -> tuple[Outputs | None, list[Variant], str]:
+    """Run and time graphs, or say why not; what was asked for with --data must be done."""
+    given = None if data is None else samples_for_graphs(data, samples)
+    try:
+        running = run_beside(dict(zip(short_names(paths), map(_as_graph, paths), strict=True)))
+        answers = None if given is None else answers_of(running, given)
+        outputs = None if answers is None else compare_answers(answers, running, samples.y)
+        sizes = [bytes_of(path) for path in paths]
+        return outputs, time_beside(answers, running, sizes, given, samples.y), ""
+    except (ValueError, TypeError) as error:
+        if data is not None:
+            raise
+        return None, [], str(error)
+
+
+def _as_graph(path: Path) -> Any:
+    """Return an ONNX file as it is, for either engine, and any other file's network loaded."""
+    if path.suffix == ".onnx":
+        return path
+    model = load(path)
+    if isinstance(model, dict):
+        raise ValueError(f"'{path}' is no network")
+    return model
 
 
 def _load_network(path: Path) -> Any:

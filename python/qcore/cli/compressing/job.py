@@ -27,18 +27,21 @@ from qcore.recipes.recipe import Recipe
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants, variant_rows
 from qcore.saving.checkpoint import save
+from qcore.streaming.forms import form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.cli.compressing.planning import Plan
     from qcore.cli.compressing.target_planning import TargetPlan
-    from qcore.files.source import TensorSource
+    from qcore.files.source import TensorInfo, TensorSource
     from qcore.report.compare.comparison import Comparison
 
 __all__ = ["Job", "Outcome", "plan_job", "run_job"]
 
 _MOST_RANGES = 1 << 24
+# What the descriptions of sparse tensors have: places of weights, of groups, of blocks.
+_SPARSE = {"at", "pattern", "block"}
 # Flags that ask for more than an ONNX graph lets be done to it in place.
 _FOR_NETWORKS = (
     "sparsity", "pattern", "activations", "layout", "target_bytes", "target_ratio", "min_score",
@@ -258,8 +261,8 @@ class Outcome:
         )  # fmt: skip
 
 
-def run_job(job: Job, start: float) -> Outcome:
-    """Compress, write, and look at what was written."""
+def run_job(job: Job, start: float, *, look: bool = True) -> Outcome:
+    """Compress, write, and look at what was written: what it answers, and how fast it is."""
     assert job.output is not None
     outputs = None
     variants: list[Variant] = []
@@ -285,12 +288,34 @@ def run_job(job: Job, start: float) -> Outcome:
             after: Any = load_model(job.output) if is_network and not in_onnx else written
             models = before, after
             report = compare_tensors(before, written)
-            if is_network:
+            _say_zeros(job)
+            if is_network and look:
                 outputs = _outputs(job, before, after)
                 _warn(job, before, after)
                 variants = _variants(job, before, after, outputs) + _on_the_way(job, small)
     sizes = bytes_of(job.source), bytes_of(job.output)
     return Outcome(job, models, report, *sizes, seconds, outputs, variants)
+
+
+def _say_zeros(job: Job) -> None:
+    """Say in one line where zeros were asked for and save nothing."""
+    assert job.output is not None
+    if job.recipe.prune is None:
+        return
+    if job.output.suffix in (".onnx", ".gguf"):
+        kind = {".onnx": "ONNX", ".gguf": "GGUF"}[job.output.suffix]
+        reason = f"{kind} has a place for every weight; a .safetensors file has not"
+    elif job.file_format == "compressed-tensors":
+        reason = "compressed-tensors has a place for every weight; qcore's own format has not"
+    else:
+        source = open_model(job.output)
+        stored = (source.stored_parts(name) for name in source)
+        if any(parts is not None and parts[1].keys() & _SPARSE for parts in stored):
+            return
+        reason = "so few of these weights are 0 that their places would take as much"
+    if job.recipe.prune.get("pattern") == "neurons":
+        reason += "; qcore.compact makes matrices smaller"
+    click.echo(f"Note: the zeros save no bytes: {reason}", err=True)
 
 
 def _outputs(job: Job, before: Any, after: Any) -> Outputs | None:
@@ -372,11 +397,28 @@ def _stream(job: Job, recipe: str) -> Report:
                 f"'{job.source}' has no float tensor of two or more axes that --ignore does not "
                 "name, so there is nothing to quantize and nothing was written"
             )
+        _refuse_to_keep_all(job, quantizer, infos)
     done = compress_file(
         job.source, job.output, quantizer,
         file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
     )  # fmt: skip
     return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
+
+
+def _refuse_to_keep_all(job: Job, quantizer: Quantizer, infos: Mapping[str, TensorInfo]) -> None:
+    """Raise ValueError where the output's format has no place for any of the codes."""
+    assert job.output is not None
+    form = form_of(job.output, job.file_format, quantizer, infos)
+    reasons = {
+        name: form.kept(name, infos[name], form.options(quantizer.tensor_options(name)))
+        for name in quantizer.bits_
+    }
+    if reasons and all(reasons.values()):
+        name, reason = next(iter(reasons.items()))
+        raise ValueError(
+            f"'{job.source}' has no tensor whose codes the output holds, so nothing was written "
+            f"({name}: {reason})"
+        )
 
 
 def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:

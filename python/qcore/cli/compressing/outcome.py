@@ -16,6 +16,7 @@ from qcore.cli.tables import (
     print_table,
     ratio_text,
     share_text,
+    smaller_text,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def show_outcome(outcome: Outcome, report: Path | None, *, as_json: bool) -> Non
         click.echo(f"taken as a network: {_network_text(outcome.models[0])}")
     click.echo(
         f"{job.output}: {bytes_text(outcome.before)} → {bytes_text(outcome.after)}, "
-        f"{ratio_text(outcome.before, outcome.after)} smaller, in {outcome.seconds:.1f} s"
+        f"{smaller_text(outcome.before, outcome.after)}, in {outcome.seconds:.1f} s"
     )
     if outcome.outputs is not None:
         click.echo(outputs_text(outcome.outputs))
@@ -148,7 +149,9 @@ def _network_text(net: Any) -> str:
 
 def outputs_text(outputs: Outputs) -> str:
     """Return what a network's answers lost, in a line."""
-    parts = [f"outputs of {outputs.samples:,} samples: SQNR {decibel_text(outputs.sqnr_db)}"]
+    engine = "" if outputs.engine == "qcore" else f", run in {outputs.engine}"
+    samples = "1 sample" if outputs.samples == 1 else f"{outputs.samples:,} samples"
+    parts = [f"outputs of {samples}{engine}: SQNR {decibel_text(outputs.sqnr_db)}"]
     if outputs.agreement is not None:
         parts.append(f"same label for {100 * outputs.agreement:.2f} %")
     if outputs.before is not None and outputs.after is not None:
@@ -246,7 +249,7 @@ def _show_tensors(plan: Plan) -> None:
     about = "" if plan.exact else "about "
     click.echo(
         f"{plan.output or 'output'} would be {about}{bytes_text(plan.nbytes)} "
-        f"({ratio_text(plan.before, plan.nbytes)} smaller than {bytes_text(plan.before)}); "
+        f"({smaller_text(plan.before, plan.nbytes)} than {bytes_text(plan.before)}); "
         f"{_seconds_text(plan.seconds)} and {bytes_text(plan.memory)} of memory. "
         "Nothing was written."
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from qcore import _core
 from qcore.arrays.tensor.functions import quantize
-from qcore.cli.compressing.job import Job
+from qcore.cli.compressing.job import Job, run_job
 from qcore.cli.models import open_model
 from qcore.cli.params import bytes_of
 from qcore.estimators.pruner.pruner import Pruner
@@ -20,7 +21,7 @@ from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.qcore_format.container import separator_for, texts_of
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 from qcore.streaming.compress import TILE_BYTES
-from qcore.streaming.forms import form_of
+from qcore.streaming.forms import StoredTensor, form_of
 from qcore.streaming.plan import TensorPlan, plan_tensors
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "plan"]
 
+# Files of fewer bytes are compressed, to tell what would come of it.
+_DONE_BYTES = 32 << 20
+# What streaming holds at once at the most.
+_MOST_STREAMED = 4 * TILE_BYTES
 # Elements of the tensor that is tried, to tell how long all of them take.
 _SAMPLE = 1 << 18
 
@@ -45,7 +50,8 @@ class Plan:
     before, nbytes : int
         Bytes of the file that is read, and of the one that would be written.
     exact : bool
-        Whether `nbytes` holds to the byte, if no values saturate and none are 0.
+        Whether `nbytes` holds to the byte; of what was not done but planned, if no values saturate
+        and none are 0.
     seconds, memory : float
         Estimates: of the time, from a sample of the tensors; of the bytes held at once.
     recipe : str
@@ -77,18 +83,25 @@ class Plan:
 
 
 def plan(job: Job) -> Plan:
-    """Say what a job would do, from the header of its file and a sample of its tensors."""
+    """Say what a job would do: what is small is done, and thrown away, so that it is exact.
+
+    Of larger files, and of training, it says so from the header and a sample of the tensors.
+    """
+    if bytes_of(job.source) <= _DONE_BYTES:
+        return _plan_by_doing(job)
     if job.in_place:
         return _plan_graph(job)
     source = open_model(job.source)
     options = job.recipe.quantize
     quantizer = None if options is None else Quantizer(**(dict(options) | {"activations": None}))
+    form, text = None, job.recipe.to_toml()
     if quantizer is None:
         plans = {name: TensorPlan(name, source.info(name), None) for name in source}
     else:
         infos = {name: source.info(name) for name in source}
         quantizer.fit(infos)
-        form = form_of(job.output or Path("none.safetensors"), job.file_format, quantizer, infos)
+        output = job.output or Path("none.safetensors")
+        form = form_of(output, job.file_format, quantizer, infos, text, source)
         plans = plan_tensors(source, infos, quantizer, form)
     kept = _kept_shares(job, source)
     rows, entries, exact = [], [], not kept and job.streams
@@ -97,12 +110,29 @@ def plan(job: Job) -> Plan:
         exact = exact and known
         entries += [(name, part) for part in parts]
         rows.append(_row(tensor, sum(part.nbytes for part in parts), source))
-    text = job.recipe.to_toml()
-    nbytes = _header_length(plans, entries, text) + sum(part.nbytes for _, part in entries)
+    if form is not None and job.streams and all(plan.parts is not None for plan in plans.values()):
+        nbytes = form.lay_out(_stored(plans))[2]
+    else:
+        nbytes = _header_length(plans, entries, text) + sum(part.nbytes for _, part in entries)
     before = bytes_of(job.source)
     return Plan(
         job.output, rows, before, nbytes, exact,
         _seconds(plans, source), _memory(job, plans.values()), text,
+    )  # fmt: skip
+
+
+def _plan_by_doing(job: Job) -> Plan:
+    """Do the job in a folder of its own, and say what came of it."""
+    name = "small.onnx" if job.in_place else "small.safetensors"
+    with TemporaryDirectory(prefix="qcore-dry-run-") as folder:
+        # The names of data files, which follow that of the output, count too.
+        output = Path(folder) / (job.output.name if job.output is not None else name)
+        done = run_job(replace(job, output=output), perf_counter(), look=False)
+    infos = [done.report.totals["before bytes"], done.report.totals["bytes"]]
+    memory = float(sum(infos) if not job.streams else min(sum(infos), _MOST_STREAMED))
+    return Plan(
+        job.output, list(done.report.rows), done.before, done.after, True, done.seconds, memory,
+        job.recipe.to_toml(),
     )  # fmt: skip
 
 
@@ -186,6 +216,13 @@ def _row(tensor: TensorPlan, nbytes: int, source: TensorSource) -> dict[str, Any
         "after": after,
         "before bytes": info.nbytes if stored is None else sum(p.nbytes for p in stored[0]),
         "bytes": nbytes,
+    } | ({"kept": tensor.kept} if tensor.kept else {})
+
+
+def _stored(plans: Mapping[str, TensorPlan]) -> dict[str, StoredTensor]:
+    return {
+        name: StoredTensor([(part, 0) for part in plan.parts or ()], plan.description)
+        for name, plan in plans.items()
     }
 
 

@@ -162,8 +162,10 @@ def recipe_from_flags(
     ignore = list(flags["ignore"]) or ["*bias"]
     if gguf is not None and flags["group_size"] is None and flags["scheme"] in (None, "affine"):
         flags = dict(flags) | {"group_size": _GGUF_GROUP}
-        shapes = {name: gguf.info(name).shape for name in gguf}
-        ignore += [name for name, s in shapes.items() if len(s) > 1 and s[-1] % _GGUF_GROUP]
+        if flags["sparsity"] is not None or flags["pattern"] is not None:
+            # What is pruned is not streamed: there, rows of other lengths stay as they are.
+            shapes = {name: gguf.info(name).shape for name in gguf}
+            ignore += [name for name, s in shapes.items() if len(s) > 1 and s[-1] % _GGUF_GROUP]
     prune = _pruning(flags, ignore, samples=is_network and has_samples)
     quantize = _quantization(flags, ignore)
     if quantize is not None and not is_network:

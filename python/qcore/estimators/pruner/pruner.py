@@ -39,7 +39,7 @@ Model = TypeVar("Model", bound="Chain | BaseGraph | dict[str, Any]")
 Masks = dict[str, Mask]
 Share = float | Mapping[str, float] | None
 
-SCOPES = ("layer", "global", "sensitivity")
+SCOPES = ("auto", "layer", "global", "sensitivity")
 
 
 class Pruner(Estimator):
@@ -58,10 +58,11 @@ class Pruner(Estimator):
     criterion : {"magnitude", "l1", "l2", "random", "taylor", "wanda", "sparsegpt"}
         What a weight is judged by; see `qcore.prune`. For a network, `fit` takes what a criterion
         needs from samples: "wanda" and "sparsegpt" from `X`, "taylor" from `X` and `y`.
-    scope : {"layer", "global", "sensitivity"}
+    scope : {"auto", "layer", "global", "sensitivity"}
         Rank the weights of each tensor alone; or those of all tensors together: one threshold,
         under which layers with room to spare lose more; or each tensor alone, with a sparsity of
-        its own that follows from how much the network's output suffers (needs samples).
+        its own that follows from how much the network's output suffers (needs samples). "auto":
+        "global", and "layer" where the pattern, the criterion or a dict of sparsities asks for it.
     schedule : PolynomialDecay, ConstantSparsity, Regrowth, Rewinding or the like, optional
         How sparsity rises while a network trains with ``fit(..., prune=pruner)``, and whether
         weights come back. Default: from 0 to `sparsity` between a tenth and six tenths of the
@@ -116,7 +117,7 @@ class Pruner(Estimator):
         *,
         pattern: str = "unstructured",
         criterion: str = "magnitude",
-        scope: str = "layer",
+        scope: str = "auto",
         schedule: Schedule | None = None,
         random_state: int | np.random.Generator | None = None,
         ignore: Iterable[str] = ("*bias",),
@@ -201,9 +202,9 @@ class Pruner(Estimator):
         """Choose which weights of a graph go, each as a matrix (out, in)."""
         criterion = find_criterion(self.criterion)
         self._check_scope(criterion)
-        by_damage = self.scope == "sensitivity"
+        by_damage = self._scope == "sensitivity"
         if criterion.needs == "gradient" or (by_damage and self.pattern == "neurons"):
-            found = f"scope {self.scope!r} and criterion {self.criterion!r}"
+            found = f"scope {self._scope!r} and criterion {self.criterion!r}"
             raise ValueError(
                 f"{found}: channels of graphs have the scopes 'layer' and 'global', and "
                 "criteria that need no gradient"
@@ -302,7 +303,7 @@ class Pruner(Estimator):
         criterion = find_criterion(self.criterion)
         self._check_scope(criterion)
         self.targets_ = self._targets(self._chosen(named_weights(model)))
-        if self.scope == "sensitivity":
+        if self._scope == "sensitivity":
             if isinstance(model, Mapping) or X is None:
                 raise ValueError("scope is 'sensitivity'; it needs a network and samples X")
             trial = self._trial(model, X, y, criterion)
@@ -384,8 +385,8 @@ class Pruner(Estimator):
         is reached to the digit; an N:M pattern has no degrees and is there from a tenth on.
         """
         criterion = find_criterion(self.criterion)
-        if criterion.needs or self.scope == "sensitivity":
-            found = f"criterion {self.criterion!r} and scope {self.scope!r}"
+        if criterion.needs or self._scope == "sensitivity":
+            found = f"criterion {self.criterion!r} and scope {self._scope!r}"
             raise ValueError(f"{found} do not go with training, which judges by the weights alone")
         shares = self._shares()
         final = max(shares.values()) if isinstance(shares, Mapping) else shares
@@ -460,7 +461,7 @@ class Pruner(Estimator):
         if gradients is None:
             raise ValueError("gradients is None; the schedule regrows by them")
         scores = {name: np.abs(gradients[name]) for name in chosen}
-        return regrown(kept, scores, targets, together=self.scope == "global")
+        return regrown(kept, scores, targets, together=self._scope == "global")
 
     def _scores(self, model: Any, X: ArrayLike | None, y: ArrayLike | None) -> dict[str, float]:
         """Return what a network scores with each tensor pruned alone, and with all."""
@@ -490,6 +491,20 @@ class Pruner(Estimator):
                 return float(getattr(self.schedule, name))
         raise ValueError("sparsity is None, and the schedule does not say which one is the last")
 
+    @property
+    def _scope(self) -> str:
+        """The scope, with what "auto" means here."""
+        if self.scope != "auto":
+            return self.scope
+        criterion = find_criterion(self.criterion)
+        by_layer = (
+            ":" in self.pattern
+            or isinstance(self.sparsity, Mapping)
+            or criterion.updates
+            or criterion.by_row
+        )
+        return "layer" if by_layer else "global"
+
     def _check_scope(self, criterion: Criterion) -> None:
         check_one_of(self.scope, "scope", SCOPES)
         if self.schedule is not None:
@@ -499,13 +514,13 @@ class Pruner(Estimator):
                     raise TypeError(
                         f"schedule is {kind}; it needs the methods sparsity and should_prune"
                     )
-        if self.scope == "layer":
+        if self._scope == "layer":
             return
         if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:
             raise ArgumentError(
                 "scope", f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only"
             )
-        if criterion.updates and self.scope == "global":
+        if criterion.updates and self._scope == "global":
             name = criterion.name
             raise ValueError(f"scope is 'global'; criterion {name!r} ranks within layers only")
         if isinstance(self.sparsity, Mapping):
@@ -567,7 +582,7 @@ class Pruner(Estimator):
         for name in chosen:
             check_evidence(criterion, evidence[name])
         masks: Masks = {}
-        if self.scope == "global":
+        if self._scope == "global":
             scores = [criterion.score(w, evidence[name]) for name, w in chosen.items()]
             share = next(iter(targets.values()), 0.0)
             kept = pattern.keep(scores, share, criterion.power)

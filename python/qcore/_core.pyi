@@ -234,7 +234,13 @@ def observe(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
-def ggml_types() -> list[tuple[str, int, int, int]]: ...
+def ggml_types() -> list[tuple[str, int, int, int, bool]]: ...
+def ggml_encode(
+    kind: str,
+    x: NDArray[np.float32],
+    importance: NDArray[np.float32],
+    out: NDArray[np.uint8],
+) -> None: ...
 def ggml_decode(
     kind: str,
     blocks: NDArray[np.uint8],

@@ -39,6 +39,8 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
         "qcore compress model.onnx -o small.onnx",
         "qcore compress model.gguf -o model.safetensors --dequantize float16",
+        "qcore compress model.safetensors -o model.gguf --gguf-type Q4_K \\",
+        "    --gguf-type 'output*=Q6_K'",
     ),
 )
 @click.argument("model", type=ModelFile())
@@ -53,6 +55,10 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
 @click.option(
     "--dequantize", type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Write floats: decode what is quantized in MODEL, and compress nothing.",
+)  # fmt: skip
+@click.option(
+    "--gguf-type", "gguf_types", multiple=True, metavar="TYPE|PATTERN=TYPE",
+    help="Write GGUF with matrices in blocks of a type: Q4_K, Q6_K, IQ4_XS ...; several by pattern.",
 )  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @recipe_options
@@ -72,6 +78,7 @@ def compress(
     output: Path | None,
     file_format: str | None,
     dequantize: str | None,
+    gguf_types: tuple[str, ...],
     dask: str | None,
     recipe_path: Path | None,
     save_recipe: Path | None,
@@ -103,13 +110,16 @@ def compress(
 
         prepare_script()
     start = perf_counter()
-    if dequantize is not None:
-        from qcore.cli.compressing.decoding import decode
+    if dequantize is not None or gguf_types:
+        from qcore.cli.compressing.converting import convert
 
         others: dict[str, Any]
         others = {"--recipe": recipe_path, "--data": data, "--ranges": ranges, "--dask": dask}
         others |= {"--report": report, "--save-recipe": save_recipe, "--dry-run": dry_run or None}
-        decode(model, output, dequantize, flags, others, file_format=file_format, as_json=as_json)
+        convert(
+            model, output, dequantize, gguf_types, flags, others,
+            file_format=file_format, as_json=as_json,
+        )  # fmt: skip
         return
     job = Job.prepare(
         model, output, flags, recipe_path, data, labels, ranges,

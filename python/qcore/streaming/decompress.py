@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,11 @@ from numpy.typing import NDArray
 
 from qcore._progress import Progress
 from qcore._validation import check_one_of
-from qcore.arrays.products.matrix import SparseMatrix
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
-from qcore.files.source import StoredPart, TensorInfo, TensorSource
+from qcore.files.source import TensorSource
 from qcore.streaming.compress import CompressedFile, compress_source
+from qcore.streaming.converted import Converted
 
 __all__ = ["DTYPES", "decompress"]
 
@@ -83,87 +81,34 @@ def decompress(
     )
 
 
-class _Decoded(TensorSource):
+class _Decoded(Converted):
     """A checkpoint whose quantized tensors are floats."""
 
     def __init__(self, source: TensorSource, dtype: str) -> None:
-        self._source, self._dtype = source, dtype
-        self.paths = source.paths
-        self._whole = threading.local()
+        super().__init__(source)
+        self._dtype = dtype
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        value = self._source[name]
-        dense = value.to_dense() if isinstance(value, SparseMatrix) else np.asarray(value)
-        return self._rounded(name, dense) if self._changes(name) else dense
-
-    def info(self, name: str) -> TensorInfo:
-        """Return what is known of a tensor; see `TensorSource.info`."""
-        info = self._source.info(name)
-        if not self._changes(name):
-            return info
-        dtype = np.dtype(np.float16 if self._dtype == "float16" else np.float32)
-        return TensorInfo(info.shape, dtype, in_rows=False)
-
-    def read_rows(
-        self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
-    ) -> NDArray[Any]:
-        """Return some rows of a tensor; see `TensorSource.read_rows`."""
-        return self._source.read_rows(name, start, stop, buffer)
-
-    def stored_parts(self, name: str) -> tuple[list[StoredPart], dict[str, Any]] | None:
-        """Return the parts of a tensor; see `TensorSource.stored_parts`."""
-        if not self._changes(name):
-            return self._source.stored_parts(name)
-        info = self._source.info(name)
+    def converted(self, name: str) -> tuple[str, int] | None:
+        """Return the floats' type where a tensor is no plain array; see `Converted.converted`."""
+        found = self.source.stored_parts(name)
+        if found is not None and not found[1] and found[0][0].stored in _PLAIN:
+            return None
         width = 4 if self._dtype == "float32" else 2
-        return [StoredPart("", DTYPES[self._dtype], info.shape, info.size * width)], {}
+        return DTYPES[self._dtype], self.source.info(name).size * width
 
-    def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
-        """Copy some bytes of a part; see `TensorSource.copy_part`."""
-        if not self._changes(name):
-            self._source.copy_part(name, part, offset, out)
-            return
-        info = self._source.info(name)
-        row = info.size // max(1, info.shape[0] if info.shape else 1)
-        row *= 4 if self._dtype == "float32" else 2
-        first = offset // row
-        rows = self._rows(name, first, -(-(offset + out.size) // row))
-        raw = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
-        out[:] = raw[offset - first * row :][: out.size]
-
-    def _changes(self, name: str) -> bool:
-        """Whether a tensor is more than a plain array."""
-        found = self._source.stored_parts(name)
-        return found is None or bool(found[1]) or found[0][0].stored not in _PLAIN
-
-    def _rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        if self._source.info(name).in_rows:
-            return self._rounded(name, self._source.read_rows(name, start, stop))
-        # One that is decoded as a whole is kept for the next of its bytes.
-        kept = getattr(self._whole, "kept", None)
-        if kept is None or kept[0] != name:
-            kept = self._whole.kept = (name, self[name])
-        value = kept[1]
-        return value.reshape(1)[start:stop] if value.ndim == 0 else value[start:stop]
-
-    def _rounded(self, name: str, value: NDArray[Any]) -> NDArray[Any]:
-        wide = np.asarray(value, np.float32)
+    def convert(self, name: str, rows: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return rounded floats; see `Converted.convert`."""
+        wide = np.ascontiguousarray(rows, np.float32)
         if self._dtype == "float32":
-            return wide
+            return wide.reshape(-1).view(np.uint8)
         with np.errstate(over="ignore"):
-            found: NDArray[Any] = (
-                wide.astype(np.float16) if self._dtype == "float16" else _bfloat16(wide)
+            found = (
+                wide.astype("<f2").view(np.uint16) if self._dtype == "float16" else _bfloat16(wide)
             )
-        limits = np.isinf(found) if self._dtype == "float16" else (found & 0x7FFF) == 0x7F80
-        if bool((limits & np.isfinite(wide)).any()):
+        infinite = np.uint16(0x7C00 if self._dtype == "float16" else 0x7F80)
+        if bool((((found & 0x7FFF) == infinite) & np.isfinite(wide)).any()):
             raise OverflowError(f"tensor {name!r} has values beyond {self._dtype}")
-        return found
+        return np.ascontiguousarray(found).reshape(-1).view(np.uint8)
 
 
 def _bfloat16(wide: NDArray[np.float32]) -> NDArray[np.uint16]:

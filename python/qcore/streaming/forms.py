@@ -235,6 +235,7 @@ class Gguf(Form):
 
     def __init__(self, recipe: str | None, source: TensorSource | None) -> None:
         self._recipe = recipe
+        source = getattr(source, "source", source)  # of a view
         self._source = source if isinstance(source, GgufFile) else None
         self._kinds: dict[str, str] = {}
 

@@ -26,17 +26,19 @@ from qcore._validation import check_one_of, float_array
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = [
-    "AS_CODES", "BLOCK", "TYPES", "BlockType", "decode_blocks", "encode_blocks", "no_blocks",
+    "AS_CODES", "BLOCK", "TYPES", "BlockType", "decode_blocks", "encode_blocks", "encode_rows",
+    "no_blocks",
     "quantize_blocks",
 ]  # fmt: skip
 
 
 class BlockType(NamedTuple):
-    """A type of blocks: its number in files, and the elements and bytes of a block."""
+    """A type of blocks: its number in files, elements and bytes of a block, if it is written."""
 
     number: int
     elements: int
     nbytes: int
+    written: bool
 
 
 #: The types that are read, by name.
@@ -142,6 +144,39 @@ def encode_blocks(q: QTensor, kind: str | None = None) -> tuple[str, NDArray[np.
     nibbles = (np.where(flipped, -centred, centred) + 8).astype(np.uint8)
     signed_half = np.where(flipped, -half, half).astype("<f2")
     return "Q4_0", np.concatenate([signed_half.view(np.uint8), _packed(nibbles)], axis=1)
+
+
+def encode_rows(x: ArrayLike, kind: str, importance: ArrayLike | None = None) -> NDArray[np.uint8]:
+    """Encode rows of floats as blocks that lose least.
+
+    Parameters
+    ----------
+    x : array_like of float, (..., columns)
+        Rows of a multiple of the block's elements; finite.
+    kind : str
+        A type that is written.
+    importance : array_like of float, (columns,), optional
+        What the squared error of each column counts; default: all the same.
+
+    Returns
+    -------
+    ndarray of uint8, (bytes,)
+
+    Raises
+    ------
+    ValueError
+        If rows do not fit, or a value is not finite.
+    OverflowError
+        If a scale is beyond float16.
+    """
+    array = np.ascontiguousarray(float_array(x, "x"), np.float32)
+    block = TYPES[kind]
+    if not array.ndim or array.shape[-1] % block.elements or not array.size:
+        raise ValueError(f"x has shape {array.shape}; {kind} has rows of {block.elements}s")
+    counts = np.ones(array.shape[-1], np.float32) if importance is None else importance
+    out = np.empty(array.size // block.elements * block.nbytes, np.uint8)
+    _core.ggml_encode(kind, array, np.ascontiguousarray(counts, np.float32), out)
+    return out
 
 
 def quantize_blocks(x: ArrayLike, kind: str) -> NDArray[np.uint8]:

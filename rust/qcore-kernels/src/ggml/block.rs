@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::encode;
 use crate::error::{KernelError, Result};
 use crate::interrupt;
 use crate::isa::{self, Isa};
@@ -42,6 +43,7 @@ pub struct BlockType {
     /// Bytes of a block.
     pub bytes: usize,
     run: fn(Isa, &[u8], &mut [f32]),
+    pub(super) encode: Option<encode::Run>,
 }
 
 impl std::fmt::Debug for BlockType {
@@ -58,7 +60,19 @@ impl BlockType {
             elements: B::ELEMENTS,
             bytes: B::BYTES,
             run: |isa, blocks, out| dispatch(isa, Decode::<B> { blocks, out, of: [] }),
+            encode: None,
         }
+    }
+
+    /// A type that is written, too.
+    pub(super) const fn written<E: encode::Encode>() -> Self {
+        Self { encode: Some(encode::run_of::<E>()), ..Self::of::<E>() }
+    }
+
+    /// Whether [`super::encode`] makes such blocks.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.encode.is_some()
     }
 }
 

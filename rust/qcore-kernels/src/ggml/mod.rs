@@ -1,4 +1,4 @@
-//! The quantized types of ggml (llama.cpp's GGUF files): blocks of a row, decoded to floats.
+//! The quantized types of ggml (llama.cpp's GGUF files): blocks of a row, to floats and from them.
 //!
 //! | file | what lives there |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | `k` | K-quants: blocks of 256 whose sub-blocks have scales of few bits |
 //! | `ternary` | codes of three values |
 //! | `levels` | codes that number sixteen levels: IQ4, MXFP4, NVFP4 |
+//! | `encode` | floats to blocks |
 //! | `grid`, `tables` | IQ1, IQ2, IQ3: codes that number points of a lattice, and the lattices |
 //!
 //! Every value is that of ggml's reference decoder, bit for bit: products and sums in its order, in
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod encode;
 mod grid;
 mod k;
 mod levels;
@@ -29,4 +31,5 @@ mod types;
 mod tests;
 
 pub use block::{BlockType, decode, decode_with};
+pub use encode::{encode, encode_with};
 pub use types::{TYPES, by_name};

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::block::widened;
-use super::{TYPES, by_name, decode_with};
+use super::{TYPES, by_name, decode_with, encode_with};
 use crate::isa::Isa;
 
 /// The bits of what blocks decode to; those of all NaNs alike.
@@ -70,7 +70,100 @@ fn threads_do_not_matter() {
     assert!(whole.into_iter().eq(each));
 }
 
+/// What rows become, and what that is.
+fn through(isa: Isa, name: &str, x: &[f32], counts: &[f32]) -> (Vec<u8>, Vec<f32>) {
+    let kind = by_name(name).unwrap();
+    let mut blocks = vec![0; x.len() / kind.elements * kind.bytes];
+    encode_with(isa, kind, x, counts, &mut blocks).unwrap();
+    let mut out = vec![0.0; x.len()];
+    decode_with(isa, kind, &blocks, &mut out).unwrap();
+    (blocks, out)
+}
+
+/// Numbers that spread like weights do.
+fn weights(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..len).map(|_| (0..6).map(|_| next()).sum::<f32>() * 0.1).collect()
+}
+
+#[test]
+fn what_is_written_loses_little() {
+    // Signal over noise in dB: about six a bit.
+    let least = [
+        ("Q2_K", 8.0),
+        ("Q3_K", 13.5),
+        ("Q4_0", 18.5),
+        ("Q4_1", 20.0),
+        ("Q4_K", 20.5),
+        ("IQ4_NL", 20.0),
+        ("IQ4_XS", 19.5),
+        ("MXFP4", 16.0),
+        ("Q5_0", 25.0),
+        ("Q5_1", 26.0),
+        ("Q5_K", 26.0),
+        ("Q6_K", 31.0),
+        ("Q8_0", 43.0),
+    ];
+    assert_eq!(least.len(), TYPES.iter().filter(|kind| kind.is_written()).count());
+    let x = weights(4096, 1);
+    for (name, least) in least {
+        let (_, out) = through(Isa::Scalar, name, &x, &[1.0; 256]);
+        let noise: f32 = x.iter().zip(&out).map(|(x, out)| (x - out) * (x - out)).sum();
+        let found = 10.0 * (x.iter().map(|x| x * x).sum::<f32>() / noise).log10();
+        assert!(found > least, "{name}: {found} dB");
+    }
+}
+
+#[test]
+fn zeros_and_extremes_are_written() {
+    for kind in TYPES.iter().filter(|kind| kind.is_written()) {
+        let zeros = vec![0.0; 512];
+        assert_eq!(through(Isa::Scalar, kind.name, &zeros, &[1.0; 256]).1, zeros, "{kind:?}");
+        for value in [1.0, -1.0, 1e-4, -2e3] {
+            let (_, out) = through(Isa::Scalar, kind.name, &[value; 256], &[1.0; 256]);
+            let near = |out: &f32| (out - value).abs() <= value.abs() / 4.0;
+            assert!(out.iter().all(near), "{kind:?} {value}: {:?}", &out[..3]);
+        }
+        let mut blocks = vec![0; 256 / kind.elements * kind.bytes];
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(encode_with(Isa::Scalar, kind, &[bad; 256], &[1.0; 256], &mut blocks).is_err());
+        }
+        let huge = encode_with(Isa::Scalar, kind, &[1e38; 256], &[1.0; 256], &mut blocks);
+        assert_eq!(huge.is_ok(), kind.name == "MXFP4", "{kind:?}");
+        assert!(encode_with(Isa::Scalar, kind, &[0.0; 256], &[1.0; 255], &mut blocks).is_err());
+    }
+}
+
+#[test]
+fn what_counts_more_loses_less() {
+    let x = weights(256 * 64, 3);
+    let counts: Vec<f32> = (0..256).map(|at| if at % 4 == 0 { 50.0 } else { 1.0 }).collect();
+    let lost = |out: &[f32]| -> f32 {
+        x.iter().zip(out).step_by(4).map(|(x, out)| (x - out) * (x - out)).sum()
+    };
+    for kind in TYPES.iter().filter(|kind| kind.is_written() && kind.name != "MXFP4") {
+        let (_, even) = through(Isa::Scalar, kind.name, &x, &[1.0; 256]);
+        let (_, weighed) = through(Isa::Scalar, kind.name, &x, &counts);
+        assert!(lost(&weighed) < lost(&even), "{kind:?}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn every_instruction_set_writes_the_same_bytes(seed in any::<u32>(), index in 0..TYPES.len()) {
+        let kind = &TYPES[index];
+        prop_assume!(kind.is_written());
+        let (x, counts) = (weights(512, seed), weights(256, seed ^ 1).iter().map(|x| x.abs()).collect::<Vec<_>>());
+        let wanted = through(Isa::Scalar, kind.name, &x, &counts).0;
+        for isa in Isa::available() {
+            prop_assert_eq!(&through(isa, kind.name, &x, &counts).0, &wanted, "{:?} {:?}", isa, kind);
+        }
+    }
+
     #[test]
     fn every_instruction_set_gives_the_same_bits(
         data in proptest::collection::vec(any::<u8>(), 3 * 210),

@@ -1,0 +1,76 @@
+"""``qcore compress --dequantize`` and ``--gguf-type``: tensors stored in another way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+
+from qcore.cli.compressing.recipe_flags import given_flags
+from qcore.cli.params import bytes_of
+from qcore.cli.tables import bytes_text, print_json
+from qcore.streaming.decompress import decompress
+from qcore.streaming.gguf_types import WRITTEN_TYPES, encode_gguf_file
+
+__all__ = ["convert"]
+
+
+def convert(
+    model: Path,
+    output: Path | None,
+    dtype: str | None,
+    types: Sequence[str],
+    flags: Mapping[str, Any],
+    others: Mapping[str, Any],
+    *,
+    file_format: str | None,
+    as_json: bool,
+) -> None:
+    """Convert a model into a file, and say what it weighs."""
+    asked = "--dequantize" if dtype is not None else "--gguf-type"
+    flags = dict(flags)
+    ignore = None if dtype is not None else flags.pop("ignore", None)
+    given = given_flags(flags) + [name for name, value in others.items() if value is not None]
+    given += ["--gguf-type"] if dtype is not None and types else []
+    if given:
+        raise click.UsageError(f"{given[0]} and {asked} exclude each other")
+    if output is None:
+        raise click.UsageError("-o is missing: it names the file to write")
+    start = perf_counter()
+    if dtype is not None:
+        done = decompress(model, output, dtype, file_format=file_format)
+        what = dtype
+    else:
+        chosen = _by_pattern(types)
+        patterns = tuple(ignore) if ignore else ("*bias",)
+        done = encode_gguf_file(model, output, chosen, ignore=patterns)
+        what = ", ".join(dict.fromkeys(chosen.values()))
+    seconds, before = perf_counter() - start, bytes_of(model)
+    if as_json:
+        print_json(
+            {
+                "format": 1, "input": str(model), "output": str(output), "input_bytes": before,
+                "output_bytes": done.nbytes, "ratio": before / done.nbytes, "seconds": seconds,
+                **done.report_.to_dict(),
+            }
+        )  # fmt: skip
+        return
+    click.echo(
+        f"{output}: {bytes_text(before)} → {bytes_text(done.nbytes)}, {len(done.report_.rows)} "
+        f"tensors as {what} or as they were, in {seconds:.1f} s"
+    )
+
+
+def _by_pattern(types: Sequence[str]) -> dict[str, str]:
+    """Return the types by pattern, those with one first, in their order."""
+    found: dict[str, str] = {}
+    rest: dict[str, str] = {}
+    for text in types:
+        pattern, equals, kind = text.rpartition("=")
+        if kind not in WRITTEN_TYPES:
+            raise click.UsageError(f"--gguf-type {kind} is none of {', '.join(WRITTEN_TYPES)}")
+        (found if equals else rest)[pattern if equals else "*"] = kind
+    return found | rest

@@ -58,7 +58,7 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
 )  # fmt: skip
 @click.option(
     "--gguf-type", "gguf_types", multiple=True, metavar="TYPE|PATTERN=TYPE",
-    help="Write GGUF with matrices in blocks of a type: Q4_K, Q6_K, IQ4_XS ...; several by pattern.",
+    help="Write GGUF with matrices in blocks of a type (Q4_K, Q6_K, IQ4_XS); several by pattern.",
 )  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @recipe_options

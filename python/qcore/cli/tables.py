@@ -66,7 +66,7 @@ def _sizes(shape: Any) -> Any:
     """Return a shape as numbers, where a table has it as a text."""
     if not isinstance(shape, str):
         return shape
-    return [] if shape == "scalar" else [int(size) for size in shape.split("x")]
+    return [] if shape in ("", "scalar") else [int(size) for size in shape.split("x")]
 
 
 def json_text(value: Any) -> str:

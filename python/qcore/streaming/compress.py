@@ -279,7 +279,8 @@ def _report(
     rows = []
     for name, plan in plans.items():
         nbytes = sum(part.nbytes for part, _ in stored[name].parts)
-        row: dict[str, Any] = {"tensor": name, "shape": "x".join(map(str, plan.info.shape))}
+        shape = "x".join(map(str, plan.info.shape)) or "scalar"
+        row: dict[str, Any] = {"tensor": name, "shape": shape}
         row |= {"float bytes": 4 * plan.info.size, "bytes": nbytes}
         if plan.options is not None:
             row["scheme"] = plan.options.get("scheme", "affine")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import gguf
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from gguf import GGMLQuantizationType as Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcore as qc
 from qcore import _core
+from qcore.cli import main
 from qcore.files.foreign.gguf import Gguf
-from qcore.files.foreign.gguf_blocks import AS_CODES, TYPES
+from qcore.files.foreign.gguf_blocks import AS_CODES, TYPES, encode_rows
+from qcore.files.formats import open_tensors
+from qcore.streaming.compress import compress_source
+from qcore.streaming.gguf_types import _Encoded, encode_gguf_file
 
 # The package knows its layout, and does not decode it.
 UNDECODED = {"Q1_0"}
@@ -148,6 +153,120 @@ def test_what_is_left_alone_keeps_its_blocks(tmp_path):
     loaded = qc.load(tmp_path / "c.safetensors")
     for kind in ("Q4_K", "Q6_K", "IQ2_S"):
         assert np.array_equal(loaded[kind].reshape(-1), expected(kind, tensors[kind][1]))
+
+
+WRITTEN = [name for name, kind in TYPES.items() if kind.written]
+
+
+def sqnr(x, found):
+    return 10 * np.log10((x**2).sum() / ((x - found) ** 2).sum())
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_is_written_is_decoded_by_the_package(tmp_path, kind):
+    w = np.random.default_rng(2).standard_t(5, (6, 512)).astype(np.float32)
+    qc.save(tmp_path / "a.safetensors", {"w": w, "norm": w[0], "bias": w[:, :1]})
+    done = encode_gguf_file(tmp_path / "a.safetensors", tmp_path / "b.gguf", kind)
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(done.path).tensors}
+    assert found["w"].tensor_type == Kind[kind]
+    assert found["norm"].tensor_type == Kind.F32
+    decoded = gguf.quants.dequantize(found["w"].data, Kind[kind])
+    assert np.array_equal(decoded, np.asarray(qc.load(done.path)["w"]))
+    bits = 8 * TYPES[kind].nbytes / TYPES[kind].elements
+    assert sqnr(w, decoded) > 5.5 * bits - 7
+    # Where the package has an encoder, it loses no less.
+    try:
+        theirs = gguf.quants.quantize(w, Kind[kind])
+    except NotImplementedError:
+        return
+    assert sqnr(w, decoded) >= sqnr(w, gguf.quants.dequantize(theirs, Kind[kind]))
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_tiles_do_not_matter(tmp_path, kind):
+    w = np.random.default_rng(3).standard_normal((7, 3, 256)).astype(np.float16)
+    path = tmp_path / "a.safetensors"
+    qc.save(path, {"w": w})
+    whole = encode_rows(w, kind)
+    for tile_bytes in (8, 1000):
+        source = _Encoded(open_tensors(path), {"*": kind}, {}, ())
+        nothing = qc.Quantizer(8, ignore=("*",))
+        target = tmp_path / "b.gguf"
+        compress_source(source, path, target, nothing, tile_bytes=tile_bytes)
+        (tensor,) = gguf.GGUFReader(target).tensors
+        assert np.array_equal(tensor.data.reshape(-1), whole)
+
+
+def test_importance_moves_the_error(tmp_path):
+    rng = np.random.default_rng(4)
+    w = rng.standard_normal((32, 256)).astype(np.float32)
+    X = rng.standard_normal((500, 256)) * np.where(np.arange(256) % 8 == 0, 5, 0.5)
+    path = tmp_path / "a.safetensors"
+    qc.save(path, {"w": w})
+    stats = qc.InputStats().update(X)
+    lost = []
+    for importance in (None, {"w": stats}, {"w": (X**2).mean(0)}):
+        done = encode_gguf_file(path, tmp_path / "b.gguf", "Q3_K", importance=importance)
+        lost.append(np.square(X @ (np.asarray(qc.load(done.path)["w"]) - w).T).sum())
+    assert lost[1] < 0.8 * lost[0]
+    assert lost[2] == pytest.approx(lost[1], rel=1e-3)
+
+
+def test_rows_that_do_not_fit_get_another_type(tmp_path):
+    rng = np.random.default_rng(5)
+    tensors = {
+        f"w{columns}": rng.standard_normal((4, columns)).astype(np.float32)
+        for columns in (256, 96, 40)
+    }
+    qc.save(tmp_path / "a.safetensors", tensors)
+    done = encode_gguf_file(
+        tmp_path / "a.safetensors", tmp_path / "b.gguf", {"w4*": "Q8_0", "*": "Q4_K"}
+    )
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(done.path).tensors}
+    assert kinds == {"w256": "Q4_K", "w96": "Q5_0", "w40": "F32"}
+
+
+def test_what_cannot_be_written_is_refused(tmp_path):
+    path, target = tmp_path / "a.safetensors", tmp_path / "b.gguf"
+    w = np.ones((2, 256), np.float32)
+    qc.save(path, {"w": w})
+    with pytest.raises(ValueError, match=r"gguf_type is 'IQ2_S'; it must be one of"):
+        encode_gguf_file(path, target, "IQ2_S")
+    with pytest.raises(ValueError, match=r"output is .*need one in \.gguf"):
+        encode_gguf_file(path, path.with_name("c.safetensors"), "Q4_K")
+    for importance, words in (
+        ({"v": np.ones(256)}, "importance names 'v'"),
+        ({"w": np.ones(255)}, r"importance of 'w' has shape \(255,\)"),
+        ({"w": -np.ones(256)}, "not finite and positive"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            encode_gguf_file(path, target, "Q4_K", importance=importance)
+    for value, error in ((np.nan, ValueError), (np.inf, ValueError), (1e38, OverflowError)):
+        qc.save(path, {"w": w * np.float32(value)})
+        with pytest.raises(error, match="tensor 'w'"):
+            encode_gguf_file(path, target, "Q4_K")
+    assert not target.exists()
+
+
+def test_the_command_writes_types_by_pattern(tmp_path):
+    w = np.random.default_rng(6).standard_normal((4, 256)).astype(np.float32)
+    qc.save(tmp_path / "a.safetensors", {"out.weight": w, "fc.weight": w, "fc.bias": w[0]})
+    target = tmp_path / "b.gguf"
+    run = CliRunner().invoke(
+        main,
+        ["compress", str(tmp_path / "a.safetensors"), "-o", str(target), "--gguf-type", "Q4_K",
+         "--gguf-type", "out*=Q6_K"],
+    )  # fmt: skip
+    assert run.exit_code == 0, run.output
+    assert "3 tensors as Q6_K, Q4_K or as they were" in run.output
+    kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(target).tensors}
+    assert kinds == {"out.weight": "Q6_K", "fc.weight": "Q4_K", "fc.bias": "F32"}
+    run = CliRunner().invoke(
+        main, ["compress", str(target), "-o", str(tmp_path / "c.gguf"), "--gguf-type", "Q9"]
+    )
+    assert run.exit_code == 2
+    assert "--gguf-type Q9 is none of" in run.output
 
 
 def test_lengths_that_do_not_agree_are_refused():

@@ -42,7 +42,7 @@ class BlockType(NamedTuple):
 
 
 #: The types that are read, by name.
-TYPES = {name: BlockType(*kind) for name, *kind in _core.ggml_types()}
+TYPES = {kind[0]: BlockType(*kind[1:]) for kind in _core.ggml_types()}
 #: Those that load as a `QTensor`, with the width of their codes; others load as float32.
 AS_CODES = {"Q8_0": 8, "Q4_0": 4}
 #: Elements of a block of the types that are written.

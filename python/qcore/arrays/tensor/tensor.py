@@ -423,7 +423,7 @@ class QTensor:
         QuantizationError
             ``sqnr_db``, ``cosine`` and ``max_abs``; float64 arithmetic.
         """
-        exact = float_array(x, "x").astype(np.float64)
+        exact = float_array(x, "x")
         if exact.shape != self.shape:
             raise ValueError(f"x has shape {exact.shape}; it must be {self.shape}")
         return error_of(exact, self.dequantize(dtype=np.float64))

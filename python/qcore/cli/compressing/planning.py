@@ -33,6 +33,8 @@ __all__ = ["Plan", "plan"]
 _DONE_BYTES = 32 << 20
 # What streaming holds at once at the most.
 _MOST_STREAMED = 4 * TILE_BYTES
+# So many times the bytes of the largest tensor of a graph are held: it, its codes, what they are.
+_OF_LARGEST = 5.0
 # Elements of the tensor that is tried, to tell how long all of them take.
 _SAMPLE = 1 << 18
 
@@ -155,7 +157,7 @@ def _plan_graph(job: Job) -> Plan:
     inline = job.source.stat().st_size
     return Plan(
         job.output, rows, bytes_of(job.source), found.nbytes, False,
-        _seconds(plans, source), 3.0 * inline + 4.0 * largest, text,
+        _seconds(plans, source), 3.0 * inline + _OF_LARGEST * largest, text,
     )  # fmt: skip
 
 
@@ -245,14 +247,20 @@ def _seconds(plans: Mapping[str, TensorPlan], source: TensorSource) -> float:
     if not todo:
         return 0.0
     largest = max(todo, key=lambda plan: plan.info.size)
+    count = largest.info.shape[0] if largest.info.shape else 1
+    rows = min(count, max(1, _SAMPLE // (largest.info.size // max(1, count))))
     start = perf_counter()
     if largest.info.in_rows:
-        rows = max(1, _SAMPLE // (largest.info.size // largest.info.shape[0]))
-        piece = source.read_rows(largest.name, 0, min(rows, largest.info.shape[0]))
+        piece = source.read_rows(largest.name, 0, rows)
+        each = (perf_counter() - start) / piece.size
     else:
-        piece = np.asarray(source[largest.name])
+        whole = np.asarray(source[largest.name])
+        each = (perf_counter() - start) / whole.size
+        piece = whole[:rows] if whole.ndim else whole
+    quantize(piece, **(largest.options or {}))  # what is made once is not counted
+    start = perf_counter()
     quantize(piece, **(largest.options or {})).error(piece)
-    each = (perf_counter() - start) / piece.size
+    each += (perf_counter() - start) / piece.size
     return each * sum(plan.info.size for plan in todo)
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ __all__ = ["GraphTensors"]
 
 _BLOCKS = "MatMulNBits"
 # Graphs of more bytes are not taken for networks: that would read them whole.
-_MOST_CHAIN = 1 << 30
+_MOST_CHAIN = 256 << 20
 # What quantizers, ONNX Runtime's and ours, add to the name of a weight.
 _ADDED = re.compile(r"(_packed(_\d+)?|_Q\d+(G\d+)?)$")
 
@@ -90,15 +91,23 @@ class GraphTensors(TensorSource):
                     self._add(constant.key, _Entry(None, (constant.tensor,)))
         self.weights = set(find_weights(scopes)[0])
         self.weights |= {name for name, entry in self._entries.items() if entry.node is not None}
-        self.kind = "graph"
-        if sum(nbytes_of(c.tensor) for s in scopes for c in s.constants.values()
-               if _is_numbers(c.tensor)) > _MOST_CHAIN:  # fmt: skip
-            return
+        self._nbytes = sum(
+            nbytes_of(c.tensor)
+            for s in scopes
+            for c in s.constants.values()
+            if _is_numbers(c.tensor)
+        )
+
+    @cached_property
+    def kind(self) -> str:
+        """Whether `from_onnx` makes a network of it: found out when asked, as that reads it."""
+        if self._nbytes > _MOST_CHAIN:
+            return "graph"
         try:
-            GraphReader(model, path).network()
+            GraphReader(load_model(self.path), self.path).network()
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-            return  # no network, for whatever reason
-        self.kind = "network"
+            return "graph"  # no network, for whatever reason
+        return "network"
 
     def _take_codes(self, scope: Scope, node: Any, used: set[int]) -> None:
         """Note the tensor that a node decodes, if all that it is made of is constant."""

@@ -1,16 +1,14 @@
 //! Whole networks against naive ones, whatever the threads, the rows and the kind of weights.
 
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use qcore_graph::chain::{Input, Layer, Program, linear_with};
 use qcore_graph::operand::{
-    Affine, BandsF32, BlocksI8, Dense, DenseI4, DenseI8, NofMI8, Operand, SparseF32, SparseI8,
-    by_rows,
+    Affine, BandsF32, BlocksI8, Dense, DenseI8, NofMI8, Operand, SparseF32, SparseI8, by_rows,
 };
 use qcore_kernels::Isa;
 use qcore_kernels::epilogue::Activation;
-use qcore_kernels::gemm::{FloatWeights, PackedI4, PackedI8};
+use qcore_kernels::gemm::{FloatWeights, PackedI8};
 use qcore_kernels::sparse::{
     Blocks, BlocksInteger, Csr, FloatCsr, IntegerCsr, LaidOut, NofM, NofMInteger, StructuredFloat,
 };
@@ -20,9 +18,9 @@ use qcore_kernels::view::MatRef;
 use crate::random::Random;
 
 /// The number of threads belongs to the process: tests that set it take turns.
-static THREADS: Mutex<()> = Mutex::new(());
+pub(crate) static THREADS: Mutex<()> = Mutex::new(());
 
-fn on_threads<T>(count: usize, run: impl FnOnce() -> T) -> T {
+pub(crate) fn on_threads<T>(count: usize, run: impl FnOnce() -> T) -> T {
     let before = threads::count();
     threads::set(count).unwrap();
     let result = run();
@@ -30,12 +28,12 @@ fn on_threads<T>(count: usize, run: impl FnOnce() -> T) -> T {
     result
 }
 
-fn floats(random: &mut Random, len: usize) -> Vec<f32> {
+pub(crate) fn floats(random: &mut Random, len: usize) -> Vec<f32> {
     (0..len).map(|_| (random.below(2001) as f32 - 1000.0) / 700.0).collect()
 }
 
 /// Codes of which about a quarter is not zero, at most two of each four.
-fn sparse_codes(random: &mut Random, rows: usize, cols: usize) -> Vec<i8> {
+pub(crate) fn sparse_codes(random: &mut Random, rows: usize, cols: usize) -> Vec<i8> {
     let mut codes = vec![0; rows * cols];
     for row in codes.chunks_mut(cols) {
         for four in row.chunks_mut(4) {
@@ -48,12 +46,12 @@ fn sparse_codes(random: &mut Random, rows: usize, cols: usize) -> Vec<i8> {
     codes
 }
 
-fn view<T: Copy>(values: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
+pub(crate) fn view<T: Copy>(values: &[T], rows: usize, cols: usize) -> MatRef<'_, T> {
     MatRef::from_slice(values, rows, cols).unwrap()
 }
 
 /// The same int8 codes as each kind of weights that takes inputs of fixed scale.
-fn integer_kinds(
+pub(crate) fn integer_kinds(
     isa: Isa,
     codes: &[i8],
     rows: usize,
@@ -85,7 +83,7 @@ fn as_laid_out(laid_out: &LaidOut) -> Box<dyn Operand> {
 }
 
 /// The same floats as each kind of weights.
-fn float_kinds(values: &[f32], rows: usize, cols: usize) -> Vec<Box<dyn Operand>> {
+pub(crate) fn float_kinds(values: &[f32], rows: usize, cols: usize) -> Vec<Box<dyn Operand>> {
     let dense = view(values, rows, cols);
     let csr = || Arc::new(FloatCsr::new(Csr::from_dense(dense).unwrap()));
     let bands = StructuredFloat::new(NofM::from_dense(dense, 2, 4).unwrap());
@@ -362,49 +360,4 @@ fn the_row_of_a_nan_is_the_callers() {
         let error = on_threads(count, || program.run(&x, false, &mut out).unwrap_err());
         assert!(error.to_string().ends_with("row 2718"), "{error}");
     }
-}
-
-/// Calls of few rows and of many, each the first on new weights, from two threads at once: whoever
-/// lays the weights out does so with the pool that the other one keeps busy.
-#[test]
-fn first_calls_from_two_threads_end() {
-    let _turn = THREADS.lock();
-    let (done, watch) = mpsc::channel();
-    std::thread::spawn(move || {
-        on_threads(2, || {
-            let mut random = Random::new(17);
-            let n = 600;
-            let codes = sparse_codes(&mut random, n, n);
-            let values: Vec<f32> = codes.iter().map(|&code| f32::from(code)).collect();
-            let x = floats(&mut random, 300 * n);
-            for round in 0..12 {
-                let mut kinds = integer_kinds(Isa::best(), &codes, n, n, 0.01);
-                kinds.extend(float_kinds(&values, n, n));
-                let small: Vec<i8> = codes.iter().map(|code| code / 16).collect();
-                let four = PackedI4::new(view(&small, n, n), n, &vec![0.5; n]).unwrap();
-                kinds.push(Box::new(DenseI4(four)));
-                for weights in kinds {
-                    let least = if round % 2 == 0 { 1 } else { 200 };
-                    if least > 1 && weights.kind().starts_with("dense") {
-                        continue;
-                    }
-                    let weights = by_rows(weights, least);
-                    std::thread::scope(|scope| {
-                        for rows in [1, 300, 2] {
-                            let (weights, x) = (&*weights, &x[..rows * n]);
-                            scope.spawn(move || {
-                                let mut out = vec![0.0; rows * n];
-                                let isa = Isa::best();
-                                linear_with(isa, x, weights, &[], Activation::Linear, &mut out)
-                                    .unwrap();
-                            });
-                        }
-                    });
-                }
-            }
-        });
-        done.send(()).unwrap();
-    });
-    let ended = watch.recv_timeout(Duration::from_secs(300));
-    assert!(ended.is_ok(), "two first calls wait for each other");
 }

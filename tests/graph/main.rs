@@ -3,6 +3,7 @@
 mod chain;
 mod codes;
 mod conv_codes;
+mod first_calls;
 mod hostile;
 mod ops;
 mod plan;

@@ -31,10 +31,14 @@ struct Process {
 /// The first process that needed a pool; what was forked from it follows.
 static FIRST: OnceBox<Process> = OnceBox::new();
 
-/// How many threads operations may use: what [`set`] was given, else `QCORE_NUM_THREADS`, else the
-/// CPUs that this process may run on.
+/// How many threads operations of this thread may use: at most what [`at_most`] says, and what [`set`]
+/// was given, else `QCORE_NUM_THREADS`, else the CPUs that this process may run on.
 #[must_use]
 pub fn count() -> usize {
+    of_process().min(MOST.get())
+}
+
+fn of_process() -> usize {
     match SIZE.load(Ordering::Relaxed) {
         0 => {
             let size = from_environment();
@@ -54,7 +58,21 @@ pub fn set(size: usize) -> Result<()> {
     Ok(())
 }
 
+/// Does something with at most so many threads; those of [`set`] where these are fewer.
+pub fn at_most<R>(size: usize, task: impl FnOnce() -> R) -> R {
+    struct Before(usize);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            MOST.set(self.0);
+        }
+    }
+    let _before = Before(MOST.replace(size.max(1)));
+    task()
+}
+
 thread_local! {
+    /// What operations that this thread calls are limited to.
+    static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
     /// Whether this thread is inside a task of [`for_each`].
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
@@ -101,7 +119,25 @@ pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
             }
         });
     };
-    let all = || (0..tasks).into_par_iter().with_max_len(1).for_each(on_pool);
+    let most = MOST.get();
+    let next = AtomicUsize::new(0);
+    let all = || {
+        if most < pool.current_num_threads() {
+            // As many helpers as are allowed, each taking the next task as long as there is one.
+            let help = |_| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= tasks {
+                        return;
+                    }
+                    on_pool(index);
+                }
+            };
+            (0..most).into_par_iter().with_max_len(1).for_each(help);
+        } else {
+            (0..tasks).into_par_iter().with_max_len(1).for_each(on_pool);
+        }
+    };
     if interrupt::asks() { install_and_ask(&pool, all) } else { pool.install(all) }
 }
 
@@ -220,7 +256,7 @@ fn from_environment() -> usize {
 
 /// The pool of this process, or None where the system gives no more threads.
 fn pool() -> Option<Arc<ThreadPool>> {
-    let (size, me) = (count(), std::process::id());
+    let (size, me) = (of_process(), std::process::id());
     let new = || Box::new(Process { id: me, pool: Mutex::new(None), next: OnceBox::new() });
     let mut process = FIRST.get_or_init(new);
     while process.id != me {
@@ -246,6 +282,30 @@ fn pool() -> Option<Arc<ThreadPool>> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn no_more_threads_than_allowed_work_at_once() {
+        let before = count();
+        set(4).unwrap();
+        for most in [1, 2, 3] {
+            let (now, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let seen: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
+            at_most(most, || {
+                assert_eq!(count(), most);
+                for_each(seen.len(), |i| {
+                    peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_micros(200));
+                    seen[i].fetch_add(1, Ordering::SeqCst);
+                    now.fetch_sub(1, Ordering::SeqCst);
+                });
+            });
+            assert!(peak.into_inner() <= most);
+            assert!(seen.iter().all(|count| count.load(Ordering::SeqCst) == 1));
+        }
+        assert_eq!(at_most(0, count), 1);
+        set(before).unwrap();
+        assert_eq!(MOST.get(), usize::MAX);
+    }
 
     #[test]
     fn every_task_runs_once() {

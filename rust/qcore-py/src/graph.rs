@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyKeyError, PyNotImplementedError, PyTypeError, PyValueEr
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use qcore_graph::{Compiled, DType, Dim, Graph, GraphError, Output, Tensor};
-use qcore_kernels::isa;
+use qcore_kernels::{isa, threads};
 
 use crate::array::Raw;
 use crate::error::to_py;
@@ -216,8 +216,15 @@ impl PyGraph {
         py.detach(|| self.graph.infer()).map_err(graph_to_py)
     }
 
-    /// The graph for fixed shapes: `shapes` holds the size of each named dim.
-    fn session(&self, py: Python<'_>, shapes: &Bound<'_, PyDict>) -> PyResult<PySession> {
+    /// The graph for fixed shapes: `shapes` holds the size of each named dim. Runs take at most so many
+    /// threads.
+    #[pyo3(signature = (shapes, threads=None))]
+    fn session(
+        &self,
+        py: Python<'_>,
+        shapes: &Bound<'_, PyDict>,
+        threads: Option<usize>,
+    ) -> PyResult<PySession> {
         let mut dims = Vec::with_capacity(self.graph.inputs().len());
         for input in self.graph.inputs() {
             let name = &input.name;
@@ -239,7 +246,8 @@ impl PyGraph {
             }
             dims.push(sizes);
         }
-        let session = PySession { graph: Arc::clone(&self.graph), dims, ready: Mutex::new(None) };
+        let (graph, ready) = (Arc::clone(&self.graph), Mutex::new(None));
+        let session = PySession { graph, dims, threads, ready };
         let by_value = (0..session.dims.len()).any(|input| session.graph.is_by_value(input));
         if !by_value {
             let none = vec![None; session.dims.len()];
@@ -271,6 +279,7 @@ impl PyGraph {
 pub(crate) struct PySession {
     graph: Arc<Graph>,
     dims: Vec<Vec<usize>>,
+    threads: Option<usize>,
     ready: Mutex<Option<Ready>>,
 }
 
@@ -340,7 +349,8 @@ impl PySession {
         let bytes: Vec<&[u8]> = given.iter().map(|input| input.bytes).collect();
         let arrays: Vec<Bound<'_, PyAny>> =
             ready.arrays.iter().map(|array| array.bind(py).clone()).collect();
-        let result = run(py, &ready.compiled, &bytes, &arrays);
+        let call = || run(py, &ready.compiled, &bytes, &arrays);
+        let result = self.threads.map_or_else(call, |most| threads::at_most(most, call));
         let outputs = ready.outputs.bind(py).clone();
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
         result.map(|()| outputs)

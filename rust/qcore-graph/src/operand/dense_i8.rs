@@ -1,80 +1,75 @@
-//! Int8 codes, all of them.
+//! Int8 codes that the products of dense matrices read: all of them, or N of each M inputs.
+
+use std::sync::Arc;
 
 use qcore_kernels::epilogue::{FloatOutput, Requantize};
-use qcore_kernels::gemm::{self, PackedI8, ZeroPoint};
+use qcore_kernels::gemm::{self, Int8, MaskedI8, PackedI8, ZeroPoint};
+use qcore_kernels::quant::Code;
 use qcore_kernels::{Isa, Result};
 
-use super::{Affine, CodesMut, NO_ZERO, Operand};
+use super::codes_i8::Form;
+use super::{CodesI8, NO_ZERO};
 
 /// Int8 codes, one scale for every output.
-pub struct DenseI8 {
-    /// The codes, laid out.
-    pub codes: PackedI8,
-    /// One for every output.
-    pub scale: Vec<f32>,
-}
+pub type DenseI8 = CodesI8<PackedI8>;
 
-impl Operand for DenseI8 {
-    fn inputs(&self) -> usize {
-        self.codes.k()
-    }
+/// N int8 codes of each M inputs, one scale for every output.
+pub type NofMI8 = CodesI8<Arc<MaskedI8>>;
 
-    fn outputs(&self) -> usize {
-        self.codes.n()
-    }
+/// The form `$form` of codes, which the products take by `$by` of it.
+macro_rules! dense_form {
+    ($form:ty, $kind:literal, |$codes:ident| $by:expr $(, $dense:item)?) => {
+        impl Form for $form {
+            const KIND: &'static str = $kind;
 
-    fn scale(&self) -> &[f32] {
-        &self.scale
-    }
-
-    fn is_integer(&self) -> bool {
-        true
-    }
-
-    fn kind(&self) -> &'static str {
-        "dense int8"
-    }
-
-    fn nbytes(&self) -> usize {
-        self.codes.nbytes() + size_of_val(&self.scale[..])
-    }
-
-    fn for_rows(&self, _isa: Isa, _rows: usize) -> Result<&dyn Operand> {
-        Ok(self)
-    }
-
-    fn to_float(
-        &self,
-        isa: Isa,
-        codes: &[u8],
-        input: Affine,
-        rows: usize,
-        output: FloatOutput<'_>,
-        out: &mut [f32],
-    ) -> Result<()> {
-        let x = input.matrix(codes, rows, self.inputs())?;
-        let (zero, stride) = (ZeroPoint::One(input.zero_point), self.outputs());
-        gemm::dense_f32_from_i8_with(isa, x, zero, &self.codes, NO_ZERO, output, out, stride)
-    }
-
-    fn to_codes(
-        &self,
-        isa: Isa,
-        codes: &[u8],
-        input: Affine,
-        rows: usize,
-        output: Requantize<'_>,
-        out: CodesMut<'_>,
-    ) -> Result<()> {
-        let x = input.matrix(codes, rows, self.inputs())?;
-        let (zero, stride) = (ZeroPoint::One(input.zero_point), self.outputs());
-        match out {
-            CodesMut::Signed(out) => {
-                gemm::dense_i8_with(isa, x, zero, &self.codes, NO_ZERO, output, out, stride)
+            fn inputs(&self) -> usize {
+                self.k()
             }
-            CodesMut::Unsigned(out) => {
-                gemm::dense_i8_with(isa, x, zero, &self.codes, NO_ZERO, output, out, stride)
+
+            fn outputs(&self) -> usize {
+                self.n()
+            }
+
+            fn nbytes(&self) -> usize {
+                let $codes = self;
+                $by.nbytes()
+            }
+
+            $($dense)?
+
+            fn to_float(
+                &self,
+                isa: Isa,
+                x: Int8<'_>,
+                zero_point: i32,
+                output: FloatOutput<'_>,
+                out: &mut [f32],
+            ) -> Result<()> {
+                let ($codes, zero, stride) = (self, ZeroPoint::One(zero_point), self.n());
+                gemm::dense_f32_from_i8_with(isa, x, zero, $by, NO_ZERO, output, out, stride)
+            }
+
+            fn to_codes<C: Code>(
+                &self,
+                isa: Isa,
+                x: Int8<'_>,
+                zero_point: i32,
+                output: Requantize<'_>,
+                out: &mut [C],
+            ) -> Result<()> {
+                let ($codes, zero, stride) = (self, ZeroPoint::One(zero_point), self.n());
+                gemm::dense_i8_with(isa, x, zero, $by, NO_ZERO, output, out, stride)
             }
         }
-    }
+    };
 }
+
+dense_form!(PackedI8, "dense int8", |codes| codes);
+dense_form!(
+    Arc<MaskedI8>,
+    "N:M int8",
+    |codes| &**codes,
+    fn dense(&self, isa: Isa) -> Result<PackedI8> {
+        self.unpacked(isa)
+    }
+);

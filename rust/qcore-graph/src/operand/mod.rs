@@ -3,11 +3,11 @@
 mod bands;
 mod blocks;
 mod by_rows;
+mod codes_i8;
 mod csr;
 mod dense_i8;
 mod float;
 mod int4;
-mod n_of_m;
 mod requantize;
 mod sparse;
 
@@ -19,11 +19,11 @@ use qcore_kernels::{Isa, KernelError, Result};
 pub use bands::BandsF32;
 pub use blocks::BlocksI8;
 pub use by_rows::by_rows;
+pub use codes_i8::CodesI8;
 pub use csr::{SparseF32, SparseI8};
-pub use dense_i8::DenseI8;
+pub use dense_i8::{DenseI8, NofMI8};
 pub use float::Dense;
 pub use int4::DenseI4;
-pub use n_of_m::NofMI8;
 pub(crate) use requantize::requantized;
 
 /// How the codes of a value stand for real ones: `(code - zero_point) * scale`.

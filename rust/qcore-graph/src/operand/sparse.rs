@@ -87,6 +87,62 @@ impl Floats for FloatBands {
     }
 }
 
+/// The form `Arc<$matrix>` of int8 codes, which stores as many of them as `$stored` says.
+macro_rules! sparse_form {
+    ($matrix:ty, $kind:literal, $stored:ident) => {
+        impl $crate::operand::codes_i8::Form for Arc<$matrix> {
+            const KIND: &'static str = $kind;
+
+            fn inputs(&self) -> usize {
+                self.matrix().cols()
+            }
+
+            fn outputs(&self) -> usize {
+                self.matrix().rows()
+            }
+
+            fn work(&self) -> usize {
+                self.matrix().$stored()
+            }
+
+            fn nbytes(&self) -> usize {
+                self.matrix().nbytes()
+            }
+
+            fn dense(&self, isa: Isa) -> Result<PackedI8> {
+                let matrix = self.matrix();
+                let (outputs, inputs) = (matrix.rows(), matrix.cols());
+                let mut dense = memory::filled(0, memory::size(&[outputs, inputs])?)?;
+                matrix.to_dense(&mut dense)?;
+                PackedI8::new(isa, MatRef::from_slice(&dense, outputs, inputs)?.transposed())
+            }
+
+            fn to_float(
+                &self,
+                isa: Isa,
+                x: Int8<'_>,
+                zero_point: i32,
+                output: FloatOutput<'_>,
+                out: &mut [f32],
+            ) -> Result<()> {
+                sparse::to_float(isa, &**self, x, zero_point, output, out)
+            }
+
+            fn to_codes<C: Code>(
+                &self,
+                isa: Isa,
+                x: Int8<'_>,
+                zero_point: i32,
+                output: Requantize<'_>,
+                out: &mut [C],
+            ) -> Result<()> {
+                sparse::to_codes(isa, &**self, x, zero_point, output, out)
+            }
+        }
+    };
+}
+pub(super) use sparse_form;
+
 /// Floats of `x @ wᵀ`, `x` less its zero point.
 pub(super) fn to_float(
     isa: Isa,

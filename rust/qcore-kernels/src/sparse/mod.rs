@@ -6,7 +6,7 @@
 //! | `lanes` | the dense operand, its columns along the lanes of vectors |
 //! | `drive`, `out` | threads and blocks; where results go |
 //! | `scratch` | room that threads keep from call to call |
-//! | `float`, `panels` | float32 and float64; float32 laid out for many columns |
+//! | `float`, `float_column`, `panels` | float32 and float64; with one column; laid out for many |
 //! | `integer` | int8 and uint8, exact in int32 |
 //! | `structured/` | N of M neighbours, and blocks |
 //!
@@ -17,6 +17,7 @@
 mod csr;
 mod drive;
 mod float;
+mod float_column;
 mod indices;
 mod integer;
 mod lanes;

@@ -2,7 +2,7 @@
 
 use super::same_length;
 use crate::error::Result;
-use crate::isa;
+use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// The activations that training knows by their output: each derivative is a function of it.
@@ -18,9 +18,20 @@ pub enum Derivative {
     Linear,
 }
 
+/// [`multiply_derivative_with`] on the instruction set in force.
+pub fn multiply_derivative(
+    delta: &mut [f32],
+    output: &[f32],
+    inside: Option<&[f32]>,
+    kind: Derivative,
+) -> Result<()> {
+    multiply_derivative_with(isa::active()?, delta, output, inside, kind)
+}
+
 /// `delta *= derivative`, given the activation's output, and `*= inside` where it is given: the mask
 /// of the straight-through gradient.
-pub fn multiply_derivative(
+pub fn multiply_derivative_with(
+    isa: Isa,
     delta: &mut [f32],
     output: &[f32],
     inside: Option<&[f32]>,
@@ -29,7 +40,7 @@ pub fn multiply_derivative(
     let len = delta.len();
     same_length(len, &[("output", output.len())])?;
     same_length(len, &[("inside", inside.map_or(len, <[f32]>::len))])?;
-    dispatch(isa::active()?, MultiplyDerivative { delta, output, inside, kind });
+    dispatch(isa, MultiplyDerivative { delta, output, inside, kind });
     Ok(())
 }
 

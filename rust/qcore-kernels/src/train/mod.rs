@@ -7,9 +7,9 @@ mod activation;
 mod loss;
 mod optimizer;
 
-pub use activation::{Derivative, multiply_derivative};
+pub use activation::{Derivative, multiply_derivative, multiply_derivative_with};
 pub use loss::softmax_loss;
-pub use optimizer::{Adam, Sgd, adam_step, sgd_step};
+pub use optimizer::{Adam, Sgd, adam_step, adam_step_with, sgd_step, sgd_step_with};
 
 use crate::error::{KernelError, Result};
 

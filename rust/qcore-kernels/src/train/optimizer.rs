@@ -2,7 +2,7 @@
 
 use super::same_length;
 use crate::error::Result;
-use crate::isa;
+use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Adam's settings. Kingma and Ba, *Adam: A Method for Stochastic Optimization*, ICLR 2015.
@@ -18,8 +18,22 @@ pub struct Adam {
     pub epsilon: f32,
 }
 
-/// Step number `step`, from 1 on; a parameter whose `mask` is 0 becomes and stays 0.
+/// [`adam_step_with`] on the instruction set in force.
 pub fn adam_step(
+    adam: Adam,
+    step: i32,
+    params: &mut [f32],
+    grads: &[f32],
+    mean: &mut [f32],
+    square: &mut [f32],
+    mask: Option<&[f32]>,
+) -> Result<()> {
+    adam_step_with(isa::active()?, adam, step, params, grads, mean, square, mask)
+}
+
+/// Step number `step`, from 1 on; a parameter whose `mask` is 0 becomes and stays 0.
+pub fn adam_step_with(
+    isa: Isa,
     adam: Adam,
     step: i32,
     params: &mut [f32],
@@ -32,7 +46,7 @@ pub fn adam_step(
     let lengths = [("grads", grads.len()), ("mean", mean.len()), ("square", square.len())];
     same_length(len, &lengths)?;
     same_length(len, &[("mask", mask.map_or(len, <[f32]>::len))])?;
-    dispatch(isa::active()?, AdamStep { adam, step, params, grads, mean, square, mask });
+    dispatch(isa, AdamStep { adam, step, params, grads, mean, square, mask });
     Ok(())
 }
 
@@ -84,8 +98,20 @@ pub struct Sgd {
     pub momentum: f32,
 }
 
-/// A step of gradient descent; masks as in [`adam_step`].
+/// [`sgd_step_with`] on the instruction set in force.
 pub fn sgd_step(
+    sgd: Sgd,
+    params: &mut [f32],
+    grads: &[f32],
+    velocity: &mut [f32],
+    mask: Option<&[f32]>,
+) -> Result<()> {
+    sgd_step_with(isa::active()?, sgd, params, grads, velocity, mask)
+}
+
+/// A step of gradient descent; masks as in [`adam_step_with`].
+pub fn sgd_step_with(
+    isa: Isa,
     sgd: Sgd,
     params: &mut [f32],
     grads: &[f32],
@@ -95,7 +121,7 @@ pub fn sgd_step(
     let len = params.len();
     same_length(len, &[("grads", grads.len()), ("velocity", velocity.len())])?;
     same_length(len, &[("mask", mask.map_or(len, <[f32]>::len))])?;
-    dispatch(isa::active()?, SgdStep { sgd, params, grads, velocity, mask });
+    dispatch(isa, SgdStep { sgd, params, grads, velocity, mask });
     Ok(())
 }
 

@@ -1,13 +1,15 @@
 //! Resizing along axes, one after the other: each place of an axis is a weighted sum of a few.
 
+mod step;
+
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
 use crate::shape::{axes, axis, nbytes, product};
-use crate::step::Step;
+
+use step::{ResizeStep, Taps};
 
 pub(super) const OPS: &[(&str, Make)] = &[("Resize", resize)];
 
@@ -121,15 +123,6 @@ struct Stretch {
     output: usize,
     scale: f64,
     part: (f64, f64),
-}
-
-/// Where each place of the output comes from: as many taps for each.
-struct Taps {
-    each: usize,
-    index: Vec<usize>,
-    weight: Vec<f32>,
-    /// Places that lie outside of the input.
-    outside: Vec<bool>,
 }
 
 /// The least and the greatest scale that is taken.
@@ -350,71 +343,5 @@ impl Op for Resize {
 
     fn known_inputs(&self) -> &'static [usize] {
         &[1, 2, 3]
-    }
-}
-
-struct ResizeStep {
-    taps: Taps,
-    outer: usize,
-    inner: usize,
-    input: usize,
-    size: usize,
-    weighted: bool,
-    fill: f32,
-}
-
-impl Step for ResizeStep {
-    fn run(&self, io: &mut Io<'_>) -> Result<()> {
-        let Self { taps, inner, .. } = self;
-        if !self.weighted {
-            let run = inner * self.size;
-            let x = io.input::<u8>(0);
-            let out = io.output::<u8>(0)?;
-            if run == 0 {
-                return Ok(());
-            }
-            let n = taps.index.len();
-            for (at, out) in out.chunks_exact_mut(run).enumerate() {
-                let from = (at / n * self.input + taps.index[at % n]) * run;
-                out.copy_from_slice(&x[from..from + run]);
-                if taps.outside[at % n] && self.size == 4 {
-                    crate::memory::cast_mut::<f32>(out).fill(self.fill);
-                }
-            }
-            return Ok(());
-        }
-        let x = io.input::<f32>(0);
-        let out = io.output::<f32>(0)?;
-        if *inner == 0 {
-            return Ok(());
-        }
-        let n = taps.outside.len();
-        for (at, out) in out.chunks_exact_mut(*inner).enumerate() {
-            let (block, place) = (at / n * self.input, at % n);
-            if taps.outside[place] {
-                out.fill(self.fill);
-                continue;
-            }
-            let range = place * taps.each..(place + 1) * taps.each;
-            out.fill(0.0);
-            for (&index, &weight) in taps.index[range.clone()].iter().zip(&taps.weight[range]) {
-                if weight == 0.0 {
-                    continue;
-                }
-                let from = &x[(block + index) * inner..][..*inner];
-                for (out, &x) in out.iter_mut().zip(from) {
-                    *out += weight * x;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn kernel(&self) -> &'static str {
-        "resize"
-    }
-
-    fn work(&self) -> usize {
-        self.outer * self.taps.index.len() * self.inner
     }
 }

@@ -4,7 +4,8 @@ Both are folders to import ``qcore`` from, such as ``python/`` of two checkouts,
 extension built. Three processes take turns, one call in a burst at a time, in another order each
 round: before, before once more (the A/A row, which says what a difference is worth) and after. The
 ratio of each round is that of best times; the median of the rounds counts, and the geometric mean
-over the cases. `QCORE_ISA` forces an instruction set on all.
+over the cases. `QCORE_ISA` forces an instruction set on all. ``--networks``: LeNet-300-100 and
+784-128-10 at batches of 1, 64 and 1,024, as floats, int8, pruned by 90 % and of 4 bits.
 """
 
 from __future__ import annotations
@@ -55,9 +56,40 @@ def cases() -> list[tuple[str, object]]:
     return found
 
 
+def networks() -> list[tuple[str, object]]:
+    """Return predictions of dense networks in every form, by name."""
+    import numpy as np
+
+    import qcore as qc
+    from qcore import _core
+
+    _core.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    found: list[tuple[str, object]] = []
+    for title, widths in (("LeNet-300-100", (784, 300, 100, 10)), ("784-128-10", (784, 128, 10))):
+        pairs = list(zip(widths[1:], widths, strict=False))
+        net = qc.nn.Sequential.from_arrays(
+            [rng.standard_normal(pair, np.float32) / np.float32(pair[1] ** 0.5) for pair in pairs],
+            [rng.standard_normal(rows, np.float32) for rows, _ in pairs], layout="out_in",
+        )  # fmt: skip
+        x = rng.random((1024, 784), np.float32)
+        forms = {
+            "float": net,
+            "int8": qc.Quantizer(8, progress=False).fit_transform(net, x),
+            "90 % zeros": qc.Pruner(0.9, progress=False).fit_transform(net),
+            "int4": qc.Quantizer(4, progress=False).fit_transform(net, x),
+        }
+        for form, one in forms.items():
+            for batch in (1, 64, 1024):
+                rows = np.ascontiguousarray(x[:batch])
+                name = f"{title}, {form}, {batch}"
+                found.append((name, lambda one=one, rows=rows: one.predict_proba(rows)))
+    return found
+
+
 def work() -> None:
     """Time the case of each number that comes in, until none does."""
-    found = cases()
+    found = networks() if "--networks" in sys.argv else cases()
     for line in sys.stdin:
         call = found[int(line)][1]
         call()  # type: ignore[operator]
@@ -70,13 +102,13 @@ def work() -> None:
         sys.stdout.flush()
 
 
-def worker(folder: str) -> subprocess.Popen[str]:
+def worker(folder: str, options: list[str]) -> subprocess.Popen[str]:
     """Start a process that imports qcore from a folder."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     paths = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
     settings = dict.fromkeys(names, "1") | {"PYTHONPATH": paths}
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, str(Path(__file__).resolve()), "--worker"],
+        [sys.executable, str(Path(__file__).resolve()), "--worker", *options],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | settings,
     )  # fmt: skip
 
@@ -87,10 +119,13 @@ def main() -> None:
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--networks", action="store_true", help="dense networks, not products")
     options = parser.parse_args()
     folders = {"before": options.before, "again": options.before, "after": options.after}
-    workers = {name: worker(folder) for name, folder in folders.items()}
-    names = [name for name, _ in cases()]
+    workers = {
+        name: worker(folder, ["--networks"] * options.networks) for name, folder in folders.items()
+    }
+    names = [name for name, _ in (networks if options.networks else cases)()]
     shuffle = Random(0)  # noqa: S311
     ratios: dict[str, dict[str, list[float]]] = {"again": {}, "after": {}}
     for _ in range(options.rounds):

@@ -1,9 +1,15 @@
-"""Real networks beside ONNX Runtime: how far outputs are apart, and how long a run takes.
+"""Real networks beside their own runtimes: how far outputs are apart, and how long a run takes.
 
-    python -m benches.graph [--threads 1] [MODEL.onnx ...]
+    python -m benches.graph [MODEL.onnx MODEL.tflite ...]
+    python -m benches.graph --speed [--threads 1 2] [--rounds 20]
 
-Without files: LeNet-5 of ../shared, the OCR classifier of the rapidocr package, and torchvision's
-ResNet18, MobileNetV2, MobileNetV3-small and a small ViT with random weights, exported by torch.
+Without files: LeNet-5 of ../shared, the OCR classifier of the rapidocr package, torchvision's
+ResNet18, MobileNetV2, MobileNetV3-small and a small ViT with random weights, exported by torch, and
+the float networks of MLPerf Tiny, in TFLite. ONNX is compared with ONNX Runtime, TFLite with LiteRT
+on its own kernels. The gap is the greatest difference as a share of the greatest output.
+
+``--speed`` times ResNet18, MobileNetV2, DS-CNN (as the ONNX that qcore writes) and the product
+128 x 384 x 1536 beside ONNX Runtime: calls take turns, and best times count.
 """
 
 from __future__ import annotations
@@ -12,95 +18,129 @@ import argparse
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+from benches.graph.models import SHARED, onnx_models, product, samples_for, tflite_models
 
 import qcore as qc
+from qcore import _core
 
-ROUNDS = 20
-SHARED = Path(__file__).parents[3] / "shared"
-SIDE = {"ch_ppocr": (48, 192)}  # of inputs whose height and width are open
-
-
-def torchvision_models(folder: Path) -> list[Path]:
-    import torch
-    from torchvision import models
-
-    torch.manual_seed(0)
-    vit = models.VisionTransformer(64, 16, 3, 4, 96, 192, num_classes=20)
-    torch.nn.init.normal_(vit.heads.head.weight, std=0.1)
-    made = {
-        "resnet18": (models.resnet18(), 224), "mobilenet_v2": (models.mobilenet_v2(), 224),
-        "mobilenet_v3_small": (models.mobilenet_v3_small(), 224), "vit": (vit, 64),
-    }  # fmt: skip
-    paths = []
-    for name, (module, side) in made.items():
-        with torch.no_grad():  # random weights need statistics of their own
-            module.train()
-            module(torch.randn(4, 3, side, side))
-        module.eval()
-        paths.append(folder / f"{name}.onnx")
-        torch.onnx.export(
-            module, (torch.randn(2, 3, side, side),), str(paths[-1]), dynamo=False,
-            opset_version=17, input_names=["x"], dynamic_axes={"x": {0: "n"}},
-        )  # fmt: skip
-    return paths
+Call = Callable[[np.ndarray], np.ndarray]
 
 
-def default_models(folder: Path) -> list[Path]:
-    paths = [SHARED / "weights" / "lenet5_s0.onnx"]
-    spec = find_spec("rapidocr")
-    if spec is not None and spec.origin:
-        paths += sorted((Path(spec.origin).parent / "models").glob("*cls*.onnx"))
-    return [path for path in paths if path.exists()] + torchvision_models(folder)
+def ort_call(path: Path, threads: int = 1) -> Call:
+    """Return ONNX Runtime's prediction of a model of one input and one output."""
+    import onnxruntime as ort
 
-
-def best(call: object, rounds: int = ROUNDS) -> float:
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        call()  # type: ignore[operator]
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
-
-
-def row(path: Path, threads: int) -> None:
-    net = qc.load(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    peer = ort.InferenceSession(str(path), options)
-    name = net.inputs[0].name
-    sides = next((s for start, s in SIDE.items() if path.name.startswith(start)), ())
+    session = ort.InferenceSession(str(path), options)
+    name = session.get_inputs()[0].name
+    return lambda x: session.run(None, {name: x})[0]
+
+
+def litert_call(path: Path) -> Call:
+    """Return LiteRT's prediction, by its own kernels, sample by sample."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    runs = Interpreter(str(path), experimental_op_resolver_type=kernels)
+    runs.allocate_tensors()
+    given, made = runs.get_input_details()[0]["index"], runs.get_output_details()[0]["index"]
+
+    def call(x: np.ndarray) -> np.ndarray:
+        outputs = []
+        for sample in x:
+            runs.set_tensor(given, sample[None])
+            runs.invoke()
+            outputs.append(runs.get_tensor(made)[0].copy())
+        return np.stack(outputs)
+
+    return call
+
+
+def gap_row(path: Path) -> None:
+    """Print how far a network's outputs are from its own runtime's, for batches of 1 and 8."""
+    net = qc.load(path)
+    peer = litert_call(path) if path.suffix == ".tflite" else ort_call(path)
+    gaps = []
     for batch in (1, 8):
-        opened = iter(sides)
-        rest = [dim if isinstance(dim, int) else next(opened) for dim in net.inputs[0].shape[1:]]
-        x = np.random.default_rng(batch).normal(size=(batch, *rest)).astype(np.float32)
-        wanted, found = peer.run(None, {name: x})[0], net(x)
-        gap = float(np.abs(found - wanted).max() / np.abs(wanted).max())
-        ours = best(lambda x=x: net(x), 5)
-        theirs = best(lambda x=x: peer.run(None, {name: x}), 5)
-        ours = min(ours, best(lambda x=x: net(x)))
-        theirs = min(theirs, best(lambda x=x: peer.run(None, {name: x})))
+        x = samples_for(net, path.name, batch)
+        if x is None:
+            gaps.append("")
+            continue
+        wanted, found = peer(x), net.run({net.inputs[0].name: x})[net.outputs[0].name]
+        gaps.append(f"{np.abs(found - wanted).max() / np.abs(wanted).max():.1e}")
+    nodes = len(net) if isinstance(net, qc.Graph) else len(net.layers)
+    beside = "LiteRT" if path.suffix == ".tflite" else "ONNX Runtime"
+    print(f"| {path.stem} | {nodes} | {beside} | {gaps[0]} | {gaps[1]} |", flush=True)
+
+
+def speed_rows(path: Path, threads: list[int], rounds: int) -> None:
+    """Print the best times of a network here and in ONNX Runtime, taken in turns."""
+    net = qc.load(path)
+    if not isinstance(net, qc.Graph):
+        net = qc.from_onnx(path, exact="onnx")  # as a graph, a chain of layers too
+    x = samples_for(net, path.name, net.inputs[0].shape[0] if "product" in path.stem else 1)
+    names = {dim: 1 for dim in net.inputs[0].shape if isinstance(dim, str)}
+    alone: list[float] = []
+    for count in threads:
+        _core.set_num_threads(max(threads))
+        session = net.session(names, threads=count)
+        peer = ort_call(path, count)
+        calls = {
+            "ours": lambda s=session: s.run({net.inputs[0].name: x}), "theirs": lambda p=peer: p(x)
+        }  # fmt: skip
+        best = dict.fromkeys(calls, float("inf"))
+        for _ in range(rounds):
+            for name, call in calls.items():
+                for _ in range(3):
+                    start = time.perf_counter()
+                    call()
+                    best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
+        alone.append(best["ours"])
         print(
-            f"| {path.stem} | {batch} | {len(net)} | {gap:.1e} | {ours:.2f} | {theirs:.2f} | "
-            f"{ours / theirs:.2f} |"
-        )
+            f"| {path.stem} | {count} | {best['ours']:.3f} | {best['theirs']:.3f} | "
+            f"{best['ours'] / best['theirs']:.2f} | {alone[0] / best['ours']:.2f} |", flush=True,
+        )  # fmt: skip
+
+
+def speed_models(folder: Path) -> list[Path]:
+    """Return the networks of the speed table."""
+    wanted = ("resnet18", "mobilenet_v2")
+    paths = [path for path in onnx_models(folder) if path.stem in wanted]
+    tiny = SHARED / "tiny" / "dscnn_kws_float.tflite"
+    if tiny.exists():
+        qc.load(tiny).to_onnx(folder / "dscnn.onnx")
+        paths.append(folder / "dscnn.onnx")
+    return [*paths, product(folder)]
 
 
 def main() -> None:
+    """Print one of the two tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
-    print("| network | batch | nodes | gap, of the largest output | ms | ONNX Runtime | ratio |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    with tempfile.TemporaryDirectory() as folder:
-        for path in given.models or default_models(Path(folder)):
-            row(path, given.threads)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.speed:
+            print("| network | threads | ms | ONNX Runtime | ratio | times one thread |")
+            print("| --- | ---: | ---: | ---: | ---: | ---: |")
+            for path in given.models or speed_models(folder):
+                speed_rows(path, given.threads, given.rounds)
+            return
+        print("| network | nodes | beside | gap, batch 1 | gap, batch 8 |")
+        print("| --- | ---: | --- | ---: | ---: |")
+        tiny = tflite_models() if find_spec("ai_edge_litert") and find_spec("tflite") else []
+        for path in given.models or onnx_models(folder) + tiny:
+            gap_row(path)
 
 
 if __name__ == "__main__":

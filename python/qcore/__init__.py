@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.frameworks.tflite.read import from_tflite
     from qcore.frameworks.torch import from_torch
+    from qcore.graph.network import Network
     from qcore.loading import load, load_tensors
     from qcore.nn.graph import Graph
     from qcore.recipes.recipe import Recipe
@@ -62,6 +63,7 @@ __all__ = [
     "InputStats",
     "LimitError",
     "LowRank",
+    "Network",
     "NmMatrix",
     "Observer",
     "PackedMatrix",
@@ -115,6 +117,7 @@ _HOMES = {
     "LimitError": "qcore.errors",
     "InputStats": "qcore.arrays.params.input_stats",
     "LowRank": "qcore.arrays.pruning.low_rank",
+    "Network": "qcore.graph.network",
     "NmMatrix": "qcore.arrays.products.n_of_m",
     "Observer": "qcore.arrays.params.observer",
     "PackedMatrix": "qcore.arrays.products.integer",

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from qcore._names import matches_any
-from qcore._table import Report
-from qcore.arrays.pruning.criteria import find_criterion
-from qcore.arrays.pruning.patterns import parse_pattern
-from qcore.chain.agreement import disagreement
-from qcore.chain.chain import Chain
 from qcore.deep_compression.search import compress_deeply
-from qcore.errors import AccuracyWarning, ArgumentError
-from qcore.estimators.graphs.batches import batches_of
-from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
-from qcore.estimators.pruner.choice import untrained_options
-from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
@@ -32,20 +20,10 @@ from qcore.graph.graph import BaseGraph
 from qcore.loading import load
 from qcore.nn.sequential import Sequential
 from qcore.saving.checkpoint import save
+from qcore.shrinking import Wishes, shrunk
 from qcore.streaming.compress import compress_file
 
-__all__ = ["CompressedWeights", "compress", "merged_report", "prune_and_quantize"]
-
-
-class CompressedWeights(dict[str, Any]):
-    """A dict of named arrays that remembers how it was made.
-
-    Attributes
-    ----------
-    report_ : Report
-    """
-
-    report_: Report
+__all__ = ["compress"]
 
 
 def compress(
@@ -150,12 +128,7 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
-    matches_any("", ignore)  # refuses what are no patterns
-    parse_pattern(pattern, None if ":" in str(pattern) else 0.0)
-    if pattern != "unstructured" and ":" not in pattern and sparsity is None:
-        raise ArgumentError(
-            "pattern", f"pattern is {pattern!r}; it needs sparsity, the share that goes"
-        )
+    wishes = Wishes(bits, group_size, sparsity, pattern, activations, scheme, levels, ignore)
     if is_module(model):
         model = from_torch(model)
     elif is_keras(model):
@@ -180,80 +153,53 @@ def compress(
             f"compress() got an unexpected keyword argument {name!r}; without a "
             "target there is no training"
         )
-    if bits == 1 and (sparsity is not None or pattern != "unstructured"):
-        raise ValueError("bits is 1 with pruning; codes of 1 bit are signs, and have no 0")
-    saved, form = None, None
-    if isinstance(model, (str, PathLike)) and X is not None:
-        # With samples a file is not tensors to stream, but a network to run.
-        model, saved = _loaded_network(model), None if output is None else Path(output)
-        form, output, file_format = file_format, None, None
-    elif isinstance(model, (str, PathLike)) and _is_foreign_graph(model, output):
-        model, saved = _loaded_network(model), None if output is None else Path(output)
-        form, output, file_format = file_format, None, None
     if isinstance(model, (str, PathLike)):
-        prunes = sparsity is not None or pattern != "unstructured"
-        if prunes or bits is None:
-            asked = "sparsity" if sparsity is not None else "pattern"
-            name = asked if prunes else "bits=None"
-            raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
-        if output is None:
-            raise ValueError("output is missing; it names the file to write")
-        if group_size is None and format_of(Path(output), file_format) == "gguf":
-            group_size = GGUF_BLOCK
-        coder = Quantizer(
-            bits, scheme=scheme, levels=levels, group_size=group_size, ignore=tuple(ignore)
-        )
-        return compress_file(model, output, coder, file_format=file_format, dask=dask)
+        # With samples a file is not tensors to stream, but a network to run.
+        if X is None and not _is_foreign_graph(model, output):
+            return _streamed(model, output, wishes, file_format=file_format, dask=dask)
+        if dask is not None:
+            raise ValueError("dask is given; it is for tensors that are quantized one by one")
+        small = shrunk(_loaded_network(model), X, y, wishes)
+        if output is not None:
+            save(output, small, file_format=file_format)
+        return small
     if output is not None or file_format is not None or dask is not None:
         name = "output" if output is not None else "dask" if file_format is None else "file_format"
         raise ValueError(f"{name} is given; it is for a model that is a path, use save")
-    estimator = None
     if is_estimator(model):
-        estimator, model = model, from_sklearn(model)
-    patterns = tuple(ignore)
-    pruner: Pruner | None = None
-    quantizer: Quantizer | None = None
-    if sparsity is not None or ":" in pattern:
-        samples = X is not None and not isinstance(model, Mapping)
-        chosen = untrained_options(
-            pattern,
-            samples=samples,
-            labels=y is not None and not isinstance(model, BaseGraph),
-            by_name=isinstance(sparsity, Mapping),
-        )
-        pruner = Pruner(sparsity, pattern=pattern, ignore=patterns, **chosen)
-    if bits is not None:
-        quantizer = Quantizer(
-            bits,
-            scheme=scheme,
-            levels=levels,
-            group_size=group_size,
-            activations=activations,
-            ignore=patterns,
-        )
-    if pruner is None and quantizer is None:
-        raise ValueError("bits and sparsity are both None: there is nothing to do")
-    if isinstance(model, BaseGraph) and isinstance(X, Iterator):
-        X = batches_of(model, X)  # it can be gone through once
-    small = prune_and_quantize(model, X, y, pruner, quantizer)
-    if X is not None and isinstance(model, (Chain, BaseGraph)):
-        if isinstance(model, BaseGraph):
-            lost = graph_disagreement(output_totals(model, small, X))
-        else:
-            lost = disagreement(model, small, X, y)
-        if lost is not None:
-            advice = "more bits, less sparsity, or activations=None cost less"
-            warnings.warn(f"compressed, {lost}: {advice}", AccuracyWarning, stacklevel=2)
-    if saved is not None:
-        save(saved, small, file_format=form)
-    if estimator is None:
-        return small
-    from qcore.sklearn import compressed_estimator
+        from qcore.sklearn import compressed_estimator  # scikit-learn may not be there
 
-    options: dict[str, Any] = {"bits": bits, "sparsity": sparsity, "pattern": pattern}
-    options |= {"activations": activations, "scheme": scheme, "levels": levels}
-    options |= {"group_size": group_size, "ignore": patterns}
-    return compressed_estimator(estimator, small, options)
+        small = shrunk(from_sklearn(model), X, y, wishes)
+        return compressed_estimator(model, small, wishes.options())
+    return shrunk(model, X, y, wishes)
+
+
+def _streamed(
+    path: str | PathLike[str],
+    output: str | PathLike[str] | None,
+    wishes: Wishes,
+    *,
+    file_format: str | None,
+    dask: Any,
+) -> Any:
+    """Compress a file tensor by tensor, without loading it."""
+    if wishes.prunes or wishes.bits is None:
+        asked = "sparsity" if wishes.sparsity is not None else "pattern"
+        name = asked if wishes.prunes else "bits=None"
+        raise ValueError(f"{name} is given; a file is quantized, tensor by tensor")
+    if output is None:
+        raise ValueError("output is missing; it names the file to write")
+    group_size = wishes.group_size
+    if group_size is None and format_of(Path(output), file_format) == "gguf":
+        group_size = GGUF_BLOCK
+    coder = Quantizer(
+        wishes.bits,
+        scheme=wishes.scheme,
+        levels=wishes.levels,
+        group_size=group_size,
+        ignore=wishes.ignore,
+    )
+    return compress_file(path, output, coder, file_format=file_format, dask=dask)
 
 
 def _is_foreign_graph(path: str | PathLike[str], output: str | PathLike[str] | None) -> bool:
@@ -271,40 +217,3 @@ def _loaded_network(path: str | PathLike[str]) -> Any:
             "give Quantizer.fit their statistics"
         )
     return model
-
-
-def prune_and_quantize(
-    model: Any,
-    X: ArrayLike | None,
-    y: ArrayLike | None,
-    pruner: Pruner | None,
-    quantizer: Quantizer | None,
-) -> Any:
-    """Return the model pruned and quantized: in one pass, where weights that stay move anyway."""
-    reports: list[Report] = []
-    one_pass = None
-    if pruner is not None and quantizer is not None and X is not None:
-        updates = find_criterion(pruner.criterion).updates
-        one_pass = pruner if updates and not isinstance(model, (Mapping, BaseGraph)) else None
-    if pruner is not None and one_pass is None:
-        model = pruner.fit_transform(model, X, y)
-        reports.append(pruner.report_)
-    if quantizer is not None:
-        model = quantizer.fit_transform(model, X, prune=one_pass)
-        reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
-    if isinstance(model, Mapping):
-        model = CompressedWeights(model)
-    model.report_ = merged_report(reports)
-    return model
-
-
-def merged_report(reports: list[Report]) -> Report:
-    """Join the rows of several reports tensor by tensor; the later one wins."""
-    rows: dict[str, dict[str, Any]] = {}
-    for report in reports:
-        for row in report.rows:
-            rows.setdefault(row["tensor"], {}).update(row)
-    totals: dict[str, Any] = {}
-    for report in reports:
-        totals.update(report.totals)
-    return Report("compressed", rows.values(), totals)

@@ -18,6 +18,7 @@ from qcore.frameworks.onnx.fallback import mixed_graph
 from qcore.frameworks.onnx.load import from_onnx, load_model
 from qcore.frameworks.tflite.read import from_tflite
 from qcore.graph.check import checked
+from qcore.graph.graph import EXACT
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 from qcore.saving.checkpoint import SINGLE
@@ -32,6 +33,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     fallback: str | None = None,
+    exact: str | None = None,
     max_bytes: int | None = None,
     max_tensors: int | None = None,
 ) -> Any:
@@ -51,6 +53,8 @@ def load(
         What runs the parts of an ONNX model whose ops there are not; by default it is refused. What
         comes back then has ``run``, ``fallback_ops``, and ``fallback_share_``: the share of the
         time that they took.
+    exact : {None, "onnx", "tflite"}
+        Whose integers a quantized graph gives to the bit, as in `Graph`. None: as the file says.
 
     Returns
     -------
@@ -79,16 +83,17 @@ def load(
     """
     place = check_path(path)
     check_one_of(fallback, "fallback", (None, "onnxruntime"))
+    check_one_of(exact, "exact", EXACT)
     limits = Limits(max_bytes, max_tensors)
     if place.suffix == ".onnx":
         try:
-            return from_onnx(place)
+            return from_onnx(place, exact=exact)
         except UnsupportedError as error:
             if fallback is None:
                 raise
             return mixed_graph(load_model(place), place, error)
     if place.suffix == ".tflite":
-        return from_tflite(place)
+        return from_tflite(place, exact=exact)
     file = open_tensors(place, limits)
     if not isinstance(file, container.Container):
         return dict(file)
@@ -97,7 +102,8 @@ def load(
             return decode_network(file, file.about, Sequential)
     if file.kind == "graph":
         with file.checked():
-            return checked(decode_graph(file, file.about, Graph))
+            graph = decode_graph(file, file.about, Graph)
+            return checked(graph if exact is None else graph.changed(exact=exact))
     if file.kind == "tensor" and list(file) == [SINGLE]:
         return file[SINGLE]
     return dict(file)

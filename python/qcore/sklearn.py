@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._extras import require
 from qcore._table import Report
 from qcore.chain.activations import softmax
-from qcore.compression import compress
 from qcore.frameworks.sklearn import from_sklearn
 from qcore.nn.sequential import Sequential
+from qcore.shrinking import Wishes, shrunk
 
 require("sklearn", "qcore.sklearn")
 
@@ -98,7 +98,7 @@ class _Compressed(BaseEstimator):  # type: ignore[misc]
         if (self.bits, self.sparsity, self.pattern) == (None, None, "unstructured"):
             network.report_ = Report("compressed", [])  # floats, as they were asked for
             return self._keep(trained, network)
-        return self._keep(trained, compress(network, samples, y, **options))
+        return self._keep(trained, shrunk(network, samples, y, Wishes(**options)))
 
     def _keep(self, trained: Any, network: Sequential) -> Any:
         self.estimator_ = trained

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +34,16 @@ def test_import_is_light() -> None:
     code = f"import sys, qcore.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_package_is_small() -> None:
+    # Deflated, as in a wheel; a build for development is not stripped of all that a release is.
+    home = Path(qc.__file__).parent
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in home.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(home.parent))
+    assert len(target.getvalue()) < 8_000_000
+    python = sum(path.stat().st_size for path in home.rglob("*.py"))
+    assert python < 3_000_000

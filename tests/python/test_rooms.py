@@ -28,7 +28,9 @@ FLOORS = [
     ["loading"],
     ["deep_compression"],
     ["streaming"],
-    ["compression", "sklearn"],
+    ["shrinking"],
+    ["sklearn"],
+    ["compression"],
     ["recipes"],
     [""],  # qcore itself, whose names are all public ones
     ["bench"],

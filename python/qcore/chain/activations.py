@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore.arrays.products.linear import ACTIVATIONS
 
-__all__ = ["ACTIVATIONS", "activate", "softmax"]
+__all__ = ["activate", "softmax"]
 
 
 def softmax(logits: NDArray[np.floating[Any]], temperature: float = 1.0) -> NDArray[Any]:

@@ -21,6 +21,8 @@ from qcore.chain.labels import are_labels, label_codes, target_rows
 from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
 from qcore.errors import ArgumentError
+from qcore.graph.inputs import check_inputs
+from qcore.graph.value import Value
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -153,6 +155,26 @@ class Chain:
         for layer in self.layers:
             if not layer.built:
                 raise NotFittedError(f"layer {layer.name} has no weights yet: fit the network")
+
+    # by name -----------------------------------------------------------------------------------
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The one input: "input", (batch, inputs)."""
+        return (Value("input", "float32", ("batch", self.layers[0].in_features)),)
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The one output: "output", (batch, outputs)."""
+        return (Value("output", "float32", ("batch", self.layers[-1].out_features)),)
+
+    def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """Compute the output by name, as `Graph.run` does: ``run({"input": x})["output"]``."""
+        arrays = check_inputs(self.inputs, inputs)
+        return {"output": self.predict_proba(arrays["input"])}
+
+    def __call__(self, x: ArrayLike) -> NDArray[Any]:
+        """Compute the output for samples."""
+        return self.run({"input": x})["output"]
 
     # prediction --------------------------------------------------------------------------------
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:

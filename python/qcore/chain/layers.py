@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._activations import DENSE
 from qcore._validation import check_finite, check_int, check_one_of, float_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.chain.activations import ACTIVATIONS, activate
+from qcore.chain.activations import activate
 
 __all__ = ["Dense"]
 
@@ -61,7 +62,7 @@ class Dense:
     ) -> None:
         self.in_features = check_int(in_features, "in_features", 1)
         self.out_features = check_int(out_features, "out_features", 1)
-        check_one_of(activation, "activation", ACTIVATIONS)
+        check_one_of(activation, "activation", DENSE)
         if name is not None and (not isinstance(name, str) or not name or "." in name):
             raise ValueError(f"name is {name!r}; it must be a text without a dot")
         self.activation = activation

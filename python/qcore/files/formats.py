@@ -14,7 +14,7 @@ from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.foreign import arrays
 from qcore.files.foreign.composed.table import composed
-from qcore.files.foreign.compressed_tensors import CompressedTensors, find_weights
+from qcore.files.foreign.compressed_tensors_source import CompressedTensors, find_weights
 from qcore.files.foreign.gguf import Gguf
 from qcore.files.foreign.layouts import check_layout
 from qcore.files.foreign.others import check_known

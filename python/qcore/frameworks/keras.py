@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore.chain.activations import ACTIVATIONS
+from qcore._activations import DENSE
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.keras_graph import functional_graph, is_functional
 from qcore.nn.graph import Graph
@@ -154,7 +154,7 @@ def _numpy(value: Any) -> Any:
 
 
 def _activate(chain: AffineChain, name: str) -> None:
-    if name not in ACTIVATIONS:
-        raise ValueError(f"its activation is {name}; known are {', '.join(ACTIVATIONS)}")
+    if name not in DENSE:
+        raise ValueError(f"its activation is {name}; known are {', '.join(DENSE)}")
     if name != "linear":
         chain.activation(name)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import names_in
 from qcore._estimator import NotFittedError
 from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
@@ -18,10 +19,7 @@ from qcore.nn.sequential import Sequential
 
 __all__ = ["from_sklearn", "is_estimator"]
 
-_ACTIVATIONS = {
-    "identity": "linear", "logistic": "sigmoid", "relu": "relu", "softmax": "softmax",
-    "tanh": "tanh",
-}  # fmt: skip
+_ACTIVATIONS = names_in("sklearn")
 # Models that predict ``x @ coef_.T + intercept_``, or the label where that is greatest.
 _LINEAR = (
     "ARDRegression", "BayesianRidge", "ElasticNet", "HuberRegressor", "Lars",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import names_in
 from qcore._arrays import as_array
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
@@ -18,7 +19,7 @@ from qcore.nn.sequential import Sequential
 
 __all__ = ["from_torch", "is_module"]
 
-_ACTIVATIONS = {"ReLU": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+_ACTIVATIONS = names_in("torch")
 _PASSED = ("DeQuantize", "Dropout", "Flatten", "Identity")
 _NORMS = ("BatchNorm1d", "LazyBatchNorm1d")
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._table import Report
+from qcore._validation import check_one_of
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph import classifier
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
     from qcore import _core
 
-__all__ = ["BaseGraph", "G"]
+__all__ = ["EXACT", "BaseGraph", "G"]
+
+#: Whose integers a quantized graph can be asked to give.
+EXACT = (None, "onnx", "tflite")
 
 
 class BaseGraph:
@@ -48,6 +52,9 @@ class BaseGraph:
         Weights and other arrays, by the name of the value.
     codes : mapping of str to QParams, optional
         Values that are quantized, and what their integers stand for.
+    exact : {None, "onnx", "tflite"}
+        Whose integers a quantized graph gives to the bit: its own, of which each value is rounded
+        once; those of ONNX Runtime, which rounds after every node; or those of LiteRT.
 
     Attributes
     ----------
@@ -93,7 +100,9 @@ class BaseGraph:
         constants: Mapping[str, Any],
         codes: Mapping[str, Any] | None = None,
         classes: ArrayLike | None = None,
+        exact: str | None = None,
     ) -> None:
+        check_one_of(exact, "exact", EXACT)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         kept = {name: _kept(name, constant) for name, constant in constants.items()}
@@ -107,6 +116,7 @@ class BaseGraph:
         self.constants: Mapping[str, Any] = MappingProxyType(kept)
         self.codes: Mapping[str, Any] = MappingProxyType(dict(codes or {}))
         self.classes_: NDArray[Any] | None = None if classes is None else np.asarray(classes)
+        self.exact = exact
 
     # structure ---------------------------------------------------------------------------------
     @cached_property
@@ -179,6 +189,7 @@ class BaseGraph:
         parts: dict[str, Any] = {
             "nodes": self.nodes, "inputs": self.inputs, "outputs": self.outputs,
             "constants": self.constants, "codes": self.codes, "classes": self.classes_,
+            "exact": self.exact,
         }  # fmt: skip
         parts |= changes
         return type(self)(parts.pop("nodes"), **parts)
@@ -236,15 +247,20 @@ class BaseGraph:
             )
         return self.run({self.inputs[0].name: x})[self.outputs[0].name]
 
-    def session(self, shapes: Mapping[str, int] | None = None) -> Session:
+    def session(
+        self, shapes: Mapping[str, int] | None = None, threads: int | None = None
+    ) -> Session:
         """Return the graph made ready for one set of shapes: its runs allocate nothing.
 
         Parameters
         ----------
         shapes : mapping of str to int
             The size of each named dim of the inputs.
+        threads : int, optional
+            The most threads that a run takes, of those that operations may use. The result is the
+            same to the bit.
         """
-        return Session(self, self._executable(), dict(shapes or {}))
+        return Session(self, self._executable(), dict(shapes or {}), threads)
 
     def _executable(self) -> _core.Graph:
         if "_compiled" not in self.__dict__:
@@ -279,7 +295,7 @@ class BaseGraph:
         return len(self.nodes)
 
     def __getstate__(self) -> dict[str, Any]:
-        parts = ("inputs", "outputs", "nodes", "classes_")
+        parts = ("inputs", "outputs", "nodes", "classes_", "exact")
         state = {name: self.__dict__[name] for name in parts}
         return state | {"constants": dict(self.constants), "codes": dict(self.codes)}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qcore._activations import ACTIVATIONS
 from qcore.graph.node import Node
 from qcore.graph.slots import WeightSlot
 
@@ -30,7 +31,6 @@ _KEPT = {
     "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Log", "Sigmoid", "Silu",
     "Softplus", "Sqrt", "Tanh",
 }  # fmt: skip
-_SCALED_ACTIVATIONS = ("", "linear", "relu", "leaky_relu")
 # Sums and products of several values, whose channels are then one axis.
 _JOINED = {"Add": True, "Sub": True, "Mul": False, "Div": False, "Max": True, "Min": True}
 _CHANNELS_FIRST = ("Conv", "ConvTranspose")
@@ -177,7 +177,7 @@ class _Walk:
         place = self.places.get(source)
         groups = int(node.get("group", 1))
         depthwise = node.op == "Conv" and groups > 1 and groups == slot.shape[0]
-        scales = str(node.get("activation", "")) in _SCALED_ACTIVATIONS
+        scales = ACTIVATIONS[str(node.get("activation", "linear"))].scales
         if depthwise and place is not None and place.first and place.repeat == 1:
             axis = place.axis.root()
             axis.passed.append(slot)

@@ -27,7 +27,15 @@ class Session:
         With all named dims replaced by their sizes.
     """
 
-    def __init__(self, graph: BaseGraph, compiled: _core.Graph, shapes: dict[str, int]) -> None:
+    def __init__(
+        self,
+        graph: BaseGraph,
+        compiled: _core.Graph,
+        shapes: dict[str, int],
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            check_int(threads, "threads", 1)
         names = {
             dim: None for value in graph.inputs for dim in value.shape or () if isinstance(dim, str)
         }
@@ -41,7 +49,7 @@ class Session:
             check_int(shapes[name], f"shapes[{name!r}]", 0)
         self.inputs = tuple(_fixed(value, shapes) for value in graph.inputs)
         self.outputs = graph.outputs
-        self._session = compiled.session(shapes)
+        self._session = compiled.session(shapes, threads)
 
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """Compute the outputs.

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from qcore._table import Report
 from qcore._validation import check_instance, check_path
-from qcore.compression import merged_report, prune_and_quantize
 from qcore.errors import FormatError
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -25,6 +24,7 @@ from qcore.recipes.deep import compress_to_target
 from qcore.recipes.networks import network_of
 from qcore.recipes.types import fault_of
 from qcore.saving.network import decode_input
+from qcore.shrinking import merged_report, prune_and_quantize
 
 __all__ = ["Recipe"]
 

@@ -2,8 +2,8 @@
 
 ``graph`` of the file's text has ``inputs`` and ``outputs`` (name, dtype, shape), ``nodes`` (name,
 op, inputs, outputs, attributes where there are some) and ``codes``, the parameters of quantized
-values. Constants are the file's tensors, under the names that the nodes read. ``classes`` is as in
-a network.
+values, and ``exact`` where it was asked for. Constants are the file's tensors, under the names that
+the nodes read. ``classes`` is as in a network.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def encode_graph(graph: BaseGraph) -> tuple[dict[str, Any], Description]:
         description["codes"] = {
             name: encode_input(params) for name, params in sorted(graph.codes.items())
         }
+    if graph.exact is not None:
+        description["exact"] = graph.exact
     about: Description = {"graph": description}
     if graph.classes_ is not None:
         about["classes"] = encode_classes(graph.classes_)
@@ -75,6 +77,7 @@ def decode_graph(tensors: Mapping[str, Any], about: Description, kind: type[G]) 
         constants={name: tensors[name] for name in tensors if name not in inner},
         codes=codes,
         classes=None if classes is None else decode_classes(classes),
+        exact=field(description, "exact", str),
     )
 
 

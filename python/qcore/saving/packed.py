@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._activations import ACTIVATIONS, NUMBERS
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.chain.activations import ACTIVATIONS
 from qcore.chain.layers import Dense
 from qcore.files.limits import USUAL, Limits
 
@@ -124,7 +124,8 @@ def _pack_layer(layer: Dense) -> bytes:
     stride, coded = _shortest(codes, weight.levels.size, zero)
     bias_form, bias = _pack_bias(layer.bias)
     rows, columns = codes.shape
-    activation = ACTIVATIONS.index(layer.activation)
+    activation = ACTIVATIONS[layer.activation].number
+    assert activation is not None
     head = (rows, columns, weight.levels.size, zero, stride, activation, form, bias_form)
     numbers = b"".join(map(_number, head))
     return numbers + levels + _number(coded.size) + coded.tobytes() + bias
@@ -209,7 +210,7 @@ def _unpack_layer(reader: _Reader, limits: Limits) -> Dense:
     rows, columns, count, zero, stride, activation, form, bias_form = (
         reader.number() for _ in range(8)
     )
-    if activation >= len(ACTIVATIONS) or form > 1 or bias_form > 2 or not 1 <= count <= 256:
+    if activation not in NUMBERS or form > 1 or bias_form > 2 or not 1 <= count <= 256:
         raise ValueError("the head of a packed layer cannot be")
     dtype = np.dtype("<f2" if form == 0 else "<f4")
     levels = reader.take(count * dtype.itemsize).view(dtype).astype(np.float32)
@@ -219,7 +220,7 @@ def _unpack_layer(reader: _Reader, limits: Limits) -> Dense:
     _core.entropy_check(coded.size, shape)
     codes = np.empty((rows, columns), np.uint8)
     _core.entropy_decode(coded, shape, codes)
-    layer = Dense(columns, rows, ACTIVATIONS[activation], use_bias=bias_form != 0)
+    layer = Dense(columns, rows, NUMBERS[activation], use_bias=bias_form != 0)
     bits = max(1, int(count - 1).bit_length())
     layer.weight = QTensor.from_parts(
         codes, 1.0, bits=bits, signed=False, scheme="kmeans", levels=levels

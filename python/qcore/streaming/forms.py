@@ -20,8 +20,6 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.compressed_tensors import (
     FILE_TEXTS,
-    SHAPE,
-    ZERO,
     dense_array,
     encode_weight,
     no_place,
@@ -32,6 +30,7 @@ from qcore.files.foreign.gguf import Gguf as GgufFile
 from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
 from qcore.files.foreign.gguf_blocks import BLOCK, no_blocks
 from qcore.files.foreign.gguf_blocks import TYPES as GGUF_TYPES
+from qcore.files.foreign.packed_words import SHAPE, ZERO
 from qcore.files.formats import format_of
 from qcore.files.qcore_format.container import part_bytes, part_dtype, separator_for, texts_of
 from qcore.files.qcore_format.parts import Description, dense_parts, describe, encode_tensor

@@ -26,7 +26,7 @@ def samples(n=50, inputs=12):
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "linear"])
 def test_pruned_neurons_leave_and_nothing_changes(activation):
-    pruned = qc.Pruner(0.5, pattern="neurons").fit_transform(network(activation))
+    pruned = qc.Pruner(0.5, pattern="neurons", scope="layer").fit_transform(network(activation))
     small = qc.compact(pruned)
     assert [layer.weight.shape for layer in small.layers] == [(10, 12), (7, 10), (5, 7)]
     assert [layer.bias.shape for layer in small.layers] == [(10,), (7,), (5,)]

@@ -55,7 +55,7 @@ def test_matrices_go_back_to_where_they_came_from() -> None:
 
 def test_every_weight_becomes_codes_by_output() -> None:
     net, x = small_cnn(), images()
-    small = qc.Quantizer(8, progress=False).fit_transform(net, x)
+    small = qc.Quantizer(8, algorithm=(), progress=False).fit_transform(net, x)
     for slot in net.slots:
         q = small.constants[slot.name]
         assert isinstance(q, QTensor)
@@ -107,7 +107,9 @@ def test_equalization_along_seams_changes_no_output(method: str) -> None:
 def test_unstructured_pruning_leaves_the_share_that_was_asked() -> None:
     net, x = small_cnn(), images()
     for criterion in ("magnitude", "wanda", "sparsegpt"):
-        pruner = qc.Pruner(0.5, criterion=criterion, ignore=("*bias", "depth*"), progress=False)
+        pruner = qc.Pruner(
+            0.5, criterion=criterion, scope="layer", ignore=("*bias", "depth*"), progress=False
+        )
         small = pruner.fit_transform(net, x)
         zeros = [np.mean(small.constants[f"{name}.weight"] == 0) for name in ("conv", "point")]
         assert zeros == pytest.approx([0.5, 0.5], abs=0.02)
@@ -215,3 +217,16 @@ def test_a_ruined_graph_is_said() -> None:
     x = np.random.default_rng(5).standard_normal((200, 12)).astype(np.float32)
     with pytest.warns(qc.AccuracyWarning, match="of the samples another answer"):
         qc.compress(dense_net(), x, bits=8, sparsity=0.95)
+
+
+def test_weights_make_up_for_the_errors_of_those_before_them(monkeypatch: Any) -> None:
+    net, x = small_cnn(), images(200)
+    wanted = net(x)
+
+    def error() -> float:
+        small = qc.Quantizer(4, activations=None, progress=False).fit_transform(net, x)
+        return float(np.mean((small(x) - wanted) ** 2))
+
+    walked = error()
+    monkeypatch.setattr("qcore.estimators.graphs.walk.MOST", 0)  # statistics of the float graph
+    assert walked < 0.8 * error()

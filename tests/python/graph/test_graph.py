@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -213,7 +214,7 @@ def test_a_seam_scales_without_changing_the_outputs(x):
     for reader in seam.readers:
         slot = reader.slot
         before = weights.get(slot.name, slot.weight)
-        matrix = type(slot)(slot.node, slot.index, before, slot.bias, slot._view).matrix()
+        matrix = replace(slot, weight=before).matrix()
         columns = np.tile(np.repeat(scale, reader.repeat), slot.shape[1] // (4 * reader.repeat))
         weights[slot.name] = slot.weight_of(matrix / columns)
     np.testing.assert_allclose(net.with_weights(weights)(x), net(x), rtol=1e-5)

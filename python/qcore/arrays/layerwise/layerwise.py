@@ -36,12 +36,8 @@ from qcore.arrays.layerwise.clip_search import Form, forms, fractions
 from qcore.arrays.layerwise.coordinate_descent import ROUNDS, descend
 from qcore.arrays.layerwise.gptq import Factor, factored, gptq_levels
 from qcore.arrays.params.input_stats import InputStats
-from qcore.arrays.params.qparams import (
-    code_dtype,
-    resolve,
-    round_scales,
-    scale_shape,
-)
+from qcore.arrays.params.layout import scale_shape
+from qcore.arrays.params.qparams import code_dtype, resolve, round_scales
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import ArgumentError

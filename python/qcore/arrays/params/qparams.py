@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._validation import (
-    check_axis,
     check_flag,
     check_int,
     check_one_of,
@@ -30,10 +29,11 @@ from qcore._validation import (
     nan_error,
     positive_array,
 )
+from qcore.arrays.params.layout import check_layout, layout_of, scale_shape
 from qcore.arrays.params.ranges import OBSERVERS, observed_range
 from qcore.errors import ArgumentError
 
-__all__ = ["QParams", "choose_qparams", "code_dtype", "code_range", "layout_of"]
+__all__ = ["QParams", "choose_qparams", "code_dtype", "code_range"]
 
 
 #: The least float32 that is not subnormal.
@@ -56,29 +56,6 @@ def code_range(bits: int, signed: bool, narrow_range: bool) -> tuple[int, int]:
     """
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     return (low + 1 if narrow_range else low), high
-
-
-def layout_of(
-    shape: tuple[int, ...], axis: int | None, group_size: int | None
-) -> dict[str, tuple[int, int]]:
-    """Return how elements share scales, as the kernels want to hear it."""
-    if group_size is not None:
-        return {"groups": (shape[-1], group_size)}
-    if axis is None:
-        return {}
-    inner = 1
-    for length in shape[axis + 1 :]:
-        inner *= length
-    return {"axis": (shape[axis], inner)}
-
-
-def scale_shape(
-    shape: tuple[int, ...], axis: int | None, group_size: int | None
-) -> tuple[int, ...]:
-    """Return the shape of the scales of an array of that shape."""
-    if group_size is not None:
-        return (*shape[:-1], -(-shape[-1] // group_size))
-    return () if axis is None else (shape[axis],)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -377,19 +354,6 @@ def choose_qparams(
         group_size=group_size,
         scale_dtype=kind,
     )
-
-
-def check_layout(
-    shape: tuple[int, ...], axis: object, group_size: object
-) -> tuple[int | None, int | None]:
-    """Return axis, counted from the front, and group size, of which at most one is given."""
-    if group_size is not None:
-        if axis is not None:
-            raise ValueError("axis and group_size are both given; groups run along the last axis")
-        if not shape:
-            raise ValueError("group_size is given, but x has no axes")
-        return None, check_int(group_size, "group_size", 1)
-    return (None if axis is None else check_axis(axis, len(shape))), None
 
 
 def finite_range(

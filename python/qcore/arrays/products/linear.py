@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
+from qcore._activations import DENSE
 from qcore._validation import check_one_of, check_out, float_array, positive_array
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.weights import packed_weights, sparse_weights
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["ACTIVATIONS", "linear"]
-
-#: Every activation by name; softmax acts on a row, the rest on each element.
-ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax", "tanh")
+__all__ = ["linear"]
 
 
 def linear(
@@ -82,7 +80,7 @@ def linear(
         if result is not None:
             return result
     check_one_of(activations, "activations", ("dynamic", None))
-    check_one_of(activation, "activation", ACTIVATIONS)
+    check_one_of(activation, "activation", DENSE)
     if isinstance(w, SparseMatrix):
         weights = _sparse(w, scale)
     elif scale is not None:

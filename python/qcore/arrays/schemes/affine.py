@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._validation import integer_array, nan_error, positive_array
+from qcore.arrays.params.layout import layout_of, scale_shape
 from qcore.arrays.params.qparams import (
     FLOAT16,
     FLOAT32,
@@ -16,12 +17,10 @@ from qcore.arrays.params.qparams import (
     code_dtype,
     code_range,
     finite_range,
-    layout_of,
     qparams_from_range,
     resolve,
     round_scales,
     scale_for_zero_point,
-    scale_shape,
 )
 from qcore.arrays.params.ranges import observed_range
 from qcore.arrays.schemes import binary

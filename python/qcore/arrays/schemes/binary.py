@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._validation import nan_error, positive_array
-from qcore.arrays.params.qparams import code_dtype, layout_of, round_scales, scale_shape
+from qcore.arrays.params.layout import layout_of, scale_shape
+from qcore.arrays.params.qparams import code_dtype, round_scales
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes

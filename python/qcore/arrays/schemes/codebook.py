@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._validation import first_position, nan_error
-from qcore.arrays.params.qparams import finite_range, round_scales, scale_shape
+from qcore.arrays.params.layout import scale_shape
+from qcore.arrays.params.qparams import finite_range, round_scales
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor, new_codes

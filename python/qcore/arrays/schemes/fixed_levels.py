@@ -28,7 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._validation import check_int, positive_array
-from qcore.arrays.params.qparams import FLOAT32, round_scales, scale_shape
+from qcore.arrays.params.layout import scale_shape
+from qcore.arrays.params.qparams import FLOAT32, round_scales
 from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, spread, tensor_of
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme

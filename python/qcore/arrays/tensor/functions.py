@@ -19,14 +19,8 @@ from qcore.arrays.layerwise import hqq
 from qcore.arrays.layerwise.algorithms import check_algorithm
 from qcore.arrays.layerwise.layerwise import fit_codes
 from qcore.arrays.params.input_stats import InputStats
-from qcore.arrays.params.qparams import (
-    QParams,
-    check_layout,
-    check_scale_dtype,
-    choose_qparams,
-    layout_of,
-    scale_shape,
-)
+from qcore.arrays.params.layout import check_layout, layout_of, scale_shape
+from qcore.arrays.params.qparams import QParams, check_scale_dtype, choose_qparams
 from qcore.arrays.params.ranges import OBSERVERS, check_percentile
 from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.options import Options

@@ -17,16 +17,15 @@ from qcore._validation import (
     positive_array,
     real_array,
 )
+from qcore.arrays.params.layout import check_layout, scale_shape
 from qcore.arrays.params.qparams import (
     FLOAT16,
     FLOAT32,
     check_bits,
-    check_layout,
     check_scale_dtype,
     check_zero_points,
     code_dtype,
     code_range,
-    scale_shape,
 )
 from qcore.arrays.tensor.row_bits import check_row_bits
 from qcore.arrays.tensor.scheme import SCHEMES, scheme_names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,32 +12,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore._table import Report
+from qcore.cli.compressing.ranges import read_ranges
 from qcore.cli.compressing.recipe_flags import given_flags, recipe_from_flags
+from qcore.cli.compressing.streamed import stream
 from qcore.cli.models import Samples, load_model, load_samples, open_model, short_names
 from qcore.cli.params import bytes_of
 from qcore.errors import ArgumentError, FormatError
-from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf import Gguf, write_gguf
 from qcore.files.formats import format_of
-from qcore.files.paths import open_regular
 from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
 from qcore.report.compare.variants import Variant, measure_variants, variant_rows
 from qcore.saving.checkpoint import save
-from qcore.streaming.forms import form_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from qcore.cli.compressing.planning import Plan
     from qcore.cli.compressing.target_planning import TargetPlan
-    from qcore.files.source import TensorInfo, TensorSource
     from qcore.report.compare.comparison import Comparison
 
 __all__ = ["Job", "Outcome", "plan_job", "run_job"]
 
-_MOST_RANGES = 1 << 24
 # What the descriptions of sparse tensors have: places of weights, of groups, of blocks.
 _SPARSE = {"at", "pattern", "block"}
 # Flags that ask for more than an ONNX graph lets be done to it in place.
@@ -269,7 +264,7 @@ def run_job(job: Job, start: float, *, look: bool = True) -> Outcome:
     text = job.recipe.to_toml()
     with job.blamed_on_recipe():
         if job.streams:
-            report = _stream(job, text)
+            report = stream(job, text)
             seconds = perf_counter() - start
             models: tuple[Any, Any] = open_model(job.source), open_model(job.output)
         else:
@@ -367,81 +362,3 @@ def plan_job(job: Job) -> Plan | TargetPlan:
 
     with job.blamed_on_recipe():
         return plan(job) if job.recipe.compress is None else plan_target(job)
-
-
-def read_ranges(path: Path) -> dict[str, Any]:
-    """Return the layers of a file that ``qcore calibrate`` wrote."""
-    file, _ = open_regular(path)
-    with file:
-        try:
-            found = json.loads(file.read(_MOST_RANGES))
-            layers = found["layers"]
-            if found["format"] != 1 or not all(type(v) is dict for v in layers.values()):
-                raise ValueError("it is of another form")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FormatError(f"'{path}' has no ranges: {error}") from error
-    return dict(layers)
-
-
-def _stream(job: Job, recipe: str) -> Report:
-    from qcore.streaming.compress import compress_file
-
-    assert job.output is not None
-    quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
-    if not job.in_place:  # a graph tells it itself, with its reasons
-        tensors = open_model(job.source)
-        infos = {name: tensors.info(name) for name in tensors}
-        coded = any(info.bits is not None for info in infos.values())  # goes into another file
-        if not quantizer.fit(infos).bits_ and not coded:
-            raise ValueError(
-                f"'{job.source}' has no float tensor of two or more axes that --ignore does not "
-                "name, so there is nothing to quantize and nothing was written"
-            )
-        _refuse_to_keep_all(job, quantizer, infos)
-    done = compress_file(
-        job.source, job.output, quantizer,
-        file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
-    )  # fmt: skip
-    return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
-
-
-def _refuse_to_keep_all(job: Job, quantizer: Quantizer, infos: Mapping[str, TensorInfo]) -> None:
-    """Raise ValueError where the output's format has no place for any of the codes."""
-    assert job.output is not None
-    form = form_of(job.output, job.file_format, quantizer, infos)
-    reasons = {
-        name: form.kept(name, infos[name], form.options(quantizer.tensor_options(name)))
-        for name in quantizer.bits_
-    }
-    if reasons and all(reasons.values()):
-        name, reason = next(iter(reasons.items()))
-        raise ValueError(
-            f"'{job.source}' has no tensor whose codes the output holds, so nothing was written "
-            f"({name}: {reason})"
-        )
-
-
-def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any]) -> Report:
-    """Return the report in the columns of `compare_tensors`."""
-    rows = []
-    group = options.get("group_size")
-    for found in report.rows:
-        info = source.info(found["tensor"])
-        parts = source.stored_parts(found["tensor"])
-        row = {"tensor": found["tensor"], "shape": found["shape"]}
-        row |= {"before": str(info.dtype), "after": str(info.dtype)}
-        if "scheme" in found:
-            width = found.get("bits", "")
-            row["after"] = f"int{width} {found['scheme']}" + (
-                f", groups of {group}" if group else ""
-            )
-        elif "kept" in found:
-            row["kept"] = found["kept"]
-        row["before bytes"] = info.nbytes if parts is None else sum(p.nbytes for p in parts[0])
-        copied = {"SQNR dB": math.inf, "cosine": 1.0, "max error": 0.0}
-        columns = ("bytes", *copied, "clipped")
-        rows.append(row | copied | {name: found[name] for name in columns if name in found})
-    totals: dict[str, Any] = {"tensor": "all"}
-    for column in ("before bytes", "bytes"):
-        totals[column] = sum(row[column] for row in rows)
-    return Report("compressed", rows, totals)

@@ -144,7 +144,13 @@ class DriftMonitor:
             for name, seen in self._seen.items()
         }
         if isinstance(self.net, BaseGraph):
-            return self.net.changed(codes={**self.net.codes, **ranges})
+            codes = {**self.net.codes, **ranges}
+            for node in reversed(self.net.nodes):
+                # What goes through a clamp has the codes of what comes out.
+                name, made = node.inputs[0] if node.inputs else "", node.outputs[0]
+                if self.net.codes.get(name) == self.net.codes.get(made) and name not in ranges:
+                    codes |= {name: codes[made]} if made in codes else {}
+            return self.net.changed(codes=codes)
         new = self.net.copy()
         for layer in new.layers:
             if layer.name in ranges:
@@ -156,7 +162,11 @@ def _watched(net: Chain | BaseGraph) -> Iterator[tuple[str, QParams]]:
     """Yield what has a static range: layers of a chain, values of a graph."""
     if isinstance(net, BaseGraph):
         for name, params in net.codes.items():
-            if name not in net.constants and np.ndim(params.scale) == 0:
+            if name in net.constants or np.ndim(params.scale):
+                continue
+            after = [node.outputs[0] for node in net.readers.get(name, ())]
+            # What only goes through a clamp into a value of the same codes saturates on purpose.
+            if not after or any(net.codes.get(made) != params for made in after):
                 yield name, params
         return
     for layer in net.layers:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import ACTIVATIONS
 from qcore._progress import Progress
 from qcore._table import Report
 from qcore.arrays.layerwise.bias_correction import corrected_bias
@@ -34,9 +35,6 @@ _ZERO_STAYS = {
     "Add", "AveragePool", "Conv", "Dropout", "Elu", "Erf", "Flatten", "Gelu", "GlobalAveragePool",
     "GlobalMaxPool", "HardSwish", "Identity", "LeakyRelu", "Max", "MaxPool", "Min", "Mul", "Neg",
     "ReduceMean", "Relu", "Silu", "Sqrt", "Sub", "Tanh",
-}  # fmt: skip
-_ZERO_STAYING_ACTIVATIONS = {
-    "", "linear", "relu", "leaky_relu", "hard_swish", "silu", "gelu", "gelu_tanh", "tanh",
 }  # fmt: skip
 
 
@@ -162,7 +160,7 @@ def removable(graph: BaseGraph) -> list[Seam]:
                 reader.slot.shape[1] % (seam.size * reader.repeat) == 0 for reader in seam.readers
             )
             and all(node.op in _ZERO_STAYS for node in seam.between)
-            and all(str(node.get("activation", "")) in _ZERO_STAYING_ACTIVATIONS for node in nodes)
+            and all(ACTIVATIONS[str(node.get("activation", "linear"))].keeps_zero for node in nodes)
             and all(len(graph.readers.get(slot.bias, ())) <= 1 for slot in slots if slot.bias)
         ):
             found.append(seam)

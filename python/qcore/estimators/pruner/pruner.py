@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._estimator import Estimator
 from qcore._models import named_weights, rebuilt
-from qcore._names import matches, matches_any
-from qcore._table import Report
-from qcore._validation import check_fraction, check_instance, check_one_of
+from qcore._validation import check_instance
 from qcore.arrays.params.input_stats import InputStats
-from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
-from qcore.arrays.pruning.functions import apply_mask, check_evidence, keep_in_array, prune_array
+from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion
+from qcore.arrays.pruning.functions import apply_mask, keep_in_array, prune_array
 from qcore.arrays.pruning.obs import Surgeon
-from qcore.arrays.pruning.patterns import Mask, Pattern, parse_pattern
+from qcore.arrays.pruning.patterns import Mask, parse_pattern
 from qcore.arrays.pruning.regrowth import regrown
-from qcore.arrays.pruning.schedules import ConstantSparsity, PolynomialDecay, Schedule
-from qcore.errors import ArgumentError
-from qcore.estimators.graphs.matrices import matrices_of, with_matrices
+from qcore.arrays.pruning.schedules import ConstantSparsity, PolynomialDecay
 from qcore.estimators.pruner.evidence import gather_evidence, layer_stats
-from qcore.estimators.pruner.graphs import channel_masks, graph_stats, operated, sensitive_shares
+from qcore.estimators.pruner.fitting_graphs import fit_graph, transform_graph
 from qcore.estimators.pruner.layerwise import lone_surgery, prune_layers
+from qcore.estimators.pruner.options import Masks, PrunerOptions
 from qcore.estimators.pruner.report import pruning_report
 from qcore.estimators.pruner.sensitivity import Trial, sensitive_targets
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
-    from qcore._progress import Progress
     from qcore.chain.chain import Chain
 
 __all__ = ["Pruner"]
 
 Model = TypeVar("Model", bound="Chain | BaseGraph | dict[str, Any]")
-Masks = dict[str, Mask]
-Share = float | Mapping[str, float] | None
-
-SCOPES = ("auto", "layer", "global", "sensitivity")
 
 
-class Pruner(Estimator):
+class Pruner(PrunerOptions):
     """Sets the least important weights of a model to 0.
 
     Parameters
@@ -111,27 +102,6 @@ class Pruner(Estimator):
     _bias_masks: Masks
     _biases: dict[str, NDArray[np.float32]]
 
-    def __init__(
-        self,
-        sparsity: Share = None,
-        *,
-        pattern: str = "unstructured",
-        criterion: str = "magnitude",
-        scope: str = "auto",
-        schedule: Schedule | None = None,
-        random_state: int | np.random.Generator | None = None,
-        ignore: Iterable[str] = ("*bias",),
-        progress: Progress = "auto",
-    ) -> None:
-        self.sparsity = sparsity
-        self.pattern = pattern
-        self.criterion = criterion
-        self.scope = scope
-        self.schedule = schedule
-        self.random_state = random_state
-        self.ignore = ignore
-        self.progress = progress
-
     # the estimator -----------------------------------------------------------------------------
     def fit(
         self,
@@ -170,7 +140,8 @@ class Pruner(Estimator):
             if evidence_of is not None:
                 check_instance(evidence_of, Mapping, name)
         if isinstance(model, BaseGraph):
-            return self._fit_graph(model, X, stats)
+            fit_graph(self, model, X, stats)
+            return self
         self.allocate(model, X, y)
         weights, criterion = named_weights(model), find_criterion(self.criterion)
         chosen = self._chosen(weights)
@@ -195,100 +166,6 @@ class Pruner(Estimator):
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
         self.sparsity_ = 1.0 - kept / size if size else 0.0
         return self
-
-    def _fit_graph(
-        self, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None
-    ) -> Pruner:
-        """Choose which weights of a graph go, each as a matrix (out, in)."""
-        criterion = find_criterion(self.criterion)
-        self._check_scope(criterion)
-        by_damage = self._scope == "sensitivity"
-        if criterion.needs == "gradient" or (by_damage and self.pattern == "neurons"):
-            found = f"scope {self._scope!r} and criterion {self.criterion!r}"
-            raise ValueError(
-                f"{found}: channels of graphs have the scopes 'layer' and 'global', and "
-                "criteria that need no gradient"
-            )
-        matrices = matrices_of(graph)
-        chosen = self._chosen(matrices)
-        self.targets_ = self._targets(chosen)
-        self.left_ = []
-        self.updated_, self.scores_, self._bias_masks, self._biases = {}, {}, {}, {}
-        if self.pattern == "neurons":
-            self.masks_, self._bias_masks = channel_masks(graph, self.targets_)
-        else:
-            needs = criterion.updates or criterion.needs == "stats"
-            if needs and stats is None:
-                stats = graph_stats(graph, X, chosen, self.progress)
-            if needs and stats is not None:
-                self.left_ = [name for name in chosen if name not in stats]
-                chosen = {name: w for name, w in chosen.items() if name in stats}
-                self.targets_ = {name: self.targets_[name] for name in chosen}
-            if by_damage:
-                if X is None:
-                    raise ValueError("scope is 'sensitivity'; it needs samples X")
-                trial = self._graph_trial(chosen, criterion, stats)
-                self.targets_ = sensitive_shares(
-                    graph, X, self.targets_, chosen, trial, self.progress
-                )
-            if criterion.updates:
-                assert stats is not None
-                shares = {name: self._pattern(name) for name in chosen}
-                self.updated_, self._biases, self.masks_ = operated(graph, chosen, stats, shares)
-            else:
-                rng = np.random.default_rng(self.random_state)
-                evidence = {
-                    name: Evidence((stats or {}).get(name) if needs else None, rng=rng)
-                    for name in chosen
-                }
-                self.masks_ = self._masks(matrices, chosen, criterion, evidence, self.targets_)
-        size = sum(mask.size for mask in self.masks_.values())
-        kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
-        self.sparsity_ = 1.0 - kept / size if size else 0.0
-        return self
-
-    def _graph_trial(
-        self,
-        matrices: Mapping[str, NDArray[Any]],
-        criterion: Criterion,
-        stats: Mapping[str, InputStats] | None,
-    ) -> Callable[[str, float], NDArray[np.float32]]:
-        """Return the function that prunes one matrix."""
-        last: dict[str, Surgeon] = {}
-
-        def trial(name: str, sparsity: float) -> NDArray[np.float32]:
-            pattern, share = parse_pattern(self.pattern, sparsity)
-            w, found = matrices[name], (stats or {}).get(name)
-            if criterion.updates:
-                assert found is not None
-                if name not in last:
-                    last.clear()  # one at a time: a surgeon of n inputs holds n² floats twice
-                    last[name] = Surgeon(w, found, centred=False)
-                return last[name].prune(pattern, share)[0].astype(np.float32)
-            evidence = Evidence(found, rng=np.random.default_rng(self.random_state))
-            keep = keep_in_array(w, pattern, share, criterion, evidence)
-            return np.where(keep, w, np.float32(0)).astype(np.float32)
-
-        return trial
-
-    def _transform_graph(self, graph: BaseGraph) -> BaseGraph:
-        matrices = matrices_of(graph)
-        new: dict[str, NDArray[Any]] = {}
-        for name, mask in self.masks_.items():
-            if name not in matrices or matrices[name].shape != mask.shape:
-                raise ValueError(f"model has no matrix {name!r} of {mask.shape}, as fit has seen")
-            new[name] = self._pruned_tensor(name, matrices[name])
-        biases = dict(self._biases)
-        for name, keep in self._bias_masks.items():
-            bias = np.asarray(graph.constants[name])
-            biases[name] = np.where(keep, bias.reshape(-1), np.float32(0))
-        small = with_matrices(graph, new, biases)
-        pruned = {name: np.asarray(small.constants[name]) for name in self.masks_}
-        report = pruning_report(pruned, self.masks_, {})
-        note = "left: its outputs read different inputs"
-        left = [{"tensor": name, "note": note} for name in self.left_]
-        self.report_ = Report(report.title, [*report.rows, *left], report.totals)
-        return small
 
     def allocate(
         self,
@@ -355,7 +232,7 @@ class Pruner(Estimator):
         """
         self._check_fitted("masks_")
         if isinstance(model, BaseGraph):
-            return self._transform_graph(model)  # type: ignore[return-value]
+            return transform_graph(self, model)  # type: ignore[return-value]
         weights = named_weights(model)
         missing = sorted(set(self.masks_) - set(weights))
         if missing:
@@ -482,66 +359,6 @@ class Pruner(Estimator):
             return self.updated_[name]
         return apply_mask(np.asarray(value), self.masks_[name])
 
-    # the parts ---------------------------------------------------------------------------------
-    def _shares(self) -> Share:
-        if self.sparsity is not None or self.schedule is None:
-            return self.sparsity
-        for name in ("final_sparsity", "target_sparsity"):
-            if hasattr(self.schedule, name):
-                return float(getattr(self.schedule, name))
-        raise ValueError("sparsity is None, and the schedule does not say which one is the last")
-
-    @property
-    def _scope(self) -> str:
-        """The scope, with what "auto" means here."""
-        if self.scope != "auto":
-            return self.scope
-        criterion = find_criterion(self.criterion)
-        by_layer = (
-            ":" in self.pattern
-            or isinstance(self.sparsity, Mapping)
-            or criterion.updates
-            or criterion.by_row
-        )
-        return "layer" if by_layer else "global"
-
-    def _check_scope(self, criterion: Criterion) -> None:
-        check_one_of(self.scope, "scope", SCOPES)
-        if self.schedule is not None:
-            for name in ("sparsity", "should_prune"):
-                if not callable(getattr(self.schedule, name, None)):
-                    kind = type(self.schedule).__name__
-                    raise TypeError(
-                        f"schedule is {kind}; it needs the methods sparsity and should_prune"
-                    )
-        if self._scope == "layer":
-            return
-        if parse_pattern(self.pattern, None if ":" in self.pattern else 0.0)[0].implied is not None:
-            raise ArgumentError(
-                "scope", f"scope is {self.scope!r}; pattern {self.pattern!r} is by layer only"
-            )
-        if criterion.updates and self._scope == "global":
-            name = criterion.name
-            raise ValueError(f"scope is 'global'; criterion {name!r} ranks within layers only")
-        if isinstance(self.sparsity, Mapping):
-            raise ArgumentError(
-                "scope", f"scope is {self.scope!r}; it takes one sparsity, not a dict"
-            )
-
-    def _targets(self, chosen: Iterable[str]) -> dict[str, float]:
-        """Return the sparsity of each tensor, checked."""
-        shares = self._shares()
-        if not isinstance(shares, Mapping):
-            return dict.fromkeys(chosen, parse_pattern(self.pattern, shares)[1])
-        targets = {}
-        for name in chosen:
-            found = [key for key in shares if matches(name, key)]
-            if not found:
-                raise ValueError(f"sparsity names none for {name!r}; add a pattern '*'")
-            share = check_fraction(shares[found[0]], f"sparsity[{found[0]!r}]")
-            targets[name] = parse_pattern(self.pattern, share)[1]
-        return targets
-
     def _evidence(
         self,
         model: Any,
@@ -569,57 +386,3 @@ class Pruner(Estimator):
             return {name: np.where(mask, w, w.dtype.type(0))}
 
         return trial
-
-    def _masks(
-        self,
-        weights: Mapping[str, Any],
-        chosen: Mapping[str, NDArray[Any]],
-        criterion: Criterion,
-        evidence: Mapping[str, Evidence],
-        targets: Mapping[str, float],
-    ) -> Masks:
-        pattern = parse_pattern(self.pattern, next(iter(targets.values()), 0.0))[0]
-        for name in chosen:
-            check_evidence(criterion, evidence[name])
-        masks: Masks = {}
-        if self._scope == "global":
-            scores = [criterion.score(w, evidence[name]) for name, w in chosen.items()]
-            share = next(iter(targets.values()), 0.0)
-            kept = pattern.keep(scores, share, criterion.power)
-            masks = dict(zip(chosen, kept, strict=True))
-        else:
-            for name, w in chosen.items():
-                masks[name] = keep_in_array(w, pattern, targets[name], criterion, evidence[name])
-        return _with_biases(masks, weights) if self.pattern == "neurons" else masks
-
-    def _pattern(self, name: str) -> tuple[Pattern, float]:
-        return parse_pattern(self.pattern, self.targets_[name])
-
-    def _chosen(self, weights: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-        """Return the tensors to prune, C-contiguous; those of outputs are no neurons to prune."""
-        chosen = {}
-        matrices = [name for name, value in weights.items() if getattr(value, "ndim", 0) >= 2]
-        outputs = matrices[-1:] if self.pattern == "neurons" else []
-        for name, value in weights.items():
-            if getattr(value, "ndim", 0) < 2 or matches_any(name, self.ignore):
-                continue
-            if not isinstance(value, np.ndarray):
-                kind = type(value).__name__
-                raise TypeError(f"{name} is a {kind}; prune before quantizing, or ignore it")
-            if value.dtype.type not in (np.float16, np.float32, np.float64) or name in outputs:
-                continue
-            refuse_nan(value, name)
-            chosen[name] = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
-        return chosen
-
-
-def _with_biases(masks: Masks, weights: Mapping[str, Any]) -> Masks:
-    """Add the biases of pruned neurons."""
-    found = dict(masks)
-    for name, mask in masks.items():
-        layer, _, part = name.rpartition(".")
-        bias = f"{layer}.bias" if part == "weight" else ""
-        rows: Mask = np.any(mask.reshape(len(mask), -1), axis=1)
-        if getattr(weights.get(bias), "shape", None) == rows.shape:
-            found[bias] = rows
-    return found

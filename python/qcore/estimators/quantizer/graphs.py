@@ -1,7 +1,8 @@
-"""What `Quantizer` does with a graph: one pass over samples, then every weight by itself.
+"""What `Quantizer` does with a graph: ranges of values first, then weight by weight.
 
-Statistics are those of the float graph: unlike in a chain, weights do not make up for the errors of
-those before them.
+Weights make up for the errors of those before them, as in a chain: samples go through the float
+graph and the quantized one side by side. Where the values between two nodes would take too much
+memory, and for weights that several nodes share, statistics are those of the float graph.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._progress import EpochProgress
 from qcore._table import Report
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.arrays.params.input_stats import InputStats
@@ -23,6 +25,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.coded import CodedGroup, coded_groups
 from qcore.estimators.graphs.corrections import corrected_biases, output_totals
 from qcore.estimators.graphs.matrices import (
+    bias_name,
     can_hold_codes,
     has_groups,
     slots_by_name,
@@ -30,9 +33,11 @@ from qcore.estimators.graphs.matrices import (
 )
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats, observe
+from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
 from qcore.estimators.quantizer import choice
 from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
+from qcore.graph.slots import WeightSlot
 
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
@@ -74,17 +79,16 @@ class GraphCodes:
         self._judges = X if hasattr(X, "dtype") else batches, y
         graph = self._equalized(quantizer, graph, batches)
         self.codes = self._observed(quantizer, graph, batches)
-        self.stats = self._statistics(quantizer, graph, batches)
-        matrices = graph_matrices(graph)
+        self.stats: dict[str, InputStats] = {}
         self.tensors: dict[str, Any] = {}
-        for name in self._names:
-            self.tensors[name] = quantizer.quantized(name, matrices[name], self.stats.get(name))
-        corrects = {
-            name
-            for name in self._names
-            if "bias_correction" in quantizer.algorithms_of(name, name in self.stats)
-        }
-        self.biases = corrected_biases(graph, matrices, self.tensors, self.stats, corrects)
+        self.biases: dict[str, NDArray[np.float32]] = {}
+        slots = self._with_stats(quantizer, graph) if batches is not None else []
+        try:
+            self._walk(quantizer, graph, slots, batches)
+        except TooLargeError:
+            self.stats = self._float_stats(quantizer, graph, slots, batches)
+            for name in self._names:
+                self._take(quantizer, graph, name)
 
     def apply(self, given: BaseGraph) -> tuple[BaseGraph, Report]:
         """Return a graph with the codes, and what there is to say of it."""
@@ -153,27 +157,60 @@ class GraphCodes:
             for name in group.values
         }
 
-    def _statistics(
-        self, quantizer: Quantizer, graph: BaseGraph, batches: Any
-    ) -> dict[str, InputStats]:
-        """Return the statistics of what weights are multiplied with.
+    def _with_stats(self, quantizer: Quantizer, graph: BaseGraph) -> list[WeightSlot]:
+        """Return the weights that an algorithm fits to what they are multiplied with.
 
         Weights whose outputs read different rows (convolutions in groups, recurrent ones) and
-        those of more than `FEATURES` inputs have none.
+        those of more than `FEATURES` inputs have no such statistics.
         """
-        if batches is None:
-            return {}
         slots = [slot for slot in graph.slots if slot.name in quantizer.bits_]
         slots = [slot for slot in slots if quantizer.algorithms_of(slot.name, True)]
         without = {slot.name for slot in slots if not has_rows(slot) or slot.shape[1] > FEATURES}
-        wanted = [slot for slot in slots if slot.name not in without]
-        if not wanted:
-            return {}
+        return [slot for slot in slots if slot.name not in without]
+
+    def _float_stats(
+        self, quantizer: Quantizer, graph: BaseGraph, slots: list[WeightSlot], batches: Any
+    ) -> dict[str, InputStats]:
+        """Return statistics of the float graph, values that become codes rounded."""
 
         def as_codes(name: str, value: NDArray[Any]) -> NDArray[Any]:
             return fake_quantize(value, self.codes[name]) if name in self.codes else value
 
-        return input_stats(graph, batches, wanted, quantizer.progress, as_codes)
+        if not slots:
+            return {}
+        return input_stats(graph, batches, slots, quantizer.progress, as_codes)
+
+    def _walk(
+        self, quantizer: Quantizer, graph: BaseGraph, slots: list[WeightSlot], batches: Any
+    ) -> None:
+        """Quantize weight by weight, each on what those before it leave of the samples."""
+        places = [slot.name for slot in graph.slots]
+        shared = [slot for slot in slots if places.count(slot.name) > 1]
+        self.stats = self._float_stats(quantizer, graph, shared, batches)
+        fitted = {slot.name for slot in slots} - set(self.stats)
+        walk = GraphWalk(graph, batches, self.codes) if fitted else None
+        todo = [slot for slot in graph.slots if slot.name in self._names]
+        with EpochProgress(quantizer.progress, len(todo), "quantize") as ticker:
+            for done, slot in enumerate(todo):
+                name = slot.name
+                ticker.update(done, name)
+                if walk is not None and name in fitted:
+                    self.stats[name] = walk.stats(slot)
+                if name not in self.tensors:
+                    self._take(quantizer, graph, name)
+                if walk is not None:
+                    bias = bias_name(graph, name)
+                    new = (bias, self.biases[bias]) if bias in self.biases else None
+                    walk.quantize(slot, self.tensors[name].dequantize(), new)
+
+    def _take(self, quantizer: Quantizer, graph: BaseGraph, name: str) -> None:
+        """Find the codes of a weight, and the bias that goes with them."""
+        matrix = slots_by_name(graph)[name].matrix()
+        stats = self.stats.get(name)
+        q = self.tensors[name] = quantizer.quantized(name, matrix, stats)
+        if stats is not None and "bias_correction" in quantizer.algorithms_of(name, True):
+            found = corrected_biases(graph, {name: matrix}, {name: q}, {name: stats}, [name])
+            self.biases |= found
 
 
 def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) -> Observer:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore._arrays import as_array
-from qcore.arrays.params.qparams import FLOAT16, FLOAT32, check_layout, code_dtype, scale_shape
+from qcore.arrays.params.layout import check_layout, scale_shape
+from qcore.arrays.params.qparams import FLOAT16, FLOAT32, code_dtype
 from qcore.arrays.products.blocks import BsrMatrix
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.n_of_m import NmMatrix

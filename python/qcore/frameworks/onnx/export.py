@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import ACTIVATIONS
 from qcore._extras import require
 from qcore._validation import check_flag, check_path
 from qcore.arrays.layerwise.float_rows import without_float_rows
@@ -37,7 +38,6 @@ __all__ = ["to_onnx"]
 
 OPSET = 21  # INT4, and DequantizeLinear of blocks
 IR_VERSION = 10
-_ACTIVATIONS = {"relu": "Relu", "sigmoid": "Sigmoid", "softmax": "Softmax", "tanh": "Tanh"}
 # What signed codes move by to become unsigned ones.
 _MIDDLE = 128
 # An int32 bias must leave room for the sum: |code - zero_point| <= 255 and |weight| <= 128.
@@ -167,8 +167,8 @@ def _add_normalization(graph: _Graph, network: Chain, value: str) -> str:
 
 def _add_activation(graph: _Graph, layer: Dense, value: str, last: bool) -> str:
     output = "output" if last else f"{layer.name}.output"
-    operator = _ACTIVATIONS.get(layer.activation)
-    if operator is None:
+    operator = ACTIVATIONS[layer.activation].onnx
+    if not operator:
         return graph.add("Identity", [value], output) if last else value
     attributes = {"axis": -1} if operator == "Softmax" else {}
     return graph.add(operator, [value], output, **attributes)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import names_in
 from qcore._extras import require
-from qcore._validation import check_instance, check_path
+from qcore._validation import check_instance, check_one_of, check_path
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
@@ -23,12 +24,13 @@ from qcore.frameworks.onnx.constants import array_of
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.read import read_graph
 from qcore.graph.check import checked
+from qcore.graph.graph import EXACT
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential
 
 __all__ = ["GraphReader", "from_onnx", "is_rows", "load_model"]
 
-_ACTIVATIONS = {"Relu": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax", "Tanh": "tanh"}
+_ACTIVATIONS = names_in("onnx")
 # Nodes that change nothing that a dense network can see: what a batch of rows stays.
 _PASSED = ("Cast", "Dropout", "Flatten", "Identity")
 _ELEMENTWISE = ("Add", "Div", "Mul", "Sub")
@@ -37,7 +39,7 @@ _FLOATS = (1, 10, 11)  # TensorProto's FLOAT, FLOAT16, DOUBLE
 _UINT8, _INT8 = 2, 3
 
 
-def from_onnx(model: Any) -> Sequential | Graph:
+def from_onnx(model: Any, *, exact: str | None = None) -> Sequential | Graph:
     """Build a network from an ONNX graph.
 
     Parameters
@@ -46,6 +48,9 @@ def from_onnx(model: Any) -> Sequential | Graph:
         Of opset 11 to 28, with the ops that `docs/graph.md` lists. Constants are folded, and what
         exporters write in several nodes (batch normalization behind a convolution, GELU, layer
         normalization, residuals and activations) becomes one.
+    exact : {None, "onnx", "tflite"}
+        Whose integers a quantized graph gives to the bit, as in `Graph`; it is kept in files. Where
+        it is given, a chain of dense layers is a `Graph` too.
 
     Returns
     -------
@@ -80,11 +85,12 @@ def from_onnx(model: Any) -> Sequential | Graph:
         kind = require("onnx", "reading ONNX").ModelProto
         check_instance(model, (str, PathLike, kind), "model")
         check_graph(model.graph, "model")
-    network = _as_chain(model, path)
+    check_one_of(exact, "exact", EXACT)
+    network = _as_chain(model, path) if exact is None else None
     if network is not None:
         return network
     try:
-        return checked(read_graph(model, path))
+        return checked(read_graph(model, path, exact))
     except (MemoryError, UnsupportedError):
         raise
     except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:

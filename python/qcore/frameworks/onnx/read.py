@@ -30,7 +30,7 @@ from qcore.nn.graph import Graph
 __all__ = ["ModelReader", "read_graph"]
 
 
-def read_graph(model: Any, path: Path | None = None) -> Graph:
+def read_graph(model: Any, path: Path | None = None, exact: str | None = None) -> Graph:
     """Return an onnx.ModelProto as a graph, with constants folded and patterns fused.
 
     Parameters
@@ -38,6 +38,8 @@ def read_graph(model: Any, path: Path | None = None) -> Graph:
     model : onnx.ModelProto
     path : Path, optional
         Its file, beside which constants may lie.
+    exact : {None, "onnx", "tflite"}
+        As in `Graph`.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def read_graph(model: Any, path: Path | None = None) -> Graph:
     UnsupportedError
         If it has ops, or types of values, that there are not; lists each.
     """
-    return prepared(ModelReader(_inlined(model), path).graph())
+    return prepared(ModelReader(_inlined(model), path).graph().changed(exact=exact))
 
 
 def _inlined(model: Any) -> Any:

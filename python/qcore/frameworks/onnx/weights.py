@@ -16,22 +16,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qcore._extras import require
 from qcore._progress import EpochProgress, Progress
 from qcore._table import Report
 from qcore._validation import check_path
 from qcore.arrays.tensor.functions import quantize
-from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.source import TensorInfo
 from qcore.frameworks.onnx.codes import attributes_of
 from qcore.frameworks.onnx.constants import array_of, kind_of_tensor, nbytes_of, shape_of
+from qcore.frameworks.onnx.edit import FLOAT, GraphEdit, encoded, names_in
 from qcore.frameworks.onnx.load import load_model
 from qcore.frameworks.onnx.metadata import RECIPE, WEIGHT_NAME, write_text
 from qcore.frameworks.onnx.opset import opset_of, raise_opset, require_domain
-from qcore.frameworks.onnx.scopes import Scope, graphs_of, scan, tensors_in
+from qcore.frameworks.onnx.scopes import scan, tensors_in
 from qcore.frameworks.onnx.store import DryStore, Store
 from qcore.frameworks.onnx.uses import Weight, find_weights
 
@@ -40,7 +39,6 @@ __all__ = ["GraphPlan", "plan_graph", "quantize_graph"]
 _BLOCKS = (16, 32, 64, 128, 256)  # of MatMulNBits
 _OPSET_FOR_CODES, _OPSET_FOR_AXIS, _OPSET_FOR_INT4 = 10, 13, 21
 _UINT8, _INT8, _UINT4, _INT4 = 2, 3, 21, 22
-_FLOAT = 1
 #: A protobuf message holds at most 2 GB; well below it, constants move to a file of their own.
 EXTERNAL_FROM = 1 << 30
 
@@ -113,7 +111,7 @@ def plan_graph(
     return GraphPlan(job.rows, nbytes)
 
 
-class _Quantization:
+class _Quantization(GraphEdit):
     """One graph on its way."""
 
     def __init__(
@@ -125,19 +123,16 @@ class _Quantization:
         external_from: int,
     ) -> None:
         onnx = require("onnx", "quantizing ONNX")
-        self.helper = onnx.helper
         if len(model.functions):
             # Weights that a function gets are those of the nodes in it.
             model = onnx.inliner.inline_local_functions(model)
         if recipe is not None:
             write_text(model, RECIPE, recipe)
-        self.model, self.source, self.quantizer = model, source, quantizer
+        super().__init__(model, source)
+        self.quantizer = quantizer
         tensors = list(tensors_in(model.graph))
         total = sum(nbytes_of(t) for t in tensors if _is_numbers(t))
         self.external = any(t.data_location == 1 for t in tensors) or total >= external_from
-        self.rows: list[dict[str, Any]] = []
-        self.dry = False
-        self.store: Store | DryStore
 
     def run(self, target: Path, progress: Progress) -> Report:
         """Write the model; returns what became of its tensors."""
@@ -171,7 +166,7 @@ class _Quantization:
             refused = str(error)
         if opset_of(self.model) != before or refused:
             weights, kept = self._find()
-        self.names = _names_in(self.model.graph)
+        self.names = names_in(self.model.graph)
         with EpochProgress(progress, len(weights), self.source.name, unit="weights") as shown:
             for done, (key, weight) in enumerate(weights.items()):
                 shown.update(done, key)
@@ -262,7 +257,7 @@ class _Quantization:
         if not self.dry:
             array = self._array(weight)
             turned = group is not None and axis == 1  # groups lie along the last axis
-            q = _encoded(key, np.ascontiguousarray(array.T) if turned else array, options)
+            q = encoded(key, np.ascontiguousarray(array.T) if turned else array, options)
             if isinstance(q, str):
                 return q
             self._note(key, weight, array.T if turned else array, q)
@@ -275,7 +270,7 @@ class _Quantization:
         kind = (_INT4 if signed else _UINT4) if bits == 4 else (_INT8 if signed else _UINT8)
         inputs = [
             self.store.tensor(self._new(f"{constant.name}_codes"), kind, shape, codes),
-            self.store.tensor(self._new(f"{constant.name}_scale"), _FLOAT, scale_shape, scale),
+            self.store.tensor(self._new(f"{constant.name}_scale"), FLOAT, scale_shape, scale),
         ]
         if zero is not None or (self.dry and options.get("symmetric") is False):
             name = self._new(f"{constant.name}_zero_point")
@@ -284,40 +279,6 @@ class _Quantization:
             self._note_planned(key, weight, options, inputs)
         self._replace(weight, inputs, attributes)
         return None
-
-    def _replace(self, weight: Weight, inputs: list[Any], attributes: dict[str, int]) -> None:
-        """Let a DequantizeLinear give what a constant gave."""
-        constant, kind = weight.constant, weight.constant.tensor.data_type
-        decoded = constant.name
-        if kind != _FLOAT:
-            decoded = self._new(f"{constant.name}_float32")
-        nodes = [
-            self.helper.make_node(
-                "DequantizeLinear", [t.name for t in inputs], [decoded],
-                name=self._new(f"{constant.name}_decode"), **attributes,
-            )
-        ]  # fmt: skip
-        if kind != _FLOAT:
-            cast = self._new(f"{constant.name}_decode_cast")
-            nodes.append(
-                self.helper.make_node("Cast", [decoded], [constant.name], name=cast, to=kind)
-            )
-        self._put(constant.scope, constant, nodes, inputs)
-
-    def _put(self, scope: Scope, constant: Any, nodes: list[Any], tensors: list[Any]) -> None:
-        """Put nodes and constants in the place of a constant in its graph."""
-        graph = scope.graph
-        rest = [node for node in graph.node if not (constant.node is not None
-                and len(node.output) == 1 and node.output[0] == constant.name)]  # fmt: skip
-        kept = [tensor for tensor in graph.initializer if tensor.name != constant.name]
-        inputs = [value for value in graph.input if value.name != constant.name]
-        if len(inputs) < len(graph.input):
-            del graph.input[:]
-            graph.input.extend(inputs)
-        self.model.ir_version = max(self.model.ir_version, 4)  # constants that are no inputs
-        del graph.node[:], graph.initializer[:]
-        graph.node.extend([*nodes, *rest])
-        graph.initializer.extend([*kept, *tensors])
 
     def _take_quantized(self, key: str, weight: Weight) -> str | None:
         """Put the codes of a weight that the graph quantizes in its place."""
@@ -366,7 +327,7 @@ class _Quantization:
             array = self._array(weight).T
             half = constant.tensor.data_type == 10
             how = options | {"axis": None} | ({"scale_dtype": np.float16} if half else {})
-            q = _encoded(key, np.ascontiguousarray(array), how)
+            q = encoded(key, np.ascontiguousarray(array), how)
             if isinstance(q, str):
                 return q
             if half and q.scale_dtype != np.float16:
@@ -377,7 +338,7 @@ class _Quantization:
             packed = (codes[:, 0::2] | codes[:, 1::2] << 4).reshape(outer, blocks, group // 2)
             scales = q.scale.reshape(-1)
         shape = (outer, blocks, group // 2)
-        kind = constant.tensor.data_type if constant.tensor.data_type in (1, 10) else _FLOAT
+        kind = constant.tensor.data_type if constant.tensor.data_type in (1, 10) else FLOAT
         parts = [
             self.store.tensor(self._new(f"{constant.name}_packed"), _UINT8, shape, packed),
             self.store.tensor(
@@ -399,57 +360,6 @@ class _Quantization:
         self._put(constant.scope, constant, [], parts)
         return None
 
-    # small things ------------------------------------------------------------------------------
-    def _array(self, weight: Weight) -> NDArray[Any]:
-        return array_of(weight.constant.tensor, self.source)
-
-    def _row(self, key: str, tensor: Any) -> dict[str, Any]:
-        shape = shape_of(tensor)
-        size = int(np.prod(shape, dtype=np.int64))
-        return {"tensor": key, "shape": "x".join(map(str, shape)), "float bytes": 4 * size}
-
-    def _note(self, key: str, weight: Weight, before: NDArray[Any], q: QTensor) -> None:
-        error = q.error(before)
-        self.rows.append(
-            self._row(key, weight.constant.tensor)
-            | {
-                "bytes": q.nbytes, "scheme": q.scheme, "bits": q.bits, "clipped": q.clipped,
-                "SQNR dB": error.sqnr_db, "cosine": error.cosine, "max error": error.max_abs,
-            }
-        )  # fmt: skip
-
-    def _note_planned(
-        self, key: str, weight: Weight, options: dict[str, Any], parts: list[Any]
-    ) -> None:
-        nbytes = sum(nbytes_of(part) for part in parts)
-        row = {"bytes": nbytes, "scheme": "affine", "bits": options["bits"]}
-        self.rows.append(self._row(key, weight.constant.tensor) | row)
-
-    def _new(self, name: str) -> str:
-        """Return a name that nothing in the model has: this one, or one like it."""
-        unique, count = name, 1
-        while unique in self.names:
-            unique, count = f"{name}_{count}", count + 1
-        self.names.add(unique)
-        return unique
-
-
-def _encoded(key: str, array: NDArray[Any], options: dict[str, Any]) -> QTensor | str:
-    """Return a weight's codes, or why it has none; a NaN is an error that names it."""
-    try:
-        q = quantize(array, **options)
-    except OverflowError as error:
-        return str(error)
-    except ValueError as error:
-        if not np.isnan(array).any():
-            raise ValueError(f"tensor {key!r}: {error}") from error
-        raise ValueError(
-            f"tensor {key!r}: {error}; or leave it as it is: --ignore '{key}', ignore=[{key!r}]"
-        ) from error
-    if not np.isfinite(q.scale).all():
-        return "its values are out of the range of float32 scales"
-    return q
-
 
 def _info(weight: Weight) -> TensorInfo:
     kind = kind_of_tensor(weight.constant.tensor)
@@ -462,15 +372,3 @@ def _is_numbers(tensor: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _names_in(graph: Any) -> set[str]:
-    """Return every name of a value or of a node in a graph and in those inside it."""
-    names = {value.name for values in (graph.input, graph.output, graph.initializer, graph.node)
-             for value in values}  # fmt: skip
-    names |= {value.values.name for value in graph.sparse_initializer}
-    for node in graph.node:
-        names |= {*node.input, *node.output}
-        for _, inner in graphs_of(node):
-            names |= _names_in(inner)
-    return names

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
-from qcore._validation import check_path
+from qcore._validation import check_one_of, check_path
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
 from qcore.frameworks.tflite.ops import OPS
 from qcore.graph.check import checked
+from qcore.graph.graph import EXACT
 from qcore.graph.images import ImageEmitter
 from qcore.graph.passes import prepared
 from qcore.graph.value import SOURCE_DTYPES, Value
@@ -31,7 +32,7 @@ _IDENTIFIER = b"TFL3"
 _INT8 = 9
 
 
-def from_tflite(model: str | PathLike[str] | bytes) -> Graph:
+def from_tflite(model: str | PathLike[str] | bytes, *, exact: str | None = None) -> Graph:
     """Build a network from a float TFLite model.
 
     Parameters
@@ -39,6 +40,8 @@ def from_tflite(model: str | PathLike[str] | bytes) -> Graph:
     model : path or bytes
         The flatbuffer. Weights of float16 and int8 become float32; a model whose values are
         integers is not read.
+    exact : {None, "onnx", "tflite"}
+        Whose integers a quantized graph gives to the bit, as in `Graph`; it is kept in files.
 
     Returns
     -------
@@ -56,6 +59,7 @@ def from_tflite(model: str | PathLike[str] | bytes) -> Graph:
         If it has ops, or quantized values, that there are not: lists each.
     """
     require("tflite", "reading TFLite")
+    check_one_of(exact, "exact", EXACT)
     where = "model"
     if isinstance(model, (str, PathLike)):
         path = check_path(model, "model")
@@ -69,7 +73,7 @@ def from_tflite(model: str | PathLike[str] | bytes) -> Graph:
     if data[4:8] != _IDENTIFIER:
         raise FormatError(f"{where} is no TFLite model")
     try:
-        return checked(prepared(_Reader(data).graph()))
+        return checked(prepared(_Reader(data).graph().changed(exact=exact)))
     except (MemoryError, UnsupportedError):
         raise
     except _BROKEN as error:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore.errors import UnsupportedError
 from qcore.graph.graph import BaseGraph, G
 from qcore.graph.node import Node
+from qcore.graph.passes.sides import Sides
 from qcore.graph.value import Shape
 
 __all__ = ["Editor", "Pattern", "rewritten"]
@@ -112,7 +113,17 @@ class Editor:
     def same_shape(self, one: str, two: str) -> bool:
         """Whether two values are known to have one shape."""
         first, second = self.shape(one), self.shape(two)
-        return first is not None and first == second and None not in first
+        if first is None or second is None or first[:2] != second[:2] or len(first) != len(second):
+            return False
+        if None not in first and None not in second:
+            return first == second
+        if first[1:2] != second[1:2] or not isinstance(first[1], int):
+            return False  # images of unknown sizes: what their channels are is known
+        sides = Sides(self.shape, self.maker)
+        terms = sides.of(one)
+        # Of images whose sizes come from one value, there are as many.
+        open_sides = terms is not None and any(not isinstance(side, int) for side in terms)
+        return open_sides and terms == sides.of(two)
 
     # changing ----------------------------------------------------------------------------------
     def constant(self, stem: str, value: ArrayLike) -> str:

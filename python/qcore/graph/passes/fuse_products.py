@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._activations import ACTIVATIONS
 from qcore.graph.node import Node
 from qcore.graph.passes.editor import Editor
 
@@ -21,11 +22,10 @@ __all__ = [
 
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
 _SCALABLE = (*_PRODUCTS, "ConvTranspose")
-# Which function a node behind a product is, and its parameters.
+# Which function a node behind a product is; its attributes say which of a kind.
 _FUNCTIONS = {
-    "Clip": "clip", "Elu": "elu", "Gelu": "gelu", "HardSigmoid": "hard_sigmoid",
-    "HardSwish": "hard_swish", "LeakyRelu": "leaky_relu", "Relu": "relu", "Sigmoid": "sigmoid",
-    "Silu": "silu", "Tanh": "tanh",
+    one.onnx: name for name, one in ACTIVATIONS.items()
+    if one.onnx not in ("", "Softmax") and name not in ("gelu_tanh", "relu6")
 }  # fmt: skip
 
 

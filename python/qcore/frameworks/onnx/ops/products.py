@@ -7,25 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from qcore._activations import ACTIVATIONS
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same
 from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.node import Node
 
-__all__ = ["ACTIVATIONS", "OPS"]
+__all__ = ["OPS"]
 
-# What an activation of a fused product is as a node of its own: op, and attributes.
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "elu": ("Elu", {}),
-    "gelu": ("Gelu", {}),
-    "gelu_tanh": ("Gelu", {"approximate": "tanh"}),
-    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    "hard_swish": ("HardSwish", {}),
-    "leaky_relu": ("LeakyRelu", {}),
-    "relu": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "silu": ("Silu", {}),
-    "tanh": ("Tanh", {}),
-}
 _FUSED = ("activation", "activation_min", "activation_max", "activation_alpha", "activation_beta")
 
 
@@ -51,8 +39,9 @@ def write_product(node: Node, writer: Writer) -> None:
         limits = [writer.constant(np.float32(limit)) for limit in (0, 6)]
         steps.append(("Clip", ["", *limits], {}))
     elif activation != "linear":
-        op, attributes = ACTIVATIONS[activation]
-        steps.append((op, [""], attributes | _parameters(node, op)))
+        made = ACTIVATIONS[activation]
+        parameters = dict(made.attributes) | _parameters(node, made.onnx)
+        steps.append((made.onnx, [""], parameters))
     value = ""
     for place, (op, names, attributes) in enumerate(steps):
         outputs = node.outputs if place == len(steps) - 1 else None

@@ -1,0 +1,122 @@
+"""What `Pruner` does with a graph: every weight as a matrix (out, in), channels along seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore._table import Report
+from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion
+from qcore.arrays.pruning.functions import keep_in_array
+from qcore.arrays.pruning.obs import Surgeon
+from qcore.arrays.pruning.patterns import parse_pattern
+from qcore.estimators.graphs.matrices import matrices_of, with_matrices
+from qcore.estimators.pruner.graphs import channel_masks, graph_stats, operated, sensitive_shares
+from qcore.estimators.pruner.report import pruning_report
+from qcore.graph.graph import BaseGraph
+
+if TYPE_CHECKING:
+    from qcore.estimators.pruner.pruner import Pruner
+
+__all__ = ["fit_graph", "transform_graph"]
+
+
+def fit_graph(
+    pruner: Pruner, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None
+) -> None:
+    """Choose which weights of a graph go, each as a matrix (out, in)."""
+    criterion = find_criterion(pruner.criterion)
+    pruner._check_scope(criterion)
+    by_damage = pruner._scope == "sensitivity"
+    if criterion.needs == "gradient" or (by_damage and pruner.pattern == "neurons"):
+        found = f"scope {pruner._scope!r} and criterion {pruner.criterion!r}"
+        raise ValueError(
+            f"{found}: channels of graphs have the scopes 'layer' and 'global', and "
+            "criteria that need no gradient"
+        )
+    matrices = matrices_of(graph)
+    chosen = pruner._chosen(matrices)
+    pruner.targets_ = pruner._targets(chosen)
+    pruner.left_ = []
+    pruner.updated_, pruner.scores_, pruner._bias_masks, pruner._biases = {}, {}, {}, {}
+    if pruner.pattern == "neurons":
+        pruner.masks_, pruner._bias_masks = channel_masks(graph, pruner.targets_)
+    else:
+        needs = criterion.updates or criterion.needs == "stats"
+        if needs and stats is None:
+            stats = graph_stats(graph, X, chosen, pruner.progress)
+        if needs and stats is not None:
+            pruner.left_ = [name for name in chosen if name not in stats]
+            chosen = {name: w for name, w in chosen.items() if name in stats}
+            pruner.targets_ = {name: pruner.targets_[name] for name in chosen}
+        if by_damage:
+            if X is None:
+                raise ValueError("scope is 'sensitivity'; it needs samples X")
+            trial = _trial(pruner, chosen, criterion, stats)
+            pruner.targets_ = sensitive_shares(
+                graph, X, pruner.targets_, chosen, trial, pruner.progress
+            )
+        if criterion.updates:
+            assert stats is not None
+            shares = {name: pruner._pattern(name) for name in chosen}
+            pruner.updated_, pruner._biases, pruner.masks_ = operated(graph, chosen, stats, shares)
+        else:
+            rng = np.random.default_rng(pruner.random_state)
+            evidence = {
+                name: Evidence((stats or {}).get(name) if needs else None, rng=rng)
+                for name in chosen
+            }
+            pruner.masks_ = pruner._masks(matrices, chosen, criterion, evidence, pruner.targets_)
+    size = sum(mask.size for mask in pruner.masks_.values())
+    kept = sum(int(np.count_nonzero(mask)) for mask in pruner.masks_.values())
+    pruner.sparsity_ = 1.0 - kept / size if size else 0.0
+
+
+def transform_graph(pruner: Pruner, graph: BaseGraph) -> BaseGraph:
+    """Return a graph with the weights that `fit_graph` chose set to 0."""
+    matrices = matrices_of(graph)
+    new: dict[str, NDArray[Any]] = {}
+    for name, mask in pruner.masks_.items():
+        if name not in matrices or matrices[name].shape != mask.shape:
+            raise ValueError(f"model has no matrix {name!r} of {mask.shape}, as fit has seen")
+        new[name] = pruner._pruned_tensor(name, matrices[name])
+    biases = dict(pruner._biases)
+    for name, keep in pruner._bias_masks.items():
+        bias = np.asarray(graph.constants[name])
+        biases[name] = np.where(keep, bias.reshape(-1), np.float32(0))
+    small = with_matrices(graph, new, biases)
+    pruned = {name: np.asarray(small.constants[name]) for name in pruner.masks_}
+    report = pruning_report(pruned, pruner.masks_, {})
+    note = "left: its outputs read different inputs"
+    left = [{"tensor": name, "note": note} for name in pruner.left_]
+    pruner.report_ = Report(report.title, [*report.rows, *left], report.totals)
+    return small
+
+
+def _trial(
+    pruner: Pruner,
+    matrices: Mapping[str, NDArray[Any]],
+    criterion: Criterion,
+    stats: Mapping[str, InputStats] | None,
+) -> Callable[[str, float], NDArray[np.float32]]:
+    """Return the function that prunes one matrix."""
+    last: dict[str, Surgeon] = {}
+
+    def trial(name: str, sparsity: float) -> NDArray[np.float32]:
+        pattern, share = parse_pattern(pruner.pattern, sparsity)
+        w, found = matrices[name], (stats or {}).get(name)
+        if criterion.updates:
+            assert found is not None
+            if name not in last:
+                last.clear()  # one at a time: a surgeon of n inputs holds n² floats twice
+                last[name] = Surgeon(w, found, centred=False)
+            return last[name].prune(pattern, share)[0].astype(np.float32)
+        evidence = Evidence(found, rng=np.random.default_rng(pruner.random_state))
+        keep = keep_in_array(w, pattern, share, criterion, evidence)
+        return np.where(keep, w, np.float32(0)).astype(np.float32)
+
+    return trial

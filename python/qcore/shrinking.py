@@ -1,0 +1,163 @@
+"""Networks and arrays made small without training: what was asked for, and how it is done."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from qcore._names import matches_any
+from qcore._table import Report
+from qcore.arrays.pruning.criteria import find_criterion
+from qcore.arrays.pruning.patterns import parse_pattern
+from qcore.chain.agreement import disagreement
+from qcore.chain.chain import Chain
+from qcore.errors import AccuracyWarning, ArgumentError
+from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
+from qcore.estimators.pruner.choice import untrained_options
+from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.graph.graph import BaseGraph
+
+__all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize", "shrunk"]
+
+
+class CompressedWeights(dict[str, Any]):
+    """A dict of named arrays that remembers how it was made.
+
+    Attributes
+    ----------
+    report_ : Report
+    """
+
+    report_: Report
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a model is to become, as `qcore.compress` documents it."""
+
+    bits: int | Mapping[str, int] | None = 8
+    group_size: int | None = None
+    sparsity: float | Mapping[str, float] | None = None
+    pattern: str = "unstructured"
+    activations: str | None = "auto"
+    scheme: str = "affine"
+    levels: int | None = None
+    ignore: Iterable[str] = ("*bias",)
+
+    def __post_init__(self) -> None:
+        matches_any("", self.ignore)  # refuses what are no patterns
+        object.__setattr__(self, "ignore", tuple(self.ignore))
+        pattern = self.pattern
+        parse_pattern(pattern, None if ":" in str(pattern) else 0.0)
+        if pattern != "unstructured" and ":" not in pattern and self.sparsity is None:
+            raise ArgumentError(
+                "pattern", f"pattern is {pattern!r}; it needs sparsity, the share that goes"
+            )
+        if self.bits == 1 and self.prunes:
+            raise ValueError("bits is 1 with pruning; codes of 1 bit are signs, and have no 0")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether weights are to go."""
+        return self.sparsity is not None or self.pattern != "unstructured"
+
+    def options(self) -> dict[str, Any]:
+        """Return the wishes by name."""
+        return asdict(self)
+
+    def pruner(self, model: Any, X: ArrayLike | None, y: ArrayLike | None) -> Pruner | None:
+        """Return what prunes a model, if anything does."""
+        if not self.prunes:
+            return None
+        chosen = untrained_options(
+            self.pattern,
+            samples=X is not None and not isinstance(model, Mapping),
+            labels=y is not None and not isinstance(model, BaseGraph),
+            by_name=isinstance(self.sparsity, Mapping),
+        )
+        return Pruner(self.sparsity, pattern=self.pattern, ignore=self.ignore, **chosen)
+
+    def quantizer(self) -> Quantizer | None:
+        """Return what quantizes a model, if anything does."""
+        if self.bits is None:
+            return None
+        return Quantizer(
+            self.bits,
+            scheme=self.scheme,
+            levels=self.levels,
+            group_size=self.group_size,
+            activations=self.activations,
+            ignore=self.ignore,
+        )
+
+
+def shrunk(
+    model: Any, X: ArrayLike | None, y: ArrayLike | None, wishes: Wishes, *, stacklevel: int = 2
+) -> Any:
+    """Return a network or a dict of arrays as it was wished, with ``report_``.
+
+    Warns
+    -----
+    AccuracyWarning
+        If samples are given and the answers to them are not what they were.
+    """
+    pruner, quantizer = wishes.pruner(model, X, y), wishes.quantizer()
+    if pruner is None and quantizer is None:
+        raise ValueError("bits and sparsity are both None: there is nothing to do")
+    if isinstance(model, BaseGraph) and isinstance(X, Iterator):
+        X = batches_of(model, X)  # it can be gone through once
+    small = prune_and_quantize(model, X, y, pruner, quantizer)
+    if X is None or not isinstance(model, (Chain, BaseGraph)):
+        return small
+    if isinstance(model, BaseGraph):
+        lost = graph_disagreement(output_totals(model, small, X))
+    else:
+        lost = disagreement(model, small, X, y)
+    if lost is not None:
+        advice = "more bits, less sparsity, or activations=None cost less"
+        message = f"compressed, {lost}: {advice}"
+        warnings.warn(message, AccuracyWarning, stacklevel=stacklevel + 1)
+    return small
+
+
+def prune_and_quantize(
+    model: Any,
+    X: ArrayLike | None,
+    y: ArrayLike | None,
+    pruner: Pruner | None,
+    quantizer: Quantizer | None,
+) -> Any:
+    """Return the model pruned and quantized: in one pass, where weights that stay move anyway."""
+    reports: list[Report] = []
+    one_pass = None
+    if pruner is not None and quantizer is not None and X is not None:
+        updates = find_criterion(pruner.criterion).updates
+        one_pass = pruner if updates and not isinstance(model, (Mapping, BaseGraph)) else None
+    if pruner is not None and one_pass is None:
+        model = pruner.fit_transform(model, X, y)
+        reports.append(pruner.report_)
+    if quantizer is not None:
+        model = quantizer.fit_transform(model, X, prune=one_pass)
+        reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
+    if isinstance(model, Mapping):
+        model = CompressedWeights(model)
+    model.report_ = merged_report(reports)
+    return model
+
+
+def merged_report(reports: list[Report]) -> Report:
+    """Join the rows of several reports tensor by tensor; the later one wins."""
+    rows: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for row in report.rows:
+            rows.setdefault(row["tensor"], {}).update(row)
+    totals: dict[str, Any] = {}
+    for report in reports:
+        totals.update(report.totals)
+    return Report("compressed", rows.values(), totals)

@@ -1,5 +1,7 @@
 //! Criterion benches of the kernels: `cargo bench`.
 
+#![allow(clippy::disallowed_methods, reason = "benches take what they need")]
+
 mod entropy;
 mod floats;
 mod gemm;

@@ -1,5 +1,7 @@
 //! A run after the first allocates nothing: counted by the allocator of this binary.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,8 @@
 //! One binary for the tests of the graph crate: chains, ops, plans, hostile graphs.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
+mod absurd;
 mod chain;
 mod codes;
 mod conv_codes;

@@ -1,5 +1,7 @@
 //! One binary for every kernel test: a module for each room, with its oracle in `reference`.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
 mod checksums;
 mod conv_i8;
 mod entropy;

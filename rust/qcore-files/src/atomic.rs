@@ -99,11 +99,11 @@ fn folder_of(target: &Path) -> &Path {
 }
 
 fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let mut done = 0;
+    let mut done = 0_usize;
     while done < bytes.len() {
-        match write_some(file, &bytes[done..], offset + done as u64) {
+        match write_some(file, &bytes[done..], offset.saturating_add(done as u64)) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => done += count,
+            Ok(count) => done = done.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

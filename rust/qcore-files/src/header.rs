@@ -39,7 +39,7 @@ pub(crate) fn checked_length(
             ),
         ));
     }
-    let room = file_len - LENGTH_BYTES as u64;
+    let room = file_len.saturating_sub(LENGTH_BYTES as u64);
     if length > room {
         return Err(FileError::format(
             path,
@@ -93,9 +93,9 @@ impl<'de> Visitor<'de> for NamesVisitor {
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
-            names.count += 1;
+            names.count = names.count.saturating_add(1);
             names.longest = names.longest.max(name.len());
-            if names.count > self.0.tensors + 1 || names.twice.is_some() {
+            if names.count > self.0.tensors.saturating_add(1) || names.twice.is_some() {
                 continue; // it is refused; the rest is only skipped
             }
             if names.seen.contains(&name) {
@@ -126,7 +126,8 @@ fn check_names(path: &Path, json: &[u8], limits: Limits) -> Result<(), FileError
         let reason = format!("has a corrupt header: the name '{name}' is there twice");
         return Err(FileError::format(path, reason));
     }
-    let tensors = names.count - usize::from(names.seen.contains(RESERVED_NAME));
+    let texts = usize::from(names.seen.contains(RESERVED_NAME));
+    let tensors = names.count.saturating_sub(texts);
     if tensors > limits.tensors {
         let most = limits.tensors;
         let reason = format!("has {tensors} tensors, max_tensors is {most}");
@@ -170,7 +171,7 @@ pub(crate) fn parse(
         ));
     }
     if expected < data_len {
-        let extra = data_len - expected;
+        let extra = data_len.saturating_sub(expected);
         return Err(FileError::format(
             path,
             format!("is corrupt: {extra} bytes follow the last tensor"),
@@ -185,7 +186,7 @@ pub(crate) fn build(
     tensors: &[(&str, TensorInfo)],
 ) -> Result<Vec<u8>, FileError> {
     let encode = |error: serde_json::Error| FileError::Value(error.to_string());
-    let mut members = Vec::with_capacity(tensors.len() + 1);
+    let mut members = Vec::new();
     if !texts.is_empty() {
         let texts = serde_json::to_string(texts).map_err(encode)?;
         members.push(format!("\"{RESERVED_NAME}\":{texts}"));
@@ -206,7 +207,6 @@ pub(crate) fn build(
             json.len()
         )));
     }
-    let mut header = (json.len() as u64).to_le_bytes().to_vec();
-    header.extend_from_slice(json.as_bytes());
-    Ok(header)
+    let length = (json.len() as u64).to_le_bytes();
+    Ok(length.into_iter().chain(json.into_bytes()).collect())
 }

@@ -8,6 +8,8 @@
 //! files do: a reader sees the old file or the new one, never a part.
 
 #![forbid(unsafe_code)]
+// Lengths and offsets come from files: what does not fit is an error, and never wraps.
+#![deny(clippy::arithmetic_side_effects)]
 
 mod atomic;
 mod drafts;

@@ -41,10 +41,11 @@ impl TensorFile {
         let mut prefix = [0; LENGTH_BYTES];
         read_at(path, &file, &mut prefix, 0)?;
         let length = header::checked_length(path, prefix, file_len)?;
+        #[expect(clippy::disallowed_methods, reason = "no more than the file has, and a limit")]
         let mut json = vec![0; length];
         read_at(path, &file, &mut json, LENGTH_BYTES as u64)?;
-        let data_start = (LENGTH_BYTES + length) as u64;
-        let metadata = header::parse(path, &json, file_len - data_start, limits)?;
+        let data_start = (LENGTH_BYTES as u64).saturating_add(length as u64);
+        let metadata = header::parse(path, &json, file_len.saturating_sub(data_start), limits)?;
         Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
 
@@ -72,28 +73,29 @@ impl TensorFile {
     pub fn read_into(&self, name: &str, out: &mut [u8]) -> Result<(), FileError> {
         let info = self.known(name)?;
         let (start, end) = info.data_offsets;
-        if out.len() != end - start {
+        let len = end.saturating_sub(start);
+        if out.len() != len {
+            let given = out.len();
             return Err(FileError::Value(format!(
-                "`out` has {} bytes, tensor '{name}' has {}",
-                out.len(),
-                end - start
+                "`out` has {given} bytes, tensor '{name}' has {len}"
             )));
         }
-        read_at(&self.path, &self.file, out, self.data_start + start as u64)
+        read_at(&self.path, &self.file, out, self.data_start.saturating_add(start as u64))
     }
 
     /// Fills `out` with a tensor's bytes from `offset` on.
     pub fn read_range(&self, name: &str, offset: usize, out: &mut [u8]) -> Result<(), FileError> {
         let info = self.known(name)?;
         let (start, end) = info.data_offsets;
-        if offset.checked_add(out.len()).is_none_or(|last| last > end - start) {
+        let len = end.saturating_sub(start);
+        if offset.checked_add(out.len()).is_none_or(|last| last > len) {
             return Err(FileError::Value(format!(
-                "bytes {offset} to {offset} + {} are asked for, tensor '{name}' has {}",
-                out.len(),
-                end - start
+                "bytes {offset} to {offset} + {} are asked for, tensor '{name}' has {len}",
+                out.len()
             )));
         }
-        read_at(&self.path, &self.file, out, self.data_start + (start + offset) as u64)
+        let first = self.data_start.saturating_add(start as u64).saturating_add(offset as u64);
+        read_at(&self.path, &self.file, out, first)
     }
 
     fn known(&self, name: &str) -> Result<&TensorInfo, FileError> {
@@ -156,17 +158,15 @@ pub fn open_regular(path: &Path) -> Result<(File, u64), FileError> {
 
 /// Reads exactly `out.len()` bytes at `offset`; a file that shrank meanwhile is truncated.
 fn read_at(path: &Path, file: &File, out: &mut [u8], offset: u64) -> Result<(), FileError> {
-    let mut done = 0;
+    let mut done = 0_usize;
     while done < out.len() {
-        match read_some(file, &mut out[done..], offset + done as u64) {
+        let at = offset.saturating_add(done as u64);
+        match read_some(file, &mut out[done..], at) {
             Ok(0) => {
-                let end = offset + done as u64;
-                return Err(FileError::format(
-                    path,
-                    format!("is truncated: it ends at byte {end}"),
-                ));
+                let reason = format!("is truncated: it ends at byte {at}");
+                return Err(FileError::format(path, reason));
             }
-            Ok(count) => done += count,
+            Ok(count) => done = done.saturating_add(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(FileError::io(path)(error)),
         }

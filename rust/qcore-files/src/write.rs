@@ -50,11 +50,11 @@ pub fn plan_tensors(
     order.sort_by(|&a, &b| key(tensors[a].1, tensors[a].0).cmp(&key(tensors[b].1, tensors[b].0)));
     let sorted: Vec<_> = order.iter().map(|&index| tensors[index]).collect();
     let (header, ends) = layout_of(&sorted, texts)?;
-    let mut starts = vec![header.len() as u64; tensors.len()];
-    for (place, &index) in order.iter().enumerate().skip(1) {
-        starts[index] += ends[place - 1] as u64;
-    }
-    Ok((header, starts))
+    let first = header.len() as u64;
+    let before = std::iter::once(0).chain(ends).map(|end| first.saturating_add(end as u64));
+    let mut starts: Vec<(usize, u64)> = order.into_iter().zip(before).collect();
+    starts.sort_unstable();
+    Ok((header, starts.into_iter().map(|(_, start)| start).collect()))
 }
 
 /// How many bytes [`write_tensors`] would write.
@@ -63,7 +63,8 @@ pub fn stored_len(
     texts: &BTreeMap<String, String>,
 ) -> Result<u64, FileError> {
     let header = header_of(&sorted(tensors), texts)?;
-    Ok(tensors.iter().fold(header.len() as u64, |sum, tensor| sum + tensor.data.len() as u64))
+    let add = |sum: u64, tensor: &Tensor<'_>| sum.saturating_add(tensor.data.len() as u64);
+    Ok(tensors.iter().fold(header.len() as u64, add))
 }
 
 /// Widest elements first, then by name: every tensor lies aligned to its element.
@@ -102,8 +103,7 @@ fn layout_of(
     texts: &BTreeMap<String, String>,
 ) -> Result<(Vec<u8>, Vec<usize>), FileError> {
     let mut names = HashSet::new();
-    let mut infos = Vec::with_capacity(sorted.len());
-    let mut ends = Vec::with_capacity(sorted.len());
+    let (mut infos, mut ends) = (Vec::new(), Vec::new());
     let mut offset = 0_usize;
     for &(name, dtype, shape) in sorted {
         if name == RESERVED_NAME || !names.insert(name) {

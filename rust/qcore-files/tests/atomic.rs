@@ -1,5 +1,7 @@
 //! A reader sees the old file or the new one, whatever happens to the writer.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;

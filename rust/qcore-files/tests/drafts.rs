@@ -1,5 +1,7 @@
 //! A process that has to go removes what it is writing; alone here, since it removes everything.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
 use std::fs;
 
 use qcore_files::{AtomicFile, remove_drafts};

@@ -1,5 +1,7 @@
 //! What is written comes back; what is broken is refused, and never panics.
 
+#![allow(clippy::disallowed_methods, reason = "tests take what they need")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

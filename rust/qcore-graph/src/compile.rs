@@ -1,5 +1,10 @@
 //! Compiling a graph for the shapes of its inputs: facts forwards, what is needed backwards, steps.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 use std::sync::{Arc, Mutex};
 
 use qcore_kernels::Isa;
@@ -25,6 +30,14 @@ pub(crate) struct Request<'a> {
 
 /// Known values of more elements are computed when the plan runs, not when it is made.
 const FOLDED: usize = 1 << 24;
+
+/// Bytes that known values may take that no file holds: a file of a few bytes can ask for any number.
+/// As many again come for each byte of the graph's constants.
+const MADE: usize = 1 << 30;
+const MADE_OF_EACH: usize = 4;
+
+/// Values of no more bytes are known whatever others take: they decide shapes.
+const LITTLE: usize = 1 << 12;
 
 /// A value that a plan computes.
 #[derive(Debug, Clone)]
@@ -104,6 +117,8 @@ enum Act<'a> {
 pub(crate) struct Forward<'a> {
     pub(crate) facts: Vec<Option<Fact>>,
     acts: Vec<Act<'a>>,
+    /// Bytes that known values may still take.
+    left: usize,
 }
 
 /// How strictly facts are inferred.
@@ -162,10 +177,12 @@ pub(crate) fn forward<'a>(
     wanted: &[bool],
     mode: Mode,
 ) -> Result<Forward<'a>> {
+    let mut left = MADE;
     for (&value, tensor) in &graph.constants {
+        left = left.saturating_add(tensor.bytes().len().saturating_mul(MADE_OF_EACH));
         facts[value] = Some(Fact::known(tensor.clone()));
     }
-    let mut forward = Forward { facts, acts: Vec::new() };
+    let mut forward = Forward { facts, acts: Vec::new(), left };
     for (node, _) in graph.nodes.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
         forward.node(node, mode)?;
     }
@@ -227,8 +244,19 @@ impl<'a> Forward<'a> {
         let limit = if mode == Mode::Small { FOLDED >> 8 } else { FOLDED };
         let all = inputs.iter().flatten().all(|fact| fact.value.is_some());
         let open = outputs.iter().any(|fact| fact.value.is_none());
-        if all && open && outputs.iter().all(|fact| fact.count() <= limit) {
+        let bytes = made(&inputs, &outputs);
+        let fits = bytes <= self.left.max(LITTLE);
+        if all && open && fits && outputs.iter().all(|fact| fact.count() <= limit) {
             outputs = fold(op, &inputs, &outputs)?.into_iter().map(Fact::known).collect();
+        }
+        if outputs.iter().any(|fact| fact.value.is_some()) {
+            if !fits {
+                let left = self.left;
+                return Err(value_error!(
+                    "it gives {bytes} bytes before anything runs, of which {left} are left"
+                ));
+            }
+            self.left = self.left.saturating_sub(bytes);
         }
         for (value, fact) in node.outputs.iter().zip(outputs) {
             if let Some(value) = *value {
@@ -238,6 +266,16 @@ impl<'a> Forward<'a> {
         self.acts.push(Act::Node(node, op));
         Ok(())
     }
+}
+
+/// Bytes of outputs that are not those of an input in another shape.
+fn made(inputs: &[Option<&Fact>], outputs: &[Fact]) -> usize {
+    let of = |fact: &Fact| fact.value.as_ref().map(Tensor::identity);
+    let fresh = |fact: &&Fact| {
+        of(fact).is_none_or(|id| !inputs.iter().flatten().any(|input| of(input) == Some(id)))
+    };
+    let bytes = |fact: &Fact| fact.count().saturating_mul(fact.dtype.size());
+    outputs.iter().filter(fresh).fold(0, |sum, fact| sum.saturating_add(bytes(fact)))
 }
 
 /// Computes a node whose inputs are known, by the steps that it lowers to.
@@ -296,7 +334,7 @@ fn lower(
     outputs: &[usize],
     mut builder: Builder,
 ) -> Result<Compiled> {
-    let Forward { facts, acts } = forward;
+    let Forward { facts, acts, .. } = forward;
     let known = |value: usize| facts[value].as_ref().is_some_and(|fact| fact.value.is_some());
     let mut needed = vec![false; facts.len()];
     for &value in outputs {

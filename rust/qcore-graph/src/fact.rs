@@ -47,6 +47,9 @@ impl Fact {
     }
 }
 
+/// The most elements of a list that decides shapes: one for each dim, or for each output.
+const LONGEST: usize = 1 << 12;
+
 /// The facts of a node's inputs; an optional one may be absent.
 #[derive(Clone, Copy)]
 pub(crate) struct Inputs<'a>(pub(crate) &'a [Option<&'a Fact>]);
@@ -90,9 +93,12 @@ impl<'a> Inputs<'a> {
             return Ok(None);
         }
         let value = self.value(index)?;
-        let found = value.dtype();
+        let (found, len) = (value.dtype(), value.len());
+        if len > LONGEST {
+            return Err(value_error!("input {index} is a list of {len}; at most {LONGEST} can be"));
+        }
         value
-            .to_ints()
+            .to_ints()?
             .map(Some)
             .ok_or_else(|| crate::error::dtype_error!("input {index} is {found}, not an integer"))
     }

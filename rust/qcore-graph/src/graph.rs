@@ -1,5 +1,10 @@
 //! A graph: values, the nodes between them in an order in which they can run, and constants.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

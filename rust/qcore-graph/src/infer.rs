@@ -4,6 +4,11 @@
 //! what comes out the same is fixed, what follows a name's two sizes has that name, and the rest is
 //! not known. Where a graph does not take the sizes, smaller ones are tried.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -12,6 +17,7 @@ use crate::compile::{Mode, forward};
 use crate::error::Result;
 use crate::fact::{Dim, Fact};
 use crate::graph::Graph;
+use crate::shape;
 
 /// Two sizes for the named dim of an index.
 type Probe = fn(usize) -> (usize, usize);
@@ -58,13 +64,14 @@ impl Graph {
     fn facts(&self, size: &dyn Fn(&str) -> usize) -> Result<Vec<Option<Fact>>> {
         let mut facts = vec![None; self.names.len()];
         for input in &self.inputs {
-            facts[input.value] = input.shape.as_ref().map(|shape| {
-                let dims = shape.iter().map(|dim| match dim {
-                    Dim::Fixed(size) => *size,
-                    Dim::Named(name) => size(name),
-                });
-                Fact::new(input.dtype, dims.collect())
+            let Some(shape) = &input.shape else { continue };
+            let dims = shape.iter().map(|dim| match dim {
+                Dim::Fixed(size) => *size,
+                Dim::Named(name) => size(name),
             });
+            let dims: Vec<usize> = dims.collect();
+            shape::nbytes(&dims, input.dtype)?;
+            facts[input.value] = Some(Fact::new(input.dtype, dims));
         }
         let wanted = vec![true; self.nodes.len()];
         Ok(forward(self, facts, &wanted, Mode::Small)?.facts)

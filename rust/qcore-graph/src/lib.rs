@@ -25,6 +25,8 @@
 //! is an object with `outputs`, `constants` and `nodes`, which read values around it by name. Numbers
 //! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
+
 mod attributes;
 pub mod chain;
 mod compile;

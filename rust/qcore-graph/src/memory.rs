@@ -1,8 +1,12 @@
 //! Bytes as elements, and memory that may not be there: with `run`, the only files that need `unsafe`.
 
 use qcore_kernels::aligned::AlignedBytes;
+use qcore_kernels::interrupt;
 
 use crate::error::{GraphError, Result};
+
+/// Elements that a plain loop goes through before it looks whether it is to stop.
+pub(crate) const AT_ONCE: usize = 1 << 16;
 
 mod sealed {
     pub trait Plain {}
@@ -46,6 +50,15 @@ pub fn cast_mut<T: Element>(bytes: &mut [u8]) -> &mut [T] {
 pub fn bytes_of<T: Element>(elements: &[T]) -> &[u8] {
     // SAFETY: an Element has no gaps, so each of its bytes is initialised.
     unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+}
+
+/// Copies bytes, and looks now and then whether to stop.
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) -> Result<()> {
+    for (from, to) in from.chunks(1 << 20).zip(to.chunks_mut(1 << 20)) {
+        interrupt::check()?;
+        to.copy_from_slice(from);
+    }
+    Ok(())
 }
 
 /// Zero bytes on cache lines, or an error.

@@ -4,6 +4,13 @@
 //! an input that nothing reads afterwards, both share one storage. Storages whose lives overlap get
 //! places that do not.
 
+// What runs relies on these places: none may wrap.
+#![deny(clippy::arithmetic_side_effects)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 use std::ops::Range;
 
 use qcore_kernels::memory;
@@ -109,15 +116,15 @@ impl Plan {
             .map(|(at, draft)| {
                 storages.push(Storage {
                     len: draft.scratch,
-                    life: at..at + 1,
+                    life: at..at.saturating_add(1),
                     output: None,
                     start: 0,
                 });
-                storages.len() - 1
+                storages.len().saturating_sub(1)
             })
             .collect();
         let arena = place(&mut storages)?;
-        let range = |s: &Storage| s.start..s.start + s.len;
+        let range = |s: &Storage| s.start..s.start.saturating_add(s.len);
         let places = |refs: &[Ref]| -> Vec<Place> {
             let place = |&r: &Ref| match buffers[r].origin {
                 Origin::Input(index) => Place::Input(index),
@@ -234,7 +241,7 @@ fn storages(
     for (at, draft) in drafts.iter().enumerate() {
         let mut shared = None;
         for (index, &output) in draft.outputs.iter().enumerate() {
-            let end = last_read[output].max(at) + 1;
+            let end = last_read[output].max(at).saturating_add(1);
             if index == 0
                 && let Some(input) = draft.in_place
                 && let Some(&r) = draft.inputs.get(input)
@@ -244,7 +251,7 @@ fn storages(
                 && draft.inputs.iter().filter(|&&other| of[other] == of[r]).count() == 1
                 && (storages[of[r]].output.is_none() || output_of[output].is_none())
                 && output_of[r].is_none()
-                && storages[of[r]].life.end == at + 1
+                && storages[of[r]].life.end == at.saturating_add(1)
             {
                 let storage = &mut storages[of[r]];
                 storage.life.end = end;
@@ -286,7 +293,8 @@ fn place(storages: &mut [Storage]) -> Result<usize> {
             if start.saturating_add(len) <= other.start {
                 break;
             }
-            start = start.max((other.start + other.len).next_multiple_of(LINE));
+            let end = other.start.saturating_add(other.len).checked_next_multiple_of(LINE);
+            start = start.max(end.unwrap_or(usize::MAX));
         }
         storages[s].start = start;
         let end = start.checked_add(len).filter(|&end| isize::try_from(end).is_ok());

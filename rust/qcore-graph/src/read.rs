@@ -1,5 +1,10 @@
 //! From the text of a graph to its nodes.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};

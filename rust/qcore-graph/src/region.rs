@@ -1,10 +1,11 @@
 //! Copies between strided parts of two arrays: what transposing, slicing, expanding, padding,
 //! joining and splitting have in common.
 
+use qcore_kernels::interrupt::{self, Pace};
 use qcore_kernels::layout::transpose;
 
 use crate::error::{Result, value_error};
-use crate::memory::{self, Element, cast, cast_mut};
+use crate::memory::{self, AT_ONCE, Element, cast, cast_mut};
 use crate::run::Io;
 use crate::shape::{MAX_RANK, permuted, product, strides};
 use crate::step::Step;
@@ -152,10 +153,14 @@ impl Region {
             .flatten();
         let mut index = [0_usize; MAX_RANK];
         let (mut f, mut t) = (self.from as isize, self.to as isize);
+        let mut pace = Pace::new();
         loop {
             match other {
-                Some(axis) => self.block(axis, f, t, from, to),
-                None => self.line(f, t, from, to),
+                Some(axis) => self.block(axis, f, t, from, to, &mut pace),
+                None => self.line(f, t, from, to, &mut pace),
+            }
+            if pace.stops(0) {
+                return;
             }
             // The next index of the dims that are left, last one fastest.
             let mut axis = rank - 1;
@@ -181,9 +186,27 @@ impl Region {
     }
 
     /// The last dim.
-    fn line<T: Element>(&self, f: isize, t: isize, from: &[T], to: &mut [T]) {
+    fn line<T: Element>(&self, f: isize, t: isize, from: &[T], to: &mut [T], pace: &mut Pace) {
         let last = self.dims.len() - 1;
-        let (n, fs, ts) = (self.dims[last], self.from_strides[last], self.to_strides[last]);
+        let (fs, ts) = (self.from_strides[last], self.to_strides[last]);
+        for first in (0..self.dims[last]).step_by(AT_ONCE) {
+            let n = AT_ONCE.min(self.dims[last] - first);
+            if pace.stops(n) {
+                return;
+            }
+            let first = first as isize;
+            Self::run((f + first * fs, fs), (t + first * ts, ts), n, from, to);
+        }
+    }
+
+    /// Elements at a step, to elements at a step.
+    fn run<T: Element>(
+        (f, fs): (isize, isize),
+        (t, ts): (isize, isize),
+        n: usize,
+        from: &[T],
+        to: &mut [T],
+    ) {
         if ts == 1 {
             let to = &mut to[t as usize..t as usize + n];
             match fs {
@@ -205,13 +228,24 @@ impl Region {
     }
 
     /// The last dim and another, block by block.
-    fn block<T: Element>(&self, axis: usize, f: isize, t: isize, from: &[T], to: &mut [T]) {
+    fn block<T: Element>(
+        &self,
+        axis: usize,
+        f: isize,
+        t: isize,
+        from: &[T],
+        to: &mut [T],
+        pace: &mut Pace,
+    ) {
         let last = self.dims.len() - 1;
         let (rows, columns) = (self.dims[axis], self.dims[last]);
         let (f_row, f_column) = (self.from_strides[axis], self.from_strides[last]);
         let (t_row, t_column) = (self.to_strides[axis], self.to_strides[last]);
         for row in (0..rows).step_by(BLOCK) {
             for column in (0..columns).step_by(BLOCK) {
+                if pace.stops(BLOCK * BLOCK) {
+                    return;
+                }
                 for i in row..rows.min(row + BLOCK) {
                     let (f, t) = (f + i as isize * f_row, t + i as isize * t_row);
                     for j in column..columns.min(column + BLOCK) {
@@ -258,8 +292,11 @@ impl Step for CopyStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let to = io.output::<u8>(0)?;
         if let Some(fill) = self.fill {
-            for element in to.chunks_exact_mut(self.size) {
-                element.copy_from_slice(&fill[..self.size]);
+            for part in to.chunks_mut(AT_ONCE) {
+                interrupt::check()?;
+                for element in part.chunks_exact_mut(self.size) {
+                    element.copy_from_slice(&fill[..self.size]);
+                }
             }
         }
         for (index, region) in self.regions.iter().enumerate() {
@@ -275,7 +312,7 @@ impl Step for CopyStep {
     }
 
     fn work(&self) -> usize {
-        self.regions.iter().map(Region::count).sum()
+        self.regions.iter().fold(0, |work, region| work.saturating_add(region.count()))
     }
 }
 

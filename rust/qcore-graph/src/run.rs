@@ -116,7 +116,7 @@ impl<'a> Io<'a> {
         let in_place = self.in_place() == Some(0);
         let out = self.output::<T>(0)?;
         if !in_place {
-            out.copy_from_slice(from);
+            memory::copy(from, out)?;
         }
         Ok(out)
     }

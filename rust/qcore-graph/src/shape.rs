@@ -1,22 +1,34 @@
 //! Arithmetic on shapes, checked: sizes that do not fit are errors.
 
+// Sizes are computed here: none may wrap.
+#![deny(clippy::arithmetic_side_effects)]
+#![expect(clippy::disallowed_methods, reason = "lists of dims, no more than a value has")]
+
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 
 /// The most dims that a loop over elements walks.
 pub(crate) const MAX_RANK: usize = 8;
 
-/// How many elements a shape has.
+/// How many elements a shape has. Dims other than 0 have to fit together as well, as in NumPy: then
+/// so does the [`product`] of any of them, and every stride.
 pub(crate) fn count(dims: &[usize]) -> Result<usize> {
     dims.iter()
-        .try_fold(1_usize, |product, &dim| product.checked_mul(dim))
+        .try_fold(1_usize, |product, &dim| product.checked_mul(dim.max(1)))
         .filter(|&product| product <= (isize::MAX / 16) as usize)
+        .map(|product| if dims.contains(&0) { 0 } else { product })
         .ok_or_else(|| shape_error!("{dims:?} has more elements than memory can hold"))
+}
+
+/// About how much work so many steps of so many parts are: no more than can be said.
+pub(crate) fn work(factors: &[usize]) -> usize {
+    factors.iter().fold(1, |work, &factor| work.saturating_mul(factor))
 }
 
 /// How many bytes a value has.
 pub(crate) fn nbytes(dims: &[usize], dtype: DType) -> Result<usize> {
-    Ok(count(dims)? * dtype.size())
+    // A count leaves room for the widest element.
+    Ok(count(dims)?.saturating_mul(dtype.size()))
 }
 
 /// Product of some dims of a shape whose [`count`] fits.
@@ -27,10 +39,17 @@ pub(crate) fn product(dims: &[usize]) -> usize {
 /// Elements from an index to the next, row-major.
 pub(crate) fn strides(dims: &[usize]) -> Vec<usize> {
     let mut strides = vec![1_usize; dims.len()];
-    for axis in (1..dims.len()).rev() {
-        strides[axis - 1] = strides[axis].saturating_mul(dims[axis].max(1));
+    let mut stride = 1_usize;
+    for (place, dim) in strides.iter_mut().zip(dims).rev() {
+        *place = stride;
+        stride = stride.saturating_mul((*dim).max(1));
     }
     strides
+}
+
+/// The same for each of some dims.
+pub(crate) fn same<T: Clone>(value: T, rank: usize) -> Vec<T> {
+    vec![value; rank]
 }
 
 /// The shape that operands are broadcast to, as NumPy does it.
@@ -38,7 +57,7 @@ pub(crate) fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>> {
     let rank = shapes.iter().map(|dims| dims.len()).max().unwrap_or(0);
     let mut out = vec![1; rank];
     for dims in shapes {
-        for (out, &dim) in out[rank - dims.len()..].iter_mut().zip(*dims) {
+        for (out, &dim) in out.iter_mut().rev().zip(dims.iter().rev()) {
             match (*out, dim) {
                 (1, _) => *out = dim,
                 (_, 1) => {}
@@ -112,6 +131,8 @@ mod tests {
     fn sizes_past_memory_are_errors() {
         assert!(count(&[1 << 40, 1 << 40]).is_err());
         assert!(count(&[1 << 60]).is_err());
+        assert!(count(&[0, 1 << 40, 1 << 40]).is_err());
+        assert_eq!(count(&[0, 1 << 40]).unwrap(), 0);
         assert_eq!(count(&[]).unwrap(), 1);
     }
 

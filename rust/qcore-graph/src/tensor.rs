@@ -93,14 +93,15 @@ impl Tensor {
     }
 
     /// Integers of any width, widened.
-    pub(crate) fn to_ints(&self) -> Option<Vec<i64>> {
-        match self.dtype {
+    pub(crate) fn to_ints(&self) -> Result<Option<Vec<i64>>> {
+        Ok(match self.dtype {
             DType::F32 => None,
-            DType::I64 => Some(self.elements().to_vec()),
+            DType::I64 => Some(qcore_kernels::memory::copied(self.elements())?),
             dtype => Some(with_type!(dtype, T => {
                 #[allow(clippy::unnecessary_cast, reason = "one of the types is int64")]
-                self.elements::<T>().iter().map(|&value| value as i64).collect()
+                let values = self.elements::<T>().iter().map(|&value| value as i64);
+                qcore_kernels::memory::collected(values)?
             })),
-        }
+        })
     }
 }

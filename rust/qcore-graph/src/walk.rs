@@ -1,6 +1,9 @@
 //! Elementwise loops over operands that are broadcast to one shape.
 
+use qcore_kernels::interrupt::Pace;
+
 use crate::error::{Result, value_error};
+use crate::memory::AT_ONCE;
 use crate::shape::MAX_RANK;
 
 /// How elements of a contiguous output and of `N` strided operands meet: rows of the last dim, each
@@ -48,7 +51,8 @@ impl<const N: usize> Walk<N> {
         self.count
     }
 
-    /// Calls `row(start of the row in the output, its length, starts of the operands, their steps)`.
+    /// Calls `row(start of the row in the output, its length, starts of the operands, their steps)`;
+    /// long rows come in parts. It leaves out what is left once it is to stop.
     pub(crate) fn for_rows(&self, mut row: impl FnMut(usize, usize, [usize; N], [usize; N])) {
         if self.count == 0 {
             return;
@@ -57,8 +61,16 @@ impl<const N: usize> Walk<N> {
         let (n, steps) = (self.dims[last], self.strides[last]);
         let mut index = [0_usize; MAX_RANK];
         let mut at = [0_usize; N];
+        let mut pace = Pace::new();
         for start in (0..self.count).step_by(n) {
-            row(start, n, at, steps);
+            for first in (0..n).step_by(AT_ONCE) {
+                let part = AT_ONCE.min(n - first);
+                if pace.stops(part) {
+                    return;
+                }
+                let at = std::array::from_fn(|operand| at[operand] + first * steps[operand]);
+                row(start + first, part, at, steps);
+            }
             for axis in (0..last).rev() {
                 index[axis] += 1;
                 for (at, stride) in at.iter_mut().zip(self.strides[axis]) {

@@ -24,6 +24,8 @@
 //! `op_with(isa, ...)` the one it is given. Results do not depend on the number of threads; integer
 //! results do not depend on the instruction set either.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
+
 pub mod aligned;
 pub mod conv;
 pub mod elementwise;

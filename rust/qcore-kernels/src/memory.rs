@@ -4,6 +4,13 @@
 //! which the machine cannot serve end in [`KernelError::Memory`], not in a process that is gone.
 //! `clippy.toml` forbids the other ways.
 
+// Sizes are computed here: none may wrap.
+#![deny(clippy::arithmetic_side_effects)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place where memory is taken, after it was made sure of"
+)]
+
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -55,7 +62,7 @@ pub fn refused(bytes: usize) -> KernelError {
 
 /// Makes room for `more` elements.
 pub fn reserve<T>(vector: &mut Vec<T>, more: usize) -> Result<()> {
-    if more <= vector.capacity() - vector.len() {
+    if more <= vector.capacity().saturating_sub(vector.len()) {
         return Ok(());
     }
     let wanted = size(&[sum(&[vector.len(), more])?, size_of::<T>().max(1)])?;

@@ -219,6 +219,16 @@ pub fn for_each_chunk<T: Send>(
     });
 }
 
+/// How many of `items`, of `cost` elementary steps each, a task takes: a share of them, and no more than
+/// a few milliseconds of work, after which it is asked [whether to stop](crate::interrupt).
+#[must_use]
+pub(crate) fn share(items: usize, tasks: usize, cost: usize) -> usize {
+    items.div_ceil(tasks.max(1)).min(LONGEST / cost.max(1)).max(1)
+}
+
+/// Elementary steps of a task.
+const LONGEST: usize = 1 << 22;
+
 /// A pointer that tasks share; each writes a part of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SendPtr<T>(pub(crate) *mut T);

@@ -232,7 +232,7 @@ fn plan_tensor_file(
     entries: Vec<(String, String, Vec<usize>)>,
     texts: BTreeMap<String, String>,
 ) -> PyResult<(Bound<'_, PyBytes>, Vec<u64>)> {
-    let mut tensors = Vec::with_capacity(entries.len());
+    let mut tensors = Vec::new();
     for (name, dtype, shape) in &entries {
         tensors.push((name.as_str(), known_dtype(dtype)?, shape.as_slice()));
     }
@@ -275,7 +275,7 @@ fn with_tensors<T: Send>(
     entries: &Entries<'_>,
     operation: impl FnOnce(&[Tensor<'_>]) -> Result<T, FileError> + Send,
 ) -> PyResult<T> {
-    let mut tensors = Vec::with_capacity(entries.len());
+    let mut tensors = Vec::new();
     for (name, dtype, shape, data) in entries {
         tensors.push(Tensor { name, dtype: known_dtype(dtype)?, shape, data: data.as_slice()? });
     }

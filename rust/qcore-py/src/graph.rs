@@ -1,5 +1,10 @@
 //! Bindings of the graph crate: JSON in, arrays by name in and out.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of inputs and dims, no more than the graph has"
+)]
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -152,10 +157,15 @@ fn named<'py>(graph: &Graph, inputs: &Bound<'py, PyDict>) -> PyResult<Vec<Bound<
     Ok(out)
 }
 
-fn compiled(graph: &Graph, given: &[Given<'_>], outputs: &[usize]) -> PyResult<Arc<Compiled>> {
+fn compiled(
+    py: Python<'_>,
+    graph: &Graph,
+    given: &[Given<'_>],
+    outputs: &[usize],
+) -> PyResult<Arc<Compiled>> {
     let shapes: Vec<Vec<usize>> = given.iter().map(|input| input.dims.to_vec()).collect();
     let bytes: Vec<Option<&[u8]>> = given.iter().map(|input| Some(input.bytes)).collect();
-    graph.compiled(&shapes, &bytes, outputs).map_err(graph_to_py)
+    run_as(py, LONG, graph_to_py, || graph.compiled(&shapes, &bytes, outputs))
 }
 
 #[pymethods]
@@ -200,7 +210,7 @@ impl PyGraph {
                 .collect::<Result<Vec<_>, _>>()
                 .map_err(|error| PyKeyError::new_err(error.to_string()))?,
         };
-        let compiled = py.detach(|| compiled(graph, &given, &outputs))?;
+        let compiled = compiled(py, graph, &given, &outputs)?;
         let arrays = arrays(py, compiled.outputs())?;
         let inputs: Vec<&[u8]> = given.iter().map(|input| input.bytes).collect();
         run(py, &compiled, &inputs, &arrays)?;
@@ -213,7 +223,7 @@ impl PyGraph {
 
     /// Types and shapes of all values, as a JSON text.
     fn infer(&self, py: Python<'_>) -> PyResult<String> {
-        py.detach(|| self.graph.infer()).map_err(graph_to_py)
+        run_as(py, LONG, graph_to_py, || self.graph.infer())
     }
 
     /// The graph for fixed shapes: `shapes` holds the size of each named dim. Runs take at most so many
@@ -252,8 +262,9 @@ impl PyGraph {
         if !by_value {
             let none = vec![None; session.dims.len()];
             let graph = &session.graph;
-            let compiled = py.detach(|| graph.compiled(&session.dims, &none, graph.outputs()));
-            let ready = Ready::new(py, graph, compiled.map_err(graph_to_py)?, Vec::new())?;
+            let make = || graph.compiled(&session.dims, &none, graph.outputs());
+            let compiled = run_as(py, LONG, graph_to_py, make)?;
+            let ready = Ready::new(py, graph, compiled, Vec::new())?;
             *session.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
         }
         Ok(session)
@@ -268,7 +279,7 @@ impl PyGraph {
         let graph = &*self.graph;
         let objects = named(graph, inputs)?;
         let given = given(graph, &objects)?;
-        let compiled = py.detach(|| compiled(graph, &given, graph.outputs()))?;
+        let compiled = compiled(py, graph, &given, graph.outputs())?;
         let pair = |(node, kernel): (&str, &str)| (node.to_owned(), kernel.to_owned());
         Ok(compiled.kernels().map(pair).collect())
     }
@@ -341,7 +352,7 @@ impl PySession {
         let ready = match held {
             Some(ready) if fits(&ready) => ready,
             _ => {
-                let compiled = py.detach(|| compiled(graph, &given, graph.outputs()))?;
+                let compiled = compiled(py, graph, &given, graph.outputs())?;
                 let values = deciding().map(<[u8]>::to_vec).collect();
                 Ready::new(py, graph, compiled, values)?
             }

@@ -7,9 +7,10 @@ use qcore_kernels::view::{as_signed, as_signed_mut};
 
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
+use crate::memory;
 use crate::operand::Affine;
 use crate::run::Io;
-use crate::shape::product;
+use crate::shape::{nbytes, product};
 use crate::step::Step;
 use crate::tensor::Tensor;
 
@@ -47,8 +48,11 @@ impl WeightCodes {
             self.scale.get(channel).unwrap_or(&self.scale[0])
         };
         let codes = self.codes.elements::<i8>().iter().enumerate();
-        let floats: Vec<f32> = codes.map(|(at, &code)| f32::from(code) * scale(at)).collect();
-        Tensor::new(DType::F32, dims, &floats)
+        let mut floats = memory::zeroed(nbytes(dims, DType::F32)?)?;
+        for (float, (at, &code)) in memory::cast_mut::<f32>(&mut floats).iter_mut().zip(codes) {
+            *float = f32::from(code) * scale(at);
+        }
+        Ok(Tensor::from_aligned(DType::F32, dims, floats))
     }
 }
 

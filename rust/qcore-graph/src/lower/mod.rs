@@ -1,5 +1,10 @@
 //! From nodes to steps: which buffers hold a value, in which order of dims.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "lists of nodes and values, no more than the text has"
+)]
+
 mod codes;
 pub(crate) mod layout;
 

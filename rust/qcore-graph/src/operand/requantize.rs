@@ -17,8 +17,7 @@ pub(crate) fn requantized(
     // |code - zero_point| <= 255 and |weight| <= 128.
     let greatest = inputs as f64 * 255.0 * 128.0;
     let room = (i32::MAX as f64 - greatest).max(0.0);
-    let mut biases = Vec::with_capacity(weight_scale.len());
-    let mut multipliers = Vec::with_capacity(weight_scale.len());
+    let (mut biases, mut multipliers) = (Vec::new(), Vec::new());
     for (bias, weight_scale) in bias.iter().zip(weight_scale) {
         let scale = input.scale * weight_scale;
         let code = (*bias as f64 / scale as f64).round_ties_even();

@@ -1,5 +1,7 @@
 //! Where the largest or the smallest lies along an axis.
 
+use qcore_kernels::interrupt::Pace;
+
 use crate::dtype::{DType, with_type};
 use crate::error::Result;
 use crate::fact::{Fact, Inputs};
@@ -8,7 +10,7 @@ use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::reduce::reduced;
 use crate::run::Io;
-use crate::shape::{axis, product};
+use crate::shape::{axis, product, work};
 use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("ArgMax", arg), ("ArgMin", arg)];
@@ -69,7 +71,9 @@ impl ArgStep {
     fn find<T: Element + PartialOrd>(&self, io: &mut Io<'_>) -> Result<()> {
         let x = io.input::<T>(0);
         let out = io.output::<i64>(0)?;
+        let mut pace = Pace::new();
         for (at, out) in out.iter_mut().enumerate() {
+            pace.check(self.n)?;
             let base = at / self.inner * self.n * self.inner + at % self.inner;
             let mut best = 0;
             for index in 1..self.n {
@@ -95,6 +99,6 @@ impl Step for ArgStep {
     }
 
     fn work(&self) -> usize {
-        self.outer * self.n * self.inner
+        work(&[self.outer, self.n, self.inner])
     }
 }

@@ -1,11 +1,13 @@
 //! From one type of elements to another.
 
+use qcore_kernels::interrupt;
 use serde_json::Value;
 
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, dtype_error, spec_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
+use crate::memory::{self, Element};
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
 use crate::step::Step;
@@ -78,6 +80,15 @@ pub(super) struct CastStep {
     pub(super) count: usize,
 }
 
+/// Each value by itself.
+fn map<A: Element, B: Element>(from: &[A], to: &mut [B], f: impl Fn(A) -> B) -> Result<()> {
+    for (from, to) in from.chunks(memory::AT_ONCE).zip(to.chunks_mut(memory::AT_ONCE)) {
+        interrupt::check()?;
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = f(from));
+    }
+    Ok(())
+}
+
 impl Step for CastStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         with_type!(self.from, A => {
@@ -85,13 +96,12 @@ impl Step for CastStep {
             if self.to == DType::Bool {
                 let zero = A::default();
                 let to = io.output::<u8>(0)?;
-                to.iter_mut().zip(from).for_each(|(to, &from)| *to = u8::from(from != zero));
-                return Ok(());
+                return map(from, to, |from| u8::from(from != zero));
             }
             with_type!(self.to, B => {
                 let to = io.output::<B>(0)?;
                 #[allow(clippy::unnecessary_cast, reason = "some pairs are of one type")]
-                to.iter_mut().zip(from).for_each(|(to, &from)| *to = from as B);
+                map(from, to, |from| from as B)?;
             });
         });
         Ok(())

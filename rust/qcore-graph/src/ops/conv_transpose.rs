@@ -1,6 +1,7 @@
 //! Transposed convolutions: channels last, each output gathers from the inputs that reach it.
 
 use qcore_kernels::epilogue::{Activation, finish_rows_with};
+use qcore_kernels::interrupt::Pace;
 
 use crate::attributes::Attributes;
 use crate::dtype::DType;
@@ -12,7 +13,7 @@ use crate::ops::activation;
 use crate::ops::window::{Auto, Axis, WindowSpec, sizes, three};
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
-use crate::shape::product;
+use crate::shape::{product, work};
 use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("ConvTranspose", transposed)];
@@ -174,12 +175,24 @@ fn sources(axis: Axis, output: usize) -> impl Iterator<Item = (usize, usize)> + 
 }
 
 impl TransposedStep {
-    fn pixel(&self, x: &[f32], weights: &[f32], at: [usize; 3], out: &mut [f32]) {
+    fn pixel(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        at: [usize; 3],
+        out: &mut [f32],
+        pace: &mut Pace,
+    ) -> Result<()> {
         let [depth, height, width] = self.axes;
         let (inputs, outputs) = (self.channels / self.groups, self.outputs / self.groups);
+        // Weights of no channels may have any number of taps.
+        if self.channels == 0 {
+            return Ok(());
+        }
         for (z_tap, z) in sources(depth, at[0]) {
             for (y_tap, y) in sources(height, at[1]) {
                 for (x_tap, column) in sources(width, at[2]) {
+                    pace.check(self.channels.saturating_mul(outputs))?;
                     let place = (z * height.input + y) * width.input + column;
                     let pixel = &x[place * self.channels..][..self.channels];
                     let tap = (z_tap * height.kernel + y_tap) * width.kernel + x_tap;
@@ -193,6 +206,7 @@ impl TransposedStep {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -208,11 +222,12 @@ impl Step for TransposedStep {
         if self.outputs == 0 || space == 0 {
             return Ok(());
         }
+        let mut pace = Pace::new();
         for (index, out) in all.chunks_exact_mut(self.outputs).enumerate() {
             let (n, at) = (index / space, index % space);
             let at = [at / plane, at / width.output % height.output, at % width.output];
             out.fill(0.0);
-            self.pixel(&x[n * image..][..image], weights, at, out);
+            self.pixel(&x[n * image..][..image], weights, at, out, &mut pace)?;
             if let Some(bias) = bias {
                 out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }
@@ -226,7 +241,7 @@ impl Step for TransposedStep {
     }
 
     fn work(&self) -> usize {
-        let taps: usize = self.axes.iter().map(|axis| axis.kernel * axis.input).product();
-        self.batch * taps * self.channels / self.groups * self.outputs
+        let taps = work(&self.axes.map(|axis| axis.kernel.saturating_mul(axis.input)));
+        work(&[self.batch, taps, self.channels / self.groups, self.outputs])
     }
 }

@@ -1,5 +1,7 @@
 //! Elements and slices that are picked by index.
 
+use qcore_kernels::interrupt::Pace;
+
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
@@ -7,7 +9,7 @@ use crate::lower::Context;
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
-use crate::shape::{axis, product, strides};
+use crate::shape::{axis, product, strides, work};
 use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Gather", gather), ("GatherElements", gather)];
@@ -42,8 +44,7 @@ impl Op for Gather {
             return Ok(vec![Fact::new(x.dtype, indices.dims.clone())]);
         }
         let mut dims = x.dims[..at].to_vec();
-        dims.extend_from_slice(&indices.dims);
-        dims.extend_from_slice(&x.dims[at + 1..]);
+        dims.extend(indices.dims.iter().chain(&x.dims[at + 1..]));
         Ok(vec![Fact::new(x.dtype, dims)])
     }
 
@@ -105,8 +106,10 @@ impl Step for GatherSlices {
             return Ok(());
         }
         let mut slices = out.chunks_exact_mut(self.run);
+        let mut pace = Pace::new();
         for outer in 0..self.outer {
             for at in 0..self.picks {
+                pace.check(self.run)?;
                 let index = pick(index_at(io, self.wide, at), self.dim)?;
                 let from = (outer * self.dim + index) * self.run;
                 if let Some(slice) = slices.next() {
@@ -122,7 +125,7 @@ impl Step for GatherSlices {
     }
 
     fn work(&self) -> usize {
-        self.outer * self.picks * (1 + self.run / 16)
+        work(&[self.outer, self.picks, 1 + self.run / 16])
     }
 }
 
@@ -139,7 +142,9 @@ impl GatherElements {
     fn gather<T: Element>(&self, io: &mut Io<'_>) -> Result<()> {
         let x = io.input::<T>(0);
         let out = io.output::<T>(0)?;
+        let mut pace = Pace::new();
         for (at, out) in out.iter_mut().enumerate() {
+            pace.check(8)?;
             let (mut rest, mut from) = (at, 0);
             for axis in (0..self.dims.len()).rev() {
                 let index = rest % self.dims[axis];
@@ -167,6 +172,6 @@ impl Step for GatherElements {
     }
 
     fn work(&self) -> usize {
-        product(&self.dims) * 8
+        work(&[product(&self.dims), 8])
     }
 }

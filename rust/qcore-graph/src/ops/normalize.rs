@@ -1,6 +1,7 @@
 //! Normalization: of batches as a factor and a shift, of layers, groups and instances by their own
 //! mean and variance.
 
+use qcore_kernels::interrupt::Pace;
 use qcore_kernels::norm::{Norm, layer_norm_with};
 
 use crate::dtype::DType;
@@ -9,7 +10,7 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
-use crate::shape::{axis, broadcast, broadcast_strides, expanded, product};
+use crate::shape::{axis, broadcast, broadcast_strides, expanded, product, work};
 use crate::step::Step;
 use crate::walk::Walk;
 
@@ -79,7 +80,9 @@ impl Step for BatchStep {
         if self.inner == 0 {
             return Ok(());
         }
+        let mut pace = Pace::new();
         for (index, run) in out.chunks_exact_mut(self.inner).enumerate() {
+            pace.check(self.inner)?;
             let c = index % self.channels;
             let factor = scale[c] / (variance[c] + self.epsilon).sqrt();
             for x in run.iter_mut() {
@@ -94,7 +97,7 @@ impl Step for BatchStep {
     }
 
     fn work(&self) -> usize {
-        self.count * 2
+        work(&[self.count, 2])
     }
 }
 
@@ -212,7 +215,7 @@ impl Step for KernelStep {
     }
 
     fn work(&self) -> usize {
-        self.count * 4
+        work(&[self.count, 4])
     }
 }
 
@@ -249,7 +252,9 @@ impl Step for LayerStep {
         let out = io.overwrite::<f32>()?;
         let (means, inverses) = (io.output::<f32>(1)?, io.output::<f32>(2)?);
         let rows = out.chunks_exact_mut(self.n.max(1)).take(self.rows);
+        let mut pace = Pace::new();
         for ((row, mean), inverse) in rows.zip(means).zip(inverses) {
+            pace.check(self.n)?;
             (*mean, *inverse) = standardize(row, self.epsilon, self.centred);
         }
         for (at, (index, walk)) in self.parts.iter().enumerate() {
@@ -269,7 +274,7 @@ impl Step for LayerStep {
     }
 
     fn work(&self) -> usize {
-        self.rows * self.n * 6
+        work(&[self.rows, self.n, 6])
     }
 }
 
@@ -339,10 +344,13 @@ impl Step for GroupStep {
         if out.is_empty() {
             return Ok(());
         }
+        let mut pace = Pace::new();
         for group in out.chunks_exact_mut(self.each * self.space) {
+            pace.check(group.len())?;
             standardize(group, self.epsilon, true);
         }
         for (index, run) in out.chunks_exact_mut(self.space).enumerate() {
+            pace.check(self.space)?;
             let c = index % self.channels;
             for x in run.iter_mut() {
                 *x = *x * scale[c] + bias[c];
@@ -356,6 +364,6 @@ impl Step for GroupStep {
     }
 
     fn work(&self) -> usize {
-        self.count * 6
+        work(&[self.count, 6])
     }
 }

@@ -1,5 +1,8 @@
 //! Padding and cropping.
 
+use qcore_kernels::interrupt::Pace;
+use qcore_kernels::memory;
+
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
@@ -9,7 +12,7 @@ use crate::op::{Make, Op, Spec};
 use crate::ops::slice::fill_bytes;
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
-use crate::shape::{axis, count, strides};
+use crate::shape::{axis, count, same, strides};
 use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Pad", pad)];
@@ -55,7 +58,7 @@ impl Pad {
             let (found, axes) = (pads.len(), along.len());
             return Err(shape_error!("pads has {found} elements for {axes} axes"));
         }
-        let mut out = vec![(0, 0); rank];
+        let mut out = same((0, 0), rank);
         for (index, &axis) in along.iter().enumerate() {
             out[axis] = (pads[index], pads[index + along.len()]);
         }
@@ -69,7 +72,7 @@ impl Op for Pad {
         if inputs.optional(2).is_some() {
             inputs.of(2, x.dtype)?;
         }
-        let mut dims = Vec::with_capacity(x.rank());
+        let mut dims = Vec::new();
         for (&dim, (before, after)) in x.dims.iter().zip(Pad::pads(inputs)?) {
             let wide = i128::from(before) + i128::from(after) + dim as i128;
             let long = usize::try_from(wide)
@@ -107,12 +110,14 @@ impl Op for Pad {
             Box::new(CopyStep::new("pad", x.dtype.size(), region)?.filled(fill))
         } else {
             // Every axis has a list of the index that each place is taken from.
-            let mut maps = Vec::with_capacity(from.len());
+            let mut maps = Vec::new();
+            // Of no elements there is nothing to list.
+            let none = count(&to)? == 0;
             for ((&dim, &long), &(before, _)) in from.iter().zip(&to).zip(&pads) {
-                let map = (0..long as i64).map(|at| source(self.0, at - before, dim as i64));
-                maps.push(map.collect::<Vec<usize>>());
+                let long = if none { 0 } else { long as i64 };
+                let map = (0..long).map(|at| source(self.0, at - before, dim as i64));
+                maps.push(memory::collected(map)?);
             }
-            count(&to)?;
             inputs.truncate(1);
             Box::new(Reflect { dtype: x.dtype, maps, strides: strides(&from) })
         };
@@ -164,7 +169,9 @@ impl Reflect {
     fn pad<T: Element>(&self, io: &mut Io<'_>) -> Result<()> {
         let x = io.input::<T>(0);
         let out = io.output::<T>(0)?;
+        let mut pace = Pace::new();
         for (at, out) in out.iter_mut().enumerate() {
+            pace.check(8)?;
             let (mut rest, mut from) = (at, 0);
             for (map, stride) in self.maps.iter().zip(&self.strides).rev() {
                 from += map[rest % map.len()] * stride;
@@ -186,6 +193,6 @@ impl Step for Reflect {
     }
 
     fn work(&self) -> usize {
-        self.maps.iter().map(Vec::len).product::<usize>() * 8
+        self.maps.iter().fold(8, |work, map| work.saturating_mul(map.len()))
     }
 }

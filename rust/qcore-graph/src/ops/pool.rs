@@ -1,6 +1,7 @@
 //! Pools: the largest or the mean of a window, or of all of space; channels last.
 
 use qcore_kernels::conv::{Pool as Kernel, Window, pool_f32_with};
+use qcore_kernels::interrupt::Pace;
 
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error, value_error};
@@ -9,7 +10,7 @@ use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::ops::window::{Axis, WindowSpec, three, two, window};
 use crate::run::Io;
-use crate::shape::product;
+use crate::shape::{product, work};
 use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[
@@ -146,7 +147,7 @@ impl Step for KernelStep {
     }
 
     fn work(&self) -> usize {
-        self.count * self.window.kernel[0] * self.window.kernel[1]
+        work(&[self.count, self.window.kernel[0], self.window.kernel[1]])
     }
 }
 
@@ -164,7 +165,11 @@ impl PoolStep {
         let [depth, height, width] = self.axes;
         let space = depth.output * height.output * width.output;
         let pixels = self.count.checked_div(self.channels).unwrap_or(0);
+        let mut pace = Pace::new();
         for index in 0..pixels {
+            if pace.stops(self.each().saturating_mul(self.channels)) {
+                return;
+            }
             let (n, at) = (index / space, index % space);
             let plane = height.output * width.output;
             window(index, n, [at / plane, at / width.output % height.output, at % width.output]);
@@ -181,6 +186,11 @@ impl PoolStep {
                 }
             }
         }
+    }
+
+    /// Taps of a window that may lie in the input.
+    fn each(&self) -> usize {
+        work(&self.axes.map(|axis| axis.kernel.min(axis.input)))
     }
 
     fn image(&self) -> usize {
@@ -214,7 +224,9 @@ impl Step for PoolStep {
                     });
                     if with_padding {
                         let axes = self.axes.iter().zip(at);
-                        covered = axes.map(|(axis, at)| axis.taps_with_padding(at)).product();
+                        covered = axes.fold(1_usize, |covered, (axis, at)| {
+                            covered.saturating_mul(axis.taps_with_padding(at))
+                        });
                     }
                     let divisor = covered.max(1) as f32;
                     for out in out.iter_mut() {
@@ -234,7 +246,7 @@ impl Step for PoolStep {
     }
 
     fn work(&self) -> usize {
-        self.count * self.axes.iter().map(|axis| axis.kernel).product::<usize>()
+        self.count.saturating_mul(self.each())
     }
 }
 

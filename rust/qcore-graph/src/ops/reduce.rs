@@ -1,5 +1,6 @@
 //! Reductions along axes.
 
+use qcore_kernels::interrupt::Pace;
 use qcore_kernels::reduce::{Reduction, reduce_f32_with};
 
 use crate::dtype::DType;
@@ -208,8 +209,12 @@ impl ReduceStep {
     ) -> Result<()> {
         let x = io.input::<T>(0);
         let out = io.output::<T>(0)?;
+        let mut pace = Pace::new();
         self.outer.for_rows(|first, n, [base], [step]| {
             for (index, out) in out[first..first + n].iter_mut().enumerate() {
+                if pace.stops(self.inner.count()) {
+                    return;
+                }
                 let mut sum = start;
                 let base = base + index * step;
                 self.inner.for_rows(|_, n, [at], [step]| {

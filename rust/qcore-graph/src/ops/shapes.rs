@@ -1,5 +1,7 @@
 //! Ops whose outputs are views of their input or follow from shapes alone.
 
+use qcore_kernels::interrupt;
+
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
@@ -7,7 +9,9 @@ use crate::lower::{Context, Layout};
 use crate::memory;
 use crate::op::{Make, Op, Spec};
 use crate::ops::cast::named;
+use crate::run::Io;
 use crate::shape::{axes, axis, count, nbytes, product};
+use crate::step::Step;
 use crate::tensor::Tensor;
 
 pub(super) const OPS: &[(&str, Make)] = &[
@@ -87,7 +91,7 @@ impl View {
 /// A shape with its -1 and zeros resolved.
 fn reshaped(from: &[usize], shape: &[i64], zero_is_zero: bool) -> Result<Vec<usize>> {
     let elements = count(from)?;
-    let mut dims = Vec::with_capacity(shape.len());
+    let mut dims = Vec::new();
     let mut open = None;
     for (index, &dim) in shape.iter().enumerate() {
         dims.push(match dim {
@@ -146,10 +150,9 @@ impl Op for View {
             cx.set(0, Layout::Plain, r)?;
         }
         if let (Kind::Dropout, Some(Some(_))) = (&self.kind, cx.output_values.get(1)) {
-            let mask =
-                Tensor::new(DType::Bool, &cx.outputs[1].dims, &vec![1_u8; cx.outputs[1].count()])?;
-            let r = cx.constant(&mask);
-            cx.set(1, Layout::Plain, r)?;
+            let len = cx.outputs[1].count();
+            let made = cx.emit_buffers(Box::new(Kept { len }), Vec::new(), &[len], 0, None)?;
+            cx.set(1, Layout::Plain, made[0])?;
         }
         Ok(())
     }
@@ -160,6 +163,29 @@ impl Op for View {
             Kind::Flatten(_) | Kind::Identity => &[],
             Kind::Reshape { .. } | Kind::Squeeze | Kind::Unsqueeze => &[1],
         }
+    }
+}
+
+/// The mask of a dropout that drops nothing.
+struct Kept {
+    len: usize,
+}
+
+impl Step for Kept {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        for part in io.output::<u8>(0)?.chunks_mut(memory::AT_ONCE) {
+            interrupt::check()?;
+            part.fill(1);
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> &'static str {
+        "fill"
+    }
+
+    fn work(&self) -> usize {
+        self.len / 16
     }
 }
 
@@ -278,7 +304,11 @@ impl Op for ConstantOfShape {
             .iter()
             .map(|&dim| usize::try_from(dim).map_err(|_| value_error!("shape {shape:?} has {dim}")))
             .collect::<Result<Vec<_>>>()?;
-        let mut bytes = memory::zeroed(nbytes(&dims, self.0.dtype())?)?;
+        let len = nbytes(&dims, self.0.dtype())?;
+        if count(&dims)? > MOST_MADE {
+            return Err(value_error!("{dims:?} has more than {MOST_MADE} equal elements"));
+        }
+        let mut bytes = memory::zeroed(len)?;
         if self.0.bytes().iter().any(|&byte| byte != 0) {
             for element in bytes.chunks_exact_mut(self.0.dtype().size()) {
                 element.copy_from_slice(self.0.bytes());
@@ -299,8 +329,9 @@ impl Op for ConstantOfShape {
 /// `start, start + delta, …` below `limit`.
 struct Range;
 
-/// The most elements that a range has.
-const LONGEST: f64 = (1_u64 << 31) as f64;
+/// The most elements of a value that is made of a shape or of bounds alone: a file of a few bytes can
+/// ask for any number.
+const MOST_MADE: usize = 1 << 27;
 
 impl Op for Range {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
@@ -317,8 +348,7 @@ impl Op for Range {
             let part = |index| -> Result<f32> { Ok(inputs.value(index)?.elements::<f32>()[0]) };
             let (start, limit, delta) = (part(0)?, part(1)?, part(2)?);
             let n = length((f64::from(limit) - f64::from(start)) / f64::from(delta))?;
-            let values: Vec<f32> = (0..n).map(|i| start + i as f32 * delta).collect();
-            Tensor::new(dtype, &[n], &values)?
+            filled(dtype, n, |i| start + i as f32 * delta)?
         } else {
             let part = |index| -> Result<i64> {
                 Ok(inputs.ints(index)?.and_then(|values| values.first().copied()).unwrap_or(0))
@@ -326,9 +356,7 @@ impl Op for Range {
             let (start, limit, delta) = (part(0)?, part(1)?, part(2)?);
             let n = length((limit as f64 - start as f64) / delta as f64)?;
             crate::dtype::with_type!(dtype, T => {
-                let value = |i: usize| start.wrapping_add((i as i64).wrapping_mul(delta)) as T;
-                let values: Vec<T> = (0..n).map(value).collect();
-                Tensor::new(dtype, &[n], &values)?
+                filled(dtype, n, |i| start.wrapping_add((i as i64).wrapping_mul(delta)) as T)?
             })
         };
         Ok(vec![Fact::known(tensor)])
@@ -343,9 +371,21 @@ impl Op for Range {
     }
 }
 
+/// A vector of what a function gives for each index.
+fn filled<T: memory::Element>(
+    dtype: DType,
+    n: usize,
+    value: impl Fn(usize) -> T,
+) -> Result<Tensor> {
+    let mut bytes = memory::zeroed(nbytes(&[n], dtype)?)?;
+    let elements = memory::cast_mut::<T>(&mut bytes).iter_mut().enumerate();
+    elements.for_each(|(index, element)| *element = value(index));
+    Ok(Tensor::from_aligned(dtype, &[n], bytes))
+}
+
 fn length(steps: f64) -> Result<usize> {
     let n = steps.ceil().max(0.0);
-    if n.is_nan() || n > LONGEST {
+    if n.is_nan() || n > MOST_MADE as f64 {
         return Err(value_error!("a range of {n} elements is not made"));
     }
     Ok(n as usize)

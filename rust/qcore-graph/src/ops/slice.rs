@@ -6,7 +6,7 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::region::{CopyStep, Region, TransposeStep};
-use crate::shape::{axes, axis, broadcast, broadcast_strides, count, permuted, strides};
+use crate::shape::{axes, axis, broadcast, broadcast_strides, count, permuted, same, strides};
 
 pub(super) const OPS: &[(&str, Make)] = &[
     ("DepthToSpace", |s| blocks(s, true)),
@@ -166,7 +166,7 @@ impl Slice {
             Some(found) => found,
             None => (0..starts.len() as i64).collect(),
         };
-        let steps = inputs.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+        let steps = inputs.ints(4)?.unwrap_or_else(|| same(1, starts.len()));
         if ends.len() != starts.len() || along.len() != starts.len() || steps.len() != starts.len()
         {
             return Err(shape_error!("starts, ends, axes and steps differ in length"));
@@ -341,10 +341,13 @@ impl Op for Blocks {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let b = self.size;
         let [n, c, h, w] = self.image(inputs)?;
+        let times = |size: usize, by: usize| {
+            size.checked_mul(by).ok_or_else(|| shape_error!("blocks of {b} are too many"))
+        };
         let dims = if self.to_space {
-            vec![n, c / (b * b), h * b, w * b]
+            vec![n, c / (b * b), times(h, b)?, times(w, b)?]
         } else {
-            vec![n, c * b * b, h / b, w / b]
+            vec![n, times(times(c, b)?, b)?, h / b, w / b]
         };
         Ok(vec![Fact::new(inputs.get(0)?.dtype, dims)])
     }

@@ -1,5 +1,6 @@
 //! Softmax and its logarithm along an axis.
 
+use qcore_kernels::interrupt::Pace;
 use qcore_kernels::norm::softmax_with;
 
 use crate::dtype::DType;
@@ -78,8 +79,10 @@ impl Step for SoftmaxStep {
             softmax_with(io.isa, out, self.n)?;
             return Ok(());
         }
+        let mut pace = Pace::new();
         if self.inner == 1 {
             for row in out.chunks_exact_mut(self.n) {
+                pace.check(self.n.saturating_mul(4))?;
                 self.row(io, row)?;
             }
             return Ok(());
@@ -87,6 +90,7 @@ impl Step for SoftmaxStep {
         let room = io.scratch::<f32>()?;
         for block in out.chunks_exact_mut(self.n * self.inner) {
             for at in 0..self.inner {
+                pace.check(self.n.saturating_mul(4))?;
                 for (index, x) in room.iter_mut().enumerate() {
                     *x = block[index * self.inner + at];
                 }
@@ -104,6 +108,6 @@ impl Step for SoftmaxStep {
     }
 
     fn work(&self) -> usize {
-        self.count * 16
+        self.count.saturating_mul(16)
     }
 }

@@ -1,12 +1,13 @@
 //! One input, one output of the same shape, element by element.
 
 use qcore_kernels::elementwise::{Unary, unary_in_place_with, unary_with};
+use qcore_kernels::interrupt;
 
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
-use crate::memory::Element;
+use crate::memory::{self, Element};
 use crate::op::{Make, Op, Spec};
 use crate::ops::scalar;
 use crate::run::Io;
@@ -155,27 +156,23 @@ impl Step for Apply {
                 kernel(function, io)?;
             }
             (Function::Float(f), _) => {
-                for x in io.overwrite::<f32>()? {
-                    *x = f(*x);
-                }
+                map(io.overwrite::<f32>()?, f)?;
             }
             (Function::Selu(alpha, gamma), _) => {
                 let out = io.overwrite::<f32>()?;
                 unary_in_place_with(io.isa, Unary::Elu { scale: alpha }, out);
-                for x in out {
-                    *x *= gamma;
-                }
+                map(out, |x| x * gamma)?;
             }
-            (Function::Either(_, f), DType::I64) => integers(io.overwrite()?, |x: i64| f(x)),
+            (Function::Either(_, f), DType::I64) => map(io.overwrite()?, |x: i64| f(x))?,
             (Function::Either(_, f), DType::I32) => {
-                integers(io.overwrite()?, |x: i32| f(x.into()) as i32);
+                map(io.overwrite()?, |x: i32| f(x.into()) as i32)?;
             }
             (Function::Either(_, f), DType::I8) => {
-                integers(io.overwrite()?, |x: i8| f(x.into()) as i8);
+                map(io.overwrite()?, |x: i8| f(x.into()) as i8)?;
             }
-            (Function::Either(_, f), _) => integers(io.overwrite()?, |x: u8| f(x.into()) as u8),
+            (Function::Either(_, f), _) => map(io.overwrite()?, |x: u8| f(x.into()) as u8)?,
             (Function::Kernel(_) | Function::Not, _) => {
-                integers(io.overwrite()?, |x: u8| u8::from(x == 0));
+                map(io.overwrite()?, |x: u8| u8::from(x == 0))?;
             }
         }
         Ok(())
@@ -186,7 +183,7 @@ impl Step for Apply {
     }
 
     fn work(&self) -> usize {
-        self.count * 4
+        self.count.saturating_mul(4)
     }
 }
 
@@ -201,10 +198,15 @@ fn kernel(function: Unary, io: &mut Io<'_>) -> Result<()> {
     Ok(())
 }
 
-fn integers<T: Element>(values: &mut [T], f: impl Fn(T) -> T) {
-    for x in values.iter_mut() {
-        *x = f(*x);
+/// Each value by itself.
+fn map<T: Element>(values: &mut [T], f: impl Fn(T) -> T) -> Result<()> {
+    for part in values.chunks_mut(memory::AT_ONCE) {
+        interrupt::check()?;
+        for x in part {
+            *x = f(*x);
+        }
     }
+    Ok(())
 }
 
 /// `min(max(x, low), high)`, bounds optional.
@@ -263,14 +265,10 @@ impl ClipStep {
         let values = io.overwrite::<T>()?;
         // Comparisons that NaN fails keep it.
         if let Some(low) = low {
-            for x in values.iter_mut() {
-                *x = if *x < low { low } else { *x };
-            }
+            map(values, |x| if x < low { low } else { x })?;
         }
         if let Some(high) = high {
-            for x in values.iter_mut() {
-                *x = if *x > high { high } else { *x };
-            }
+            map(values, |x| if x > high { high } else { x })?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use qcore_kernels::conv::Window;
 
 use crate::attributes::Attributes;
 use crate::error::{Result, shape_error, value_error};
+use crate::shape::same;
 
 /// The attributes of a window; lists may be absent.
 #[derive(Debug, Clone)]
@@ -52,16 +53,19 @@ impl Axis {
     /// The places of the input that the window at `output` covers, with their taps.
     pub(super) fn taps(self, output: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
         let start = output * self.stride;
-        (0..self.kernel).filter_map(move |tap| {
-            let at = (start + tap * self.dilation).checked_sub(self.before)?;
-            (at < self.input).then_some((tap, at))
-        })
+        let first = self.reaching(self.before, start);
+        let last = self.reaching(self.before + self.input, start);
+        (first..last).map(move |tap| (tap, start + tap * self.dilation - self.before))
+    }
+
+    /// The first tap that lies at a place or behind it, of a window that starts at another.
+    fn reaching(self, place: usize, start: usize) -> usize {
+        place.saturating_sub(start).div_ceil(self.dilation).min(self.kernel)
     }
 
     /// How many taps of the window at `output` lie in the input or in its padding.
     pub(super) fn taps_with_padding(self, output: usize) -> usize {
-        let end = self.before + self.input + self.after;
-        (0..self.kernel).filter(|tap| output * self.stride + tap * self.dilation < end).count()
+        self.reaching(self.before + self.input + self.after, output * self.stride)
     }
 }
 
@@ -117,7 +121,7 @@ impl WindowSpec {
             (None, None) => return Err(value_error!("attribute 'kernel_shape' is missing")),
         };
         let list = |values: &Option<Vec<usize>>, fill: usize, len: usize, name: &str| {
-            let values = values.clone().unwrap_or_else(|| vec![fill; len]);
+            let values = values.clone().unwrap_or_else(|| same(fill, len));
             if values.len() == len {
                 return Ok(values);
             }

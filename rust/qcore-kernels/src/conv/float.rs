@@ -172,23 +172,27 @@ impl ConvF32 {
 
     /// Where the taps of a window lie, counted from its first pixel; made anew only for images of
     /// another width than the last.
-    fn taps(&self, pitch: usize, channels: usize, each: usize) -> Arc<Segments> {
+    fn taps(&self, pitch: usize, channels: usize, each: usize) -> Result<Arc<Segments>> {
         // Nobody waits: a thread that a fork left behind may hold the lock for ever.
         if let Ok(kept) = self.taps.try_lock()
             && let Some((_, segments)) = kept.as_ref().filter(|kept| kept.0 == pitch)
         {
-            return Arc::clone(segments);
+            return Ok(Arc::clone(segments));
         }
-        let Window { kernel, dilation, .. } = self.window;
+        let Window { mut kernel, dilation, .. } = self.window;
+        if each == 0 {
+            // Weights of no channels may have any number of taps.
+            kernel = [0; 2];
+        }
         let taps = (0..kernel[0]).flat_map(|row| (0..kernel[1]).map(move |column| (row, column)));
         let segments = Arc::new(Segments::new(taps.map(|(row, column)| Segment {
             offset: row * dilation[0] * pitch + column * dilation[1] * channels,
             len: each,
-        })));
+        }))?);
         if let Ok(mut kept) = self.taps.try_lock() {
             *kept = Some((pitch, Arc::clone(&segments)));
         }
-        segments
+        Ok(segments)
     }
 
     fn products(
@@ -228,7 +232,7 @@ impl ConvF32 {
         let padded = window.is_padded();
         let line = if padded { wide } else { width };
         let pitch = memory::size(&[line, channels])?;
-        let segments = self.taps(pitch, channels, each);
+        let segments = self.taps(pitch, channels, each)?;
         let starts =
             Starts { stride: [window.stride[0] * pitch, window.stride[1] * channels], columns };
         let job = Job { products, each, own, epilogue, out: SendPtr(out.as_mut_ptr()), outputs };

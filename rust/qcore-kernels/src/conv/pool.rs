@@ -68,8 +68,10 @@ pub fn pool_f32_with(
         return Ok(());
     }
     let rows = batch * places[0];
-    let tasks = threads::tasks_for(out.len(), kernel[0] * kernel[1], GRAIN);
-    threads::for_each_chunk(out, rows.div_ceil(tasks.max(1)) * row, |start, out| {
+    let taps = kernel[0].min(image[1]).saturating_mul(kernel[1].min(image[2]));
+    let tasks = threads::tasks_for(out.len(), taps, GRAIN);
+    let cost = row.saturating_mul(taps);
+    threads::for_each_chunk(out, threads::share(rows, tasks, cost) * row, |start, out| {
         for (index, out) in out.chunks_exact_mut(row).enumerate() {
             let index = start / row + index;
             let size = image[1] * image[2] * channels;
@@ -121,13 +123,20 @@ impl SimdOp for Places<'_> {
                 Pool::Max => f32::NEG_INFINITY,
                 Pool::Average { .. } => 0.0,
             };
-            let y = row * window.stride[0] + top * window.dilation[0];
-            let x = column * window.stride[1] + left * window.dilation[1];
             // Of no taps nothing is read, and where they would be is not said.
-            let first = (y.saturating_sub(window.padding[0][0]) * width
-                + x.saturating_sub(window.padding[1][0]))
-                * channels;
-            let steps = [window.dilation[0] * width * channels, window.dilation[1] * channels];
+            let (mut first, mut steps) = (0, [0; 2]);
+            if top < bottom && left < right {
+                let y = row * window.stride[0] + top * window.dilation[0];
+                let x = column * window.stride[1] + left * window.dilation[1];
+                let (y, x) = (y - window.padding[0][0], x - window.padding[1][0]);
+                first = (y * width + x) * channels;
+                // From a tap to another, of which there may be one.
+                let pitch = width * channels;
+                steps = [
+                    window.dilation[0].min(height) * pitch,
+                    window.dilation[1].min(width) * channels,
+                ];
+            }
             let mut at = 0;
             while at < channels {
                 let lanes = S::LANES.min(channels);

@@ -95,7 +95,7 @@ fn pairs(
 ) {
     let cost = if function == Binary::Pow { 64 } else { 1 };
     let tasks = threads::tasks_for(out.len(), cost, GRAIN);
-    let chunk = out.len().div_ceil(tasks.max(1)).next_multiple_of(MAX_LANES);
+    let chunk = threads::share(out.len(), tasks, cost).next_multiple_of(MAX_LANES);
     threads::for_each_chunk(out, chunk, |start, out| {
         // An operand in the result's place is read where its part of the result lies.
         let here = out.as_ptr().wrapping_sub(start);

@@ -1,6 +1,7 @@
 //! Shapes that stretch over one another, as NumPy and ONNX have it.
 
 use crate::error::{KernelError, Result};
+use crate::memory;
 use crate::threads;
 
 /// The most axes that a tensor may have here.
@@ -12,7 +13,7 @@ const GRAIN: usize = 1 << 16;
 /// The shape that shapes stretch to: axes meet from the last on, and are equal or 1.
 pub fn broadcast_shape(shapes: &[&[usize]]) -> Result<Vec<usize>> {
     let rank = shapes.iter().map(|shape| shape.len()).max().unwrap_or(0);
-    let mut out = vec![1; rank];
+    let mut out = memory::filled(1, rank)?;
     for shape in shapes {
         for (axis, &size) in shape.iter().rev().enumerate() {
             let target = &mut out[rank - 1 - axis];
@@ -187,7 +188,7 @@ pub fn map_pairs<A: Copy + Sync, B: Copy + Sync, R: Send>(
     let walk = Broadcast::new([a.1, b.1], out.1)?;
     let (out, len) = (out.0, a.0.len().max(b.0.len()));
     let tasks = threads::tasks_for(len, 1, GRAIN);
-    let chunk = out.len().div_ceil(tasks.max(1));
+    let chunk = threads::share(out.len(), tasks, 1);
     threads::for_each_chunk(out, chunk, |start, out| {
         walk.runs(start, out.len(), |run| {
             let [x, y] = run.offsets;
@@ -228,7 +229,7 @@ pub fn map_triples<A: Copy + Sync, B: Copy + Sync, C: Copy + Sync, R: Send>(
     let walk = Broadcast::new([a.1, b.1, c.1], out.1)?;
     let out = out.0;
     let tasks = threads::tasks_for(out.len(), 1, GRAIN);
-    let chunk = out.len().div_ceil(tasks.max(1));
+    let chunk = threads::share(out.len(), tasks, 1);
     threads::for_each_chunk(out, chunk, |start, out| {
         walk.runs(start, out.len(), |run| {
             let ([x, y, z], [dx, dy, dz]) = (run.offsets, run.steps);

@@ -163,7 +163,7 @@ pub fn unary_with(isa: Isa, function: Unary, x: &[f32], out: &mut [f32]) -> Resu
         )));
     }
     let tasks = threads::tasks_for(x.len(), function.cost(), GRAIN);
-    threads::for_each_chunk(out, chunk(x.len(), tasks), |start, out| {
+    threads::for_each_chunk(out, chunk(x.len(), tasks, function), |start, out| {
         map(isa, function, &x[start..start + out.len()], out);
     });
     Ok(())
@@ -179,12 +179,12 @@ pub fn unary_in_place(function: Unary, x: &mut [f32]) -> Result<()> {
 pub fn unary_in_place_with(isa: Isa, function: Unary, x: &mut [f32]) {
     let len = x.len();
     let tasks = threads::tasks_for(len, function.cost(), GRAIN);
-    threads::for_each_chunk(x, chunk(len, tasks), |_, part| map_row(isa, function, part));
+    threads::for_each_chunk(x, chunk(len, tasks, function), |_, part| map_row(isa, function, part));
 }
 
 /// Elements of a task, whole cache lines.
-fn chunk(len: usize, tasks: usize) -> usize {
-    len.div_ceil(tasks.max(1)).next_multiple_of(MAX_LANES)
+fn chunk(len: usize, tasks: usize, function: Unary) -> usize {
+    threads::share(len, tasks, function.cost()).next_multiple_of(MAX_LANES)
 }
 
 fn map(isa: Isa, function: Unary, x: &[f32], out: &mut [f32]) {

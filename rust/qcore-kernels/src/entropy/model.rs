@@ -75,7 +75,9 @@ impl Tree {
     /// For numbers below `count`.
     pub(super) fn new(count: usize) -> Self {
         let bits = count.max(1).next_power_of_two().trailing_zeros();
-        Self { bits, nodes: vec![Bit::even(); 1 << bits] }
+        #[expect(clippy::disallowed_methods, reason = "levels of a scheme: no more than 256")]
+        let nodes = vec![Bit::even(); 1 << bits];
+        Self { bits, nodes }
     }
 
     /// Walks down by a coder's choices to the number, which an encoder is given.

@@ -7,6 +7,8 @@ use crate::threads;
 
 /// Elements below which a thread of its own costs more than it saves.
 const GRAIN: usize = 1 << 16;
+/// Elements of a slab from which on it is split.
+const LARGE: usize = 1 << 22;
 /// Rows and columns that are exchanged at once: as many cache lines of each stay in the first cache.
 const BLOCK: usize = 16;
 
@@ -34,8 +36,8 @@ pub fn transpose<T: Copy + Send + Sync>(
     let slab = walk.rows * walk.columns;
     let slabs = x.len() / slab;
     let tasks = threads::tasks_for(x.len(), 1, GRAIN);
-    if slabs >= tasks {
-        threads::for_each_chunk(out, slabs.div_ceil(tasks.max(1)) * slab, |start, out| {
+    if slabs >= tasks && slab <= LARGE {
+        threads::for_each_chunk(out, threads::share(slabs, tasks, slab) * slab, |start, out| {
             for (index, out) in out.chunks_exact_mut(slab).enumerate() {
                 walk.slab(x, start / slab + index, 0, out);
             }
@@ -43,7 +45,7 @@ pub fn transpose<T: Copy + Send + Sync>(
         return Ok(());
     }
     for (index, out) in out.chunks_exact_mut(slab).enumerate() {
-        let rows = walk.rows.div_ceil(tasks).next_multiple_of(BLOCK);
+        let rows = threads::share(walk.rows, tasks, walk.columns).next_multiple_of(BLOCK);
         threads::for_each_chunk(out, rows * walk.columns, |start, out| {
             walk.slab(x, index, start / walk.columns, out);
         });

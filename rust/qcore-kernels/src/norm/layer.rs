@@ -54,7 +54,7 @@ pub fn layer_norm_with(
     }
     let rows = x.len() / n;
     let tasks = threads::tasks_for(rows, n, GRAIN);
-    threads::for_each_chunk(out, rows.div_ceil(tasks.max(1)) * n, |start, out| {
+    threads::for_each_chunk(out, threads::share(rows, tasks, n) * n, |start, out| {
         let x = &x[start..start + out.len()];
         for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
             dispatch(isa, Row { norm, x, out });

@@ -25,7 +25,7 @@ pub fn softmax_with(isa: Isa, x: &mut [f32], n: usize) -> Result<()> {
     }
     let rows = x.len() / n;
     let tasks = threads::tasks_for(rows, n, GRAIN);
-    threads::for_each_chunk(x, rows.div_ceil(tasks.max(1)) * n, |_, part| {
+    threads::for_each_chunk(x, threads::share(rows, tasks, n) * n, |_, part| {
         for row in part.chunks_exact_mut(n) {
             softmax_row(isa, row);
         }

@@ -69,6 +69,7 @@ fn divergence(counts: &[f64], sums: &[f64], start: usize, end: usize, codes: usi
     let last = p.len() - 1;
     p[last] += sums[counts.len()] - sums[end];
     let width = p.len() / codes;
+    #[expect(clippy::disallowed_methods, reason = "no more than the bins of a histogram")]
     let mut q = vec![0.0; p.len()];
     for code in 0..codes {
         let from = code * width;

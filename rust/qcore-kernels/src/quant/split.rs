@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::layout::Layout;
 use crate::error::Result;
-use crate::{interrupt, threads};
+use crate::{interrupt, memory, threads};
 
 /// Elements below which another thread costs more than it saves.
 const GRAIN: usize = 1 << 17;
@@ -43,7 +43,7 @@ pub(super) fn map_parts<O: Send, R: Send>(
         return interrupt::check();
     }
     let mut rest = out;
-    let mut slots = Vec::with_capacity(parts.len());
+    let mut slots = memory::with_capacity(parts.len())?;
     for part in parts {
         let (mine, tail) = rest.split_at_mut(part.elements.len());
         rest = tail;
@@ -70,5 +70,7 @@ pub(super) fn fold_parts<R: Send>(
     fold: impl FnMut(R),
 ) -> Result<()> {
     // A vector of units takes no memory, whatever its length.
-    map_parts(layout, &mut vec![(); total], |part, _| task(part), fold)
+    #[expect(clippy::disallowed_methods, reason = "it takes none")]
+    let mut units = vec![(); total];
+    map_parts(layout, &mut units, |part, _| task(part), fold)
 }

@@ -69,7 +69,7 @@ pub fn reduce_f32_with(
     let inner = if walk.along { 1 } else { walk.kept.sizes[0] };
     let per_output = x.len().checked_div(out.len()).unwrap_or(0).max(1);
     let tasks = threads::tasks_for(out.len(), per_output, GRAIN);
-    let chunk = out.len().div_ceil(tasks.max(1));
+    let chunk = threads::share(out.len(), tasks, per_output);
     // Whole vectors where rows are long, else whole rows.
     let chunk = if inner >= 16 * MAX_LANES { chunk.next_multiple_of(MAX_LANES) } else { chunk };
     threads::for_each_chunk(out, chunk, |start, out| {

@@ -137,7 +137,7 @@ impl Op for Binary {
             return Err(shape_error!("it has {} inputs, not {wanted}", inputs.len()));
         }
         let dtype = inputs.get(0)?.dtype;
-        let mut shapes = Vec::with_capacity(wanted);
+        let mut shapes = Vec::new();
         for index in 0..wanted {
             // An exponent may have a type of its own.
             let fact = match self.function {
@@ -222,7 +222,8 @@ fn exponent_kernel(cx: &Context<'_>) -> Result<Option<Unary>> {
     if base.dtype != DType::F32 || base.dims != cx.outputs[0].dims {
         return Ok(None);
     }
-    let is = |number: f32| match value.to_ints() {
+    let whole = value.to_ints()?;
+    let is = |number: f32| match &whole {
         Some(values) => f64::from(number) == values[0] as f64,
         None => value.elements::<f32>()[0] == number,
     };

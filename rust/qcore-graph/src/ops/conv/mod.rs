@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use qcore_kernels::conv::ConvF32;
 use qcore_kernels::epilogue::{Activation, Epilogue, finish_rows_with};
+use qcore_kernels::interrupt::Pace;
 
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
@@ -16,7 +17,7 @@ use crate::ops::activation;
 use crate::ops::window::{Axis, WindowSpec, three, two, window};
 use crate::region::{CopyStep, Region};
 use crate::run::Io;
-use crate::shape::product;
+use crate::shape::{product, work};
 use crate::step::Step;
 use crate::tensor::Tensor;
 
@@ -139,7 +140,7 @@ impl Conv {
                 inputs.push(if index == 2 { cx.plain(2)? } else { cx.last(3)? });
             }
         }
-        let work = cx.outputs[0].count() * each * window.kernel[0] * window.kernel[1];
+        let work = work(&[cx.outputs[0].count(), each, window.kernel[0], window.kernel[1]]);
         let [bias, residual] = at;
         let activation = self.activation;
         let step = Box::new(KernelStep { kernel, image, bias, residual, activation, work });
@@ -197,12 +198,20 @@ struct ConvStep {
 
 impl ConvStep {
     /// The sums of one pixel.
-    fn pixel(&self, x: &[f32], weights: &[f32], at: [usize; 3], out: &mut [f32]) {
+    fn pixel(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        at: [usize; 3],
+        out: &mut [f32],
+        pace: &mut Pace,
+    ) -> Result<()> {
         let [depth, height, width] = self.axes;
         let (inputs, outputs) = (self.channels / self.groups, self.outputs / self.groups);
         for (z_tap, z) in depth.taps(at[0]) {
             for (y_tap, y) in height.taps(at[1]) {
                 for (x_tap, column) in width.taps(at[2]) {
+                    pace.check(self.channels.saturating_mul(outputs))?;
                     let place = (z * height.input + y) * width.input + column;
                     let pixel = &x[place * self.channels..][..self.channels];
                     let tap = (z_tap * height.kernel + y_tap) * width.kernel + x_tap;
@@ -217,6 +226,7 @@ impl ConvStep {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -232,6 +242,7 @@ impl Step for ConvStep {
         if self.outputs == 0 {
             return Ok(());
         }
+        let mut pace = Pace::new();
         for (index, out) in all.chunks_exact_mut(self.outputs).enumerate() {
             let (n, at) = (index / space, index % space);
             let at = [
@@ -240,7 +251,7 @@ impl Step for ConvStep {
                 at % width.output,
             ];
             out.fill(0.0);
-            self.pixel(&x[n * image..][..image], weights, at, out);
+            self.pixel(&x[n * image..][..image], weights, at, out, &mut pace)?;
             if let Some(bias) = bias {
                 out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
             }
@@ -258,7 +269,7 @@ impl Step for ConvStep {
     }
 
     fn work(&self) -> usize {
-        let taps: usize = self.axes.iter().map(|axis| axis.kernel * axis.output).product();
-        self.batch * taps * self.channels / self.groups * self.outputs
+        let taps = work(&self.axes.map(|axis| axis.kernel.saturating_mul(axis.output)));
+        work(&[self.batch, taps, self.channels / self.groups, self.outputs])
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use qcore_kernels::epilogue::{Activation, Epilogue, FloatOutput, Requantize, finish_rows_with};
 use qcore_kernels::gemm::{FloatWeights, PackedI8, product_f32_with};
-use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
+use qcore_kernels::{isa, memory};
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub(super) fn lower_known(cx: &mut Context<'_>, known: &Known) -> Result<bool> {
         None => None,
         Some(fact) => match &fact.value {
             Some(value) if value.len() == outputs && fact.dims.last() == Some(&outputs) => {
-                Some(value.elements::<f32>().to_vec())
+                Some(memory::copied(value.elements::<f32>())?)
             }
             _ => return Ok(false),
         },
@@ -96,7 +96,7 @@ fn lower_codes(
     bias: Option<&[f32]>,
 ) -> Result<bool> {
     let (Some(input), Some(codes)) = (cx.affine(0), cx.weight_codes(1)) else { return Ok(false) };
-    let Some(scale) = codes.by_axis(usize::from(!known.transposed), outputs) else {
+    let Some(scale) = codes.by_axis(usize::from(!known.transposed), outputs)? else {
         return Ok(false);
     };
     let form = if known.transposed { "int8 transposed" } else { "int8" };
@@ -106,7 +106,7 @@ fn lower_codes(
         Ok(DenseI8 { codes: codes?, scale: scale.clone() })
     })?;
     let mut refs = vec![cx.codes(0, Layout::Plain)?];
-    let none = vec![0.0; outputs];
+    let none = memory::filled(0.0, outputs)?;
     let exact = match (cx.output_affine(0), known.activation.bounds(), cx.inputs.optional(3)) {
         (Some(output), Some(bounds), None) => {
             let bias = bias.unwrap_or(&none);
@@ -125,8 +125,8 @@ fn lower_codes(
         return Ok(true);
     }
     let residual = residual(cx, &mut refs)?;
-    let scale = scale.iter().map(|scale| input.scale * scale).collect();
-    let (bias, activation) = (bias.unwrap_or(&[]).to_vec(), known.activation);
+    let scale = memory::collected(scale.iter().map(|scale| input.scale * scale))?;
+    let (bias, activation) = (memory::copied(bias.unwrap_or(&[]))?, known.activation);
     let step = FromCodesStep { operand, input, scale, bias, residual, activation, rows };
     emit(cx, Box::new(step), refs)?;
     Ok(true)

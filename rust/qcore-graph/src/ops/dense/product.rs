@@ -2,6 +2,7 @@
 
 use qcore_kernels::epilogue::{Activation, finish_rows_with};
 use qcore_kernels::gemm::{BatchedShape, Matrices, Results, matmul_f32_with};
+use qcore_kernels::interrupt::Pace;
 
 use crate::dtype::DType;
 use crate::error::Result;
@@ -130,12 +131,16 @@ impl Product {
         let out = io.output::<T>(0)?;
         let (m, n) = (self.m, self.n);
         let mut batches = out.chunks_exact_mut((m * n).max(1));
+        let mut pace = Pace::new();
         self.batches.for_rows(|_, count, [mut at_a, mut at_b], steps| {
             for _ in 0..count {
                 let Some(out) = batches.next() else { return };
                 out.fill(T::default());
                 for (i, row) in out.chunks_exact_mut(n).enumerate() {
                     for p in 0..self.k {
+                        if pace.stops(n) {
+                            return;
+                        }
                         let x = a[at_a + i * self.a[0] + p * self.a[1]];
                         let b = &b[at_b + p * self.b[0]..];
                         for (j, out) in row.iter_mut().enumerate() {

@@ -16,7 +16,7 @@ use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::plan::Ref;
 use crate::region::{CopyStep, Region};
-use crate::shape::count;
+use crate::shape::{count, same};
 
 pub(super) const OPS: &[(&str, Make)] =
     &[("GRU", recurrent), ("LSTM", recurrent), ("RNN", recurrent)];
@@ -183,7 +183,7 @@ impl Op for Recurrent {
             batch_first: self.batch_first,
             at,
         });
-        let layouts = vec![Layout::Plain; cx.outputs.len()];
+        let layouts = same(Layout::Plain, cx.outputs.len());
         let scratch = room * size_of::<f32>();
         cx.emit(Emit { step, inputs: refs, scratch, in_place: None, layouts: &layouts })
     }

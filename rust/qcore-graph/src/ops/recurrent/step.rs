@@ -2,8 +2,11 @@
 
 use super::gates::Gate;
 use super::{Cell, Sizes};
+use qcore_kernels::interrupt::Pace;
+
 use crate::error::Result;
 use crate::run::Io;
+use crate::shape::work;
 use crate::step::Step;
 
 pub(super) struct RecurrentStep {
@@ -142,6 +145,7 @@ impl Step for RecurrentStep {
         let (sums, room) = room.split_at_mut(wide);
         let (reset, states) = room.split_at_mut(hidden);
         let per = self.cell.defaults().len();
+        let mut pace = Pace::new();
         for d in 0..directions {
             let (h, c) = states.split_at_mut(batch * hidden);
             h.fill(0.0);
@@ -156,6 +160,7 @@ impl Step for RecurrentStep {
                 gates: &self.gates[d * per..(d + 1) * per],
             };
             for (row, sums) in products.chunks_exact_mut(wide.max(1)).enumerate() {
+                pace.check(work(&[inputs, wide]))?;
                 sums.fill(0.0);
                 accumulate(x.get(row * inputs..(row + 1) * inputs).unwrap_or(&[]), w, sums);
                 sums.iter_mut().zip(own).for_each(|(sum, bias)| *sum += bias);
@@ -173,6 +178,7 @@ impl Step for RecurrentStep {
                     c.copy_from_slice(first);
                 }
                 for at in 0..len {
+                    pace.check(work(&[hidden, wide]))?;
                     let t = if self.backwards[d] { len - 1 - at } else { at };
                     let row = if self.batch_first { b * steps + t } else { t * batch + b };
                     sums.copy_from_slice(&products[row * wide..][..wide]);
@@ -203,6 +209,6 @@ impl Step for RecurrentStep {
 
     fn work(&self) -> usize {
         let Sizes { steps, batch, inputs, hidden, directions, wide } = self.sizes;
-        steps * batch * directions * wide * (inputs + hidden)
+        work(&[steps, batch, directions, wide, inputs.saturating_add(hidden)])
     }
 }

@@ -2,12 +2,14 @@
 
 mod step;
 
+use qcore_kernels::memory;
+
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
-use crate::shape::{axes, axis, nbytes, product};
+use crate::shape::{axes, axis, nbytes, product, same};
 
 use step::{ResizeStep, Taps};
 
@@ -125,6 +127,9 @@ struct Stretch {
     part: (f64, f64),
 }
 
+/// The most taps of an axis: they are laid out before anything runs.
+const MOST_TAPS: usize = 1 << 26;
+
 /// The least and the greatest scale that is taken.
 const SCALES: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
@@ -145,7 +150,7 @@ impl Resize {
                 return Ok(None);
             }
             let value = inputs.value(index)?;
-            let values: Vec<f64> = match value.to_ints() {
+            let values: Vec<f64> = match value.to_ints()? {
                 Some(values) => values.iter().map(|&v| v as f64).collect(),
                 None => value.elements::<f32>().iter().map(|&v| v.into()).collect(),
             };
@@ -190,7 +195,7 @@ impl Resize {
             Ratio::NotSmaller => scales.iter().copied().fold(0.0, f64::max),
         };
         let size = |&dim: &usize| (common * dim as f64 + 0.5).floor();
-        (dims.iter().map(size).collect(), vec![common; dims.len()])
+        (dims.iter().map(size).collect(), same(common, dims.len()))
     }
 
     /// The place of the input that a place of the output stands for.
@@ -223,7 +228,7 @@ impl Resize {
         }
     }
 
-    fn taps(&self, s: Stretch) -> Taps {
+    fn taps(&self, s: Stretch) -> Result<Taps> {
         let shrink = if self.antialias { s.scale.min(1.0) } else { 1.0 };
         // The reach of the kernel to each side.
         let reach = match self.mode {
@@ -234,13 +239,20 @@ impl Resize {
         let each = (2 * reach).max(1);
         let last = s.input.saturating_sub(1) as f64;
         let n = s.output;
+        let all = memory::size(&[n, each])?;
+        if all > MOST_TAPS {
+            let axis = s.axis;
+            return Err(value_error!(
+                "axis {axis} would be resized to {n} by {each} taps for each"
+            ));
+        }
         let mut taps = Taps {
             each,
-            index: Vec::with_capacity(n * each),
-            weight: Vec::with_capacity(n * each),
-            outside: Vec::with_capacity(n),
+            index: memory::with_capacity(all)?,
+            weight: memory::with_capacity(all)?,
+            outside: memory::with_capacity(n)?,
         };
-        let mut weights = vec![0.0; each];
+        let mut weights = memory::filled(0.0, each)?;
         for at in 0..n {
             let place = self.place(s, at);
             let crop = self.coordinates == Coordinates::CropAndResize;
@@ -264,7 +276,7 @@ impl Resize {
                 taps.weight.push((weight / sum) as f32);
             }
         }
-        taps
+        Ok(taps)
     }
 
     fn nearest(&self, place: f64) -> f64 {
@@ -313,7 +325,7 @@ impl Op for Resize {
         // Axes that shrink go first: there is less to do for the others.
         stretches.sort_by(|a, b| a.scale.total_cmp(&b.scale));
         for s in stretches {
-            let taps = self.taps(s);
+            let taps = self.taps(s)?;
             let same = taps.each == 1
                 && s.input == s.output
                 && taps.index.iter().copied().eq(0..s.output)

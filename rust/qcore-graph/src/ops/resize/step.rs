@@ -1,7 +1,10 @@
 //! One axis resized.
 
+use qcore_kernels::interrupt::Pace;
+
 use crate::error::Result;
 use crate::run::Io;
+use crate::shape::work;
 use crate::step::Step;
 
 /// Where each place of the output comes from: as many taps for each.
@@ -34,7 +37,9 @@ impl Step for ResizeStep {
                 return Ok(());
             }
             let n = taps.index.len();
+            let mut pace = Pace::new();
             for (at, out) in out.chunks_exact_mut(run).enumerate() {
+                pace.check(run)?;
                 let from = (at / n * self.input + taps.index[at % n]) * run;
                 out.copy_from_slice(&x[from..from + run]);
                 if taps.outside[at % n] && self.size == 4 {
@@ -49,7 +54,9 @@ impl Step for ResizeStep {
             return Ok(());
         }
         let n = taps.outside.len();
+        let mut pace = Pace::new();
         for (at, out) in out.chunks_exact_mut(*inner).enumerate() {
+            pace.check(work(&[taps.each, *inner]))?;
             let (block, place) = (at / n * self.input, at % n);
             if taps.outside[place] {
                 out.fill(self.fill);
@@ -75,6 +82,6 @@ impl Step for ResizeStep {
     }
 
     fn work(&self) -> usize {
-        self.outer * self.taps.index.len() * self.inner
+        work(&[self.outer, self.taps.index.len(), self.inner])
     }
 }

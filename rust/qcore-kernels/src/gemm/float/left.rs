@@ -1,6 +1,8 @@
 //! The left operand: where rows start, and in which order their inputs lie.
 
 use super::tile::Segment;
+use crate::error::Result;
+use crate::memory;
 
 /// Inputs of a panel: sums begin anew after so many, and the panels are added in their order.
 pub(crate) const DEPTH: usize = 256;
@@ -39,12 +41,12 @@ pub(crate) struct Segments {
 
 impl Segments {
     /// Cuts segments; those that follow on one another become one.
-    pub(crate) fn new(segments: impl Iterator<Item = Segment>) -> Self {
-        let mut cut = Self { all: Vec::new(), firsts: vec![0], inputs: 0 };
+    pub(crate) fn new(segments: impl Iterator<Item = Segment>) -> Result<Self> {
+        let mut cut = Self { firsts: memory::copied(&[0])?, ..Self::default() };
         for mut segment in segments {
             while segment.len > 0 {
                 if cut.inputs > 0 && cut.inputs.is_multiple_of(DEPTH) && cut.ends_at_panel() {
-                    cut.firsts.push(cut.all.len());
+                    memory::push(&mut cut.firsts, cut.all.len())?;
                 }
                 let len = segment.len.min(DEPTH - cut.inputs % DEPTH);
                 match cut.all.last_mut() {
@@ -54,15 +56,15 @@ impl Segments {
                     {
                         last.len += len;
                     }
-                    _ => cut.all.push(Segment { offset: segment.offset, len }),
+                    _ => memory::push(&mut cut.all, Segment { offset: segment.offset, len })?,
                 }
                 cut.inputs += len;
                 segment.offset += len;
                 segment.len -= len;
             }
         }
-        cut.firsts.push(cut.all.len());
-        cut
+        memory::push(&mut cut.firsts, cut.all.len())?;
+        Ok(cut)
     }
 
     /// Whether the last panel is full and the next is not begun.
@@ -107,7 +109,7 @@ mod tests {
                     .clone()
                     .flat_map(|segment| segment.offset..segment.offset + segment.len)
                     .collect();
-                let cut = Segments::new(given);
+                let cut = Segments::new(given).unwrap();
                 assert_eq!(Inputs::List(&cut).count(), wanted.len());
                 let inputs = Inputs::List(&cut);
                 let mut found = Vec::new();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qcore.deep_compression.search import compress_deeply
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
+from qcore.files.limits import USUAL, Limits
 from qcore.frameworks.keras import from_keras, is_keras
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.frameworks.torch import from_torch, is_module
@@ -26,9 +28,18 @@ from qcore.streaming.compress import compress_file
 __all__ = ["compress"]
 
 
+class _Absent:
+    def __repr__(self) -> str:
+        return "none"
+
+
+#: No samples. None is refused: it is more often a variable that was to hold some.
+_ABSENT: Any = _Absent()
+
+
 def compress(
     model: Any,
-    X: Any = None,
+    X: Any = _ABSENT,
     y: ArrayLike | None = None,
     *,
     output: str | PathLike[str] | None = None,
@@ -47,6 +58,9 @@ def compress(
     min_score: float | None = None,
     validation_data: tuple[ArrayLike, ArrayLike] | None = None,
     folder: str | PathLike[str] | None = None,
+    max_bytes: int | None = None,
+    max_tensors: int | None = None,
+    max_name_bytes: int | None = None,
     **training: Any,
 ) -> Any:
     """Make a trained model small: at once, or with training to a size or a score.
@@ -102,6 +116,8 @@ def compress(
         On which choices are made. Default: a tenth of the samples, which is not trained on.
     folder : path-like, optional
         Keeps the state of the trainings: a call that was stopped goes on where it was.
+    max_bytes, max_tensors, max_name_bytes : int, optional
+        Where `model` is a path: what the file may ask for, as in `load`.
     **training
         Options of `Sequential.fit`, such as ``epochs`` (30: those of the pruning; what comes after
         takes a fraction), ``learning_rate``, ``teacher`` (the model itself), ``augment``,
@@ -128,6 +144,12 @@ def compress(
     >>> small["w"].bits, small["w"].nbytes
     (8, 96)
     """
+    if X is None:
+        raise TypeError("X is None; it is an array of samples, and left out where there are none")
+    X = None if X is _ABSENT else X
+    limits = Limits(max_bytes, max_tensors, max_name_bytes)
+    if limits != USUAL and not isinstance(model, (str, PathLike)):
+        raise ValueError("max_bytes and its kin are for a model that is a path")
     wishes = Wishes(bits, group_size, sparsity, pattern, activations, scheme, levels, ignore)
     if is_module(model):
         model = from_torch(model)
@@ -156,10 +178,12 @@ def compress(
     if isinstance(model, (str, PathLike)):
         # With samples a file is not tensors to stream, but a network to run.
         if X is None and not _is_foreign_graph(model, output):
-            return _streamed(model, output, wishes, file_format=file_format, dask=dask)
+            return _streamed(
+                model, output, wishes, file_format=file_format, dask=dask, limits=limits
+            )
         if dask is not None:
             raise ValueError("dask is given; it is for tensors that are quantized one by one")
-        small = shrunk(_loaded_network(model), X, y, wishes)
+        small = shrunk(_loaded_network(model, limits), X, y, wishes)
         if output is not None:
             save(output, small, file_format=file_format)
         return small
@@ -181,6 +205,7 @@ def _streamed(
     *,
     file_format: str | None,
     dask: Any,
+    limits: Limits,
 ) -> Any:
     """Compress a file tensor by tensor, without loading it."""
     if wishes.prunes or wishes.bits is None:
@@ -199,7 +224,7 @@ def _streamed(
         group_size=group_size,
         ignore=wishes.ignore,
     )
-    return compress_file(path, output, coder, file_format=file_format, dask=dask)
+    return compress_file(path, output, coder, file_format=file_format, dask=dask, limits=limits)
 
 
 def _is_foreign_graph(path: str | PathLike[str], output: str | PathLike[str] | None) -> bool:
@@ -208,9 +233,9 @@ def _is_foreign_graph(path: str | PathLike[str], output: str | PathLike[str] | N
     return Path(path).suffix in (".onnx", ".tflite") and target not in ("", ".onnx")
 
 
-def _loaded_network(path: str | PathLike[str]) -> Any:
+def _loaded_network(path: str | PathLike[str], limits: Limits) -> Any:
     """Return the network of a file."""
-    model = load(path)
+    model = load(path, **asdict(limits))
     if not isinstance(model, (Sequential, BaseGraph)):
         raise ValueError(
             f"X is given and {path!r} holds tensors, no network; leave X out, or load them and "

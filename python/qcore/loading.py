@@ -36,6 +36,7 @@ def load(
     exact: str | None = None,
     max_bytes: int | None = None,
     max_tensors: int | None = None,
+    max_name_bytes: int | None = None,
 ) -> Any:
     """Load what `save` saved.
 
@@ -49,6 +50,8 @@ def load(
         whatever these are; sparse matrices that are emptier need more.
     max_tensors : int, optional
         The most tensors; default 200,000.
+    max_name_bytes : int, optional
+        The most bytes of a tensor's name; default 4,096.
     fallback : {None, "onnxruntime"}
         What runs the parts of an ONNX model whose ops there are not; by default it is refused. What
         comes back then has ``run``, ``fallback_ops``, and ``fallback_share_``: the share of the
@@ -67,7 +70,7 @@ def load(
         If the file cannot be read.
     FormatError
         If it is corrupt or truncated, or of a newer format than this version reads; LimitError, if
-        it asks for more than `max_bytes` or `max_tensors`.
+        it asks for more than `max_bytes` or its kin.
 
     See Also
     --------
@@ -84,7 +87,7 @@ def load(
     place = check_path(path)
     check_one_of(fallback, "fallback", (None, "onnxruntime"))
     check_one_of(exact, "exact", EXACT)
-    limits = Limits(max_bytes, max_tensors)
+    limits = Limits(max_bytes, max_tensors, max_name_bytes)
     if place.suffix == ".onnx":
         try:
             return from_onnx(place, exact=exact)
@@ -110,7 +113,11 @@ def load(
 
 
 def load_tensors(
-    path: str | os.PathLike[str], *, max_bytes: int | None = None, max_tensors: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    max_bytes: int | None = None,
+    max_tensors: int | None = None,
+    max_name_bytes: int | None = None,
 ) -> dict[str, NDArray[Any] | QTensor | SparseMatrix]:
     """Load every tensor of a file by its name.
 
@@ -127,6 +134,8 @@ def load_tensors(
         whatever these are; sparse matrices that are emptier need more.
     max_tensors : int, optional
         The most tensors; default 200,000.
+    max_name_bytes : int, optional
+        The most bytes of a tensor's name; default 4,096.
 
     Returns
     -------
@@ -140,7 +149,7 @@ def load_tensors(
         If the file cannot be read.
     FormatError
         If it is corrupt or truncated, or of a newer format than this version reads; LimitError, if
-        it asks for more than `max_bytes` or `max_tensors`.
+        it asks for more than `max_bytes` or its kin.
 
     Examples
     --------
@@ -150,7 +159,7 @@ def load_tensors(
     ...     qc.load_tensors(f"{folder}/w.npz")
     {'w': array([1., 1.])}
     """
-    tensors = open_tensors(check_path(path), Limits(max_bytes, max_tensors))
+    tensors = open_tensors(check_path(path), Limits(max_bytes, max_tensors, max_name_bytes))
     if isinstance(tensors, container.Container) and tensors.kind == "network" and PACKED in tensors:
         with tensors.checked():
             return decode_network(tensors, tensors.about, Sequential).named_weights()

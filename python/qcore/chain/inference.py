@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._stoppable import product
 from qcore.arrays.layerwise.float_rows import coded_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights
@@ -53,7 +54,7 @@ class BlasExecutable(Executable):
         """Return the output for samples; see `Executable.run`."""
         last = len(self.layers) - 1
         for index, (weight, bias, activation) in enumerate(self.layers):
-            x = np.matmul(x, weight)
+            x = product(x, weight)
             activate(x, bias, "linear" if logits and index == last else activation)
         return x
 

@@ -17,6 +17,7 @@ from qcore.cli.params import (
     command_line,
     example,
     json_option,
+    limit_options,
     refuse_same_file,
     report_options,
 )
@@ -61,6 +62,7 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
     help="Write GGUF with matrices in blocks of a type (Q4_K, Q6_K, IQ4_XS); several by pattern.",
 )  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
+@limit_options
 @recipe_options
 @click.option(
     "--recipe", "recipe_path", type=InputFile(),

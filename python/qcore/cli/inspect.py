@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from qcore.cli.params import ModelFile, bytes_of, example, json_option
+from qcore.cli.params import ModelFile, bytes_of, example, json_option, limit_options
 
 __all__ = ["inspect"]
 
@@ -21,6 +21,7 @@ _SPARK = 24
         "qcore inspect model.safetensors",
         "qcore inspect small.safetensors --tensor 'fc1*'",
         "qcore inspect huge.safetensors --header --json",
+        "qcore inspect huge.safetensors --skip 200 --limit 50",
     )
 )
 @click.argument("file", type=ModelFile())
@@ -32,8 +33,19 @@ _SPARK = 24
     help="Show these tensors, each with its histogram; may be repeated.",
 )
 @click.option("--header", is_flag=True, help="Read the header only: no values, however large.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=200, show_default=True, metavar="N",
+    help="Show so many tensors; 0 shows all.",
+)  # fmt: skip
+@click.option(
+    "--skip", type=click.IntRange(min=0), default=0, metavar="N",
+    help="Leave out so many before them.",
+)  # fmt: skip
+@limit_options
 @json_option
-def inspect(file: Path, patterns: tuple[str, ...], header: bool, as_json: bool) -> None:
+def inspect(
+    file: Path, patterns: tuple[str, ...], header: bool, limit: int, skip: int, as_json: bool
+) -> None:
     """Show what is in FILE: tensors, types, schemes, bytes, zeros, and the recipe that made it."""
     from qcore._names import matches_any
     from qcore.cli.models import open_model
@@ -44,16 +56,21 @@ def inspect(file: Path, patterns: tuple[str, ...], header: bool, as_json: bool) 
     names = [name for name in source if not patterns or matches_any(name, patterns)]
     if patterns and not names:
         raise ValueError(f"'{file}' has no tensor that {' or '.join(patterns)} names")
-    rows = [_row(source, name, header=header) for name in names]
+    shown = names[skip:][: limit or None]
+    if names and not shown:
+        raise click.UsageError(f"--skip is {skip}; there are {len(names)} tensors to show")
+    rows = [_row(source, name, header=header) for name in shown]
     facts = {
         "file": str(file),
         "bytes": bytes_of(file),
         "kind": getattr(source, "kind", "checkpoint"),
         "tensors": len(source),
-        "elements": sum(row["elements"] for row in rows),
+        "elements": sum(source.info(name).size for name in names),
         "layers": about.get("layers"),
         "recipe": about.get("recipe"),
         "rows": rows,
+        "skipped": skip,
+        "left": len(names) - skip - len(shown),
     }
     if as_json:
         print_json({"format": 1, **facts})
@@ -121,6 +138,12 @@ def _show(facts: Mapping[str, Any], *, histograms: bool) -> None:
         ),
         facts["rows"], left=3, spare=("least", "greatest", "bits/weight", "zeros"),
     )  # fmt: skip
+    if facts["left"]:
+        first, last = facts["skipped"] + 1, facts["skipped"] + len(facts["rows"])
+        click.echo(
+            f"\ntensors {first:,} to {last:,} of {last + facts['left']:,}; "
+            f"--skip {last} shows the next, --limit 0 all, --tensor those of a name"
+        )
     if histograms:
         for row in facts["rows"]:
             _show_histogram(row)

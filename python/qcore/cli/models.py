@@ -10,8 +10,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.cli.params import limits
 from qcore.errors import FormatError
 from qcore.files.formats import Loaded, open_tensors
+from qcore.files.limits import Limits
 from qcore.files.source import TensorSource
 from qcore.loading import load, load_tensors
 from qcore.recipes.recipe import Recipe
@@ -80,7 +82,7 @@ class _Unpacked(Loaded):
     kind = "network"
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        super().__init__(load_tensors(path))
+        super().__init__(load_tensors(path, **limits()))
         self.about = about
 
 
@@ -90,7 +92,7 @@ def open_model(path: Path) -> TensorSource:
         from qcore.frameworks.onnx.tensors import GraphTensors
 
         return GraphTensors(path)
-    source = open_tensors(path)
+    source = open_tensors(path, Limits(**limits()))
     if getattr(source, "kind", "") == "network" and PACKED in source:
         return _Unpacked(path, getattr(source, "about", {}))
     return source
@@ -101,8 +103,9 @@ def load_model(path: Path) -> Any:
     if path.suffix == ".onnx":
         found = open_model(path)
         return load(path) if getattr(found, "kind", "") == "network" else dict(found)
-    model = load(path)
-    return model if isinstance(model, dict) or hasattr(model, "layers") else load_tensors(path)
+    model = load(path, **limits())  # type: ignore[arg-type]
+    is_model = isinstance(model, dict) or hasattr(model, "layers")
+    return model if is_model else load_tensors(path, **limits())
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -14,8 +14,11 @@ import click
 
 __all__ = [
     "InputFile", "ModelFile", "OutputFile", "OutputFolder", "bytes_of", "command_line", "example",
-    "files_of", "json_option", "refuse_same_file", "report_options", "save_option",
+    "files_of", "json_option", "limit_options", "limits", "refuse_same_file", "report_options",
+    "save_option",
 ]  # fmt: skip
+
+_LIMITS = "qcore.limits"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -107,6 +110,35 @@ class OutputFolder(click.ParamType):  # type: ignore[type-arg]
         if not path.resolve().parent.is_dir():
             self.fail(f"'{value}' is in a folder that is not there", param, ctx)
         return path
+
+
+def limit_options(command: Command) -> Command:
+    """Add what a file may ask for: ``--max-bytes``, ``--max-tensors`` and ``--max-name-bytes``."""
+
+    def keep(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+        ctx.meta.setdefault(_LIMITS, {})[param.name] = value
+
+    for name, text in (
+        ("--max-name-bytes", "Refuse a file with longer names of tensors.  [default: 4096]"),
+        ("--max-tensors", "Refuse a file with more tensors.  [default: 200000]"),
+        (
+            "--max-bytes",
+            "Refuse a file whose tensors take more.  [default: 64 times its own, or 256 MiB]",
+        ),
+    ):
+        option = click.option(
+            name, type=click.IntRange(min=0), metavar="N", help=text, callback=keep,
+            expose_value=False,
+        )  # fmt: skip
+        command = option(command)
+    return command
+
+
+def limits() -> dict[str, int | None]:
+    """Return what the command that runs was given by `limit_options`, by name."""
+    ctx = click.get_current_context(silent=True)
+    found: dict[str, int | None] = {} if ctx is None else ctx.meta.get(_LIMITS, {})
+    return found
 
 
 def report_options(command: Command) -> Command:

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.errors import FormatError
+from qcore.errors import FormatError, LimitError
+from qcore.files.limits import Limits
 from qcore.files.paths import open_regular
 
 # The third byte of the magic number; the first two are zero, the fourth counts the dimensions.
@@ -27,13 +28,16 @@ _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArray[Any]:
     """Read one idx file, gzipped or not.
 
     Parameters
     ----------
     path : str or path-like
         The file. Compression is told by the first bytes, not by the name.
+    max_bytes : int, optional
+        The most that the array of a gzipped file may take. Default: 64 times the file's bytes, and
+        256 MiB whatever these are.
 
     Returns
     -------
@@ -46,7 +50,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     OSError
         If the file cannot be read.
     FormatError
-        If it is not an idx file, is truncated, or has bytes behind its last value.
+        If it is not an idx file, is truncated, or has bytes behind its last value; LimitError, if
+        it takes more than `max_bytes`.
 
     References
     ----------
@@ -62,15 +67,15 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ...     read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
+    path, limits = Path(path), Limits(max_bytes)
     with open_regular(path)[0] as raw:
         compressed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         if not compressed:
-            return _read_array(path, raw)
+            return _read_array(path, raw, None)
         try:
             with gzip.GzipFile(fileobj=raw) as unzipped:
-                return _read_array(path, unzipped)
+                return _read_array(path, unzipped, limits.most_bytes(path.stat().st_size))
         except EOFError as error:
             raise FormatError(f"'{path}' is truncated: its gzip stream has no end") from error
         except (gzip.BadGzipFile, zlib.error) as error:
@@ -166,7 +171,7 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
     raise FileNotFoundError(errno.ENOENT, f"No {names[0]}[.gz] in this folder", str(folder))
 
 
-def _read_array(path: Path, file: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
+def _read_array(path: Path, file: BinaryIO | gzip.GzipFile, most: int | None) -> NDArray[Any]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
         raise FormatError(
@@ -180,7 +185,9 @@ def _read_array(path: Path, file: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
     shape = tuple(np.frombuffer(lengths, dtype=">u4").tolist())
     expected = math.prod(shape) * dtype.itemsize
     # One byte more than there should be: reading past the end is what checks gzip's checksum.
-    data = _read_bounded(file, expected + 1)
+    data = _read_bounded(file, expected + 1 if most is None else min(expected, most) + 1)
+    if most is not None and len(data) > most:
+        raise LimitError(f"'{path}' decodes to {expected} bytes, max_bytes is {most}")
     if len(data) != expected:
         fault, found = "is truncated", str(len(data))
         if len(data) > expected:

@@ -8,7 +8,7 @@ from pathlib import Path
 from qcore._validation import check_int
 from qcore.errors import LimitError
 
-__all__ = ["USUAL", "Limits"]
+__all__ = ["UNLIMITED", "USUAL", "Limits"]
 
 # What a file decodes to is at most so many times its bytes, or so many bytes whatever its own.
 _MOST_TIMES = 64
@@ -26,16 +26,23 @@ class Limits:
         256 MiB whatever these are.
     max_tensors : int or None
         The most tensors of a file; None: 200,000.
+    max_name_bytes : int or None
+        The most bytes of a tensor's name; None: 4,096.
     """
 
     max_bytes: int | None = None
     max_tensors: int | None = None
+    max_name_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_tensors"):
+        for name in ("max_bytes", "max_tensors", "max_name_bytes"):
             value = getattr(self, name)
             if value is not None:
                 check_int(value, name, 0)
+
+    def most_bytes(self, stored: int) -> int:
+        """Return the most that a file of so many bytes may decode to."""
+        return max(_ALWAYS, _MOST_TIMES * stored) if self.max_bytes is None else self.max_bytes
 
     def check_bytes(self, path: Path, decoded: int, stored: int) -> None:
         """Refuse a file whose tensors take too many bytes.
@@ -50,7 +57,7 @@ class Limits:
         ------
         LimitError
         """
-        most = max(_ALWAYS, _MOST_TIMES * stored) if self.max_bytes is None else self.max_bytes
+        most = self.most_bytes(stored)
         if decoded > most:
             raise LimitError(
                 f"'{path}' has {stored} bytes and decodes to {decoded}, max_bytes is {most}"
@@ -59,3 +66,5 @@ class Limits:
 
 #: Where nobody asks for others.
 USUAL = Limits()
+#: For a file that was admitted before.
+UNLIMITED = Limits(max_bytes=1 << 62, max_tensors=1 << 62, max_name_bytes=1 << 62)

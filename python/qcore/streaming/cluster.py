@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore.files.formats import open_tensors
+from qcore.files.limits import UNLIMITED
 from qcore.files.source import TensorSource
 from qcore.streaming.forms import Form
 from qcore.streaming.plan import Job, TensorPlan
@@ -141,8 +142,11 @@ def _work(shard: _Shard) -> list[Done]:
 
 @lru_cache(maxsize=4)
 def _opened(path: str, version: tuple[int, int]) -> TensorSource:
-    """Open a checkpoint once for all shards of it; another version of the file is another one."""
-    return open_tensors(Path(path))
+    """Open a checkpoint once for all shards of it; another version of the file is another one.
+
+    What it may ask for was settled where the work was handed out.
+    """
+    return open_tensors(Path(path), UNLIMITED)
 
 
 class _SharedFile:

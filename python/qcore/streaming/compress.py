@@ -13,6 +13,7 @@ from qcore._table import Report
 from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
+from qcore.files.limits import USUAL, Limits
 from qcore.files.sharded.shard_output import (
     SHARD_BYTES,
     files_nbytes,
@@ -67,6 +68,7 @@ def compress_file(
     progress: Progress = "auto",
     tile_bytes: int = TILE_BYTES,
     shard_bytes: int = SHARD_BYTES,
+    limits: Limits = USUAL,
 ) -> CompressedFile:
     """Compress a checkpoint into a file, a tile at a time.
 
@@ -112,6 +114,8 @@ def compress_file(
         See above.
     shard_bytes : int, default 5,000,000,000
         The most that the tensors of a file weigh, where `output` is an index.
+    limits : Limits
+        What the checkpoint may ask for.
 
     Returns
     -------
@@ -138,7 +142,7 @@ def compress_file(
         sizes = [file.stat().st_size for file in (target, data) if file.exists()]
         return CompressedFile(target, sum(sizes), report)
     return compress_source(
-        open_tensors(source_path), source_path, target, quantizer,
+        open_tensors(source_path, limits), source_path, target, quantizer,
         file_format=file_format, recipe=recipe, errors=errors, dask=dask, progress=progress,
         tile_bytes=tile_bytes, shard_bytes=shard_bytes,
     )  # fmt: skip

@@ -230,3 +230,28 @@ def test_isa_that_is_not_there() -> None:
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert "abacus" in done.stderr
+
+
+def test_inspect_shows_a_page_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "many.safetensors"
+    qc.save(path, {f"w{i:04}": np.full(2, i, np.float32) for i in range(450)})
+    whole = call("inspect", path)
+    assert "tensors 1 to 200 of 450; --skip 200 shows the next" in whole.stdout
+    assert "w0199" in whole.stdout
+    assert "w0200" not in whole.stdout
+    last = call("inspect", path, "--skip", "400")
+    assert "w0399" not in last.stdout
+    assert "w0449" in last.stdout
+    assert "shows the next" not in last.stdout
+    found = json.loads(call("inspect", path, "--limit", "2", "--skip", "3", "--json").stdout)
+    assert [row["tensor"] for row in found["rows"]] == ["w0003", "w0004"]
+    assert (found["tensors"], found["elements"], found["skipped"], found["left"]) == (
+        450, 900, 3, 445,
+    )  # fmt: skip
+    assert len(json.loads(call("inspect", path, "--limit", "0", "--json").stdout)["rows"]) == 450
+    assert "there are 450" in call("inspect", path, "--skip", "450").stderr
+    refused = call("inspect", path, "--max-tensors", "449")
+    assert refused.exit_code == 2
+    assert "max_tensors is 449" in refused.stderr
+    out = tmp_path / "out.safetensors"
+    assert call("compress", path, "-o", out, "--max-tensors", "449").exit_code == 2

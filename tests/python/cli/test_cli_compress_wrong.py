@@ -239,19 +239,21 @@ def slow(folder: Path) -> list[str]:
 def test_a_signal_leaves_nothing_behind(
     folder: Path, slow: list[str], number: int, status: int, words: str
 ) -> None:
-    (folder / "out.safetensors").write_bytes(b"old")
-    process = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while not list(folder.glob(".qcore-*")):  # it is at work
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    process.send_signal(number)
-    out, error = process.communicate(timeout=60)
+    out = folder / "out.safetensors"
+    for _ in range(5):
+        out.write_bytes(b"old")
+        process = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not list(folder.glob(".qcore-*")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.communicate(timeout=120)
+        # On a machine that is busy with others it may have ended before the signal came.
+        if process.returncode != 0:
+            break
     assert process.returncode == status
-    assert (out, error) == ("", words)
+    assert said == ("", words)
     assert not list(folder.glob(".qcore-*"))
-    assert (folder / "out.safetensors").read_bytes() == b"old"
+    assert out.read_bytes() == b"old"
 
 
 def test_file_formats(tmp_path: Path) -> None:

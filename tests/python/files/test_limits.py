@@ -1,5 +1,6 @@
 """Files that ask for more than they weigh, and processes that are killed while they write."""
 
+import gzip
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 import qcore as qc
 from qcore import _core
+from qcore.files.idx import read_idx
 
 F = np.float32
 
@@ -70,6 +72,37 @@ def test_the_limit_is_raised_by_its_name(tmp_path):
         qc.load(tmp_path / "a", max_bytes=1000)
     with pytest.raises((TypeError, ValueError), match="max_bytes"):
         qc.load(tmp_path / "a", max_bytes=-1)
+
+
+def test_names_are_as_long_as_they_may_be(tmp_path):
+    name = "n" * 5000
+    (tmp_path / "a").write_bytes(
+        safetensors({name: {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}, bytes(16))
+    )
+    for load in (qc.load, qc.load_tensors):
+        with pytest.raises(qc.LimitError, match="5000 bytes, max_name_bytes is 4096"):
+            load(tmp_path / "a")
+        assert list(load(tmp_path / "a", max_name_bytes=5000)) == [name]
+    out = tmp_path / "b.safetensors"
+    with pytest.raises(qc.LimitError, match="max_name_bytes"):
+        qc.compress(tmp_path / "a", output=out)
+    with pytest.raises(qc.LimitError, match="has 1 tensors, max_tensors is 0"):
+        qc.compress(tmp_path / "a", output=out, max_tensors=0)
+    qc.compress(tmp_path / "a", output=out, max_name_bytes=5000)
+    assert list(qc.load(out, max_name_bytes=5100)) == [name]
+    with pytest.raises(ValueError, match="a path"):
+        qc.compress({"w": np.ones((2, 2), F)}, max_tensors=5)
+
+
+def test_a_gzipped_idx_file_of_gigabytes(tmp_path):
+    size = 300 << 20
+    with gzip.open(tmp_path / "a.gz", "wb", compresslevel=1) as file:
+        file.write(bytes([0, 0, 8, 1]) + size.to_bytes(4, "big"))
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    with pytest.raises(qc.LimitError, match=f"decodes to {size} bytes, max_bytes is"):
+        read_idx(tmp_path / "a.gz")
+    assert read_idx(tmp_path / "a.gz", max_bytes=size).shape == (size,)
 
 
 def test_an_npz_of_gigabytes(tmp_path):

@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._stoppable import product
+
 __all__ = ["learned_rounding"]
 
 Matrix = NDArray[np.float64]
@@ -66,7 +68,7 @@ def learned_rounding(
     for step in range(1, steps + 1):
         h, slope = _stretched(variable)
         off = (np.clip(base + h, least, most) - goal) * size
-        gradient = 2 * (off @ moment) / size
+        gradient = 2 * product(off, moment) / size
         gradient -= _penalty_slope(h, step / steps)
         gradient *= slope
         mean += np.float32(1 - _BETA1) * (gradient - mean)

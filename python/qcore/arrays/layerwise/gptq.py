@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._stoppable import stoppable
 
 __all__ = ["Factor", "factored", "gptq_levels"]
 
@@ -25,8 +26,8 @@ def factored(hessian: Matrix) -> Factor:
     order = np.argsort(-np.diag(hessian), kind="stable").astype(np.int64)
     # H = R Rᵀ with R upper, by Cholesky from the other end; so H⁻¹ = (R⁻¹)ᵀ R⁻¹.
     backwards = order[::-1]
-    root = np.linalg.cholesky(hessian[np.ix_(backwards, backwards)])[::-1, ::-1]
-    return np.ascontiguousarray(np.triu(np.linalg.inv(root))), order
+    root = stoppable(np.linalg.cholesky, hessian[np.ix_(backwards, backwards)])[::-1, ::-1]
+    return np.ascontiguousarray(np.triu(stoppable(np.linalg.inv, root))), order
 
 
 def gptq_levels(

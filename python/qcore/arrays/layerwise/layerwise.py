@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._stoppable import product, stoppable
 from qcore._validation import check_finite
 from qcore.arrays.layerwise.adaround import learned_rounding
 from qcore.arrays.layerwise.clip_search import Form, forms, fractions
@@ -131,8 +132,8 @@ def layer_objective(
     hessian = second + ridge * np.eye(len(second))
     if cross is None:
         return hessian, weights
-    wanted = weights @ cross.T + ridge * weights
-    return hessian, np.ascontiguousarray(np.linalg.solve(hessian, wanted.T).T)
+    wanted = product(weights, cross.T) + ridge * weights
+    return hessian, np.ascontiguousarray(stoppable(np.linalg.solve, hessian, wanted.T).T)
 
 
 class Problem:
@@ -197,7 +198,7 @@ class Problem:
     ) -> Matrix:  # fmt: skip
         """Improve levels in place; returns the steps that go with them."""
         if self._product is None:
-            self._product = np.ascontiguousarray(self.target @ self.hessian)
+            self._product = np.ascontiguousarray(product(self.target, self.hessian))
         return descend(
             self._product, self.hessian, scale, low, high, self.pruned, self.group, levels, rounds,
             refit=refit,
@@ -222,7 +223,7 @@ class Problem:
     def error(self, scale: Matrix, levels: NDArray[np.int32]) -> Matrix:
         """Return what each row loses."""
         off = self.target - self.wide(scale) * levels
-        lost: Matrix = np.einsum("ij,ij->i", off @ self.hessian, off)
+        lost: Matrix = np.einsum("ij,ij->i", product(off, self.hessian), off)
         return lost
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._stoppable import stoppable
 from qcore._validation import check_finite, check_instance, float_array
 
 __all__ = ["InputStats"]
@@ -84,14 +85,14 @@ class InputStats:
             raise ValueError(f"x has {rows.shape[1]} features; before it were {len(self._gram)}")
         for start in range(0, len(rows), BLOCK):
             part = rows[start : start + BLOCK].astype(np.float64)
-            self.gram.__iadd__(part.T @ part)
+            self.gram.__iadd__(stoppable(np.matmul, part.T, part))
             self.total.__iadd__(part.sum(axis=0))
             np.maximum(self.absmax, np.abs(part).max(axis=0), out=self.absmax)
             if wanted is not None:
                 ideal = wanted[start : start + BLOCK].astype(np.float64)
                 assert self.cross is not None
                 assert self._exact_total is not None
-                self.cross += part.T @ ideal
+                self.cross += stoppable(np.matmul, part.T, ideal)
                 self._exact_total += ideal.sum(axis=0)
         self.count += len(rows)
         return self

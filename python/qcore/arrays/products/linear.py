@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
 from qcore._activations import DENSE
+from qcore._stoppable import product
 from qcore._validation import check_one_of, check_out, float_array, positive_array
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.weights import packed_weights, sparse_weights
@@ -151,7 +152,7 @@ def _blas(
     target, vector = _check(samples, weight.shape, bias, out)
     if np.may_share_memory(target, weight):
         raise ValueError("out shares memory with w")
-    np.matmul(samples, weight.T, out=target)
+    product(samples, weight.T, target)
     if target.size:
         _core.finish_rows(target, target.shape[-1], vector, activation)
     return target

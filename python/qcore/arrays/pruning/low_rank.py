@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from qcore._stoppable import product, stoppable
 from qcore._validation import (
     check_finite,
     check_fraction,
@@ -131,7 +132,9 @@ def factorize(
     if stats is not None and not hasattr(stats, "gram"):
         raise TypeError(f"stats is {type(stats).__name__}; it must be an InputStats")
     root = None if stats is None else _root(stats, array.shape[1])
-    values = np.linalg.svd(wide if root is None else wide @ root, compute_uv=False)
+    values = stoppable(
+        np.linalg.svd, wide if root is None else product(wide, root), compute_uv=False
+    )
     squares = np.cumsum(values**2) / max(float(np.sum(values**2)), np.finfo(np.float64).tiny)
     count = _rank(rank, energy, squares)
     kind = np.dtype(dtype)
@@ -153,12 +156,14 @@ def _factors(
     w: NDArray[np.float64], root: NDArray[np.float64] | None, rank: int, dtype: np.dtype[Any]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the factors of a rank that are nearest; with a root, in what they give."""
-    left, values, right = np.linalg.svd(w if root is None else w @ root, full_matrices=False)
+    left, values, right = stoppable(
+        np.linalg.svd, w if root is None else product(w, root), full_matrices=False
+    )
     root_values = np.sqrt(values[:rank])
     left = left[:, :rank] * root_values
     right = root_values[:, None] * right[:rank]
     if root is not None:
-        right = np.linalg.solve(root.T, right.T).T
+        right = stoppable(np.linalg.solve, root.T, right.T).T
     return left.astype(dtype), right.astype(dtype)
 
 
@@ -197,4 +202,4 @@ def _root(stats: InputStats, inputs: int) -> NDArray[np.float64]:
     at = np.arange(inputs)
     mean = float(np.mean(gram[at, at]))
     gram[at, at] += 1e-6 * mean if mean else 1.0
-    return np.asarray(np.linalg.cholesky(gram), np.float64)
+    return np.asarray(stoppable(np.linalg.cholesky, gram), np.float64)

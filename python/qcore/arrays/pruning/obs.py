@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._stoppable import stoppable
 from qcore.arrays.layerwise.layerwise import layer_objective
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.patterns import Mask, NofM, Pattern, Unstructured, keep_largest
@@ -126,7 +127,7 @@ def inverse_factor(gram: Doubles, damp: float = DAMP) -> Doubles:
     at = np.arange(len(damped))
     damped[at, at] += damp * np.mean(damped[at, at]) if len(damped) else 0.0
     damped[at, at] += np.where(damped[at, at] == 0, 1.0, 0.0)
-    factor: Doubles = np.linalg.cholesky(np.linalg.inv(damped)).T
+    factor: Doubles = stoppable(np.linalg.cholesky, stoppable(np.linalg.inv, damped)).T
     return factor
 
 

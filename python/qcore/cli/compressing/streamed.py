@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from qcore._table import Report
 from qcore.cli.models import open_model
+from qcore.cli.params import limits
 from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.files.limits import Limits
 from qcore.streaming.forms import form_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def stream(job: Job, recipe: str) -> Report:
     done = compress_file(
         job.source, job.output, quantizer,
         file_format=job.file_format, dask=job.dask, recipe=recipe, errors=True,
+        limits=Limits(**limits()),
     )  # fmt: skip
     return _as_compared(done.report_, open_model(job.source), job.recipe.quantize or {})
 

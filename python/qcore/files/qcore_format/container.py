@@ -90,7 +90,7 @@ class Container(TensorSource):
         self.path = path
         self.paths = (path,)
         self.limits = limits
-        self._file = _core.TensorFile(path, limits.max_tensors)
+        self._file = _core.TensorFile(path, limits.max_tensors, limits.max_name_bytes)
         names = self._file.names()
         self._stored = set(names)
         with self.checked():

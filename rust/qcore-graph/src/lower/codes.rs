@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use qcore_kernels::memory as kernel_memory;
 use qcore_kernels::quant::{self, Layout, Params};
 use qcore_kernels::view::{as_signed, as_signed_mut};
 
@@ -25,12 +26,14 @@ pub(crate) struct WeightCodes {
 
 impl WeightCodes {
     /// A scale for each output, where scales are of the whole or lie along that axis.
-    pub(crate) fn by_axis(&self, axis: usize, outputs: usize) -> Option<Vec<f32>> {
-        match (&self.scale[..], self.axis) {
-            ([scale], _) => Some(vec![*scale; outputs]),
-            (scale, Some(along)) if along == axis && scale.len() == outputs => Some(scale.to_vec()),
+    pub(crate) fn by_axis(&self, axis: usize, outputs: usize) -> Result<Option<Vec<f32>>> {
+        Ok(match (&self.scale[..], self.axis) {
+            ([scale], _) => Some(kernel_memory::filled(*scale, outputs)?),
+            (scale, Some(along)) if along == axis && scale.len() == outputs => {
+                Some(kernel_memory::copied(scale)?)
+            }
             _ => None,
-        }
+        })
     }
 
     /// The floats that the codes stand for.

@@ -9,6 +9,9 @@ use crate::interrupt::Pace;
 use crate::memory;
 use crate::view::MatRef;
 
+/// Elements of a row that are looked at together.
+const AT_ONCE: usize = 1 << 10;
+
 /// A matrix of which only some elements are stored.
 ///
 /// What every kernel rests on, and no method can break: `indptr` has `rows + 1` offsets that start
@@ -145,14 +148,20 @@ impl<V: Value> Csr<V> {
         let mut indices = Indices::for_columns(cols, 0)?;
         let mut values = Vec::new();
         let mut pace = Pace::new();
+        // Every value is written, and the next one over it where it is not kept: no branch to foresee.
+        let (mut room, mut places) = ([V::default(); AT_ONCE], [0_u16; AT_ONCE]);
         for row in 0..rows {
-            pace.check(cols)?;
-            for column in 0..cols {
-                let value = dense.get(row, column);
-                if keep(value, row * cols + column) {
-                    indices.push(column)?;
-                    memory::push(&mut values, value)?;
+            for first in (0..cols).step_by(AT_ONCE) {
+                pace.check(AT_ONCE)?;
+                let mut kept = 0;
+                for column in first..cols.min(first + AT_ONCE) {
+                    let value = dense.get(row, column);
+                    room[kept % AT_ONCE] = value;
+                    places[kept % AT_ONCE] = (column - first) as u16;
+                    kept += usize::from(keep(value, row * cols + column));
                 }
+                memory::extend(&mut values, &room[..kept])?;
+                indices.extend(first, &places[..kept])?;
             }
             indptr.push(values.len());
         }

@@ -107,6 +107,22 @@ impl Indices {
         }
     }
 
+    /// Appends indices that the width holds, each counted from `first`.
+    pub(super) fn extend(&mut self, first: usize, places: &[u16]) -> Result<()> {
+        macro_rules! extend {
+            ($indices:expr, $type:ty) => {{
+                memory::reserve($indices, places.len())?;
+                $indices.extend(places.iter().map(|&place| (first + usize::from(place)) as $type));
+            }};
+        }
+        match self {
+            Indices::U16(indices) => extend!(indices, u16),
+            Indices::U32(indices) => extend!(indices, u32),
+            Indices::U64(indices) => extend!(indices, u64),
+        }
+        Ok(())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use qcore_kernels::conv::{CodeImages, ConvI8};
 use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize, Residual, finish_rows_with};
-use qcore_kernels::isa;
+use qcore_kernels::{isa, memory};
 
 use super::Conv;
 use crate::error::Result;
@@ -22,11 +22,11 @@ pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) ->
     };
     let dims = weights.codes.dims().to_vec();
     let (outputs, each) = (dims[0], dims[1]);
-    let Some(scale) = weights.by_axis(0, outputs) else { return Ok(false) };
+    let Some(scale) = weights.by_axis(0, outputs)? else { return Ok(false) };
     let bias = match cx.inputs.optional(2) {
-        None => vec![0.0; outputs],
+        None => memory::filled(0.0, outputs)?,
         Some(fact) => match &fact.value {
-            Some(value) => value.elements::<f32>().to_vec(),
+            Some(value) => memory::copied(value.elements::<f32>())?,
             None => return Ok(false),
         },
     };
@@ -62,7 +62,7 @@ pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) ->
     if residual {
         refs.push(cx.last(3)?);
     }
-    let scale = scale.iter().map(|scale| input.scale * scale).collect();
+    let scale = memory::collected(scale.iter().map(|scale| input.scale * scale))?;
     let activation = conv.activation;
     let step = Box::new(ToFloats { convolution, scale, bias, residual, activation });
     let layouts = &[Layout::Last];

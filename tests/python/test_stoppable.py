@@ -1,0 +1,61 @@
+"""Products and decompositions that Ctrl-C does not wait for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qcore import _stoppable
+from qcore._stoppable import product, stoppable
+
+
+@pytest.fixture
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a few thousand multiply-adds, so that small products have blocks."""
+    monkeypatch.setattr(_stoppable, "_STEP", 1 << 12)
+    monkeypatch.setattr(_stoppable, "_ROWS", 4)
+
+
+@pytest.mark.parametrize("shape", [(100, 30), (3, 40, 30), (1, 30), (0, 30), (30,)])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_product_in_blocks_is_the_product(
+    shape: tuple[int, ...], given: bool, short_steps: None
+) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-9, 9, shape).astype(np.float32), rng.integers(-9, 9, (30, 70))
+    b = b.astype(np.float32)
+    out = np.full((*shape[:-1], 70), np.nan, np.float32) if given else None
+    found = product(a, b, out)
+    np.testing.assert_array_equal(found, a @ b)
+    assert found.dtype == np.float32
+    assert out is None or found is out
+
+
+def test_a_decomposition_gives_what_it_gives_and_raises_what_it_raises(short_steps: None) -> None:
+    matrix = np.diag(np.arange(1.0, 65))
+    np.testing.assert_array_equal(stoppable(np.linalg.inv, matrix), np.linalg.inv(matrix))
+    with pytest.raises(np.linalg.LinAlgError):
+        stoppable(np.linalg.cholesky, -matrix)
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        stoppable(np.divide, np.ones((64, 64)), np.zeros((64, 64)))
+
+
+def test_a_signal_ends_the_waiting(short_steps: None) -> None:
+    goes_on, ended = threading.Event(), threading.Event()
+
+    def slow(array: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert goes_on.wait(60)
+        ended.set()
+        return array
+
+    with pytest.raises(KeyboardInterrupt):
+        stoppable(slow, np.ones((64, 64)))
+    assert not ended.is_set()
+    goes_on.set()
+    assert ended.wait(60)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._arrays import as_array
+from qcore._stoppable import by_rows
 from qcore.errors import ArgumentError
 
 __all__ = [
@@ -161,6 +162,11 @@ def _plain(array: NDArray[Any]) -> NDArray[Any]:
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
+    return by_rows(_copied, array)
+
+
+def _copied(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy in NumPy's own order; with axes of its own even where it has one element."""
     plain = np.empty(array.shape, array.dtype.newbyteorder("="))
     plain[...] = array
     return plain
@@ -174,7 +180,7 @@ def first_position(mask: NDArray[np.bool_]) -> str:
 
 def check_finite(x: NDArray[Any], name: str) -> None:
     """Refuse NaN and infinities, naming the first."""
-    finite = np.isfinite(x)
+    finite = by_rows(np.isfinite, x)
     if not finite.all():
         at = first_position(~finite)
         found = x[~finite].flat[0]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import qcore as qc
 from qcore import _stoppable
-from qcore._stoppable import product, stoppable
+from qcore._stoppable import by_rows, product, stoppable
+from qcore.arrays.pruning import patterns
 
 
 @pytest.fixture
@@ -34,6 +36,38 @@ def test_a_product_in_blocks_is_the_product(
     np.testing.assert_array_equal(found, a @ b)
     assert found.dtype == np.float32
     assert out is None or found is out
+
+
+def test_rows_in_blocks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.random.default_rng(0).standard_normal((37, 4, 5))
+    steps: list[int] = []
+
+    def doubled(part: Any) -> Any:
+        steps.append(len(part))
+        return 2 * part.sum(axis=2)
+
+    wanted = by_rows(doubled, whole)
+    monkeypatch.setattr(_stoppable, "ELEMENTS", 100)
+    assert steps == [37]
+    np.testing.assert_array_equal(by_rows(doubled, whole), wanted)
+    assert steps[1:] == [5] * 7 + [2]
+    places = np.arange(30) // 4
+    table = whole.reshape(37, 20)
+    found = by_rows(lambda part: table[part], places, size=600)
+    np.testing.assert_array_equal(found, table[places])
+
+
+@pytest.mark.parametrize("pattern", ["4x1", "1x8", "3x5", "unstructured", "neurons"])
+def test_what_is_pruned_in_blocks_is_what_is_pruned(
+    pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = np.random.default_rng(0).standard_normal((50, 40)).astype(np.float32)
+    wanted = qc.prune(w, sparsity=0.5, pattern=pattern)
+    turned = qc.quantize(w.T[::2], axis=0)
+    for module in (_stoppable, patterns):
+        monkeypatch.setattr(module, "ELEMENTS", 300)
+    np.testing.assert_array_equal(qc.prune(w, sparsity=0.5, pattern=pattern), wanted)
+    assert qc.quantize(w.T[::2], axis=0) == turned
 
 
 def test_a_decomposition_gives_what_it_gives_and_raises_what_it_raises(short_steps: None) -> None:

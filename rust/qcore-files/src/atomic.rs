@@ -41,7 +41,8 @@ impl AtomicFile {
                 Err(error) => return Err(error),
             };
             sweep_drafts(folder_of(&target));
-            let (temporary, listed) = Listed::make(|| create_held(folder_of(&target)))?;
+            let make = || create_held(folder_of(&target), old.as_ref());
+            let (temporary, listed) = Listed::make(make)?;
             Ok(Self { path: path.to_owned(), target, temporary, old, listed })
         };
         attempt().map_err(FileError::io(path))
@@ -122,9 +123,9 @@ fn write_some(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
 }
 
 /// A temporary file that no sweeper takes for a stale one: its lock is held.
-fn create_held(folder: &Path) -> io::Result<NamedTempFile> {
+fn create_held(folder: &Path, old: Option<&fs::Permissions>) -> io::Result<NamedTempFile> {
     loop {
-        let draft = create_beside(folder)?;
+        let draft = create_beside(folder, old)?;
         // Another process may have swept it between its creation and its lock.
         if hold(draft.as_file()) && draft.path().exists() {
             return Ok(draft);
@@ -132,10 +133,12 @@ fn create_held(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// A temporary file with the mode of any new file, not the private one of temporary files.
-fn create_beside(folder: &Path) -> io::Result<NamedTempFile> {
+/// A temporary file with the mode of the old file, that nobody reads it before it is in its place who
+/// could not read that; else with the mode of any new file, not the private one of temporary files.
+fn create_beside(folder: &Path, old: Option<&fs::Permissions>) -> io::Result<NamedTempFile> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
+    restrict(&mut options, old);
     // The crate wraps what the system said in an error without a code.
     let mut system = None;
     Builder::new()
@@ -146,6 +149,18 @@ fn create_beside(folder: &Path) -> io::Result<NamedTempFile> {
         })
         .map_err(|error| system.map_or(error, io::Error::from_raw_os_error))
 }
+
+/// Gives what will be made no more than the mode of an old file, and its owner's right to write.
+#[cfg(unix)]
+fn restrict(options: &mut OpenOptions, old: Option<&fs::Permissions>) {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    if let Some(old) = old {
+        options.mode(old.mode() & 0o777 | 0o600);
+    }
+}
+
+#[cfg(not(unix))]
+fn restrict(_: &mut OpenOptions, _: Option<&fs::Permissions>) {}
 
 /// The file that `path` leads to, whether it exists or not.
 fn follow_links(path: &Path) -> io::Result<PathBuf> {

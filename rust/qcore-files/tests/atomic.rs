@@ -149,6 +149,22 @@ mod unix {
     }
 
     #[test]
+    fn a_draft_is_as_private_as_the_file_that_it_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        put(&path, b"old").unwrap();
+        for mode in [0o600, 0o400, 0o640] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let file = AtomicFile::create(&path).unwrap();
+            let draft = fs::metadata(file.temporary_path()).unwrap().permissions().mode();
+            assert_eq!(draft & 0o077 & !mode, 0, "{mode:o}: {draft:o}");
+            file.write_at(0, b"new").unwrap();
+            file.commit().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+        }
+    }
+
+    #[test]
     fn links_are_followed_and_stay() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);

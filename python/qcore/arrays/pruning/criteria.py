@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore._stoppable import by_rows
 from qcore._validation import check_finite, check_one_of, first_position, float_array
 from qcore.arrays.params.input_stats import InputStats
 
@@ -119,6 +120,6 @@ def find_criterion(criterion: object) -> Criterion:
 
 def refuse_nan(w: NDArray[Any], name: str) -> None:
     """Refuse an array with NaN, which has no rank, naming the first."""
-    nan = np.isnan(w)
+    nan = by_rows(np.isnan, w)
     if nan.any():
         raise ValueError(f"{name}{first_position(nan)} is NaN; a NaN has no rank to prune by")

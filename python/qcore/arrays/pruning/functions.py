@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qcore._stoppable import by_rows
 from qcore._validation import check_finite, float_array
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import (
@@ -138,4 +139,5 @@ def check_evidence(criterion: Criterion, evidence: Evidence) -> None:
 def apply_mask(w: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
     """Return a copy of `w` that is 0 where `mask` is false; a 1-d mask is one of rows."""
     shape = mask.shape + (1,) * (w.ndim - mask.ndim)
-    return np.where(mask.reshape(shape), w, w.dtype.type(0))
+    zero = w.dtype.type(0)
+    return by_rows(lambda mask, w: np.where(mask, w, zero), mask.reshape(shape), w)

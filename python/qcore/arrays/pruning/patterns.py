@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore._stoppable import ELEMENTS, by_rows
 from qcore._validation import check_fraction
 from qcore.errors import ArgumentError
 
@@ -109,16 +110,16 @@ class Blocks:
 
     def _units(self, matrix: Scores, power: int) -> NDArray[np.float64]:
         """Return the mean of each block: root mean square for a power of 2."""
-        values = np.abs(matrix.astype(np.float64))
+        values = by_rows(lambda part: np.abs(part.astype(np.float64)), matrix)
         # Scaled by the greatest value, powers neither overflow nor vanish.
         scale = float(np.max(values, initial=0.0))
         scale = scale if 0.0 < scale < np.inf else 1.0
-        sums = (values / scale) ** power
+        sums = by_rows(lambda part: (part / scale) ** power, values)
         counts = []
         for axis, length in enumerate(self._block(matrix.shape)):
             starts = np.arange(0, matrix.shape[axis], length)
             if starts.size:
-                sums = np.add.reduceat(sums, starts, axis=axis)
+                sums = _summed(sums, starts, axis)
             counts.append(np.diff(starts, append=matrix.shape[axis]))
         means = sums / np.outer(*counts) if sums.size else np.zeros((len(counts[0]), 0))
         units: NDArray[np.float64] = scale * means ** (1.0 / power)
@@ -127,8 +128,31 @@ class Blocks:
     def _spread(self, kept: Mask, shape: tuple[int, ...]) -> Mask:
         mask = kept
         for axis, length in enumerate(self._block(shape)):
-            mask = np.take(mask, np.arange(shape[axis]) // length, axis=axis)
+            places = np.arange(shape[axis]) // length
+            if axis == 0:
+                size = mask.shape[1] * len(places)
+                mask = by_rows(lambda part, mask=mask: mask[part], places, size=size)
+            else:
+                mask = by_rows(lambda part, at=places: np.take(part, at, axis=1), mask)
         return np.ascontiguousarray(mask)
+
+
+def _summed(values: NDArray[Any], starts: NDArray[np.intp], axis: int) -> NDArray[Any]:
+    """Return the sums from each start to the next, along one of two axes."""
+    if axis == 1:
+        return by_rows(lambda part: np.add.reduceat(part, starts, axis=1), values)
+    # Rows of the result, each from its start to the next.
+    ends = np.append(starts[1:], len(values))
+
+    def rows(starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[Any]:
+        first = starts[0]
+        return np.add.reduceat(values[first : ends[-1]], starts - first, axis=0)
+
+    step = max(1, ELEMENTS * len(starts) // max(values.size, 1))
+    parts = [
+        rows(starts[at : at + step], ends[at : at + step]) for at in range(0, len(starts), step)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def keep_largest(arrays: Sequence[NDArray[Any]], sparsity: float) -> list[Mask]:

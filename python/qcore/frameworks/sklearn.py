@@ -74,6 +74,8 @@ def from_sklearn(estimator: Any) -> Sequential:
     if not is_estimator(estimator):
         raise TypeError(f"estimator is {type(estimator).__name__}; it must be scikit-learn's")
     model, scale, shift = _unwrapped(estimator)
+    if hasattr(model, "network_"):  # a wrapper of ours, which scalers may stand before
+        return _scaled(model.network_, scale, shift)
     kinds = [kind.__name__ for kind in type(model).__mro__]
     if "BaseMultilayerPerceptron" in kinds:
         layers = _perceptron(model)
@@ -98,6 +100,20 @@ def from_sklearn(estimator: Any) -> Sequential:
         network.classes_ = np.array(model.classes_)
         network.one_versus_rest = _is_one_versus_rest(model, network)
     return network
+
+
+def _scaled(
+    network: Sequential, scale: NDArray[np.float64] | None, shift: NDArray[np.float64] | None
+) -> Sequential:
+    """Return a network whose inputs are scaled before all else that it does to them."""
+    if scale is None or shift is None:
+        return network
+    inner = network.normalization
+    if inner is not None:
+        scale, shift = scale * inner.scale, (shift - inner.mean) * inner.scale
+    new: Sequential = network.copy()
+    new.normalization = Normalization(-shift / scale, scale)
+    return new
 
 
 def _is_one_versus_rest(model: Any, network: Sequential) -> bool:

@@ -96,6 +96,10 @@ def save(
            [ 16, 127]], dtype=int8)
     """
     target = check_path(path)
+    if hasattr(obj, "get_params") and not hasattr(obj, "network_"):
+        raise TypeError(
+            f"obj is {type(obj).__name__}, an estimator; save the network: qcore.from_sklearn(obj)"
+        )
     kind, tensors, about = _contents(getattr(obj, "network_", obj))
     check_int(shard_bytes, "shard_bytes", 1)
     if recipe is not None:

@@ -201,3 +201,37 @@ def test_keys_of_json_are_names(graphs: tuple[Path, Path, np.ndarray]) -> None:
         for row in found.get("rows", ()):
             assert isinstance(row["shape"], list)
             assert "bytes" in row
+
+
+@pytest.mark.parametrize("words", [(), ("--sparsity", "0.5")])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (64,)])
+def test_networks_keep_the_interface_of_their_source(
+    tmp_path: Path, words: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
+    """The names and shapes of inputs and outputs; images stay images, flattened or not."""
+    runtime = pytest.importorskip("onnxruntime")
+    from onnx import helper, numpy_helper
+
+    weight = RNG.standard_normal((64, 10)).astype(np.float32) / 8
+    flat = [helper.make_node("Flatten", ["pixels"], ["rows"])] if len(shape) > 1 else []
+    first = "rows" if flat else "pixels"
+    graph = helper.make_graph(
+        [*flat, helper.make_node("MatMul", [first, "w"], ["scores"])], "graph",
+        [helper.make_tensor_value_info("pixels", 1, ["n", *shape])],
+        [helper.make_tensor_value_info("scores", 1, ["n", 10])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17)]
+    path, small = tmp_path / "net.onnx", tmp_path / "small.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    assert call("compress", path, "-o", small, *words).exit_code == 0
+    onnx.checker.check_model(onnx.load(small), full_check=True)
+    session = runtime.InferenceSession(small)
+    assert [(v.name, v.shape) for v in session.get_inputs()] == [("pixels", ["n", *shape])]
+    assert [v.name for v in session.get_outputs()] == ["scores"]
+    X = RNG.standard_normal((5, *shape)).astype(np.float32)
+    (found,) = session.run(None, {"pixels": X})
+    wanted = X.reshape(5, -1) @ weight
+    assert np.abs(found - wanted).max() < (1.0 if not words else 8.0)
+    if not words:  # what runs with dynamic activations is no chain that is read back
+        assert qc.load(small).predict_proba(X.reshape(5, -1)).shape == (5, 10)

@@ -8,7 +8,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import qcore as qc
 from qcore.report.compare.comparison import compare
@@ -50,3 +50,21 @@ def test_a_refusal_says_where_the_compressed_model_goes():
         qc.compress(model, X)
     kept = make_pipeline(StandardScaler(), PCA(5), qc.sklearn.CompressedClassifier(MODEL))
     assert kept.fit(X, Y).score(X, Y) > 0.95
+
+
+def test_a_fitted_pipeline_that_ends_in_a_wrapper_is_taken(tmp_path):
+    X, y = load_breast_cancer(return_X_y=True)
+    inner = make_pipeline(MinMaxScaler(), LogisticRegression())
+    pipeline = make_pipeline(StandardScaler(), qc.sklearn.CompressedClassifier(inner)).fit(X, y)
+    wrapper = pipeline[-1]
+    assert wrapper.estimator_.score(pipeline[0].transform(X), y) > 0.9
+    net = qc.from_sklearn(pipeline)
+    np.testing.assert_array_equal(net.predict(X), pipeline.predict(X))
+    off = np.abs(net.predict_logits(X)[:, 0] - pipeline.decision_function(X))
+    assert off.max() < 0.05 * np.ptp(pipeline.decision_function(X))
+    qc.save(tmp_path / "net.safetensors", net)
+    np.testing.assert_array_equal(qc.load(tmp_path / "net.safetensors").predict(X), net.predict(X))
+    found = qc.compare(make_pipeline(StandardScaler(), inner).fit(X, y), pipeline, X, y)
+    assert found.outputs is not None
+    with pytest.raises(TypeError, match=r"Pipeline, an estimator; save the network"):
+        qc.save(tmp_path / "pipeline.safetensors", pipeline)

@@ -18,8 +18,12 @@ from qcore.cli.compressing.streamed import stream
 from qcore.cli.models import Samples, load_model, load_samples, open_model, short_names
 from qcore.cli.params import bytes_of
 from qcore.errors import ArgumentError, FormatError
+from qcore.files.drafts import write_bytes
 from qcore.files.foreign.gguf import Gguf, write_gguf
 from qcore.files.formats import format_of
+from qcore.frameworks.onnx.export import to_onnx
+from qcore.frameworks.onnx.interface import keep_interface
+from qcore.frameworks.onnx.load import load_model as load_onnx
 from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors
@@ -273,7 +277,11 @@ def run_job(job: Job, start: float, *, look: bool = True) -> Outcome:
             small = job.recipe.apply(
                 before, job.samples.X, job.samples.y, reserve=job.recipe.nbytes
             )
-            if job.output.suffix == job.source.suffix == ".gguf":
+            if job.output.suffix == job.source.suffix == ".onnx":
+                made = to_onnx(small, recipe=text)
+                keep_interface(made, load_onnx(job.source))
+                write_bytes(job.output, made.SerializeToString())
+            elif job.output.suffix == job.source.suffix == ".gguf":
                 write_gguf(job.output, small, Gguf(job.source), recipe=text)
             else:
                 save(job.output, small, file_format=job.file_format, recipe=text)

@@ -8,6 +8,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and torch are impo
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+from benches.peers import held
+
+#: Whether the peers are held to AVX2, because `QCORE_ISA` holds us to it.
+HELD = os.environ.get("QCORE_ISA") == "avx2"
+if HELD:
+    held.hold()
+
 import argparse
 import json
 import sys
@@ -55,6 +62,9 @@ def main() -> None:
     facts = environment()
     versions = ", ".join(f"{name} {version(name)}" for name in PEERS)
     what = f"{facts['cpu']}, {facts['isa']}, {date.today()}; {versions}; one thread unless said."
+    if HELD:
+        held.check()
+        what += " Peers held to AVX2 (benches/peers/held.py)."
     chosen = options.only.split(",") if options.only else None
     rows: list[Row] = []
     for name, section in sections(options).items():

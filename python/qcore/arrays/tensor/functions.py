@@ -160,8 +160,7 @@ def quantize(
     304
     """
     if (
-        scale is not None
-        and axis is None
+        axis is None
         and group_size is None
         and offset is None
         and rounding == "half_even"

@@ -48,8 +48,9 @@ def _lock(part: NDArray[Any]) -> None:
         owner = owner.base
 
 
-#: The form that nearly every tensor of activations has.
+#: The form that nearly every tensor of activations has, and the same where the scale was found.
 _INT8 = Form()
+_NARROW = Form(narrow_range=True)
 
 _new = object.__new__
 _dequantize = _core.dequantize_plain
@@ -146,9 +147,10 @@ class QTensor(Parts):
         """
         self = _new(QTensor)
         self._values, self._scale, self._zero_point, self._clipped, narrow_range = parts
-        self._form = _INT8 if bits == 8 and signed and not narrow_range else Form(
-            None, None, bits, signed, narrow_range
-        )  # fmt: skip
+        if bits == 8 and signed:
+            self._form = _NARROW if narrow_range else _INT8
+        else:
+            self._form = Form(None, None, bits, signed, narrow_range)
         self._cache = None
         return self
 

@@ -8,6 +8,8 @@ pub trait Code: Copy + Default + Send + Sync + 'static {
     const MIN: i32;
     /// Its greatest value.
     const MAX: i32;
+    /// Whether it is a byte.
+    const BYTE: bool = size_of::<Self>() == 1;
 
     /// A code that is known to fit.
     fn from_i32(code: i32) -> Self;

@@ -1,8 +1,10 @@
 //! Floats to codes: `saturate(rint(x / scale) + zero_point)`.
 //!
 //! What counts is the result of division. Multiplying by the reciprocal is several times faster and
-//! differs only next to ties, so blocks of four vectors are multiplied, and divided again where
-//! anything in them is out of the ordinary: next to a tie, beyond the codes' range, not a number.
+//! differs only next to ties. So values are multiplied by two reciprocals, one below the true one and
+//! one above it, between whose products the quotient lies: where both round to the same code, so does
+//! the quotient. Blocks of four vectors in which anything is out of the ordinary are divided: next to
+//! a tie, beyond the codes' range, not a number.
 
 use super::code::Code;
 use super::element::Element;
@@ -124,43 +126,84 @@ impl Steps {
         Self { scale, zero, min: params.min, max: params.max }
     }
 
-    /// Whether [`Vectors::fast`] may be asked: codes of at most 8 bits, and a scale whose reciprocal
-    /// is a normal number.
+    /// Whether [`Near::codes`] may be asked: codes that are bytes, and a scale whose reciprocal is a
+    /// normal number.
     #[inline(always)]
-    fn allow_reciprocal(self) -> bool {
+    fn allow_reciprocal<C: Code>(self) -> bool {
         let near = |level: i32| level.unsigned_abs() <= 255;
         let normal = 1e-30..1e30;
-        normal.contains(&self.scale) && near(self.min - self.zero) && near(self.max - self.zero)
+        C::BYTE
+            && normal.contains(&self.scale)
+            && near(self.min - self.zero)
+            && near(self.max - self.zero)
     }
 }
 
-/// Bits of a product after the point.
-const FRACTION: u32 = 14;
+/// Adding it to a float within 2^22 of 0 leaves the nearest integer, half to even, in the low bits, in
+/// two's complement.
+const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
 
-/// Adding it to a float within 256 of 0 leaves the float's integer part and [`FRACTION`] bits more in
-/// the low bits, in two's complement.
-const MAGIC: f32 = 768.0; // 1.5 * 2^(23 - FRACTION)
+/// How far the reciprocals are from the rounded one, in units of its last place: at least 2^-24 of it
+/// each. The rounding of the reciprocal, of the quotient and, without a fused multiplication, of the
+/// product come to 3 * 2^-24 of the quotient, so that it lies between the products, and on neither.
+const APART: u32 = 4;
 
-/// How close to a tie, in units of the last of these bits, a product may be without the quotient
-/// being asked. The product is off by half a unit from its rounding, a quarter from the reciprocal's
-/// and, without a fused multiplication, a quarter from its own; the quotient by a quarter: 1.25.
-const TIE: i32 = 2;
+/// The parameters of one run, for codes by multiplication.
+#[derive(Clone, Copy)]
+struct Near<S: Simd> {
+    s: S,
+    above: S::F32,
+    /// Negative, so that one subtraction adds both levels and takes the magic's bits away.
+    below: S::F32,
+    /// The magic, and twice the code of 0, counted from the least code, and two more.
+    magic: S::F32,
+    plain: S::F32,
+    /// Twice the greatest code, counted from the least.
+    most: i16,
+    least: i8,
+}
 
-/// The parameters of one run in vectors.
+impl<S: Simd> Near<S> {
+    #[inline(always)]
+    fn new(s: S, steps: Steps) -> Self {
+        let bits = (1.0 / steps.scale).to_bits();
+        let (above, below) = (f32::from_bits(bits + APART), f32::from_bits(bits - APART));
+        let double = 2 * (steps.zero - steps.min) + 2;
+        Self {
+            s,
+            above: s.splat_f32(above),
+            below: s.splat_f32(-below),
+            magic: s.splat_f32(MAGIC + double as f32),
+            plain: s.splat_f32(MAGIC),
+            most: (2 * (steps.max - steps.min)) as i16,
+            least: steps.min as i8,
+        }
+    }
+
+    /// The codes, and whether every one is certain to be that of division.
+    ///
+    /// Levels that differ make their sum odd. What is not a number leaves 0, less than any code; sums of
+    /// what the magic is too small for are far from those of codes.
+    #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
+    #[inline(always)]
+    fn codes(self, x: [S::F32; 4]) -> (S::Bytes, bool) {
+        let s = self.s;
+        let mut sums = [s.splat_i32(0); 4];
+        for quarter in 0..4 {
+            let above = s.mul_add(x[quarter], self.above, self.magic);
+            let below = s.mul_add(x[quarter], self.below, self.plain);
+            sums[quarter] = s.sub_i32(s.bits_of(above), s.bits_of(below));
+        }
+        s.halves(sums, self.most, self.least)
+    }
+}
+
+/// The parameters of one run, for codes by division.
 #[derive(Clone, Copy)]
 struct Vectors<S: Simd> {
     s: S,
     scale: S::F32,
-    reciprocal: S::F32,
     zero: S::I32,
-    /// Takes the magic number's bits away, and adds the zero point, counted from the least code, half
-    /// a code and `TIE`.
-    offset: S::I32,
-    /// The least code, and what a sum must not be above, as an unsigned number.
-    least: S::I32,
-    most: S::I32,
-    /// What the bits after the point must not be below.
-    tie: S::I32,
     low: S::F32,
     high: S::F32,
 }
@@ -173,45 +216,10 @@ impl<S: Simd> Vectors<S> {
         Self {
             s,
             scale: s.splat_f32(steps.scale),
-            reciprocal: s.splat_f32(1.0 / steps.scale),
             zero: s.splat_i32(steps.zero),
-            offset: s.splat_i32(
-                ((steps.zero - steps.min) << FRACTION)
-                    .wrapping_sub(MAGIC.to_bits() as i32)
-                    .wrapping_add((1 << (FRACTION - 1)) + TIE),
-            ),
-            least: s.splat_i32(steps.min),
-            most: s.splat_i32(((steps.max - steps.min + 1) << FRACTION) - 1),
-            // Nothing is certain where the product may not be asked.
-            tie: s.splat_i32(if steps.allow_reciprocal() { 2 * TIE + 1 } else { i32::MAX }),
             low: s.splat_f32(low),
             high: s.splat_f32(high),
         }
-    }
-
-    /// The codes by multiplication, and whether every one is certain to be that of division.
-    #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
-    #[inline(always)]
-    fn fast(self, x: [S::F32; 4]) -> ([S::I32; 4], bool) {
-        let s = self.s;
-        let mut codes = [self.zero; 4];
-        let (magic, fraction) = (s.splat_f32(MAGIC), s.splat_i32((1 << FRACTION) - 1));
-        let mut most = s.splat_i32(0);
-        let mut nearest = fraction;
-        for quarter in 0..4 {
-            // From the least code on, so that one comparison of unsigned integers finds what is beyond
-            // the range. The bits of NaN, infinities and what is too great for the magic are far beyond
-            // it too.
-            let raised = s.mul_add(x[quarter], self.reciprocal, magic);
-            let sum = s.add_i32(s.bits_of(raised), self.offset);
-            most = s.max_u32(most, sum);
-            nearest = s.min_i32(nearest, s.and_i32(sum, fraction));
-            codes[quarter] = s.add_i32(s.shr_i32::<FRACTION>(sum), self.least);
-        }
-        // Both at once: one branch for a block.
-        let beyond = s.ne_i32(s.max_u32(most, self.most), self.most);
-        let close = s.gt_i32(self.tie, nearest);
-        (codes, s.bits(s.or(beyond, close)) == 0)
     }
 
     /// The codes by division, whatever `x` holds.
@@ -244,6 +252,7 @@ pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
     let body = head + (x.len() - head) / block * block;
     let single = body + (x.len() - body) / S::LANES * S::LANES;
     let vectors = Vectors::new(s, steps);
+    let near = steps.allow_reciprocal::<C>().then(|| Near::new(s, steps));
     let (from, to) = (x.as_ptr(), out.as_mut_ptr());
     for start in (head..body).step_by(block) {
         let mut x = [vectors.scale; 4];
@@ -251,11 +260,21 @@ pub(super) fn quantize_run<S: Simd, T: Element, C: Code>(
             // SAFETY: start + 4 * LANES <= body <= x.len().
             *x = unsafe { T::load(s, from.add(start + part * S::LANES)) };
         }
-        let (mut codes, certain) = vectors.fast(x);
-        if !certain {
-            for (code, x) in codes.iter_mut().zip(x) {
-                *code = vectors.exact(x, &mut counts);
+        if let Some(near) = near {
+            let (bytes, certain) = near.codes(x);
+            if certain {
+                // SAFETY: start + 4 * LANES <= body <= out.len(), and a code is a byte; aligned where
+                // it is streamed, as head is.
+                unsafe {
+                    let to = to.add(start).cast::<u8>();
+                    if stream { s.stream_bytes(to, bytes) } else { s.store_bytes(to, bytes) }
+                }
+                continue;
             }
+        }
+        let mut codes = [vectors.zero; 4];
+        for (code, x) in codes.iter_mut().zip(x) {
+            *code = vectors.exact(x, &mut counts);
         }
         if stream {
             // SAFETY: start + 4 * LANES <= body <= out.len(); aligned, as head is.

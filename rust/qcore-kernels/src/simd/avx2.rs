@@ -93,6 +93,7 @@ impl Simd for Avx2 {
     type F32 = __m256;
     type I32 = __m256i;
     type Mask = __m256;
+    type Bytes = __m256i;
 
     memory! {
         load_f32(ptr: *const f32) -> __m256 = _mm256_loadu_ps(ptr);
@@ -128,6 +129,8 @@ impl Simd for Avx2 {
         store_u8x4(ptr: *mut u8, v: [__m256i; 4]) = _mm256_storeu_si256(ptr.cast(), to_u8(v));
         stream_i8x4(ptr: *mut i8, v: [__m256i; 4]) = _mm256_stream_si256(ptr.cast(), to_i8(v));
         stream_u8x4(ptr: *mut u8, v: [__m256i; 4]) = _mm256_stream_si256(ptr.cast(), to_u8(v));
+        store_bytes(ptr: *mut u8, v: __m256i) = _mm256_storeu_si256(ptr.cast(), v);
+        stream_bytes(ptr: *mut u8, v: __m256i) = _mm256_stream_si256(ptr.cast(), v);
     }
 
     pure! {
@@ -166,8 +169,23 @@ impl Simd for Avx2 {
         sub_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_sub_epi32(a, b);
         min_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_min_epi32(a, b);
         max_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epi32(a, b);
-        max_u32(a: __m256i, b: __m256i) -> __m256i = _mm256_max_epu32(a, b);
         and_i32(a: __m256i, b: __m256i) -> __m256i = _mm256_and_si256(a, b);
+
+        halves(v: [__m256i; 4], most: i16, least: i8) -> (__m256i, bool) = {
+            // What does not fit saturates, and is beyond `most` then, as an unsigned number.
+            let two = _mm256_set1_epi16(2);
+            let low = _mm256_sub_epi16(_mm256_packs_epi32(v[0], v[1]), two);
+            let high = _mm256_sub_epi16(_mm256_packs_epi32(v[2], v[3]), two);
+            let most = _mm256_set1_epi16(most);
+            let beyond =
+                _mm256_or_si256(_mm256_subs_epu16(low, most), _mm256_subs_epu16(high, most));
+            let odd = _mm256_and_si256(_mm256_or_si256(low, high), _mm256_set1_epi16(1));
+            let bad = _mm256_or_si256(beyond, odd);
+            let bytes = _mm256_packus_epi16(
+                _mm256_srli_epi16::<1>(low), _mm256_srli_epi16::<1>(high));
+            let bytes = in_order(_mm256_add_epi8(bytes, _mm256_set1_epi8(least)));
+            (bytes, _mm256_testz_si256(bad, bad) == 1)
+        };
 
         to_i32(a: __m256) -> __m256i = _mm256_cvtps_epi32(a);
         to_f32(a: __m256i) -> __m256 = _mm256_cvtepi32_ps(a);

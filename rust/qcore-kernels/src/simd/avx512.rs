@@ -90,6 +90,7 @@ impl Simd for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
     type Mask = __mmask16;
+    type Bytes = __m512i;
 
     memory! {
         load_f32(ptr: *const f32) -> __m512 = _mm512_loadu_ps(ptr);
@@ -120,6 +121,8 @@ impl Simd for Avx512 {
         store_u8x4(ptr: *mut u8, v: [__m512i; 4]) = _mm512_storeu_si512(ptr.cast(), to_u8(v));
         stream_i8x4(ptr: *mut i8, v: [__m512i; 4]) = _mm512_stream_si512(ptr.cast(), to_i8(v));
         stream_u8x4(ptr: *mut u8, v: [__m512i; 4]) = _mm512_stream_si512(ptr.cast(), to_u8(v));
+        store_bytes(ptr: *mut u8, v: __m512i) = _mm512_storeu_si512(ptr.cast(), v);
+        stream_bytes(ptr: *mut u8, v: __m512i) = _mm512_stream_si512(ptr.cast(), v);
     }
 
     pure! {
@@ -161,8 +164,23 @@ impl Simd for Avx512 {
         sub_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
         min_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_min_epi32(a, b);
         max_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epi32(a, b);
-        max_u32(a: __m512i, b: __m512i) -> __m512i = _mm512_max_epu32(a, b);
         and_i32(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+
+        halves(v: [__m512i; 4], most: i16, least: i8) -> (__m512i, bool) = {
+            // What does not fit saturates, and is beyond `most` then, as an unsigned number.
+            let two = _mm512_set1_epi16(2);
+            let low = _mm512_sub_epi16(_mm512_packs_epi32(v[0], v[1]), two);
+            let high = _mm512_sub_epi16(_mm512_packs_epi32(v[2], v[3]), two);
+            let most = _mm512_set1_epi16(most);
+            let beyond =
+                _mm512_or_si512(_mm512_subs_epu16(low, most), _mm512_subs_epu16(high, most));
+            let odd = _mm512_and_si512(_mm512_or_si512(low, high), _mm512_set1_epi16(1));
+            let bad = _mm512_or_si512(beyond, odd);
+            let bytes = _mm512_packus_epi16(
+                _mm512_srli_epi16::<1>(low), _mm512_srli_epi16::<1>(high));
+            let bytes = in_order(_mm512_add_epi8(bytes, _mm512_set1_epi8(least)));
+            (bytes, _mm512_test_epi32_mask(bad, bad) == 0)
+        };
 
         to_i32(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
         to_f32(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);

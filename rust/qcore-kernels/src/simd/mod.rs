@@ -42,6 +42,8 @@ pub trait Simd: Copy {
     type I32: Copy;
     /// One truth value for each lane.
     type Mask: Copy;
+    /// The lanes of four vectors, a byte each.
+    type Bytes: Copy;
 
     /// `value` in every lane.
     fn splat_f32(self, value: f32) -> Self::F32;
@@ -170,6 +172,16 @@ pub trait Simd: Copy {
     /// # Safety
     /// `ptr` is valid for writing `4 * LANES` elements and aligned to their size.
     unsafe fn stream_u8x4(self, ptr: *mut u8, v: [Self::I32; 4]);
+    /// `4 * LANES` bytes to `ptr`.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writing `4 * LANES` bytes.
+    unsafe fn store_bytes(self, ptr: *mut u8, v: Self::Bytes);
+    /// `4 * LANES` bytes past the cache to `ptr`. End a run with [`Simd::fence`].
+    ///
+    /// # Safety
+    /// `ptr` is valid for writing `4 * LANES` bytes and aligned to as many.
+    unsafe fn stream_bytes(self, ptr: *mut u8, v: Self::Bytes);
     /// Tells the CPU that the line at `ptr` will soon be read; any address will do.
     #[inline(always)]
     fn prefetch<T>(self, _ptr: *const T) {}
@@ -246,14 +258,16 @@ pub trait Simd: Copy {
     fn min_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// The larger.
     fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
-    /// The larger, as unsigned integers.
-    fn max_u32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Bitwise and.
     fn and_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Shifted left by `N` bits.
     fn shl_i32<const N: u32>(self, a: Self::I32) -> Self::I32;
     /// Shifted right by `N` bits, copies of the sign coming in.
     fn shr_i32<const N: u32>(self, a: Self::I32) -> Self::I32;
+
+    /// `v / 2 - 1 + least` of each lane, wrapping, as a byte; and whether every lane is even, and from 2
+    /// to `most + 2`. `most` is even and fits 15 bits.
+    fn halves(self, v: [Self::I32; 4], most: i16, least: i8) -> (Self::Bytes, bool);
 
     /// The nearest integer, half to even; `i32::MIN` for NaN and what does not fit.
     fn to_i32(self, a: Self::F32) -> Self::I32;

@@ -45,6 +45,7 @@ impl Simd for Scalar {
     type F32 = f32;
     type I32 = i32;
     type Mask = bool;
+    type Bytes = [u8; 4];
 
     #[inline(always)]
     fn splat_f32(self, value: f32) -> f32 {
@@ -103,6 +104,16 @@ impl Simd for Scalar {
     unsafe fn stream_u8x4(self, ptr: *mut u8, v: [i32; 4]) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { self.store_u8x4(ptr, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, ptr: *mut u8, v: [u8; 4]) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { ptr.cast::<[u8; 4]>().write(v) }
+    }
+    #[inline(always)]
+    unsafe fn stream_bytes(self, ptr: *mut u8, v: [u8; 4]) {
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { ptr.cast::<[u8; 4]>().write(v) }
     }
     #[inline(always)]
     fn fence(self) {}
@@ -217,10 +228,6 @@ impl Simd for Scalar {
         a.max(b)
     }
     #[inline(always)]
-    fn max_u32(self, a: i32, b: i32) -> i32 {
-        a.cast_unsigned().max(b.cast_unsigned()).cast_signed()
-    }
-    #[inline(always)]
     fn and_i32(self, a: i32, b: i32) -> i32 {
         a & b
     }
@@ -231,6 +238,17 @@ impl Simd for Scalar {
     #[inline(always)]
     fn shr_i32<const N: u32>(self, a: i32) -> i32 {
         a >> N
+    }
+
+    #[inline(always)]
+    fn halves(self, v: [i32; 4], most: i16, least: i8) -> ([u8; 4], bool) {
+        let (mut bytes, mut good) = ([0; 4], true);
+        for (byte, v) in bytes.iter_mut().zip(v) {
+            let v = v.wrapping_sub(2);
+            good &= v & 1 == 0 && (0..=i32::from(most)).contains(&v);
+            *byte = ((v >> 1) as u8).wrapping_add(least.cast_unsigned());
+        }
+        (bytes, good)
     }
 
     #[inline(always)]

@@ -13,10 +13,9 @@ use qcore_kernels::quant::{self, Code, Counts, Layout, Params};
 use crate::array::{NPY_BYTE, NPY_FLOAT, NPY_INT, NPY_UBYTE, Raw, zeros};
 use crate::run::run;
 
-/// The plain case of `quantize` with as little as can be between the caller and the kernel: float32,
-/// codes of at most 8 bits, one scale that is given. Returns codes, scale, zero point, how many values
-/// saturated and whether the range is narrow; None where anything is out of the ordinary, for the long
-/// way to take or refuse.
+/// The plain case of `quantize`: float32, codes of at most 8 bits, one scale, given or found from the
+/// greatest magnitude. Returns codes, scale, zero point, how many values saturated and whether the
+/// range is narrow; None where anything is out of the ordinary, for the long way to take or refuse.
 #[pyfunction]
 fn quantize_plain<'py>(
     py: Python<'py>,
@@ -29,7 +28,12 @@ fn quantize_plain<'py>(
     zero_point: &Bound<'py, PyAny>,
     out: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Option<Plain<'py>>> {
-    let Some(step) = one_scale(scale) else { return Ok(None) };
+    let given = if scale.is_none() {
+        None
+    } else {
+        let Some(step) = one_scale(scale) else { return Ok(None) };
+        Some(step)
+    };
     let Some(from) = Raw::new(x) else { return Ok(None) };
     let (Some(signed), Some(symmetric), Some(narrow)) =
         (flag(signed), optional_flag(symmetric), optional_flag(narrow_range))
@@ -37,7 +41,12 @@ fn quantize_plain<'py>(
         return Ok(None);
     };
     let Some(bits @ 2..=8) = integer(bits) else { return Ok(None) };
-    let narrow = narrow == Some(true);
+    // A range that is found is symmetric, and then signed codes leave out the least.
+    let found = given.is_none();
+    if found && (!zero_point.is_none() || symmetric == Some(false)) {
+        return Ok(None);
+    }
+    let narrow = narrow.unwrap_or(found && signed);
     let half = 1 << (bits - 1);
     let (min, max) = if signed { (-half, half - 1) } else { (0, 2 * half - 1) };
     let min = min + i32::from(narrow);
@@ -62,6 +71,13 @@ fn quantize_plain<'py>(
     if into.shape != from.shape || !into.is_apart(1, &from, 4) {
         return Ok(None);
     }
+    let step = match given {
+        Some(step) => step,
+        None => match symmetric_step(py, values, max - min)? {
+            Some(step) => step,
+            None => return Ok(None),
+        },
+    };
     let (scales, zeros) = ([step], [zero_point]);
     let params = Params { layout: Layout::Tensor, scale: &scales, zero_point: &zeros, min, max };
     // SAFETY: the codes share no memory with x, and nothing else here refers to them.
@@ -111,6 +127,16 @@ fn plain<C: Code>(
     into: &mut [C],
 ) -> PyResult<Counts> {
     run(py, from.len(), || quant::quantize(from, params, into))
+}
+
+/// The scale with which the greatest finite magnitude has one of the two outermost of codes that are
+/// `span` apart, as `qparams_from_range` computes it; none if a value is NaN.
+fn symmetric_step(py: Python<'_>, values: &[f32], span: i32) -> PyResult<Option<f32>> {
+    let ranges = run(py, values.len(), || quant::ranges(values, Layout::Tensor))?;
+    let Some(range) = ranges.first() else { return Ok(None) };
+    let step = range.absmax() as f32 / (span as f32 / 2.0);
+    let usable = step >= f32::MIN_POSITIVE && step.is_finite();
+    Ok((range.nan == 0).then_some(if usable { step } else { 1.0 }))
 }
 
 /// A scale that is a number, or a float32 array of no dimensions, and fit to divide by.

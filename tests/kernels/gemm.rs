@@ -181,8 +181,18 @@ fn few_rows_of_every_sign_in_both_orders() {
     for isa in Isa::available() {
         for (ua, ub) in SIGNS {
             for m in 1..=9 {
-                for (k, n) in [(1, 64), (3, 65), (31, 127), (32, 128), (33, 66), (70, 3), (130, 1)]
-                {
+                let shapes = [
+                    (1, 64),
+                    (3, 65),
+                    (16, 191),
+                    (31, 127),
+                    (32, 128),
+                    (33, 66),
+                    (70, 3),
+                    (130, 1),
+                    (271, 129),
+                ];
+                for (k, n) in shapes {
                     let a = Operand::new(&mut random, m, k, ua, m % 3 == 0);
                     let b = Operand::new(&mut random, k, n, ub, m % 3 == 0);
                     let za = ZeroPoint::One(if m % 2 == 0 { 0 } else { 90 });
@@ -212,12 +222,15 @@ fn all_extremes_in_every_pair_of_signs() {
             let ends = |unsigned| if unsigned { [0, 255] } else { [-128, 127] };
             for va in ends(ua) {
                 for vb in ends(ub) {
-                    let a = Operand::constant(7, 129, va, ua);
-                    let b = Operand::constant(129, 70, vb, ub);
-                    check(isa, &a, &b, ZeroPoint::One(0), ZeroPoint::One(0));
-                    let (za, zb) =
-                        (ends(ua)[1] - (va - ends(ua)[0]), ends(ub)[1] - (vb - ends(ub)[0]));
-                    check(isa, &a, &b, ZeroPoint::One(za), ZeroPoint::One(zb));
+                    // One row goes its own way, and so do few.
+                    for rows in [1, 2, 7] {
+                        let a = Operand::constant(rows, 129, va, ua);
+                        let b = Operand::constant(129, 70, vb, ub);
+                        check(isa, &a, &b, ZeroPoint::One(0), ZeroPoint::One(0));
+                        let (za, zb) =
+                            (ends(ua)[1] - (va - ends(ua)[0]), ends(ub)[1] - (vb - ends(ub)[0]));
+                        check(isa, &a, &b, ZeroPoint::One(za), ZeroPoint::One(zb));
+                    }
                 }
             }
         }

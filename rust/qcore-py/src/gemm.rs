@@ -15,6 +15,7 @@ use qcore_kernels::interrupt::Pace;
 use qcore_kernels::isa;
 use qcore_kernels::view::MatRef;
 
+use crate::alone;
 use crate::array::{NPY_BYTE, NPY_INT, NPY_UBYTE, Raw, empty, writable, zeros};
 use crate::error::to_py;
 use crate::run::{LONG, run};
@@ -235,6 +236,20 @@ fn matmul_integer_plain<'py>(
     Ok(Some(array.into_any()))
 }
 
+/// The best time of the kernel of `a @ b` alone, in seconds, of so many rounds.
+#[pyfunction]
+fn matmul_alone(
+    py: Python<'_>,
+    a: &Bound<'_, PyAny>,
+    b: &Bound<'_, PyAny>,
+    rounds: usize,
+) -> PyResult<f64> {
+    let (Some(a), Some(b)) = (operand(a)?, right(b)?) else {
+        return Err(PyTypeError::new_err("a and b must be int8 or uint8 matrices"));
+    };
+    alone::matmul(py, a, b, rounds)
+}
+
 /// The addresses that a matrix of bytes lies between.
 fn extent(matrix: &Int8<'_>) -> Range<usize> {
     let (first, strides) = match matrix {
@@ -306,6 +321,7 @@ fn zero_point(values: &[i32]) -> ZeroPoint<'_> {
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyPackedMatrix>()?;
+    module.add_function(wrap_pyfunction!(matmul_alone, module)?)?;
     module.add_function(wrap_pyfunction!(matmul_integer_plain, module)?)?;
     module.add_function(wrap_pyfunction!(matmul_integer_general, module)?)
 }

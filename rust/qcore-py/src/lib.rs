@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod alone;
 mod array;
 mod entropy;
 mod error;
@@ -26,6 +27,7 @@ mod weights;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // A wrong QCORE_ISA is told at once, not at the first call that would have used it.
     qcore_kernels::isa::active().map_err(error::to_py)?;
+    alone::register(module)?;
     entropy::register(module)?;
     files::register(module)?;
     gemm::register(module)?;

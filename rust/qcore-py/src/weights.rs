@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use numpy::ndarray::Ix2;
 use numpy::{PyReadonlyArray2, PyReadonlyArrayDyn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -12,7 +13,8 @@ use qcore_kernels::gemm::{CodeSteps, Codebook, FloatWeights, PackedI4, PackedI8}
 use qcore_kernels::isa;
 use qcore_kernels::memory;
 
-use crate::array::{NPY_FLOAT, Raw, readonly, slice, slice_mut, writable};
+use crate::alone;
+use crate::array::{NPY_FLOAT, Raw, empty, readonly, slice, slice_mut, writable};
 use crate::error::to_py;
 use crate::network::{activation_named, matrix};
 use crate::run::{LONG, run};
@@ -217,33 +219,48 @@ impl PyPackedWeights {
         run(py, LONG, || linear(x, &*self.weights, bias, activation, out))
     }
 
+    /// The best time of the kernels of `linear` alone, in seconds, of so many rounds.
+    fn alone(&self, py: Python<'_>, x: Floats<'_>, rounds: usize) -> PyResult<f64> {
+        alone::layer(py, slice(&x, "x")?, &*self.weights, rounds)
+    }
+
     /// The plain case of `linear` with as little as can be between the caller and the kernel: float32
-    /// arrays without gaps, no bias or one of float32, `out` given. None where anything is out of the
-    /// ordinary, for the long way to take or refuse.
+    /// arrays without gaps, no bias or one of float32, into `target` or a new array. None where anything
+    /// is out of the ordinary, for the long way to take or refuse.
     fn linear_plain<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         x: &Bound<'py, PyAny>,
         bias: Option<&Bound<'py, PyAny>>,
         activation: &Bound<'py, PyAny>,
-        target: &Bound<'py, PyAny>,
+        target: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let named = activation.extract().ok().and_then(|name: &str| Activation::from_name(name));
         let Some(activation) = named else { return Ok(None) };
-        let (Some(x), Some(out)) = (Raw::new(x), Raw::new(target)) else { return Ok(None) };
+        let Some(x) = Raw::new(x) else { return Ok(None) };
         let bias = match bias.map(Raw::new) {
             Some(None) => return Ok(None),
             Some(bias) => bias,
             None => None,
         };
         let (outputs, inputs) = self.shape();
-        let (Some((&last, rows)), Some((&width, out_rows))) =
-            (x.shape.split_last(), out.shape.split_last())
-        else {
+        let Some((&last, rows)) = x.shape.split_last() else { return Ok(None) };
+        if last != inputs || x.kind != NPY_FLOAT {
             return Ok(None);
+        }
+        let target = match target {
+            Some(target) => target.clone(),
+            None => match rows {
+                // SAFETY: every element is written below before anyone can read it, or the array is
+                // dropped.
+                &[rows] => unsafe { empty::<f32, Ix2>(py, &[rows, outputs])?.into_any() },
+                _ => return Ok(None),
+            },
         };
+        let Some(out) = Raw::new(&target) else { return Ok(None) };
+        let Some((&width, out_rows)) = out.shape.split_last() else { return Ok(None) };
         let size = size_of::<f32>();
-        let fits = last == inputs && width == outputs && rows == out_rows;
+        let fits = width == outputs && rows == out_rows;
         let apart = out.is_apart(size, &x, size)
             && bias.is_none_or(|b| b.shape == [outputs] && out.is_apart(size, &b, size));
         if !fits || !apart {
@@ -260,7 +277,7 @@ impl PyPackedWeights {
         let (Some(x), Some(out), Some(bias)) = (x, out, bias) else { return Ok(None) };
         let work = x.len().saturating_mul(outputs) / 16;
         run(py, work, || linear(x, &*self.weights, bias, activation, out))?;
-        Ok(Some(target.clone()))
+        Ok(Some(target))
     }
 
     /// (out, in).

@@ -6,6 +6,7 @@ use super::drive::{Columns, Product};
 use super::few;
 use super::left::{self, LeftOperand, Source};
 use super::masked::MaskedI8;
+use super::microkernel::Kernel;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
 use super::registry::kernel_for;
@@ -229,7 +230,10 @@ pub(super) fn product<'a>(
     check_inner(&a, columns.k())?;
     a_zero.check("a_zero_point", a.rows(), a.is_unsigned())?;
     b_zero.check("b_zero_point", columns.n(), b.is_unsigned())?;
-    let kernel = kernel_for(isa);
+    let kernel = match kernel_for(isa) {
+        Kernel { one: Some(one), .. } if a.rows() == 1 && a.patches.is_none() => one,
+        kernel => kernel,
+    };
     let a_shift = left::shift(kernel.left, a.is_unsigned());
     let a_zero = shift(a_zero, a_shift, &mut shifted.a)?;
     let b_zero = shift(b_zero, if b.is_unsigned() { -128 } else { 0 }, &mut shifted.b)?;

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::microkernel::{DEPTH, Left};
+use super::nibbles;
 use super::operand::{Bytes, Int8};
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
@@ -19,8 +20,8 @@ pub(super) fn stride(left: Left, k: usize) -> usize {
 /// What the packed values have more than the matrix's own.
 pub(super) fn shift(left: Left, unsigned: bool) -> i32 {
     match left {
-        Left::U8 if !unsigned => 128,
-        Left::U8 | Left::I16 | Left::Bytes => 0,
+        Left::U8 | Left::Nibbles if !unsigned => 128,
+        Left::U8 | Left::Nibbles | Left::I16 | Left::Bytes => 0,
     }
 }
 
@@ -125,7 +126,9 @@ impl Source<'_> {
         }
         let Bytes { ptr, cols, row_stride, col_stride, .. } = self.bytes;
         let stride = usize::try_from(row_stride).ok()?;
-        let adjacent = self.left != Left::I16 && col_stride == 1 && cols.is_multiple_of(DEPTH);
+        let adjacent = matches!(self.left, Left::U8 | Left::Bytes)
+            && col_stride == 1
+            && cols.is_multiple_of(DEPTH);
         adjacent.then_some(Rows { ptr, stride, flip: self.sign_bits() })
     }
 
@@ -167,6 +170,7 @@ impl Source<'_> {
                 sum(row[..k].iter().map(|&value| i32::from(value as i8)))
             }
             Left::U8 | Left::Bytes => sum(row[..k].iter().map(|&value| i32::from(value))),
+            Left::Nibbles => nibbles::sum(row, k),
         }
     }
 
@@ -184,6 +188,7 @@ impl Source<'_> {
                 (Left::I16, false) => Form::Signed,
                 (Left::U8, false) => Form::Flipped,
                 (Left::U8, true) | (Left::Bytes, _) => Form::Same,
+                (Left::Nibbles, _) => unreachable!("a kernel for one row takes matrices only"),
             };
             let to = PackedRows { out: out.as_mut_ptr(), stride, form };
             // SAFETY: there is room, as was just checked.
@@ -210,13 +215,23 @@ impl Source<'_> {
                 match self.left {
                     Left::U8 => flip(values, self.unsigned, &mut out[first..first + length]),
                     Left::Bytes => out[first..first + length].copy_from_slice(values),
+                    Left::Nibbles => {
+                        // Whole pairs, until the last.
+                        let out = &mut out[first * self.left.size()..];
+                        let room = length.div_ceil(2) * nibbles::PAIR_BYTES;
+                        let flip = if self.unsigned { 0 } else { 0x80 };
+                        nibbles::split(self.isa, values, flip, false, &mut out[..room]);
+                    }
                     Left::I16 => {
                         let out = &mut out[2 * first..2 * (first + length)];
                         widen_each(values, self.unsigned, out);
                     }
                 }
             }
-            let end = k * self.left.size();
+            let end = match self.left {
+                Left::Nibbles => k.div_ceil(2) * nibbles::PAIR_BYTES,
+                left => k * left.size(),
+            };
             out[end..k.next_multiple_of(DEPTH) * self.left.size()].fill(0);
         }
     }

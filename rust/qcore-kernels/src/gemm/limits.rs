@@ -35,18 +35,21 @@ pub(super) static DOT: Limits = Limits {
     grain: 1 << 21,
 };
 
-/// `vpmaddwd` of 256 and 512 bits, as measured on Zen 5.
+/// `vpmaddwd` of 256 bits, as measured on Zen 5.
 pub(super) static MADD: Limits = Limits {
     left_bytes: 256 << 10,
     left_bytes_for_strips: 512 << 10,
     many_rows: 36,
-    few_rows: 3,
+    few_rows: 6,
     few_rows_of_columns: 15,
     grain: 1 << 20,
 };
 
 /// `pmaddwd` of 128 bits, as measured on Zen 5.
-pub(super) static MADD_128: Limits = Limits { many_rows: 12, grain: 1 << 19, ..MADD };
+pub(super) static MADD_128: Limits = Limits { many_rows: 12, few_rows: 3, grain: 1 << 19, ..MADD };
+
+/// `vpmaddwd` of 512 bits.
+pub(super) static MADD_512: Limits = Limits { few_rows: 3, ..MADD };
 
 /// Plain code.
 pub(super) static PLAIN: Limits = Limits {

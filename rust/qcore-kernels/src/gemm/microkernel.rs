@@ -1,6 +1,7 @@
 //! What a micro-kernel is: the product of a few rows of A and a few columns of packed B.
 
 use super::limits::Limits;
+use super::nibbles;
 use crate::isa::Isa;
 
 /// Columns of a panel of packed B.
@@ -60,6 +61,8 @@ pub(crate) enum Left {
     I16,
     /// Bytes as they are, of either sign: signed where the tile has something to flip.
     Bytes,
+    /// Unsigned bytes as for `U8`, in halves: see [`super::nibbles`].
+    Nibbles,
 }
 
 impl Left {
@@ -68,6 +71,7 @@ impl Left {
         match self {
             Left::U8 | Left::Bytes => 1,
             Left::I16 => 2,
+            Left::Nibbles => nibbles::GROUP_BYTES / DEPTH,
         }
     }
 }
@@ -120,6 +124,8 @@ pub(crate) struct Kernel {
     /// Another that is faster where so many rows meet B that laying it out anew costs less than it
     /// saves; takes A alike.
     pub(crate) many: Option<&'static Kernel>,
+    /// Another for products of one row, which may take A differently but takes B alike.
+    pub(crate) one: Option<&'static Kernel>,
     /// From where on what pays, as measured.
     pub(crate) limits: &'static Limits,
     /// Columns of one unit: a tile is a number of units wide.

@@ -7,6 +7,7 @@
 //! | `limits` | from where on what pays, by instruction set |
 //! | `masked`, `expand` | B without what it does not store, expanded as it is used |
 //! | `left` | rows of A, packed as they are used |
+//! | `nibbles` | rows of A as halves of four bits, for one row on AVX2 |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
 //! | `peak` | the rates of the dot instruction alone, and of reading alone |
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
@@ -33,6 +34,7 @@ mod limits;
 mod masked;
 mod micro;
 mod microkernel;
+mod nibbles;
 mod operand;
 mod packed;
 mod peak;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::interleave;
 use super::microkernel::{DEPTH, Kernel, Layout, Left, MAX_TILE_COLUMNS, PANEL, Tile};
+use super::nibbles::PAIR_BYTES;
 use super::operand::{Bytes, Int8};
 use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;
@@ -225,6 +226,8 @@ pub(super) const STRIP: usize = 4;
 const SUM_GROUPS: usize = 512;
 static ONES_U8: [u8; SUM_GROUPS * DEPTH] = [1; SUM_GROUPS * DEPTH];
 static ONES_I16: [i16; SUM_GROUPS * DEPTH] = [1; SUM_GROUPS * DEPTH];
+static ONES_NIBBLES: [[u8; PAIR_BYTES]; SUM_GROUPS * DEPTH / 2] =
+    [[1, 1, 1, 1, 0, 0, 0, 0]; SUM_GROUPS * DEPTH / 2];
 
 /// Adds the sum of each column of packed panels: the product with a row of ones.
 ///
@@ -242,6 +245,7 @@ unsafe fn column_sums(
     let ones = match kernel.left {
         Left::U8 | Left::Bytes => ONES_U8.as_ptr(),
         Left::I16 => ONES_I16.as_ptr().cast(),
+        Left::Nibbles => ONES_NIBBLES.as_ptr().cast(),
     };
     let zeros = [0_i32; MAX_TILE_COLUMNS];
     let wide = kernel.columns().min(panels * PANEL);

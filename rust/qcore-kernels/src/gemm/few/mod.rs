@@ -1,8 +1,8 @@
 //! Products of few rows with a B that is not packed: it is read once, where it lies.
 //!
 //! To pack B costs as much as many rows of the product. Here four bytes of a column meet four of a row
-//! in registers: interleaved there where the bytes of a row of B lie side by side (`across`), and as
-//! they are where those of a column do (`along`).
+//! in registers: interleaved there where the bytes of a row of B lie side by side (`across`; two by
+//! two in `halves`), and as they are where those of a column do (`along`).
 //!
 //! A is taken as it is, and B gets the sign that A has not, so that the dot instruction takes both;
 //! what that adds is a zero point of B. Sums of columns are needed where A has a zero point: they are
@@ -10,6 +10,8 @@
 
 mod across;
 mod along;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -235,6 +237,11 @@ impl Few<'_> {
         let rows = self.rows;
         if b.bytes.col_stride == 1 && b.bytes.cols >= VECTOR {
             memory::with_kept(&ROOM, |room| {
+                #[cfg(target_arch = "x86_64")]
+                if halves::takes(self.isa, rows.all) {
+                    // SAFETY: the caller vouches for the target; there is a vector of columns.
+                    return unsafe { halves::across(self.isa, rows, b, target, room) };
+                }
                 dispatch_dot(self.isa, across::Across { rows, b, target, room })
             })
         } else {

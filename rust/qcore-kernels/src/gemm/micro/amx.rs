@@ -259,6 +259,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     left: Left::Bytes,
     layout: Layout::Fours,
     many: None,
+    one: None,
     limits: &limits::DOT,
     unit: PANEL,
     tiles: &[all_rows!(1), all_rows!(2), all_rows!(3), all_rows!(4)],

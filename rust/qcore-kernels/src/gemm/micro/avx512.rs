@@ -67,7 +67,8 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     left: Left::I16,
     layout: Layout::Pairs,
     many: Some(&words::KERNEL),
-    limits: &limits::MADD,
+    one: None,
+    limits: &limits::MADD_512,
     unit: 16,
     tiles: &[
         tile_row!(1: 1, 2, 3, 4, 5, 6),
@@ -91,7 +92,8 @@ mod words {
         left: Left::I16,
         layout: Layout::WidePairs,
         many: None,
-        limits: &limits::MADD,
+        one: None,
+        limits: &limits::MADD_512,
         unit: 16,
         tiles: &[
             tile_row!(1: 1, 2, 3, 4, 5, 6),

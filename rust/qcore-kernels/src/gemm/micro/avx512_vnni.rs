@@ -63,6 +63,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     left: Left::U8,
     layout: Layout::Fours,
     many: None,
+    one: None,
     limits: &limits::DOT,
     unit: Avx512Vnni::UNIT,
     tiles: &[

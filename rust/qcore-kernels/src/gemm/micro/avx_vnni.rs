@@ -63,6 +63,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     left: Left::U8,
     layout: Layout::Fours,
     many: None,
+    one: None,
     limits: &limits::DOT,
     unit: AvxVnni::UNIT,
     tiles: &[tile_row!(1: 1, 2, 3, 4, 5, 6), tile_row!(2: 1, 2, 3, 4, 5, 6)],

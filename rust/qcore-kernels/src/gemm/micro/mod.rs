@@ -35,6 +35,10 @@ pub(super) trait Dot {
     const A_BYTES: usize;
     /// Bytes of a panel of B that a step takes.
     const B_BYTES: usize;
+    /// How far ahead of what is read lines of B are fetched; 0: not at all. What is not in the first
+    /// cache must come as fast as few rows are done with it, from beyond the end of a page, where the
+    /// CPU does not look by itself.
+    const AHEAD: usize = 0;
     /// Sums of `UNIT` columns, in any arrangement.
     type Acc: Copy;
     /// What a step takes of one row, in all columns.
@@ -77,6 +81,18 @@ fn expect_writes(c: *const i32) {
     let _ = c;
 }
 
+/// Fetches a line of B that is read some tiles later.
+#[inline(always)]
+fn expect_reads(b: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, wherever it points; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(b);
+    }
+    let _ = b;
+}
+
 /// A tile of `ROWS` rows and `UNITS` units.
 ///
 /// # Safety
@@ -98,6 +114,11 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &Til
         // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers, and
         // what iterators call is not compiled for the kernel's features.
         for _ in 0..D::STEPS * t.groups {
+            if D::AHEAD > 0 {
+                for panel in 0..(UNITS * D::UNIT).div_ceil(PANEL) {
+                    expect_reads(b.wrapping_add(panel * t.panel_stride + D::AHEAD));
+                }
+            }
             let mut columns = [D::load_b(b); UNITS];
             for unit in 1..UNITS {
                 columns[unit] = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));

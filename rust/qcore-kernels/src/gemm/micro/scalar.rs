@@ -68,6 +68,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     left: Left::I16,
     layout: Layout::Fours,
     many: None,
+    one: None,
     limits: &limits::PLAIN,
     unit: Scalar::UNIT,
     tiles: &[tile_row!(1: 1, 2)],

@@ -102,6 +102,7 @@ mod model {
         left: Left::Bytes,
         layout: Layout::Fours,
         many: None,
+        one: None,
         limits: &limits::PLAIN,
         unit: PANEL,
         tiles: &[all_rows!(1), all_rows!(2), all_rows!(3), all_rows!(4)],

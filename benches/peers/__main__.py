@@ -1,4 +1,9 @@
-"""Run the comparison: ``python -m benches.peers``; needs ``pip install 'qcore[bench]'``."""
+"""Run the comparison: ``python -m benches.peers``; needs ``pip install 'qcore[bench]'``.
+
+With ``QCORE_ISA=avx2`` on a CPU that has more, the peers are held to AVX2 too: see `held`.
+"""
+
+# ruff: noqa: E402  the peers read the environment when they are imported
 
 from __future__ import annotations
 
@@ -42,6 +47,7 @@ def sections(options: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row
         "peak": lambda: own.peak_rows(seconds),
         "quantize": lambda: quantize.rows(seconds),
         "int4": lambda: own.int4_rows(seconds),
+        "small": lambda: own.small_rows(seconds),
         "threads": lambda: own.thread_rows(seconds),
     }
     if options.weights and options.data:

@@ -95,3 +95,47 @@ def peak_rows(seconds: float) -> Iterator[Row]:
         times = {"qcore": best, "peak": work / peak}
         least = asked.get(_core.active_isa())
         yield Row("share of the peak", f"{m} x {k} x {n}", times, work / best / peak, least, work)
+
+
+#: Calls and the µs that each may add to its kernel.
+SMALL_CALLS = {
+    "matmul_integer 8 x 8 x 8": 0.6, "linear 1 x 64 x 64, out=": 0.6, "linear 1 x 64 x 64": 1.2,
+    "quantize 256, scale=, out=": 1.2, "quantize 256": 1.2,
+}  # fmt: skip
+
+
+def small_rows(seconds: float) -> Iterator[Row]:
+    """Yield small calls beside their kernels, timed in Rust, in turns."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-128, 128, (8, 8), np.int8) for _ in range(2))
+    x, out = rng.standard_normal((1, 64), np.float32), np.empty((1, 64), np.float32)
+    q = qc.quantize(rng.standard_normal((64, 64), np.float32), axis=0)
+    weights = _core.PackedWeights.integer(q.values, q.scale)
+    v, codes = rng.standard_normal(256, np.float32), np.empty(256, np.int8)
+    calls: tuple[Callable[[], Any], ...] = (
+        partial(qc.matmul_integer, a, b), partial(qc.linear, x, q, out=out),
+        partial(qc.linear, x, q), partial(qc.quantize, v, scale=0.03, out=codes),
+        partial(qc.quantize, v),
+    )  # fmt: skip
+    alone = (
+        partial(_core.matmul_alone, a, b, 20), partial(weights.alone, x, 20),
+        partial(weights.alone, x, 20), partial(_core.quantize_alone, v, 0.03, 20),
+        partial(_core.quantize_alone, v, 0.03, 20),
+    )  # fmt: skip
+    for (case, allowed), call, kernel in zip(SMALL_CALLS.items(), calls, alone, strict=True):
+        times = {"call": float("inf"), "kernel": float("inf")}
+        for _ in range(10):
+            many = best_times({"call": partial(_often, call)}, seconds / 10)["call"]
+            times["call"] = min(times["call"], many / _CALLS)
+            times["kernel"] = min(times["kernel"], kernel())
+        added = max(times["call"] - times["kernel"], 1e-9)
+        yield Row("small calls", case, times | {"added": added}, allowed * 1e-6 / added, 1.0)
+
+
+#: Calls between two looks at the clock.
+_CALLS = 200
+
+
+def _often(call: Callable[[], Any]) -> None:
+    for _ in range(_CALLS):
+        call()

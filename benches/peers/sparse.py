@@ -267,7 +267,7 @@ def crossover_rows(seconds: float) -> Iterator[Any]:
     """The table of `qcore.arrays.products.crossover`, as it stands there."""
     for kind, (pattern, shares) in KINDS.items():
         for dtype in ("int8", "float32"):
-            yield f'"{kind} {dtype}": (', {}, {}
+            yield f'"{name_of(kind, dtype)}": (', {}, {}
             for share in shares:
                 ratios = layer_ratios(pattern, share, dtype, seconds)
                 slower = [batch for batch in BATCHES if ratios[batch] < 1]
@@ -280,6 +280,13 @@ def crossover_rows(seconds: float) -> Iterator[Any]:
                 sign = "" if rows <= 64 and ratios[64] >= 1.05 else "# "
                 yield f"    {sign}{line:<28} # {text}", {}, {}
             yield "),", {}, {}
+
+
+def name_of(kind: str, dtype: str) -> str:
+    """Return what the table calls a kind on the instruction set in force."""
+    from qcore.arrays.products.crossover import PAIRS, has_dot
+
+    return f"{kind} {dtype}" + (PAIRS if dtype == "int8" and not has_dot() else "")
 
 
 def layer_ratios(pattern: str, share: float, dtype: str, seconds: float) -> dict[int, float]:

@@ -112,13 +112,19 @@ def _kernels() -> dict[str, str]:
 def _limits() -> dict[str, str]:
     """Return what int8 products decide by, as measured for the instruction set in force."""
     from qcore import _core
+    from qcore.arrays.products.crossover import crossover
 
     block, _, many, few, columns, grain = _core.product_limits()
+    found = [(share, crossover("csr int8", share)) for share in (0.05, 0.1, 0.2)]
+    sparse = ", ".join(
+        f"{entry.rows} rows on at {share:.0%} stored" for share, entry in found if entry
+    )
     widened = f"; widened to 16 bits once from {many} rows on" if many < 1 << 31 else ""
     return {
         "int8 products, B packed": f"as this instruction set reads it{widened}",
         "int8 products, B not packed": f"read where it lies up to {few} rows ({columns} of a "
         "transposed B), packed strip by strip from there on",
+        "int8 products, sparse": f"layers run on CSR from {sparse}; dense below",
         "int8 products, blocks": f"{block >> 10} KB of A; another thread from {grain:,} "
         "multiply-adds on",
     }

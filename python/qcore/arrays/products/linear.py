@@ -75,7 +75,9 @@ def linear(
     >>> qc.linear(np.array([[1.0, 3.0]], np.float32), s, bias=[1.0, 1.0])
     array([[-2.,  2.]], dtype=float32)
     """
-    if scale is None and activations == "dynamic" and type(w) is QTensor:
+    # The kernels know more names than a layer of weights has.
+    known = isinstance(activation, str) and activation in ACTIVATIONS
+    if known and scale is None and activations == "dynamic" and type(w) is QTensor:
         weights = w._cached("dynamic weights", lambda: packed_weights(w, "dynamic"))
         result: NDArray[np.float32] | None = weights.linear_plain(x, bias, activation, out)
         if result is not None:

@@ -16,11 +16,12 @@ pub(super) struct Lines<'a> {
 
 /// How one instruction set does it.
 trait Expand {
-    /// Writes 64 bytes: `values` in turn where `mask` has a bit, `fill` elsewhere.
+    /// Writes 64 bytes: `values` in turn where `mask` has a bit, `fill` elsewhere. Of each 8 bytes `EACH`
+    /// are values; 0: there is no such number.
     ///
     /// # Safety
     /// `values` is valid for reading 64 bytes, `out` for writing as many; the CPU has the instructions.
-    unsafe fn line(mask: u64, values: *const u8, fill: u8, out: *mut u8);
+    unsafe fn line<const EACH: usize>(mask: u64, values: *const u8, fill: u8, out: *mut u8);
 }
 
 /// Writes the lines of a panel. `fill` is 0 or 0x80.
@@ -38,26 +39,38 @@ pub(super) unsafe fn panel(isa: Isa, lines: Lines<'_>, values: *const u8, fill: 
                 return x86::panel_vbmi2(lines, values, fill, out);
             }
             if isa.includes(Isa::Avx2) {
-                return x86::panel_avx2(lines, values, fill, out);
+                return match lines.places.every() {
+                    Some(1) => x86::panel_avx2::<2>(lines, values, fill, out),
+                    Some(2) => x86::panel_avx2::<4>(lines, values, fill, out),
+                    Some(3) => x86::panel_avx2::<6>(lines, values, fill, out),
+                    _ => x86::panel_avx2::<0>(lines, values, fill, out),
+                };
             }
         }
         let _ = isa;
-        run::<Scalar>(lines, values, fill, out);
+        run::<Scalar, 0>(lines, values, fill, out);
     }
 }
 
 /// # Safety
 /// As [`panel`]; the CPU has the instructions of `E`.
 #[inline(always)]
-unsafe fn run<E: Expand>(lines: Lines<'_>, mut values: *const u8, fill: u8, mut out: *mut u8) {
+unsafe fn run<E: Expand, const EACH: usize>(
+    lines: Lines<'_>,
+    mut values: *const u8,
+    fill: u8,
+    mut out: *mut u8,
+) {
     for first in (0..lines.quads).step_by(FOURS) {
         let masks = lines.places.masks(lines.first + first / FOURS);
         for quad in 0..FOURS.min(lines.quads - first) {
             for masks in &masks[..LINES] {
                 // SAFETY: by the caller's promise.
                 unsafe {
-                    E::line(masks[quad], values, fill, out);
-                    values = values.add(masks[quad].count_ones() as usize);
+                    E::line::<EACH>(masks[quad], values, fill, out);
+                    let stored =
+                        if EACH > 0 { 8 * EACH } else { masks[quad].count_ones() as usize };
+                    values = values.add(stored);
                     out = out.add(GROUP_BYTES);
                 }
             }
@@ -69,7 +82,7 @@ struct Scalar;
 
 impl Expand for Scalar {
     #[inline(always)]
-    unsafe fn line(mask: u64, mut values: *const u8, fill: u8, out: *mut u8) {
+    unsafe fn line<const EACH: usize>(mask: u64, mut values: *const u8, fill: u8, out: *mut u8) {
         for place in 0..GROUP_BYTES {
             let stored = mask >> place & 1 == 1;
             // SAFETY: by the caller's promise; no more values are read than there are bits.
@@ -92,7 +105,7 @@ mod x86 {
 
     impl Expand for Vbmi2 {
         #[inline(always)]
-        unsafe fn line(mask: u64, values: *const u8, fill: u8, out: *mut u8) {
+        unsafe fn line<const EACH: usize>(mask: u64, values: *const u8, fill: u8, out: *mut u8) {
             // SAFETY: the caller vouches for 64 bytes at both pointers and for the instructions.
             unsafe {
                 let values = _mm512_loadu_si512(values.cast());
@@ -122,14 +135,42 @@ mod x86 {
         orders
     }
 
-    /// `pshufb`: 8 bytes at once.
+    /// `pshufb`: 8 bytes at once, or 16 where it is known how far the second 8 start from the first.
     struct Avx2;
 
     impl Expand for Avx2 {
         #[inline(always)]
-        unsafe fn line(mask: u64, mut values: *const u8, fill: u8, out: *mut u8) {
+        unsafe fn line<const EACH: usize>(
+            mask: u64,
+            mut values: *const u8,
+            fill: u8,
+            out: *mut u8,
+        ) {
             // SAFETY: SSE2 is part of x86-64.
-            let fill = unsafe { _mm_set1_epi8(fill as i8) };
+            let (fill, further) = unsafe {
+                (_mm_set1_epi8(fill as i8), _mm_slli_si128::<8>(_mm_set1_epi8(EACH as i8)))
+            };
+            if EACH > 0 {
+                for place in 0..GROUP_BYTES / 16 {
+                    let bytes = (mask >> (16 * place)) as u16;
+                    let [low, high] = bytes.to_le_bytes();
+                    // SAFETY: the caller vouches for the pointers and the instructions; no more than 16
+                    // bytes are read from the first value of each 16 on.
+                    unsafe {
+                        let order = _mm_unpacklo_epi64(
+                            _mm_loadl_epi64(ORDERS[usize::from(low)].as_ptr().cast()),
+                            _mm_loadl_epi64(ORDERS[usize::from(high)].as_ptr().cast()),
+                        );
+                        // Adding it leaves the top bit where there is no value.
+                        let order = _mm_add_epi8(order, further);
+                        let bytes = _mm_shuffle_epi8(_mm_loadu_si128(values.cast()), order);
+                        let bytes = _mm_or_si128(bytes, _mm_and_si128(order, fill));
+                        _mm_storeu_si128(out.add(16 * place).cast(), bytes);
+                        values = values.add(2 * EACH);
+                    }
+                }
+                return;
+            }
             for place in 0..GROUP_BYTES / 8 {
                 let byte = (mask >> (8 * place)) as u8;
                 // SAFETY: the caller vouches for the pointers and the instructions; no more than 8
@@ -151,14 +192,19 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
     pub(super) unsafe fn panel_vbmi2(lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
         // SAFETY: the caller's promise.
-        unsafe { run::<Vbmi2>(lines, values, fill, out) }
+        unsafe { run::<Vbmi2, 0>(lines, values, fill, out) }
     }
 
     /// # Safety
     /// As [`super::panel`], on a CPU with AVX2.
     #[target_feature(enable = "avx2,popcnt")]
-    pub(super) unsafe fn panel_avx2(lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
+    pub(super) unsafe fn panel_avx2<const EACH: usize>(
+        lines: Lines<'_>,
+        values: *const u8,
+        fill: u8,
+        out: *mut u8,
+    ) {
         // SAFETY: the caller's promise.
-        unsafe { run::<Avx2>(lines, values, fill, out) }
+        unsafe { run::<Avx2, EACH>(lines, values, fill, out) }
     }
 }

@@ -76,8 +76,8 @@ pub(super) enum Places {
     Fours {
         /// The masks.
         words: Vec<[[u64; FOURS]; 3]>,
-        /// Whether that many is odd.
-        odd: bool,
+        /// How many.
+        every: usize,
     },
     /// A mask for each line.
     Any(Vec<Masks>),
@@ -277,7 +277,15 @@ impl Places {
             }
             words
         });
-        Ok(Places::Fours { words: memory::collected(words)?, odd: every % 2 == 1 })
+        Ok(Places::Fours { words: memory::collected(words)?, every })
+    }
+
+    /// How many of each four values along K are stored, where it is the same for all.
+    pub(super) fn every(&self) -> Option<usize> {
+        match self {
+            Places::Any(_) => None,
+            Places::Fours { every, .. } => Some(*every),
+        }
     }
 
     /// The masks of 8 fours of lines.
@@ -285,9 +293,9 @@ impl Places {
     pub(super) fn masks(&self, index: usize) -> Masks {
         match self {
             Places::Any(masks) => masks[index],
-            Places::Fours { words, odd } => {
+            Places::Fours { words, every } => {
                 let [a, b, c] = &words[index];
-                let flip = if *odd { FOURTH } else { 0 };
+                let flip = if every % 2 == 1 { FOURTH } else { 0 };
                 let mut masks = Masks::default();
                 for at in 0..FOURS {
                     let (a, b, c) = (a[at], b[at], c[at]);

@@ -27,6 +27,9 @@ pub(super) trait Sink: Sync {
         None
     }
 
+    /// Adds to what sums of columns start from, where that saves adding it to each.
+    fn start(&self, _column: usize, _start: &mut [i32]) {}
+
     /// Takes a block of int32 results, whose rows are `stride` elements apart.
     ///
     /// # Safety
@@ -150,14 +153,28 @@ pub(super) struct CodeSink<'a, C> {
 }
 
 impl<C: Code> Sink for CodeSink<'_, C> {
+    fn start(&self, column: usize, start: &mut [i32]) {
+        match self.output.bias {
+            [] => {}
+            [bias] => start.iter_mut().for_each(|start| *start = start.wrapping_add(*bias)),
+            each => {
+                for (start, bias) in start.iter_mut().zip(&each[column..]) {
+                    *start = start.wrapping_add(*bias);
+                }
+            }
+        }
+    }
+
     unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
         let residual = self.residual.map(|residual| residual.from(block.row, block.column));
         let part = SumBlock { rows: block.rows, columns: block.columns, sums, stride };
+        // The sums started from the bias.
+        let output = Requantize { bias: &[], ..self.output };
         // SAFETY: the caller vouches for the block.
         unsafe {
             let out = self.out.at(block.row, block.column);
             let (isa, column) = (self.isa, block.column);
-            requantize_block(isa, column, part, &self.output, residual, out, self.out.stride);
+            requantize_block(isa, column, part, &output, residual, out, self.out.stride);
         }
     }
 }

@@ -63,7 +63,7 @@ impl Product<'_> {
         for column in columns.clone().step_by(tiles.len() * PANEL) {
             let wide = (tiles.len() * PANEL).min(columns.end - column);
             let units = wide.div_ceil(PANEL);
-            let start = self.start(strip, column, units);
+            let start = self.start(strip, column, units, sink);
             let block = Block { row: ready.range.start, column, rows: 0, columns: wide };
             let panels = column / PANEL..column / PANEL + units;
             // SAFETY: as for any tile, and the masked operand has these panels.
@@ -85,7 +85,7 @@ impl Product<'_> {
     ) -> Result<usize> {
         let (units, tiles) = tiles_of(strip.kernel, ready.range.len(), columns.len());
         let wide = (units * strip.kernel.unit).min(columns.len());
-        let start = self.start(strip, columns.start, units);
+        let start = self.start(strip, columns.start, units, sink);
         // As many tiles at once as there is room for their sums: to start a sink costs as much as a
         // few rows.
         let at_once = (ROOM / (units * strip.kernel.unit) / tiles.len()).max(1);
@@ -104,12 +104,20 @@ impl Product<'_> {
     }
 
     /// What the sums of some columns start from.
-    fn start(&self, strip: Strip<'_>, column: usize, units: usize) -> [i32; MAX_TILE_COLUMNS] {
+    fn start<S: Sink>(
+        &self,
+        strip: Strip<'_>,
+        column: usize,
+        units: usize,
+        sink: &S,
+    ) -> [i32; MAX_TILE_COLUMNS] {
         let mut start = [0; MAX_TILE_COLUMNS];
+        let columns = &mut start[..units * strip.kernel.unit];
         if self.is_simple() {
             let at = column - strip.first;
-            self.column_terms(&strip.b.sums()[at..], &mut start[..units * strip.kernel.unit]);
+            self.column_terms(&strip.b.sums()[at..], columns);
         }
+        sink.start(column, columns);
         start
     }
 

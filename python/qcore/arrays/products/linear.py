@@ -76,7 +76,7 @@ def linear(
     array([[-2.,  2.]], dtype=float32)
     """
     # The kernels know more names than a layer of weights has.
-    known = isinstance(activation, str) and activation in ACTIVATIONS
+    known = isinstance(activation, str) and activation in DENSE
     if known and scale is None and activations == "dynamic" and type(w) is QTensor:
         weights = w._cached("dynamic weights", lambda: packed_weights(w, "dynamic"))
         result: NDArray[np.float32] | None = weights.linear_plain(x, bias, activation, out)

@@ -1,4 +1,4 @@
-"""Fixtures that several files share: what the command is run on."""
+"""Fixtures that several files share: a trained network, and what the command is run on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import numpy as np
 import pytest
 
 import qcore as qc
+from report_parts import samples
+
+
+@pytest.fixture(scope="module")
+def net() -> qc.nn.Sequential:
+    X, y = samples()
+    layers = [qc.nn.Dense(10, 24, "relu"), qc.nn.Dense(24, 3, "softmax")]
+    return qc.nn.Sequential(layers).fit(X, y, epochs=20, random_state=0)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 //! Codes that number points of a lattice: eight, or four, elements at once, and their signs.
 
 use super::block::{Block, half, take, widened};
-use super::tables::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
+use super::table_iq1::IQ1;
+use super::tables::{IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 
 #[inline(always)]
 fn word(block: &[u8], start: usize) -> u16 {

@@ -9,7 +9,7 @@
 //! | `ternary` | codes of three values |
 //! | `levels` | codes that number sixteen levels: IQ4, MXFP4, NVFP4 |
 //! | `encode` | floats to blocks |
-//! | `grid`, `tables` | IQ1, IQ2, IQ3: codes that number points of a lattice, and the lattices |
+//! | `grid`, `tables`, `table_iq1` | IQ1, IQ2, IQ3: codes that number points of a lattice, and the lattices |
 //!
 //! Every value is that of ggml's reference decoder, bit for bit: products and sums in its order, in
 //! float32, never fused. Blocks are decoded by plain loops of fixed length, which the compiler turns
@@ -23,6 +23,7 @@ mod grid;
 mod k;
 mod levels;
 mod plain;
+mod table_iq1;
 mod tables;
 mod ternary;
 mod types;

@@ -7,16 +7,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use qcore_kernels::Isa;
-
-use crate::dtype::DType;
+use crate::compiled::{Compiled, Output};
 use crate::error::{GraphError, Result, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::graph::{Body, Graph, Node};
 use crate::lower::{Builder, Context};
 use crate::memory;
 use crate::op::Op;
-use crate::plan::Plan;
 use crate::run::{self, Room};
 use crate::shape;
 use crate::tensor::Tensor;
@@ -38,70 +35,6 @@ const MADE_OF_EACH: usize = 4;
 
 /// Values of no more bytes are known whatever others take: they decide shapes.
 const LITTLE: usize = 1 << 12;
-
-/// A value that a plan computes.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// Its number in the graph.
-    pub value: usize,
-    /// The type of its elements.
-    pub dtype: DType,
-    /// Its shape.
-    pub dims: Vec<usize>,
-}
-
-/// A graph for given shapes, ready to run.
-pub struct Compiled {
-    plan: Plan,
-    outputs: Vec<Output>,
-    nodes: Vec<String>,
-    /// Memory of runs that have ended.
-    rooms: Mutex<Vec<Room>>,
-}
-
-impl Compiled {
-    /// What it computes.
-    #[must_use]
-    pub fn outputs(&self) -> &[Output] {
-        &self.outputs
-    }
-
-    /// About how many operations on elements a run does.
-    #[must_use]
-    pub fn work(&self) -> usize {
-        self.plan.work
-    }
-
-    /// Bytes of the arena that a run works in.
-    #[must_use]
-    pub fn arena_bytes(&self) -> usize {
-        self.plan.arena
-    }
-
-    /// The steps: the node of each and the kernel that runs it.
-    pub fn kernels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.plan.steps.iter().map(|placed| {
-            (self.nodes.get(placed.node).map_or("", String::as_str), placed.step.kernel())
-        })
-    }
-
-    /// Runs it: the bytes of each input of the graph that no plan is made for, in their order, to the
-    /// bytes of each output. All are aligned to their elements. Once as many runs have ended as go
-    /// on at a time, it allocates nothing.
-    pub fn run(&self, isa: Isa, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) -> Result<()> {
-        // Nobody waits: a thread that a fork left behind may hold the lock for ever.
-        let spare = self.rooms.try_lock().ok().and_then(|mut rooms| rooms.pop());
-        let mut room = match spare {
-            Some(room) => room,
-            None => Room::new(&self.plan)?,
-        };
-        let result = run::run(&self.plan, &mut room, &self.nodes, isa, inputs, outputs);
-        if let Ok(mut rooms) = self.rooms.try_lock() {
-            rooms.push(room);
-        }
-        result
-    }
-}
 
 /// What happens, in order.
 enum Act<'a> {

@@ -8,7 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::compile::{self, Compiled, Request};
+use crate::compile::{self, Request};
+use crate::compiled::Compiled;
 use crate::dtype::DType;
 use crate::error::{GraphError, Result, shape_error};
 use crate::fact::Dim;

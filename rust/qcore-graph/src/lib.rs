@@ -30,6 +30,7 @@
 mod attributes;
 pub mod chain;
 mod compile;
+mod compiled;
 mod dtype;
 mod error;
 mod fact;
@@ -50,7 +51,7 @@ mod step;
 mod tensor;
 mod walk;
 
-pub use compile::{Compiled, Output};
+pub use compiled::{Compiled, Output};
 pub use dtype::DType;
 pub use error::{GraphError, Missing, Result};
 pub use fact::{Dim, Fact};

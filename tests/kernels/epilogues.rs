@@ -1,8 +1,10 @@
-//! What int8 products do with their sums, against the formula, on every instruction set.
+//! What int8 products do with their sums, against the formula, and which operands they refuse.
 
-use qcore_kernels::Isa;
 use qcore_kernels::epilogue::{Activation, FloatOutput, Requantize};
-use qcore_kernels::gemm::{PackedI8, ZeroPoint, dense_f32_from_i8_with, dense_i8_with};
+use qcore_kernels::gemm::{
+    PackedI8, ZeroPoint, dense_f32_from_i8_with, dense_i8_with, matmul_integer_with,
+};
+use qcore_kernels::{Isa, KernelError};
 
 use crate::gemm::{Operand, oracle};
 use crate::guard::Guarded;
@@ -54,4 +56,21 @@ fn epilogues_follow_the_formula_to_the_bit() {
             }
         }
     }
+}
+
+#[test]
+fn misfits_are_refused() {
+    let isa = Isa::Scalar;
+    let a = Operand::constant(2, 3, 1, false);
+    let b = Operand::constant(4, 5, 1, false);
+    let zero = ZeroPoint::One(0);
+    let mut out = vec![0_i32; 10];
+    let refused = |result| matches!(result, Err(KernelError::Shape(_) | KernelError::Value(_)));
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut out)));
+    let b = Operand::constant(3, 5, 1, false);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), zero, zero, &mut out[..9])));
+    let each = ZeroPoint::Each(&[0; 3]);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), each, zero, &mut out)));
+    let beyond = ZeroPoint::One(128);
+    assert!(refused(matmul_integer_with(isa, a.view(), b.view(), beyond, zero, &mut out)));
 }

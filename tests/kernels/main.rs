@@ -11,6 +11,7 @@ mod floats;
 mod gemm;
 mod groups;
 mod guard;
+mod halves;
 mod int4;
 mod memory;
 mod prune;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "benches take what they need")]
 
+mod conv;
 mod entropy;
 mod floats;
 mod gemm;
@@ -12,6 +13,7 @@ use criterion::{criterion_group, criterion_main};
 
 criterion_group!(
     rooms,
+    conv::benches,
     entropy::benches,
     floats::benches,
     gemm::benches,

@@ -128,3 +128,32 @@ fn every_instruction_set_gives_the_same_bits() {
     assert_eq!(kernels[..5], due);
     assert!(kernels.contains(&"conv 1x1 int8") && kernels.contains(&"conv int8"), "{kernels:?}");
 }
+
+/// A channel whose weights are next to nothing beside its bias stays on codes, and is its bias.
+#[test]
+fn a_channel_of_next_to_no_weight_is_its_bias() {
+    let codes: Vec<i8> = (0..3 * 8).map(|at| (at * 11 % 255) as u8 as i8).collect();
+    let scale = [1.0 / 1024.0, 1e-20, 1e-42];
+    let bias = Tensor::new(DType::F32, &[3], &[0.5_f32, 1.5, -0.25]).unwrap();
+    let net = |scale: [f64; 3]| {
+        Net::default()
+            .input("x", DType::F32, json!([1, 8, 2, 2]))
+            .codes("x", json!({"scale": 0.03125, "zero_point": 100, "signed": false}))
+            .codes("y", json!({"scale": 0.0625, "zero_point": 50, "signed": false}))
+            .constant("w", Tensor::new(DType::I8, &[3, 8, 1, 1], &codes).unwrap())
+            .codes("w", json!({"scale": scale, "axis": 0}))
+            .constant("bias", bias.clone())
+            .node("Conv", "x w bias", "y", json!({}))
+            .output("y")
+    };
+    let x = floats(&mut Random::new(9), &[1, 8, 2, 2]);
+    let graph = net(scale).graph().unwrap();
+    let compiled = graph.compiled(&[vec![1, 8, 2, 2]], &[None], graph.outputs()).unwrap();
+    assert!(compiled.kernels().any(|pair| pair.1 == "conv 1x1 int8 to int8"));
+    let found = net(scale).run(std::slice::from_ref(&x)).unwrap();
+    let plain = net([1.0 / 1024.0; 3]).run(std::slice::from_ref(&x)).unwrap();
+    let (found, plain) = (found[0].elements::<f32>(), plain[0].elements::<f32>());
+    assert_eq!(found[..4], plain[..4]);
+    assert_eq!(found[4..8], [1.5; 4]);
+    assert_eq!(found[8..], [-0.25; 4]);
+}

@@ -1,5 +1,7 @@
 //! Convolutions of codes: to codes where the output has them, else to floats.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use qcore_kernels::conv::{CodeImages, ConvI8};
@@ -31,23 +33,34 @@ pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) ->
         },
     };
     let window = window(axes);
-    let form = format!("conv int8 {} {window:?}", conv.groups);
+    let sum = each * window.kernel[0] * window.kernel[1];
+    let added = cx.inputs.optional(3).map(|_| cx.affine(3));
+    let to_codes = match (cx.output_affine(0), conv.activation.bounds()) {
+        (Some(output), Some(bounds)) if added != Some(None) => Some((output, bounds)),
+        _ => None,
+    };
+    let mut own = Cow::Borrowed(weights.codes.elements::<i8>());
+    let mut form = format!("conv int8 {} {window:?}", conv.groups);
+    let exact = to_codes.and_then(|(output, bounds)| {
+        let found = requantized(sum, &bias, &scale, input, output).or_else(|| {
+            let (coarse, wide) = coarsened(&own, sum, &bias, &scale, input, output);
+            let found = requantized(sum, &bias, &wide, input, output)?;
+            own = Cow::Owned(coarse);
+            write!(form, " {wide:?}").ok()?;
+            Some(found)
+        });
+        found.map(|found| (output, bounds, found))
+    });
     let kernel = cx.prepared(&weights.codes, &form, || {
         let shape = [outputs, each, axes[0].kernel, axes[1].kernel];
-        let codes = weights.codes.elements();
-        Ok(ConvI8::new(isa::active()?, codes, shape, window, conv.groups)?)
+        Ok(ConvI8::new(isa::active()?, &own, shape, window, conv.groups)?)
     })?;
     let x = &cx.inputs.get(0)?.dims;
     let image = [x[0], axes[0].input, axes[1].input, x[1]];
     let count = product(&cx.outputs[0].dims);
-    let sum = each * window.kernel[0] * window.kernel[1];
     let convolution = Convolution { kernel, image, input, work: count.saturating_mul(sum) };
     let mut refs = vec![cx.codes(0, Layout::Last)?];
-    let added = cx.inputs.optional(3).map(|_| cx.affine(3));
-    if let (Some(output), Some(bounds)) = (cx.output_affine(0), conv.activation.bounds())
-        && added != Some(None)
-        && let Some((bias, multiplier)) = requantized(sum, &bias, &scale, input, output)
-    {
+    if let Some((output, bounds, (bias, multiplier))) = exact {
         let residual = added.flatten();
         if residual.is_some() {
             refs.push(cx.codes(3, Layout::Last)?);
@@ -68,6 +81,32 @@ pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) ->
     let layouts = &[Layout::Last];
     cx.emit(Emit { step, inputs: refs, scratch: 0, in_place: None, layouts })?;
     Ok(true)
+}
+
+/// Weights whose biases fit beside their sums: a channel of next to no weight, beside which its bias is
+/// beyond int32, gets a coarser step. What that loses is far below a code of the output.
+fn coarsened(
+    codes: &[i8],
+    inputs: usize,
+    bias: &[f32],
+    scale: &[f32],
+    input: Affine,
+    output: Affine,
+) -> (Vec<i8>, Vec<f32>) {
+    // A half of int32 for the bias, as long as the other half holds the sums.
+    let room = (1_u32 << 30) as f32;
+    let least = 1e-30 * output.scale / input.scale;
+    let wide: Vec<f32> = bias
+        .iter()
+        .zip(scale)
+        .map(|(bias, &scale)| scale.max(bias.abs() / (room * input.scale)).max(least))
+        .collect();
+    let rows = codes.chunks(inputs.max(1)).zip(scale.iter().zip(&wide));
+    let coarse = rows.flat_map(|(row, (&scale, &wide))| {
+        let ratio = if scale == wide { 1.0 } else { scale / wide };
+        row.iter().map(move |&code| (f32::from(code) * ratio).round_ties_even() as i8)
+    });
+    (coarse.collect(), wide)
 }
 
 /// What every step of these has.

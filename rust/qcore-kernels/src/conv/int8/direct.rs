@@ -93,6 +93,7 @@ impl<'a> Direct<'a> {
     /// Whether the image is read where it lies.
     fn in_place(&self) -> bool {
         self.kernel.left == LeftKind::U8
+            && !self.x.signed
             && !self.window.is_padded()
             && self.taps.len.is_multiple_of(4)
     }
@@ -148,18 +149,16 @@ impl<'a> Direct<'a> {
             let count = most.min(of_image - first).min(rows.end - row);
             let top = first * step;
             let picture = n * height * width * channels;
-            let (base, flip) = if in_place {
-                let flip = if self.x.signed { i32::from_ne_bytes([0x80; 4]) } else { 0 };
-                (self.x.codes[picture + top * pitch..].as_ptr(), flip)
+            let base = if in_place {
+                self.x.codes[picture + top * pitch..].as_ptr()
             } else {
                 let tall = memory::sum(&[(count - 1) * step, extent])?;
                 room.resize_scratch(memory::sum(&[memory::size(&[tall, bytes])?, 64])?)?;
                 self.copy(picture, top..top + tall, pitch, room.as_mut_ptr());
-                (room.as_ptr(), 0)
+                room.as_ptr()
             };
             let strip = Rows {
                 base,
-                flip,
                 row: step * bytes,
                 place: stride[1] * channels * size,
                 segment: dilation[0] * bytes,
@@ -289,7 +288,6 @@ impl<'a> Direct<'a> {
                     let tile = SegmentTile {
                         a: strip.base.wrapping_add(index * strip.row + place * strip.place),
                         a_stride: strip.place,
-                        flip: strip.flip,
                         segments: self.taps.runs,
                         segment_stride: strip.segment,
                         groups: self.taps.step.div_ceil(4),
@@ -315,8 +313,6 @@ impl<'a> Direct<'a> {
 /// Rows of places, and where what they read lies.
 struct Rows {
     base: *const u8,
-    /// What is flipped in each 4 bytes.
-    flip: i32,
     /// Bytes from a row of places to the next, from a place to the next, and from a row of the window
     /// to the next.
     row: usize,

@@ -16,8 +16,6 @@ pub(crate) struct SegmentTile {
     pub(crate) a: *const u8,
     /// Bytes from a row of A to the next.
     pub(crate) a_stride: usize,
-    /// What is flipped in each 4 bytes of A, where a kernel takes unsigned bytes.
-    pub(crate) flip: i32,
     /// Segments of a row.
     pub(crate) segments: usize,
     /// Bytes from a segment to the next.
@@ -86,7 +84,8 @@ unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &SegmentTile) {
                     columns[unit] = D::load_b(b.add(unit_offset::<D>(unit, t.panel_stride)));
                 }
                 for row in 0..ROWS {
-                    let a = D::load_a(a.add(row * t.a_stride), t.flip);
+                    // Nothing is flipped: a broadcast from memory costs a load and nothing else.
+                    let a = D::load_a(a.add(row * t.a_stride), 0);
                     for unit in 0..UNITS {
                         acc[row][unit] = D::dot(acc[row][unit], a, columns[unit]);
                     }

@@ -238,11 +238,14 @@ impl<'a> Job<'a> {
                     }
                 }
             }
-            let from = [0, 1, 2, 3].map(|tap| match line_of(4 * group + tap) {
-                None => &zeros[..count],
-                Some(from) if multiplier == 1 => &from[..count],
-                Some(_) => &rows[tap * line..][..count],
-            });
+            let mut from = [&zeros[..count]; 4];
+            for (tap, from) in from.iter_mut().enumerate() {
+                match line_of(4 * group + tap) {
+                    None => {}
+                    Some(row) if multiplier == 1 => *from = &row[..count],
+                    Some(_) => *from = &rows[tap * line..][..count],
+                }
+            }
             let out = &mut quads[4 * left * outputs..][..4 * count];
             dispatch_dot(self.isa, Interleave { from, flip: self.flip, out });
         }

@@ -100,6 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in files(list(options.names)):
             row = row_of(path, options.bits, Path(folder))
+            row["says"] = row.get("says", "").replace(str(path), path.name)
             print("| " + " | ".join(row.get(head, "") for head in HEADS) + " |", flush=True)
 
 

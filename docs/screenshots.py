@@ -20,7 +20,7 @@ qcore compress mlp.npz --layout in_out --bits 4 --sparsity 0.5 --data X_train.np
 qcore compress mlp.npz --layout in_out --bits 8 --data X_train.npy -o int8.safetensors
 qcore compress mlp.npz --layout in_out --bits 3 --sparsity 0.7 --data X_train.npy -o int3.safetensors
 qcore compare mlp.npz small.safetensors --also int8.safetensors --also int3.safetensors --data X_test.npy --labels y_test.npy --report report.html
-qcore demo --seeds 3 --split validation --report demo.html
+qcore demo --report demo.html
 """  # noqa: E501 - as they are typed
 
 # Page, width of the window, dark or light, how many pixels of its height.

@@ -51,7 +51,7 @@ class Row(TypedDict):
         Percentage points below the float row, in the mean, and their standard error: by the images
         on which the two differ and, where several seeds judge the same images, by the seeds.
     ties : list of str
-        Names of the rows from which the accuracy differs by no more than chance.
+        Names of the rows from which the accuracy differs by no more than chance and half a point.
     train_seconds : float
         Training and calibration of this row alone, mean over the seeds.
     train_ratio : float

@@ -30,7 +30,7 @@ from qcore.demo.experiment import (
 )
 from qcore.demo.measure import Clock
 from qcore.demo.report import Baseline, Data, Report, Row, check_writable, spread, write_json
-from qcore.report.compare.chance import difference_error, is_chance
+from qcore.report.compare.chance import difference_error, is_tie
 from qcore.report.compare.pareto import TIME_TIE, pareto_front
 
 __all__ = ["Options", "run"]
@@ -248,7 +248,7 @@ def _rows(found: dict[str, _Found], folds: Sequence[int]) -> list[Row]:
     right = [_right_by_image(found[recipe.name], folds) for recipe in RECIPES]
     errors = [[100 * difference_error(one, other) for other in right] for one in right]
     ties = [
-        [is_chance(accuracies[i] - accuracies[j], error) for j, error in enumerate(line)]
+        [is_tie((accuracies[i] - accuracies[j]) / 100, error / 100) for j, error in enumerate(line)]
         for i, line in enumerate(errors)
     ]
     by_bytes = pareto_front(accuracies, sizes, ties)

@@ -14,6 +14,7 @@ import qcore as qc
 from qcore import _core
 from qcore._histograms import histogram, zeros_map
 from qcore.bench.latency import BATCH, measure_latency
+from qcore.report.compare.chance import is_tie
 from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points
 from qcore.report.compare.tensors import compare_outputs, compare_tensors
 from qcore.report.compare.variants import measure_variants, speed_rows, variant_rows
@@ -178,6 +179,12 @@ def test_scores_have_the_errors_of_their_samples(net: qc.nn.Sequential) -> None:
     assert (found[0].ties, found[1].ties) == (("b",), ("a",))
     rows = variant_rows(found)
     assert [row["pareto_bytes"] for row in rows] == [False, True]
+
+
+def test_few_samples_make_no_ties_of_what_is_far_apart() -> None:
+    assert not is_tie(0.02, 0.03)  # within its error, and yet two points
+    assert is_tie(0.004, 0.03)
+    assert not is_tie(0.004, 0.001)
 
 
 def test_variants_are_scored_and_timed(net: qc.nn.Sequential) -> None:

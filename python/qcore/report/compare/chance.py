@@ -7,10 +7,12 @@ from math import sqrt
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["difference_error", "is_chance", "share_error"]
+__all__ = ["CLOSE", "difference_error", "is_chance", "is_tie", "share_error"]
 
 # A difference of so many standard errors is more than chance.
 _SURE = 2.0
+#: Accuracies that are further apart are no tie, however few samples there are: half a point.
+CLOSE = 0.005
 
 
 def share_error(share: float, count: int) -> float:
@@ -53,3 +55,8 @@ def difference_error(first: ArrayLike, second: ArrayLike) -> float:
 def is_chance(difference: float, error: float) -> bool:
     """Whether a difference is no more than chance: within twice its standard error."""
     return abs(difference) <= _SURE * error
+
+
+def is_tie(difference: float, error: float) -> bool:
+    """Whether two accuracies, from 0 to 1, are close, and differ by no more than chance."""
+    return abs(difference) <= CLOSE and is_chance(difference, error)

@@ -15,7 +15,7 @@ from qcore._extras import require
 from qcore.bench.latency import measure_runs
 from qcore.chain.labels import are_labels, label_codes
 from qcore.errors import UnsupportedError
-from qcore.report.compare.chance import difference_error, is_chance, share_error
+from qcore.report.compare.chance import difference_error, is_tie, share_error
 from qcore.report.compare.tensors import Outputs, decibel
 from qcore.report.compare.variants import Variant
 
@@ -285,7 +285,7 @@ def time_beside(
             score = float(scores[place].mean())
             ties = tuple(
                 running[i].name for i, right in enumerate(scores)
-                if i != place and is_chance(
+                if i != place and is_tie(
                     score - float(right.mean()), difference_error(scores[place], right)
                 )
             )  # fmt: skip

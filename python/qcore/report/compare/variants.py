@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qcore.bench.latency import BATCH, measure_latency
-from qcore.report.compare.chance import difference_error, is_chance, share_error
+from qcore.report.compare.chance import difference_error, is_tie, share_error
 from qcore.report.compare.pareto import TIME_TIE, pareto_front
 
 __all__ = ["Variant", "measure_variants", "speed_rows", "variant_rows"]
@@ -118,7 +118,7 @@ def _scores(networks: Mapping[str, Any], X: ArrayLike, y: ArrayLike) -> dict[str
             tuple(
                 other for other in networks
                 if other != name
-                and is_chance(score - scores[other], difference_error(right[name], right[other]))
+                and is_tie(score - scores[other], difference_error(right[name], right[other]))
             ),
         )
         for name, score in scores.items()

@@ -8,6 +8,7 @@ mod codes;
 mod conv_codes;
 mod first_calls;
 mod hostile;
+mod on_codes;
 mod ops;
 mod plan;
 #[path = "../kernels/random.rs"]

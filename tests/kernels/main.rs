@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests take what they need")]
 
 mod checksums;
+mod codes;
 mod conv_i8;
 mod entropy;
 mod epilogues;

@@ -20,7 +20,7 @@ FLOORS = [
     ["frameworks.onnx.scopes"],
     ["frameworks.onnx.constants", "frameworks.onnx.metadata"],
     ["frameworks.onnx.op", "frameworks.onnx.ops", "frameworks.onnx.source"],
-    ["frameworks.onnx.table"],
+    ["frameworks.onnx.qdq", "frameworks.onnx.table"],
     ["frameworks.onnx.export", "frameworks.onnx.write"],
     ["saving"],
     ["nn"],

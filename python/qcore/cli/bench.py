@@ -1,4 +1,4 @@
-"""``qcore bench``: how fast the kernels are on this machine."""
+"""``qcore bench``: how fast the kernels are on this machine, or a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-@click.command(epilog=example("qcore bench", "qcore bench --threads 1 --save bench.json"))
+@click.command(
+    epilog=example(
+        "qcore bench", "qcore bench --threads 1 --save bench.json", "qcore bench model.onnx"
+    )
+)
+@click.argument("model", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--seconds", type=click.FloatRange(0.01, 60), default=0.3, show_default=True,
     help="How long each case is measured.",
@@ -26,8 +31,14 @@ __all__ = ["bench"]
 )
 @save_option
 @json_option
-def bench(seconds: float, threads: int | None, save: Path | None, as_json: bool) -> None:
+def bench(
+    model: Path | None, seconds: float, threads: int | None, save: Path | None, as_json: bool
+) -> None:
     """Time the kernels beside NumPy's float32, and beside what the machine can do at most.
+
+    With MODEL, a network in any format that loads: how long one run of a single sample takes, by
+    percentile, beside ONNX Runtime, OpenVINO and LiteRT where they are installed and read it. All
+    take turns, on one thread unless --threads says otherwise.
 
     Needs no peer but NumPy. Best times of many calls, taken in turns; the share is of the rate of
     the dot instruction on registers alone, or of a plain copy of as many bytes, in the same run.
@@ -42,6 +53,9 @@ def bench(seconds: float, threads: int | None, save: Path | None, as_json: bool)
     from qcore.cli.tables import json_text
     from qcore.files.drafts import write_text
 
+    if model is not None:
+        _time_model(model, seconds, threads or 1, save, as_json=as_json)
+        return
     if threads is not None:
         _core.set_num_threads(threads)
     facts = environment()
@@ -60,6 +74,51 @@ def bench(seconds: float, threads: int | None, save: Path | None, as_json: bool)
         click.echo(json_text(report))
     else:
         _show(results, facts)
+
+
+def _time_model(
+    path: Path, seconds: float, threads: int, save: Path | None, *, as_json: bool
+) -> None:
+    """Time a network, and print or save what it takes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from qcore._environment import environment
+    from qcore.bench.model import contenders, samples_for, times_of
+    from qcore.cli.tables import json_text
+    from qcore.files.drafts import write_text
+    from qcore.graph.graph import BaseGraph
+    from qcore.loading import load
+
+    net = load(path)
+    if not isinstance(net, BaseGraph):
+        raise click.UsageError(
+            f"MODEL {str(path)!r} is no graph; chains of dense layers are timed by qcore compare"
+        )
+    inputs = samples_for(net)
+    facts = environment()
+    source = path if path.suffix in (".onnx", ".tflite") else None
+    runs = dict(contenders(net, inputs, source=source, threads=threads))
+    times = times_of(runs, seconds)
+    report = {
+        "format": 1, "environment": facts, "model": str(path), "threads": threads,
+        "results": {name: one._asdict() for name, one in times.items()},
+    }  # fmt: skip
+    if save is not None:
+        write_text(save, json_text(report) + "\n")
+    if as_json:
+        click.echo(json_text(report))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("runtime")
+    for header in ("p50 µs", "p99 µs", "p99.9 µs", "least µs", "runs", "p50 of qcore's"):
+        table.add_column(header, justify="right")
+    for name, one in times.items():
+        micros = [_micros(value / 1e6) for value in one[:4]]
+        ratio = f"{one.p50 / times['qcore'].p50:.2f}×"
+        table.add_row(name, *micros, f"{one.runs:,}", ratio)
+    Console().print(table)
+    click.echo(f"one sample, {threads} threads, on {facts['cpu']}, {facts['isa']}")
 
 
 def _show(results: Sequence[Result], facts: Mapping[str, Any]) -> None:

@@ -53,8 +53,9 @@ class BaseGraph:
     codes : mapping of str to QParams, optional
         Values that are quantized, and what their integers stand for.
     exact : {None, "onnx", "tflite"}
-        Whose integers a quantized graph gives to the bit: its own, of which each value is rounded
-        once; those of ONNX Runtime, which rounds after every node; or those of LiteRT.
+        Whose integers quantized values have, to the bit: qcore's own, which are rounded once for a
+        product, what is added to it and a clamp; those of ONNX's definition, where every value is
+        rounded; or TensorFlow Lite's fixed-point arithmetic.
 
     Attributes
     ----------

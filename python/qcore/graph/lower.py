@@ -43,7 +43,7 @@ def compiled(graph: BaseGraph) -> _core.Graph:
         if name in graph.readers and runs_as_codes(constant)
     }
     outputs = [value.name for value in graph.outputs]
-    return _made(graph.nodes, graph.inputs, outputs, graph.constants, codes)
+    return _made(graph.nodes, graph.inputs, outputs, graph.constants, codes, graph.exact)
 
 
 def run_nodes(
@@ -59,8 +59,9 @@ def _made(
     outputs: list[str],
     constants: Mapping[str, Any],
     codes: Mapping[str, Any],
+    exact: str | None = None,
 ) -> _core.Graph:
-    text, tensors = spec_of(nodes, inputs, outputs, constants, codes)
+    text, tensors = spec_of(nodes, inputs, outputs, constants, codes, exact)
     try:
         return _core.Graph(text, tensors)
     except NotImplementedError as error:
@@ -73,6 +74,7 @@ def spec_of(
     outputs: list[str],
     constants: Mapping[str, Any],
     codes: Mapping[str, Any] | None = None,
+    exact: str | None = None,
 ) -> tuple[str, list[NDArray[Any]]]:
     """Return the text that describes nodes, and the arrays to which it refers."""
     tensors: list[NDArray[Any]] = []
@@ -83,6 +85,7 @@ def spec_of(
             nodes, outputs, {k: v for k, v in constants.items() if k in used}, tensors, codes or {}
         ),
         "codes": dict(codes or {}),
+        "exact": exact,
     }
     return json.dumps(spec), tensors
 

@@ -1,9 +1,9 @@
 """A graph as named tensors and a description of its values and nodes: format 2.
 
 ``graph`` of the file's text has ``inputs`` and ``outputs`` (name, dtype, shape), ``nodes`` (name,
-op, inputs, outputs, attributes where there are some) and ``codes``, the parameters of quantized
-values, and ``exact`` where it was asked for. Constants are the file's tensors, under the names that
-the nodes read. ``classes`` is as in a network.
+op, inputs, outputs, attributes where there are some), ``codes``, the parameters of quantized
+values, and ``exact`` where their integers are another project's. Constants are the file's tensors,
+under the names that the nodes read. ``classes`` is as in a network.
 """
 
 from __future__ import annotations

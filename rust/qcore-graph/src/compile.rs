@@ -212,7 +212,7 @@ fn made(inputs: &[Option<&Fact>], outputs: &[Fact]) -> usize {
 }
 
 /// Computes a node whose inputs are known, by the steps that it lowers to.
-fn fold(op: &dyn Op, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Result<Vec<Tensor>> {
+pub(crate) fn fold(op: &dyn Op, inputs: &[Option<&Fact>], outputs: &[Fact]) -> Result<Vec<Tensor>> {
     let mut builder = Builder::default();
     let input_values: Vec<Option<usize>> =
         inputs.iter().enumerate().map(|(index, fact)| fact.map(|_| index)).collect();
@@ -333,6 +333,9 @@ fn lower_node(
     let inputs: Vec<Option<&Fact>> =
         node.inputs.iter().map(|value| value.and_then(|value| facts[value].as_ref())).collect();
     let outputs = op.facts(Inputs(&inputs))?;
+    if builder.tabulate(node, op, &inputs, &outputs, at)? {
+        return Ok(());
+    }
     op.lower(&mut Context {
         inputs: Inputs(&inputs),
         outputs: &outputs,

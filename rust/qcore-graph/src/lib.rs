@@ -23,7 +23,8 @@
 //! constant the index of a tensor. Ops and attributes mean what ONNX opset 21 says; an attribute that
 //! is a tensor is `{"tensor": index}`, one that is a graph (`then_branch` and `else_branch` of `If`)
 //! is an object with `outputs`, `constants` and `nodes`, which read values around it by name. Numbers
-//! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`.
+//! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`. `"codes"` says which values are integers and
+//! what they stand for; with `"exact": "tflite"` they are computed as that project does.
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
 

@@ -18,6 +18,11 @@ pub(crate) trait Op: Send + Sync {
         &[]
     }
 
+    /// Whether each element of the output is a function of one element of each input, of floats.
+    fn is_elementwise(&self) -> bool {
+        false
+    }
+
     /// Whether outputs depend on the shapes of the inputs only.
     fn reads_shapes_only(&self) -> bool {
         false

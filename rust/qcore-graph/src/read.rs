@@ -38,8 +38,20 @@ pub(crate) fn read(spec: &str, tensors: &[Tensor]) -> Result<Read> {
     let json: Value = serde_json::from_str(spec)
         .map_err(|error| spec_error!("the graph is no JSON text: {error}"))?;
     let map = spec::object(&json, "the graph")?;
-    let mut reader =
-        Reader { tensors, names: Vec::new(), constants: HashMap::new(), missing: Vec::new() };
+    let exact = match map.get("exact") {
+        None | Some(Value::Null) => false,
+        // Values keep their own rounding there; nothing else is computed otherwise.
+        Some(Value::String(text)) if text == "onnx" => false,
+        Some(Value::String(text)) if text == "tflite" => true,
+        Some(found) => return Err(spec_error!("exact is {found}; it must be 'tflite' or 'onnx'")),
+    };
+    let mut reader = Reader {
+        tensors,
+        names: Vec::new(),
+        constants: HashMap::new(),
+        missing: Vec::new(),
+        exact,
+    };
     let mut scope = Scope { names: HashMap::new(), outer: None };
     let mut inputs = Vec::new();
     for input in spec::list(map, "inputs")? {
@@ -77,6 +89,8 @@ struct Reader<'a> {
     names: Vec<String>,
     constants: HashMap<usize, Tensor>,
     missing: Vec<Missing>,
+    /// Whether integers are those of TensorFlow Lite.
+    exact: bool,
 }
 
 impl Reader<'_> {
@@ -200,7 +214,8 @@ impl Reader<'_> {
             Body::If { then: branch("then_branch")?, otherwise: branch("else_branch")? }
         } else if let Some((op, make)) = ops::find(node.op) {
             let attributes = Attributes::new(node.attributes, self.tensors);
-            let made = make(&Spec { op, attributes, outputs: outputs.len() });
+            let spec = Spec { op, attributes, outputs: outputs.len() };
+            let made = if self.exact { ops::exact::exact(op, make, &spec) } else { make(&spec) };
             Body::Op(made.map_err(|error| error.at(&node.name, node.op))?)
         } else {
             match self.missing.iter_mut().find(|missing| missing.op == node.op) {

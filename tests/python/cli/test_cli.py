@@ -104,6 +104,30 @@ def test_amx_is_refused_where_the_cpu_lacks_it() -> None:
     assert "this CPU does not have it" in done.stderr
 
 
+def test_bench_times_a_network_by_percentile(tmp_path: Path) -> None:
+    from qcore.graph.node import Node
+    from qcore.graph.value import Value
+
+    net = qc.Graph(
+        [Node("conv", "Conv", ("x", "w"), ("a",)), Node("relu", "Relu", ("a",), ("y",))],
+        inputs=[Value("x", "float32", ("n", 3, 8, 8))],
+        outputs=[Value("y", "float32")],
+        constants={"w": np.ones((4, 3, 3, 3), np.float32)},
+    )
+    path = tmp_path / "net.safetensors"
+    net.save(path)
+    result = call("bench", path, "--seconds", "0.01", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    ours = report["results"]["qcore"]
+    assert 0 < ours["least"] <= ours["p50"] <= ours["p99"] <= ours["p999"]
+    shown = call("bench", path, "--seconds", "0.01")
+    assert "p99.9 µs" in shown.output
+    chain = qc.nn.Sequential.from_arrays([np.eye(3)], [np.ones(3)], layout="in_out")
+    chain.save(tmp_path / "chain.safetensors")
+    assert "is no graph" in call("bench", tmp_path / "chain.safetensors").output
+
+
 def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     result = call("bench", "--seconds", "0.01", "--threads", "1", "--json", "--save", path)

@@ -47,7 +47,8 @@ def from_onnx(model: Any, *, exact: str | None = None) -> Sequential | Graph:
     model : path or onnx.ModelProto
         Of opset 11 to 28, with the ops that `docs/graph.md` lists. Constants are folded, and what
         exporters write in several nodes (batch normalization behind a convolution, GELU, layer
-        normalization, residuals and activations) becomes one.
+        normalization, residuals and activations) becomes one. What is quantized there (between
+        QuantizeLinear and DequantizeLinear, by QLinearConv and the like) is codes here.
     exact : {None, "onnx", "tflite"}
         Whose integers a quantized graph gives to the bit, as in `Graph`; it is kept in files. Where
         it is given, a chain of dense layers is a `Graph` too.
@@ -77,6 +78,7 @@ def from_onnx(model: Any, *, exact: str | None = None) -> Sequential | Graph:
     >>> qc.from_onnx(net.to_onnx())
     Sequential([Dense(2, 3, activation='softmax')])
     """
+    check_one_of(exact, "exact", (None, "onnx"))
     path = None
     if isinstance(model, (str, PathLike)):
         path = check_path(model, "model")

@@ -24,6 +24,7 @@ from qcore.frameworks.onnx.source import (
 from qcore.frameworks.onnx.table import OPS
 from qcore.graph.node import Body
 from qcore.graph.passes import prepared
+from qcore.graph.passes.quantized import read_codes
 from qcore.graph.value import SOURCE_DTYPES, Value
 from qcore.nn.graph import Graph
 
@@ -48,7 +49,8 @@ def read_graph(model: Any, path: Path | None = None, exact: str | None = None) -
     UnsupportedError
         If it has ops, or types of values, that there are not; lists each.
     """
-    return prepared(ModelReader(_inlined(model), path).graph().changed(exact=exact))
+    graph = ModelReader(_inlined(model), path).graph()
+    return prepared(read_codes(graph.changed(exact=exact)))
 
 
 def _inlined(model: Any) -> Any:
@@ -175,7 +177,8 @@ class ModelReader(Reader):
         """Return how many dims a value has, where ONNX's own inference knows it."""
         if self._shapes is None:
             self._shapes = _ranks(self.model)
-        constant = self.constant_value(name)
+        constant: Any = self.constants.get(name)
+        constant = self.constant_value(name) if constant is None else constant
         return constant.ndim if constant is not None else self._shapes.get(name)
 
 

@@ -85,10 +85,12 @@ _KINDS = {
 }  # fmt: skip
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _INTEGERS = (
-    "allowzero", "antialias", "axis", "batch_dims", "blocksize", "ceil_mode", "count_include_pad",
+    "allowzero", "antialias", "axis", "batch_dims", "block_size", "blocksize", "ceil_mode",
+    "count_include_pad",
     "detect_negative", "detect_positive", "end", "exclude_outside", "exclusive", "fmod", "group",
     "hidden_size", "input_forget", "keepdims", "largest", "layout", "linear_before_reset",
-    "noop_with_empty_axes", "num_outputs", "p", "reverse", "saturate", "select_last_index",
+    "noop_with_empty_axes", "num_outputs", "output_dtype", "p", "reverse", "saturate",
+    "select_last_index",
     "size", "sorted", "spatial", "start", "stash_type", "storage_order", "to", "training_mode",
     "transA", "transB", "upper", "value_int",
 )  # fmt: skip
@@ -140,6 +142,10 @@ def dtype_name(kind: int) -> str:
         raise ValueError(f"{kind} is no type of ONNX") from error
 
 
+# Codes of fewer bits, each of which comes in a byte.
+_NARROW = {"int2": "int8", "int4": "int8", "uint2": "uint8", "uint4": "uint8"}
+
+
 def constant_array(tensor: Any, model: Path | None) -> NDArray[Any]:
     """Return a TensorProto as an array in one of the types that run.
 
@@ -157,6 +163,7 @@ def constant_array(tensor: Any, model: Path | None) -> NDArray[Any]:
         If its data is not what its shape says.
     """
     name = dtype_name(tensor.data_type)
+    name = _NARROW.get(name, name)
     if name not in SOURCE_DTYPES:
         raise TypeError(name)
     array = array_of(tensor, model)

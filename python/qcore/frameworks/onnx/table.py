@@ -10,6 +10,7 @@ from qcore.frameworks.onnx.ops import (
     normalization,
     pooling,
     products,
+    quantized,
     recurrent,
     reductions,
     shapes,
@@ -19,7 +20,8 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
-    arithmetic, elementwise, normalization, pooling, products, recurrent, reductions, shapes,
+    arithmetic, elementwise, normalization, pooling, products, quantized, recurrent, reductions,
+    shapes,
 )  # fmt: skip
 
 #: By ONNX's name.

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._extras import require
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
+from qcore.frameworks.onnx.qdq import integer_bias, write_codes, write_weight
 from qcore.frameworks.onnx.table import WRITTEN
 from qcore.graph.graph import BaseGraph
 from qcore.graph.lower import dense
@@ -76,8 +77,10 @@ class ModelWriter:
         for value in self._cast(self.graph.inputs):
             self._add_cast(value.name, renamed[value.name], "float32")
         for name, constant in self.graph.constants.items():
-            self._tensor(renamed.get(name, name), dense(constant))
-        self.take(_renamed(node, renamed) for node in self.graph.nodes)
+            write_weight(self, renamed.get(name, name), constant)
+        renamed |= self._coded_inputs(renamed)
+        for node in self.graph.nodes:
+            self._take_coded(_renamed(node, renamed), node)
         for value in self._cast(self.graph.outputs):
             self._add_cast(renamed[value.name], value.name, value.dtype)
         made = self.helper.make_graph(
@@ -93,6 +96,41 @@ class ModelWriter:
             ir_version=IR_VERSION,
             opset_imports=[self.helper.make_opsetid("", OPSET)],
         )
+
+    def _coded_inputs(self, renamed: dict[str, str]) -> dict[str, str]:
+        """Quantize the inputs that are codes; return what they are called then."""
+        found = {}
+        for value in self.graph.inputs:
+            params = self.graph.codes.get(value.name)
+            if params is not None:
+                found[value.name] = self.fresh(f"{value.name}:codes")
+                write_codes(self, renamed.get(value.name, value.name), found[value.name], params)
+        return found
+
+    def _take_coded(self, node: Node, own: Node) -> None:
+        """Write a node, whose outputs are quantized where they are codes."""
+        self.node = own
+        bias = integer_bias(self.graph, own)
+        if bias is not None:
+            parts = [self.constant(part) for part in bias]
+            real = self.add("DequantizeLinear", parts, axis=0)
+            node = node.changed(inputs=(*node.inputs[:2], real, *node.inputs[3:]))
+        coded = {
+            made: self.graph.codes[name]
+            for name, made in zip(own.outputs, node.outputs, strict=True)
+            if name in self.graph.codes
+        }
+        if not coded or node.op == "DequantizeLinear":
+            self.take([node])
+            return
+        floats = {name: self.fresh(f"{name}:real") for name in coded}
+        self.take([node.changed(outputs=tuple(floats.get(n, n) for n in node.outputs))])
+        for name, params in coded.items():
+            write_codes(self, floats[name], name, params)
+
+    def tensor(self, name: str, array: NDArray[Any]) -> None:
+        """Add a constant under this name."""
+        self._tensor(name, array)
 
     def take(self, nodes: Iterable[Node]) -> None:
         """Write nodes."""

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OPS"]
+from qcore.arrays.tensor.tensor import QTensor
+
+__all__ = ["FIXED", "OPS", "transposed"]
 
 # As TFLite's schema numbers them: what follows an op in the same node.
 _ACTIVATIONS: dict[int, tuple[str, tuple[float, float] | None] | None] = {
@@ -32,11 +34,13 @@ def _activated(value: str, number: int, node: Any, reader: Any) -> str:
 
 def _finish(node: Any, reader: Any, value: str, number: int = 0) -> None:
     """Give a value the name that the source has for it, behind its activation."""
-    reader.add("Identity", [_activated(value, number, node, reader)], node.outputs[:1])
+    reader.call(_activated(value, number, node, reader), node.outputs[0])
 
 
 def _finish_first(node: Any, reader: Any, value: str, number: int = 0) -> None:
-    reader.made_first(node.outputs[0], _activated(value, number, node, reader))
+    first = reader.fresh(f"{node.outputs[0]}:channels first")
+    reader.call(_activated(value, number, node, reader), first)
+    reader.made_first(node.outputs[0], first)
 
 
 def _conv(node: Any, reader: Any) -> None:
@@ -48,20 +52,24 @@ def _conv(node: Any, reader: Any) -> None:
 def _depthwise(node: Any, reader: Any) -> None:
     options = node.options("DepthwiseConv2DOptions")
     weight = _weight(node, reader, (3, 0, 1, 2))
-    groups = weight.shape[0] // max(1, options.DepthMultiplier())
+    groups = reader.signatures[node.inputs[0]][3]
     _add_conv(node, reader, options, weight, groups)
 
 
 def _weight(node: Any, reader: Any, order: tuple[int, ...]) -> Any:
-    weight = reader.constant_value(node.inputs[1])
+    weight = reader.constants.get(node.inputs[1])
     if weight is None or weight.ndim != 4:
         raise ValueError(f"{node.kind} {node.name!r} has weights that are not constant")
-    return np.ascontiguousarray(weight.transpose(order))
+    return transposed(weight, order)
 
 
 def _add_conv(node: Any, reader: Any, options: Any, weight: Any, groups: int) -> None:
     name = node.inputs[1]
-    inputs = [reader.first(node.inputs[0]), _as_constant(name, weight, reader), *_bias(node)]
+    inputs = [
+        reader.first(node.inputs[0]),
+        _as_constant(name, weight, reader),
+        *_bias(node, reader),
+    ]
     value = reader.add(
         "Conv", inputs, group=groups, auto_pad=_PADDING[options.Padding()],
         strides=(options.StrideH(), options.StrideW()),
@@ -70,14 +78,31 @@ def _add_conv(node: Any, reader: Any, options: Any, weight: Any, groups: int) ->
     _finish_first(node, reader, value, options.FusedActivationFunction())
 
 
+def transposed(weight: Any, order: tuple[int, ...]) -> Any:
+    """Return a weight with its axes in another order, codes and their parameters too."""
+    if not isinstance(weight, QTensor):
+        return np.ascontiguousarray(weight.transpose(order))
+    axis = None if weight.axis is None else order.index(weight.axis)
+    codes = np.ascontiguousarray(weight.values.transpose(order))
+    scale: Any
+    zero: Any
+    scale, zero = weight.scale.reshape(-1), weight.zero_point.reshape(-1)
+    if axis is None:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    return QTensor.from_parts(codes, scale, zero, axis=axis, bits=8, signed=True)
+
+
 def _as_constant(name: str, array: Any, reader: Any) -> str:
     found = reader.fresh(name)
     reader.constants[found] = array
     return str(found)
 
 
-def _bias(node: Any) -> list[str]:
-    return [node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else []
+def _bias(node: Any, reader: Any) -> list[str]:
+    """Return the name of the bias, as floats, if there is one."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return []
+    return [reader.bias(node)]
 
 
 def _dense(node: Any, reader: Any) -> None:
@@ -90,14 +115,15 @@ def _dense(node: Any, reader: Any) -> None:
     x = reader.last(node.inputs[0])
     rank = reader.rank(node.inputs[0])
     if options.KeepNumDims() and rank != 2:
-        matrix = _as_constant(node.inputs[1], np.ascontiguousarray(weight.T), reader)
+        whole = reader.constants[node.inputs[1]]
+        matrix = _as_constant(node.inputs[1], transposed(whole, (1, 0)), reader)
         value = reader.add("MatMul", [x, matrix])
-        for bias in _bias(node):
+        for bias in _bias(node, reader):
             value = reader.add("Add", [value, bias])
     else:
         if rank != 2:
             x = reader.add("Reshape", [x, reader.ints([-1, weight.shape[1]])])
-        value = reader.add("Gemm", [x, node.inputs[1], *_bias(node)], transB=1)
+        value = reader.add("Gemm", [x, node.inputs[1], *_bias(node, reader)], transB=1)
     _finish(node, reader, value, options.FusedActivationFunction())
 
 
@@ -234,8 +260,11 @@ def _transpose(node: Any, reader: Any) -> None:
     reader.add("Transpose", [reader.last(node.inputs[0])], node.outputs[:1], perm=perm)
 
 
-def _cast_float(node: Any, reader: Any) -> None:
-    """DEQUANTIZE of float16, which is float32 here."""
+def _dequantize(node: Any, reader: Any) -> None:
+    """DEQUANTIZE: of codes, which stand for floats anyway, or of float16, which is float32 here."""
+    if node.inputs[0] in reader.codes:
+        _unary("Identity")(node, reader)
+        return
     reader.add("Cast", [reader.last(node.inputs[0])], node.outputs[:1], to=1)
 
 
@@ -246,7 +275,7 @@ OPS: dict[str, Callable[[Any, Any], None]] = {
     "CONCATENATION": _concat,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
-    "DEQUANTIZE": _cast_float,
+    "DEQUANTIZE": _dequantize,
     "DIV": _binary("Div", "DivOptions"),
     "ELU": _unary("Elu"),
     "EXP": _unary("Exp"),
@@ -262,6 +291,7 @@ OPS: dict[str, Callable[[Any, Any], None]] = {
     "NEG": _unary("Neg"),
     "PAD": _pad,
     "PADV2": _pad,
+    "QUANTIZE": _unary("Identity"),
     "RELU": _unary("Relu"),
     "RELU6": _clip(0.0, 6.0),
     "RELU_N1_TO_1": _clip(-1.0, 1.0),
@@ -272,3 +302,9 @@ OPS: dict[str, Callable[[Any, Any], None]] = {
     "TANH": _unary("Tanh"),
     "TRANSPOSE": _transpose,
 }
+
+#: Ops whose integers there are to the bit.
+FIXED = frozenset({
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED",
+    "MAX_POOL_2D", "PAD", "RESHAPE", "SOFTMAX", "TRANSPOSE",
+})  # fmt: skip

@@ -1,4 +1,4 @@
-"""A float TFLite model as a graph."""
+"""A TFLite model as a graph: of floats, or of the codes of int8 and uint8."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from qcore._extras import require
 from qcore._validation import check_one_of, check_path
+from qcore.arrays.params.qparams import QParams
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
-from qcore.frameworks.tflite.ops import OPS
+from qcore.frameworks.tflite.ops import FIXED, OPS
 from qcore.graph.check import checked
 from qcore.graph.graph import EXACT
 from qcore.graph.images import ImageEmitter
@@ -29,19 +31,22 @@ _BROKEN = (
     struct.error, AssertionError,
 )  # fmt: skip
 _IDENTIFIER = b"TFL3"
-_INT8 = 9
+_INT8, _UINT8, _INT32 = 9, 3, 2
 
 
 def from_tflite(model: str | PathLike[str] | bytes, *, exact: str | None = None) -> Graph:
-    """Build a network from a float TFLite model.
+    """Build a network from a TFLite model.
 
     Parameters
     ----------
     model : path or bytes
-        The flatbuffer. Weights of float16 and int8 become float32; a model whose values are
-        integers is not read.
+        The flatbuffer. Weights of float16 become float32, and so do those of int8 where values are
+        floats. Where values are int8 or uint8, so are they here; inputs and outputs keep their
+        types.
     exact : {None, "onnx", "tflite"}
         Whose integers a quantized graph gives to the bit, as in `Graph`; it is kept in files.
+        "tflite": every value of an int8 model has the integers of LiteRT's reference kernels, by
+        its fixed-point arithmetic; slower, and refused for ops for which that is not there.
 
     Returns
     -------
@@ -73,27 +78,39 @@ def from_tflite(model: str | PathLike[str] | bytes, *, exact: str | None = None)
     if data[4:8] != _IDENTIFIER:
         raise FormatError(f"{where} is no TFLite model")
     try:
-        return checked(prepared(_Reader(data).graph().changed(exact=exact)))
+        return checked(prepared(_Reader(data, exact).graph()))
     except (MemoryError, UnsupportedError):
         raise
     except _BROKEN as error:
         raise FormatError(f"{where} is no valid TFLite model: {error}") from error
 
 
-def _decoded(tensor: Any, buffer: Any, name: str) -> NDArray[np.float32]:
-    """Return int8 weights of a network whose values are floats as what they stand for."""
-    codes = np.asarray(buffer.DataAsNumpy(), np.uint8).view(np.int8)
-    codes = codes.reshape(tuple(int(dim) for dim in tensor.ShapeAsNumpy()))
+def _parameters(tensor: Any, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the scales and the zero points of a tensor."""
     params = tensor.Quantization()
     scale = np.atleast_1d(np.asarray(params.ScaleAsNumpy(), np.float32))
     zero = np.zeros(scale.size, np.int64)
     if params.ZeroPointLength():
         zero = np.atleast_1d(np.asarray(params.ZeroPointAsNumpy(), np.int64))
-    dims = [1] * codes.ndim
-    if scale.size > 1:
-        dims[params.QuantizedDimension()] = scale.size
     if zero.size != scale.size:
         raise ValueError(f"tensor {name!r} has {scale.size} scales and {zero.size} zero points")
+    return scale, zero
+
+
+def _weights(tensor: Any, buffer: Any, name: str, *, coded: bool) -> Any:
+    """Return int8 weights: as codes where the network's values are some, else as floats."""
+    codes = np.asarray(buffer.DataAsNumpy(), np.uint8).view(np.int8)
+    codes = codes.reshape(tuple(int(dim) for dim in tensor.ShapeAsNumpy()))
+    scale, zero = _parameters(tensor, name)
+    axis = int(tensor.Quantization().QuantizedDimension()) if scale.size > 1 else None
+    if coded and not zero.any():
+        parts = (scale, zero) if axis is not None else (scale.reshape(()), zero.reshape(()))
+        return QTensor.from_parts(
+            codes, parts[0], parts[1].astype(np.int32), axis=axis, bits=8, signed=True
+        )
+    dims = [1] * codes.ndim
+    if axis is not None:
+        dims[axis] = scale.size
     real = (codes - zero.reshape(dims)) * scale.reshape(dims)
     return np.ascontiguousarray(real, np.float32)
 
@@ -129,9 +146,13 @@ class Operator(NamedTuple):
 class _Reader(ImageEmitter):
     """Takes the operators of a model, one by one."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, exact: str | None = None) -> None:
         super().__init__()
         import tflite
+
+        self.exact = exact
+        self.codes: dict[str, QParams] = {}
+        self._integers: dict[str, NDArray[Any]] = {}
 
         self.model = tflite.Model.GetRootAsModel(data, 0)
         self.limit = len(data)
@@ -150,6 +171,8 @@ class _Reader(ImageEmitter):
             name: self._signature(tensor)
             for name, tensor in zip(self.tensor_names, self.tensors, strict=True)
         }
+        self.names.update(self.tensor_names)
+        self._real = self._coded_ends()
 
     def _range(self, count: int) -> range:
         if not 0 <= count <= self.limit:
@@ -177,8 +200,14 @@ class _Reader(ImageEmitter):
         inputs = [
             self._value(self.source.Inputs(i)) for i in self._range(self.source.InputsLength())
         ]
+        for name, real in self._real.items():
+            if name in {value.name for value in inputs}:
+                self.add("DequantizeLinear", [name, *self._step(real)], [real])
         for operator in self._operators():
             read = OPS.get(operator.kind)
+            if self.exact == "tflite" and operator.kind not in FIXED:
+                self.miss(f"{operator.kind} in exact integers", operator.name)
+                continue
             if read is None:
                 self.miss(operator.kind, operator.name)
                 continue
@@ -192,8 +221,78 @@ class _Reader(ImageEmitter):
             raise UnsupportedError.of(found)
         self.place = None
         for value in outputs:
-            self.last(value.name)
-        return Graph(self.nodes, inputs=inputs, outputs=outputs, constants=self.constants)
+            real = self.last(self._real.get(value.name, value.name))
+            if real != value.name and value.name not in {one.name for one in inputs}:
+                self.add("QuantizeLinear", [real, *self._step(real)], [value.name])
+        codes = self.codes | {
+            first: self.codes[name] for name, first in self._firsts.items() if name in self.codes
+        }
+        made = {name for node in self.nodes for name in node.outputs}
+        return Graph(
+            self.nodes, inputs=inputs, outputs=outputs, constants=self.constants,
+            codes={name: params for name, params in codes.items() if name in made},
+            exact=self.exact,
+        )  # fmt: skip
+
+    def call(self, value: str, name: str) -> None:
+        """Give the value that the last node made another name."""
+        last = self.nodes[-1] if self.nodes else None
+        if last is None or last.outputs != (value,):
+            self.add("Identity", [value], [name])
+            return
+        self.nodes[-1] = last.changed(outputs=(name,))
+        self.names.add(name)
+
+    def constant_value(self, name: str) -> NDArray[Any] | None:
+        """Return a value that is a constant, codes as what they stand for."""
+        found: Any = self.constants.get(name)
+        return found.dequantize() if isinstance(found, QTensor) else found
+
+    def bias(self, node: Operator) -> str:
+        """Return the bias of a product as floats."""
+        name = node.inputs[2]
+        integers, weight = self._integers.get(name), self.constants.get(node.inputs[1])
+        source = self.codes.get(node.inputs[0])
+        if integers is None or source is None or not isinstance(weight, QTensor):
+            return name
+        made = self.fresh(name)
+        if self.exact == "tflite":
+            self.constants[made] = integers.astype(np.int32)  # floats do not hold all of them
+            return made
+        unit = np.float64(source.scale) * weight.scale.reshape(-1).astype(np.float64)
+        self.constants[made] = np.asarray(integers * unit, np.float32)
+        return made
+
+    def _coded_ends(self) -> dict[str, str]:
+        """Find what is quantized; return what the floats of inputs and outputs are called."""
+        for name, tensor in zip(self.tensor_names, self.tensors, strict=True):
+            buffer = self.model.Buffers(tensor.Buffer())
+            quantization = tensor.Quantization()
+            scales = 0 if quantization is None else quantization.ScaleLength()
+            constant = buffer is not None and buffer.DataLength()
+            if constant or not scales or tensor.Type() not in (_INT8, _UINT8):
+                continue
+            scale, zero = _parameters(tensor, name)
+            if scale.size > 1:
+                self.miss("value with several scales", name)
+                continue
+            self.codes[name] = QParams(
+                scale.reshape(()), zero.astype(np.int32).reshape(()), signed=tensor.Type() == _INT8
+            )
+        places = [self.source.Inputs(i) for i in self._range(self.source.InputsLength())]
+        places += [self.source.Outputs(i) for i in self._range(self.source.OutputsLength())]
+        real = {}
+        for name in dict.fromkeys(self.tensor_names[place] for place in places):
+            if name in self.codes:
+                real[name] = self.fresh(f"{name}:real")
+                self.codes[real[name]] = self.codes.pop(name)
+                self.signatures[real[name]] = self.signatures[name]
+        return real
+
+    def _step(self, name: str) -> tuple[str, str]:
+        params = self.codes[name]
+        kind = np.int8 if params.signed else np.uint8
+        return self.constant(params.scale), self.constant(params.zero_point.astype(kind))
 
     def miss(self, op: str, where: str) -> None:
         """Note that there is no such op."""
@@ -207,7 +306,7 @@ class _Reader(ImageEmitter):
     def _type(self, tensor: Any, name: str) -> str:
         dtype = self.types.get(tensor.Type(), "?").lower()
         quantization = tensor.Quantization()
-        if quantization is not None and quantization.ScaleLength():
+        if quantization is not None and quantization.ScaleLength() and name not in self._real:
             dtype = f"quantized {dtype}"
         if dtype not in SOURCE_DTYPES:
             self.miss(f"value of {dtype}", name)
@@ -225,10 +324,21 @@ class _Reader(ImageEmitter):
     def _take_constant(self, name: str, tensor: Any) -> None:
         buffer = self.model.Buffers(tensor.Buffer())
         if buffer is None or not buffer.DataLength():
-            self._type(tensor, name)  # notes what is quantized
+            if name not in self.codes:
+                self._type(tensor, name)  # notes what is quantized otherwise
             return
-        if tensor.Type() == _INT8 and tensor.Quantization() is not None:
-            self.add_constant(name, _decoded(tensor, buffer, name))
+        quantized = tensor.Quantization() is not None and tensor.Quantization().ScaleLength()
+        if tensor.Type() == _INT8 and quantized:
+            weights = _weights(tensor, buffer, name, coded=bool(self.codes))
+            if self.exact == "tflite" and not isinstance(weights, QTensor):
+                self.miss("weights with zero points in exact integers", name)
+            self.constants[name] = weights
+            return
+        if tensor.Type() == _INT32 and quantized:
+            data = np.asarray(buffer.DataAsNumpy(), np.uint8).copy().view("<i4").astype(np.int64)
+            scale, _ = _parameters(tensor, name)
+            self._integers[name] = data
+            self.constants[name] = np.asarray(data * scale.astype(np.float64), np.float32)
             return
         dtype = self._type(tensor, name)
         data = np.asarray(buffer.DataAsNumpy(), np.uint8)
@@ -259,4 +369,5 @@ class _Reader(ImageEmitter):
 
     def _tensor_names(self, places: Any) -> Iterator[str]:
         for place in np.atleast_1d(places):
-            yield self.tensor_names[place] if place >= 0 else ""
+            name = self.tensor_names[place] if place >= 0 else ""
+            yield self._real.get(name, name)

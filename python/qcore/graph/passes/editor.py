@@ -32,6 +32,9 @@ class Editor:
         self.graph = graph
         self.constants: dict[str, Any] = dict(graph.constants)
         self._outputs = {value.name for value in graph.outputs}
+        if graph.exact is not None:
+            # Each value with codes is rounded there, so it stays.
+            self._outputs |= set(graph.codes)
         self._nodes: dict[int, Node] = dict(enumerate(graph.nodes))
         self._next = len(graph.nodes)
         self._maker = {name: key for key, n in self._nodes.items() for name in n.outputs if name}

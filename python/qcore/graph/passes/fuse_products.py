@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._activations import ACTIVATIONS
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.node import Node
 from qcore.graph.passes.editor import Editor
 
@@ -35,8 +36,10 @@ def _plain(node: Node) -> bool:
 
 
 def _channels(node: Node, editor: Editor) -> int | None:
-    weight = editor.array(node.input(1))
-    if weight is None or weight.dtype != np.float32:
+    weight: Any = editor.constants.get(node.input(1))
+    if isinstance(weight, np.ndarray) and weight.dtype != np.float32:
+        return None
+    if not isinstance(weight, (np.ndarray, QTensor)):
         return None
     if node.op == "Conv":
         return int(weight.shape[0])

@@ -20,10 +20,12 @@ def tidied(graph: G) -> G:
         node = renamed(node, names)
         if node.op in _IDLE and len([name for name in node.outputs if name]) == 1:
             source, made = node.inputs[0], node.outputs[0]
-            if made not in outputs:
+            codes = graph.codes.get(made)
+            same = codes == graph.codes.get(source)
+            if made not in outputs and (same or codes is None):
                 names[made] = source
                 continue
-            if source not in fixed and _takes_over(nodes, source, made):
+            if same and source not in fixed and _takes_over(nodes, source, made):
                 names[source] = made
                 nodes = [_with_output(renamed(n, names), source, made) for n in nodes]
                 fixed.add(made)

@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 
 use qcore_kernels::memory as kernel_memory;
-use qcore_kernels::quant::{self, Layout, Params};
+use qcore_kernels::quant::{self, Params};
 use qcore_kernels::view::{as_signed, as_signed_mut};
 
+use super::tables::{self, Look};
+use super::{Context, Layout};
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 use crate::memory;
 use crate::operand::Affine;
+use crate::plan::Ref;
 use crate::run::Io;
 use crate::shape::{nbytes, product};
 use crate::step::Step;
@@ -66,9 +69,83 @@ pub(crate) struct Codes {
     pub(crate) weights: HashMap<usize, WeightCodes>,
 }
 
-fn params(affine: &Affine) -> Params<'_> {
+/// Elements that go from an input to an output as they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Moved {
+    pub(crate) r: Ref,
+    /// Bytes of each.
+    pub(crate) size: usize,
+    /// Whether they are codes.
+    pub(crate) coded: bool,
+}
+
+impl Context<'_> {
+    /// An input whose elements go to some outputs as they are, in a layout: as codes, where the
+    /// outputs have the same ones.
+    pub(crate) fn moved(
+        &mut self,
+        input: usize,
+        outputs: std::ops::Range<usize>,
+        layout: Layout,
+    ) -> Result<Moved> {
+        let mut affines = outputs.map(|output| self.output_affine(output));
+        if let Some(Some(first)) = affines.next()
+            && affines.all(|other| other == Some(first))
+            && self.inputs.get(input)?.dtype == DType::F32
+        {
+            return Ok(Moved { r: self.codes_of(input, first, layout)?, size: 1, coded: true });
+        }
+        let size = self.inputs.get(input)?.dtype.size();
+        Ok(Moved { r: self.input(input, layout)?, size, coded: false })
+    }
+
+    /// The codes that an input has in some parameters, whatever it is.
+    pub(crate) fn codes_of(&mut self, input: usize, to: Affine, layout: Layout) -> Result<Ref> {
+        let count = self.inputs.get(input)?.count();
+        match self.affine(input) {
+            Some(from) => {
+                let r = self.codes(input, layout)?;
+                if from == to {
+                    return Ok(r);
+                }
+                let table = tables::encoded(&tables::decoded(from)?, to)?;
+                let table = table.ok_or_else(|| value_error!("codes stand for no numbers"))?;
+                Ok(self.builder.step(Box::new(Look::codes(table, count)), r, count, self.node))
+            }
+            None => {
+                let r = self.input(input, layout)?;
+                let step = Box::new(Encode { affine: to, count });
+                Ok(self.builder.step(step, r, count, self.node))
+            }
+        }
+    }
+
+    /// Adds a step that moves elements to output 0.
+    pub(crate) fn emit_moved(
+        &mut self,
+        step: Box<dyn Step>,
+        inputs: Vec<Ref>,
+        layout: Layout,
+        moved: Moved,
+    ) -> Result<()> {
+        let len = self.outputs[0].count() * moved.size;
+        let made = self.emit_buffers(step, inputs, &[len], 0, None)?;
+        self.put(0, layout, Moved { r: made[0], ..moved })
+    }
+
+    /// Says which buffer holds an output: its codes, or its own elements.
+    pub(crate) fn put(&mut self, output: usize, layout: Layout, moved: Moved) -> Result<()> {
+        if moved.coded {
+            self.set_codes(output, layout, moved.r);
+            return Ok(());
+        }
+        self.set(output, layout, moved.r)
+    }
+}
+
+pub(super) fn params(affine: &Affine) -> Params<'_> {
     Params {
-        layout: Layout::Tensor,
+        layout: quant::Layout::Tensor,
         scale: std::slice::from_ref(&affine.scale),
         zero_point: std::slice::from_ref(&affine.zero_point),
         min: affine.min(),

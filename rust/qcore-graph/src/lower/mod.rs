@@ -7,6 +7,7 @@
 
 mod codes;
 pub(crate) mod layout;
+mod tables;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use crate::plan::{Buffer, Draft, MAX_OUTPUTS, Origin, Plan, Ref};
 use crate::shape;
 use crate::step::Step;
 use crate::tensor::Tensor;
+pub(crate) use codes::Moved;
 pub(crate) use codes::{Codes, WeightCodes};
 use codes::{Decode, Encode};
 pub(crate) use layout::Layout;
@@ -72,6 +74,10 @@ pub(crate) struct Builder {
     constants: Vec<Tensor>,
     constant_refs: HashMap<usize, Ref>,
     forms: HashMap<usize, Forms>,
+    /// Inputs that are codes for all their readers, as the floats that they are given as.
+    given: HashMap<usize, Ref>,
+    /// Values that are functions of the codes of others, computed where they are read.
+    functions: HashMap<usize, tables::Function>,
     input_lens: Vec<usize>,
     codes: Arc<Codes>,
     /// Identities of tensors that outlive the plan, and what was made of them.
@@ -93,7 +99,11 @@ impl Builder {
         let origin = Origin::Input(self.input_lens.len());
         self.input_lens.push(len);
         let r = self.buffer(origin, len);
-        self.set(value, Kind::Own, Layout::Plain, r);
+        if self.codes.values.contains_key(&value) {
+            self.given.insert(value, r);
+        } else {
+            self.set(value, Kind::Own, Layout::Plain, r);
+        }
     }
 
     fn set(&mut self, value: usize, kind: Kind, layout: Layout, r: Ref) {
@@ -108,6 +118,9 @@ impl Builder {
     pub(crate) fn same(&mut self, from: usize, to: usize) {
         let forms = self.forms.get(&from).copied().unwrap_or_default();
         self.forms.insert(to, forms);
+        if let Some(function) = self.functions.get(&from).cloned() {
+            self.functions.insert(to, function);
+        }
     }
 
     fn buffer(&mut self, origin: Origin, len: usize) -> Ref {
@@ -146,6 +159,11 @@ impl Builder {
             let codes = self.convert(other, at, 1, layout)?;
             self.set(at.value, Kind::Codes, layout, codes);
             self.decode(at, codes)?
+        } else if self.given.contains_key(&at.value) {
+            let codes = self.coded(at, layout)?;
+            self.decode(at, codes)?
+        } else if let Some(r) = self.computed(at, layout)? {
+            r
         } else {
             return Err(crate::error::spec_error!("a value is read before it is made"));
         };
@@ -160,6 +178,14 @@ impl Builder {
         }
         let r = if let Some(other) = self.form(at.value, Kind::Codes, layout.other()) {
             self.convert(other, at, 1, layout)?
+        } else if let Some(&given) = self.given.get(&at.value) {
+            // Codes are a quarter of the bytes to be laid out otherwise.
+            let codes = self.encode(at, given)?;
+            self.set(at.value, Kind::Codes, Layout::Plain, codes);
+            match layout {
+                Layout::Plain => codes,
+                Layout::Last => self.convert(codes, at, 1, layout)?,
+            }
         } else {
             let own = self.own(at, layout)?;
             self.encode(at, own)?
@@ -289,6 +315,7 @@ impl Context<'_> {
     /// Whether an input is there with its channels last; a plain form would have to be made.
     pub(crate) fn is_last(&self, input: usize) -> bool {
         let value = self.input_values.get(input).copied().flatten();
+        let value = value.map(|value| self.builder.root(value));
         let forms = value.and_then(|value| self.builder.forms.get(&value));
         forms.is_some_and(|forms| forms.any(Layout::Last) && !forms.any(Layout::Plain))
     }

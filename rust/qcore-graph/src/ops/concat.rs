@@ -2,7 +2,7 @@
 
 use crate::error::{Result, shape_error, spec_error};
 use crate::fact::{Fact, Inputs};
-use crate::lower::{Context, Emit, Layout};
+use crate::lower::{Context, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::region::{CopyStep, Region};
 use crate::shape::{axis, strides};
@@ -46,13 +46,17 @@ impl Op for Concat {
         let large = layout.dims(&out.dims);
         let stride = strides(&large)[layout.axis(at, rank)];
         let (mut regions, mut inputs, mut start) = (Vec::new(), Vec::new(), 0);
+        let mut joined = None;
         for index in 0..n {
             let dims = cx.inputs.get(index)?.dims.clone();
-            inputs.push(cx.input(index, layout)?);
+            let moved = cx.moved(index, 0..1, layout)?;
+            inputs.push(moved.r);
+            joined = Some(moved);
             regions.push(Region::part(&layout.dims(&dims), &large, start * stride, true));
             start += dims[at];
         }
-        let step = Box::new(CopyStep::joining("concat", out.dtype.size(), regions));
-        cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[layout] })
+        let joined = joined.ok_or_else(|| shape_error!("there is nothing to join"))?;
+        let step = Box::new(CopyStep::joining("concat", joined.size, regions));
+        cx.emit_moved(step, inputs, layout, joined)
     }
 }

@@ -5,7 +5,7 @@ use qcore_kernels::interrupt::Pace;
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
-use crate::lower::Context;
+use crate::lower::{Context, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::run::Io;
@@ -51,11 +51,13 @@ impl Op for Gather {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let (x, indices) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
         let at = axis(self.axis, x.rank())?;
-        let inputs = vec![cx.plain(0)?, cx.plain(1)?];
+        let moved = cx.moved(0, 0..1, Layout::Plain)?;
+        let inputs = vec![moved.r, cx.plain(1)?];
+        let dtype = if moved.coded { DType::U8 } else { x.dtype };
         let wide = indices.dtype == DType::I64;
         let step: Box<dyn Step> = if self.elements {
             Box::new(GatherElements {
-                dtype: x.dtype,
+                dtype,
                 wide,
                 axis: at,
                 x_strides: strides(&x.dims),
@@ -67,11 +69,11 @@ impl Op for Gather {
                 wide,
                 outer: product(&x.dims[..at]),
                 dim: x.dims[at],
-                run: product(&x.dims[at + 1..]) * x.dtype.size(),
+                run: product(&x.dims[at + 1..]) * moved.size,
                 picks: indices.count(),
             })
         };
-        cx.emit_plain(step, inputs)
+        cx.emit_moved(step, inputs, Layout::Plain, moved)
     }
 }
 

@@ -8,10 +8,12 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod dense;
+pub(crate) mod exact;
 mod gather;
 mod normalize;
 mod pad;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -37,6 +39,7 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     dense::OPS,
     normalize::OPS,
     pool::OPS,
+    quantize::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,

@@ -6,7 +6,7 @@ use qcore_kernels::memory;
 use crate::dtype::{DType, with_type};
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
-use crate::lower::{Context, Emit};
+use crate::lower::Context;
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::slice::fill_bytes;
@@ -95,19 +95,19 @@ impl Op for Pad {
         let (x, out) = (cx.inputs.get(0)?.clone(), cx.outputs[0].clone());
         let pads = crate::shape::permuted(&Pad::pads(cx.inputs)?, &layout.order(x.rank()));
         let (from, to) = (layout.dims(&x.dims), layout.dims(&out.dims));
-        let r = cx.input(0, layout)?;
-        let mut inputs = vec![r];
+        let moved = cx.moved(0, 0..1, layout)?;
+        let inputs = vec![moved.r];
         let step: Box<dyn Step> = if self.0 == Mode::Constant {
             let fill = match cx.inputs.optional(2).map(|fact| fact.value.as_ref()) {
-                None => Some(fill_bytes(x.dtype, None)?),
-                Some(Some(value)) => Some(fill_bytes(x.dtype, Some(value.bytes()))?),
+                None => Some(filling(cx, x.dtype, moved.coded, None)?),
+                Some(Some(value)) => Some(filling(cx, x.dtype, moved.coded, Some(value.bytes()))?),
                 Some(None) => None,
             };
             let region = inner(&from, &to, &pads);
             let Some(fill) = fill else {
                 return Err(value_error!("input 2 must not depend on what is computed"));
             };
-            Box::new(CopyStep::new("pad", x.dtype.size(), region)?.filled(fill))
+            Box::new(CopyStep::new("pad", moved.size, region)?.filled(fill))
         } else {
             // Every axis has a list of the index that each place is taken from.
             let mut maps = Vec::new();
@@ -118,15 +118,24 @@ impl Op for Pad {
                 let map = (0..long).map(|at| source(self.0, at - before, dim as i64));
                 maps.push(memory::collected(map)?);
             }
-            inputs.truncate(1);
-            Box::new(Reflect { dtype: x.dtype, maps, strides: strides(&from) })
+            let dtype = if moved.coded { DType::U8 } else { x.dtype };
+            Box::new(Reflect { dtype, maps, strides: strides(&from) })
         };
-        cx.emit(Emit { step, inputs, scratch: 0, in_place: None, layouts: &[layout] })
+        cx.emit_moved(step, inputs, layout, moved)
     }
 
     fn known_inputs(&self) -> &'static [usize] {
         &[1, 2, 3]
     }
+}
+
+/// The bytes of what is filled with: those of its code, where elements are codes.
+fn filling(cx: &Context<'_>, dtype: DType, coded: bool, value: Option<&[u8]>) -> Result<[u8; 8]> {
+    let fill = fill_bytes(dtype, value)?;
+    let Some(affine) = cx.output_affine(0).filter(|_| coded) else { return Ok(fill) };
+    let [a, b, c, d, ..] = fill;
+    let (code, _) = affine.clamp([f32::from_le_bytes([a, b, c, d]); 2].into());
+    Ok([code as u8, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// What is left of the input, and where it goes.

@@ -9,6 +9,7 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
+use crate::ops::pool;
 use crate::run::Io;
 use crate::shape::{MAX_RANK, axes, product, strides};
 use crate::step::Step;
@@ -108,6 +109,28 @@ impl Reduce {
     }
 }
 
+impl Reduce {
+    /// Adds the mean of codes over axes that lie side by side; false where it is not that.
+    fn lower_codes(
+        &self,
+        cx: &mut Context<'_>,
+        layout: Layout,
+        axes: &[usize],
+        to: Layout,
+    ) -> Result<bool> {
+        let x = cx.inputs.get(0)?;
+        let (dims, order) = (layout.dims(&x.dims), layout.order(x.rank()));
+        let mut places = (0..x.rank()).filter(|&place| axes.contains(&order[place]));
+        let Some(first) = places.next() else { return Ok(false) };
+        let end = first + axes.len();
+        if !(first + 1..end).eq(places) {
+            return Ok(false);
+        }
+        let parts = [product(&dims[..first]), product(&dims[first..end]), product(&dims[end..])];
+        pool::lower_mean(cx, parts, [layout, to])
+    }
+}
+
 impl Op for Reduce {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let x = inputs.get(0)?;
@@ -134,6 +157,9 @@ impl Op for Reduce {
         let dims = layout.dims(&x.dims);
         let order = layout.order(rank);
         let to = if self.keep { layout } else { Layout::Plain };
+        if self.kind == Kind::Mean && self.lower_codes(cx, layout, &axes, to)? {
+            return Ok(());
+        }
         if x.dtype == DType::F32
             && rank <= MAX_RANK
             && let Some(kind) = self.kind.kernel()

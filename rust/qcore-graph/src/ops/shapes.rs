@@ -142,13 +142,9 @@ impl Op for View {
         let (from, to) = (&cx.inputs.get(0)?.dims, &cx.outputs[0].dims);
         // Space may be merged or split where it lies, channels last; anything else is row-major.
         let keeps = from.len() >= 3 && to.len() >= 3 && from[..2] == to[..2];
-        if cx.is_last(0) && keeps {
-            let r = cx.last(0)?;
-            cx.set(0, Layout::Last, r)?;
-        } else {
-            let r = cx.plain(0)?;
-            cx.set(0, Layout::Plain, r)?;
-        }
+        let layout = if cx.is_last(0) && keeps { Layout::Last } else { Layout::Plain };
+        let moved = cx.moved(0, 0..1, layout)?;
+        cx.put(0, layout, moved)?;
         if let (Kind::Dropout, Some(Some(_))) = (&self.kind, cx.output_values.get(1)) {
             let len = cx.outputs[1].count();
             let made = cx.emit_buffers(Box::new(Kept { len }), Vec::new(), &[len], 0, None)?;

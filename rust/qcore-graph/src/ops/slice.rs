@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::{GraphError, Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
-use crate::lower::{Context, Emit, Layout};
+use crate::lower::{Context, Layout, Moved};
 use crate::op::{Make, Op, Spec};
 use crate::region::{CopyStep, Region, TransposeStep};
 use crate::shape::{axes, axis, broadcast, broadcast_strides, count, permuted, same, strides};
@@ -25,14 +25,12 @@ fn signed(strides: &[usize]) -> Vec<isize> {
 
 /// Adds a step that reads input 0 at strides into output 0.
 fn gather(cx: &mut Context<'_>, name: &'static str, layout: Layout, region: Region) -> Result<()> {
-    let r = cx.input(0, layout)?;
+    let moved = cx.moved(0, 0..1, layout)?;
     if region.is_straight() && cx.inputs.get(0)?.count() == cx.outputs[0].count() {
-        cx.set(0, layout, r)?;
-        return Ok(());
+        return cx.put(0, layout, moved);
     }
-    let size = cx.outputs[0].dtype.size();
-    let step = Box::new(CopyStep::new(name, size, region)?);
-    cx.emit(Emit { step, inputs: vec![r], scratch: 0, in_place: None, layouts: &[layout] })
+    let step = Box::new(CopyStep::new(name, moved.size, region)?);
+    cx.emit_moved(step, vec![moved.r], layout, moved)
 }
 
 /// Axes in another order; reversed if none is given.
@@ -65,17 +63,15 @@ impl Op for Transpose {
         let place = |axis: usize| layout.axis(axis, rank);
         let plain: Vec<usize> = order.iter().map(|&axis| place(axis)).collect();
         let last = permuted(&plain, &Layout::Last.order(rank));
-        let size = fact.dtype.size();
+        let moved = cx.moved(0, 0..1, layout)?;
         // Where the bytes are those of either layout already, they stay.
         for (to, order) in [(Layout::Plain, &plain), (Layout::Last, &last)] {
             if Region::transpose(&dims, order).is_straight() && (to == Layout::Plain || rank >= 3) {
-                let r = cx.input(0, layout)?;
-                cx.set(0, to, r)?;
-                return Ok(());
+                return cx.put(0, to, moved);
             }
         }
-        let r = cx.input(0, layout)?;
-        cx.emit_plain(TransposeStep::boxed(size, dims, plain)?, vec![r])
+        let step = TransposeStep::boxed(moved.size, dims, plain)?;
+        cx.emit_moved(step, vec![moved.r], Layout::Plain, moved)
     }
 }
 
@@ -278,16 +274,15 @@ impl Op for Split {
         let (at, parts) = self.parts(cx.inputs)?;
         let large = layout.dims(&fact.dims);
         let stride = strides(&large)[layout.axis(at, fact.rank())];
-        let r = cx.input(0, layout)?;
+        let moved = cx.moved(0, 0..parts.len(), layout)?;
         let mut start = 0;
         for (index, part) in parts.iter().enumerate() {
             let dims = layout.dims(&cx.outputs[index].dims);
             let region = Region::part(&dims, &large, start * stride, false);
-            let size = fact.dtype.size();
-            let len = count(&dims)? * size;
-            let step = Box::new(CopyStep::new("split", size, region)?);
-            let made = cx.emit_buffers(step, vec![r], &[len], 0, None)?;
-            cx.set(index, layout, made[0])?;
+            let len = count(&dims)? * moved.size;
+            let step = Box::new(CopyStep::new("split", moved.size, region)?);
+            let made = cx.emit_buffers(step, vec![moved.r], &[len], 0, None)?;
+            cx.put(index, layout, Moved { r: made[0], ..moved })?;
             start += part;
         }
         Ok(())

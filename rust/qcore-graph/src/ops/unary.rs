@@ -120,6 +120,10 @@ impl Op for Elementwise {
         Ok(vec![Fact::new(x.dtype, x.dims.clone())])
     }
 
+    fn is_elementwise(&self) -> bool {
+        true
+    }
+
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let fact = &cx.outputs[0];
         let (dtype, count) = (fact.dtype, fact.count());
@@ -230,6 +234,10 @@ impl Op for Clip {
             }
         }
         Ok(vec![Fact::new(x.dtype, x.dims.clone())])
+    }
+
+    fn is_elementwise(&self) -> bool {
+        true
     }
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {

@@ -13,5 +13,6 @@ mod window;
 
 pub use float::ConvF32;
 pub use int8::{CodeImages, ConvI8};
+pub(crate) use pool::taps;
 pub use pool::{Pool, pool_f32, pool_f32_with};
 pub use window::Window;

@@ -95,7 +95,12 @@ struct Places<'a> {
 
 /// The taps of a window along an axis that lie in the image: the first, their end, and how many count
 /// with the padding.
-fn taps(window: &Window, axis: usize, place: usize, size: usize) -> (usize, usize, usize) {
+pub(crate) fn taps(
+    window: &Window,
+    axis: usize,
+    place: usize,
+    size: usize,
+) -> (usize, usize, usize) {
     let (step, kernel) = (window.dilation[axis], window.kernel[axis]);
     let [before, after] = window.padding[axis];
     let first = place * window.stride[axis];

@@ -47,7 +47,10 @@ pub fn choose_range(seen: &Spectrum, method: Method, codes: Codes) -> Result<(f6
         Method::Percentile(percent) => percentile(seen, percent, codes.symmetric),
         Method::Mse => mse_range(seen, codes)?,
         Method::Entropy => {
-            let threshold = entropy_threshold(seen, (codes.max - codes.min).unsigned_abs())?;
+            // All codes are for one side of 0 where there is nothing on the other, as behind a ReLU.
+            let one_sided = !codes.symmetric && (seen.min >= 0.0 || seen.max <= 0.0);
+            let span = (codes.max - codes.min).unsigned_abs() << u32::from(one_sided);
+            let threshold = entropy_threshold(seen, span)?;
             (seen.min.max(-threshold), seen.max.min(threshold))
         }
     };

@@ -17,8 +17,13 @@ pub(super) struct Meeting {
 }
 
 /// Brings operands into the layout in which one of them is there already, all to the rank of the
-/// output.
-pub(super) fn meet(cx: &mut Context<'_>, operands: &[usize], out: &[usize]) -> Result<Meeting> {
+/// output; those of `coded` as their codes.
+pub(super) fn meet(
+    cx: &mut Context<'_>,
+    operands: &[usize],
+    coded: &[usize],
+    out: &[usize],
+) -> Result<Meeting> {
     let rank = out.len();
     let mut layout = Layout::Plain;
     for &operand in operands {
@@ -33,18 +38,22 @@ pub(super) fn meet(cx: &mut Context<'_>, operands: &[usize], out: &[usize]) -> R
         let wide = expanded(&fact.dims, rank);
         meeting.shapes.push(layout.dims(&wide));
         let region = Region::transpose(&wide, &layout.order(rank));
-        meeting.refs.push(if fact.rank() == rank {
+        let is_coded = coded.contains(&operand);
+        meeting.refs.push(if is_coded && fact.rank() == rank {
+            cx.codes(operand, layout)?
+        } else if fact.rank() == rank {
             cx.input(operand, layout)?
         } else if region.is_straight() {
-            cx.plain(operand)?
+            if is_coded { cx.codes(operand, Layout::Plain)? } else { cx.plain(operand)? }
         } else if let Some(known) = &fact.value {
             let moved = region.apply(known, &wide)?;
             cx.constant(&moved)
         } else {
-            let len = nbytes(&wide, fact.dtype)?;
-            let size = fact.dtype.size();
+            let size = if is_coded { 1 } else { fact.dtype.size() };
+            let len = nbytes(&wide, fact.dtype)? / fact.dtype.size() * size;
             let step = TransposeStep::boxed(size, wide, layout.order(rank))?;
-            let plain = cx.plain(operand)?;
+            let plain =
+                if is_coded { cx.codes(operand, Layout::Plain)? } else { cx.plain(operand)? };
             cx.emit_buffers(step, vec![plain], &[len], 0, None)?[0]
         });
     }

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use qcore_kernels::elementwise::{Binary as Kernel, Unary, binary_f32_with};
 
+mod codes;
 mod meeting;
 mod number;
 mod plain;
@@ -162,7 +163,14 @@ impl Op for Binary {
         Ok(vec![Fact::new(result, dims)])
     }
 
+    fn is_elementwise(&self) -> bool {
+        self.function.keeps_type()
+    }
+
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
+        if codes::lower(cx, self.function)? {
+            return Ok(());
+        }
         let out = cx.outputs[0].clone();
         let (dtype, n) = (cx.inputs.get(0)?.dtype, cx.inputs.len());
         let operands: Vec<usize> = (0..n).collect();
@@ -171,7 +179,7 @@ impl Op for Binary {
         {
             return unary::float(cx, function);
         }
-        let Meeting { layout, dims, mut refs, shapes } = meet(cx, &operands, &out.dims)?;
+        let Meeting { layout, dims, mut refs, shapes } = meet(cx, &operands, &[], &out.dims)?;
         if n == 1 {
             // One operand is its own sum, mean, maximum and minimum.
             return cx.set(0, layout, refs[0]);

@@ -26,7 +26,7 @@ impl Op for Where {
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let out = cx.outputs[0].clone();
-        let Meeting { layout, dims, refs, shapes } = meet(cx, &[0, 1, 2], &out.dims)?;
+        let Meeting { layout, dims, refs, shapes } = meet(cx, &[0, 1, 2], &[], &out.dims)?;
         let strides = [0, 1, 2].map(|at: usize| broadcast_strides(&shapes[at], &dims));
         let walk = Walk::new(&dims, [&strides[0][..], &strides[1][..], &strides[2][..]])?;
         let step = Box::new(Choose { dtype: out.dtype, walk });

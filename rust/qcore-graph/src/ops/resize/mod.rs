@@ -7,9 +7,9 @@ use qcore_kernels::memory;
 use crate::dtype::DType;
 use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
-use crate::lower::Context;
+use crate::lower::{Context, Moved};
 use crate::op::{Make, Op, Spec};
-use crate::shape::{axes, axis, nbytes, product, same};
+use crate::shape::{axes, axis, count, product, same};
 
 use step::{ResizeStep, Taps};
 
@@ -319,7 +319,12 @@ impl Op for Resize {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let x = cx.inputs.get(0)?.clone();
         let layout = cx.layout(0);
-        let mut r = cx.input(0, layout)?;
+        let crops = self.coordinates == Coordinates::CropAndResize;
+        let mut moved = if self.mode == Mode::Nearest && !crops {
+            cx.moved(0, 0..1, layout)?
+        } else {
+            Moved { r: cx.input(0, layout)?, size: x.dtype.size(), coded: false }
+        };
         let mut dims = layout.dims(&x.dims);
         let mut stretches = self.stretches(cx.inputs)?;
         // Axes that shrink go first: there is less to do for the others.
@@ -337,20 +342,19 @@ impl Op for Resize {
             let at = layout.axis(s.axis, x.rank());
             let (outer, inner) = (product(&dims[..at]), product(&dims[at + 1..]));
             dims[at] = s.output;
-            let len = nbytes(&dims, x.dtype)?;
+            let len = count(&dims)? * moved.size;
             let step = ResizeStep {
                 taps,
                 outer,
                 inner,
                 input: s.input,
-                size: x.dtype.size(),
+                size: moved.size,
                 weighted: self.mode != Mode::Nearest,
                 fill: self.outside,
             };
-            r = cx.emit_buffers(Box::new(step), vec![r], &[len], 0, None)?[0];
+            moved.r = cx.emit_buffers(Box::new(step), vec![moved.r], &[len], 0, None)?[0];
         }
-        cx.set(0, layout, r)?;
-        Ok(())
+        cx.put(0, layout, moved)
     }
 
     fn known_inputs(&self) -> &'static [usize] {

@@ -1,0 +1,277 @@
+"""The quantized spellings of ONNX and ONNX Runtime: integers, and what they stand for.
+
+Weights become codes (`QTensor`). Between other integers and floats stand QuantizeLinear and
+DequantizeLinear, as in the model or for what one of the QLinear ops takes and gives;
+`qcore.graph.passes.quantized` then says which values are codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qcore.arrays.tensor.tensor import QTensor
+from qcore.frameworks.onnx.op import Op, Reader, same
+from qcore.frameworks.onnx.source import SourceNode
+
+__all__ = ["OPS"]
+
+_FLOAT, _UINT8, _INT32 = 1, 2, 6
+_MIDDLE = 128
+
+
+def _dequantize(node: SourceNode, reader: Reader) -> None:
+    codes = reader.constant_value(node.inputs[0])
+    scale, zero = reader.constant_value(node.inputs[1]), reader.constant_value(node.input(2))
+    axis, block = int(node.get("axis", 1)), int(node.get("block_size", 0))
+    if codes is None or scale is None or (node.input(2) and zero is None):
+        if block or not _is_fixed(node, reader):
+            reader.miss(f"{node.op} by scales that are computed", node.name)
+            return
+        reader.add("DequantizeLinear", node.inputs, node.outputs, axis=axis)
+        return
+    reader.constants[node.outputs[0]] = decoded(codes, scale, zero, axis, block)
+    reader.names.add(node.outputs[0])
+
+
+def decoded(
+    codes: NDArray[Any],
+    scale: NDArray[Any],
+    zero: NDArray[Any] | None,
+    axis: int = 1,
+    block: int = 0,
+) -> Any:
+    """Return constant codes as a QTensor, if they are int8 or uint8 around 0, else as floats."""
+    scale = np.asarray(scale, np.float32)
+    steps = scale.reshape(()) if scale.size == 1 and not block else scale
+    zeros = np.zeros(steps.shape, np.int64) if zero is None else np.asarray(zero, np.int64)
+    zeros = zeros.reshape(steps.shape)
+    if (
+        steps.ndim
+        and not block
+        and not (
+            steps.ndim == 1 and -codes.ndim <= axis < codes.ndim and steps.size == codes.shape[axis]
+        )
+    ):
+        raise ValueError(f"{steps.size} scales are not those of axis {axis} of {codes.shape}")
+    if codes.dtype == np.uint8 and (zeros == _MIDDLE).all():
+        # In two's complement half of the range is taken away by turning the highest bit.
+        codes, zeros = (codes ^ np.uint8(_MIDDLE)).view(np.int8), np.zeros_like(zeros)
+    if codes.dtype == np.int8 and not zeros.any() and not block:
+        return QTensor.from_parts(
+            codes, steps, bits=8, signed=True, axis=axis % codes.ndim if steps.ndim else None
+        )
+    wide: Any = codes.astype(np.float64)
+    if block:
+        places = np.arange(codes.shape[axis]) // block
+        steps, zeros = np.take(steps, places, axis=axis), np.take(zeros, places, axis=axis)
+    elif steps.ndim:
+        shape = [1] * codes.ndim
+        shape[axis] = -1
+        steps, zeros = steps.reshape(shape), zeros.reshape(shape)
+    return np.asarray((wide - zeros) * steps.astype(np.float64), np.float32)
+
+
+def _is_fixed(node: SourceNode, reader: Reader) -> bool:
+    """Whether the scale and the zero point of a node are constants."""
+    return all(reader.constant_value(name) is not None for name in node.inputs[1:] if name)
+
+
+def _quantize(node: SourceNode, reader: Reader) -> None:
+    inputs = list(node.inputs)
+    if not _is_fixed(node, reader) or node.get("block_size", 0):
+        reader.miss(f"{node.op} by scales that are computed", node.name)
+        return
+    if not node.input(2):
+        kind = int(node.get("output_dtype", 0)) or _UINT8
+        name = {_UINT8: np.uint8, 3: np.int8}.get(kind)
+        if name is None:
+            reader.miss(f"{node.op} to type {kind}", node.name)
+            return
+        inputs[2:] = [reader.constant(np.zeros((), name))]
+    axis = int(node.get("axis", 1))
+    reader.add("QuantizeLinear", inputs, node.outputs, axis=axis)
+
+
+def _real(reader: Reader, x: str, scale: str, zero: str) -> str:
+    """Return what an operand of a QLinear op stands for."""
+    codes, steps = reader.constant_value(x), reader.constant_value(scale)
+    zeros = reader.constant_value(zero) if zero else None
+    if codes is not None and steps is not None and (zeros is not None or not zero):
+        name = reader.fresh(f"{x}:real")
+        reader.constants[name] = decoded(codes, steps, zeros, axis=0)
+        return name
+    if steps is None or (zeros is None and zero):
+        reader.miss("codes by scales that are computed", x)
+    return reader.add("DequantizeLinear", [x, scale, zero])
+
+
+def _made(reader: Reader, value: str, scale: str, zero: str, outputs: Sequence[str]) -> None:
+    """Make codes of what a QLinear op gives."""
+    if reader.constant_value(scale) is None or (zero and reader.constant_value(zero) is None):
+        reader.miss("codes by scales that are computed", outputs[0])
+    reader.add("QuantizeLinear", [value, scale, zero], outputs)
+
+
+def _linear(
+    op: str, operands: Sequence[tuple[int, int, int]], output: tuple[int, int],
+    others: Callable[[SourceNode, Reader], Sequence[str]] | None = None,
+    attributes: Sequence[str] = (),
+) -> Callable[[SourceNode, Reader], None]:  # fmt: skip
+    """Return what reads an op that takes codes, does `op` with floats, and gives codes."""
+
+    def read(node: SourceNode, reader: Reader) -> None:
+        inputs = [
+            _real(reader, node.inputs[x], node.inputs[scale], node.input(zero))
+            for x, scale, zero in operands
+        ]
+        inputs += others(node, reader) if others is not None else ()
+        kept = {name: node.get(name) for name in attributes}
+        value = reader.add(op, inputs, **kept)
+        scale, zero = output
+        _made(reader, value, node.inputs[scale], node.input(zero), node.outputs)
+
+    return read
+
+
+def _conv_bias(node: SourceNode, reader: Reader) -> list[str]:
+    """Return the bias of a QLinearConv as floats."""
+    name = node.input(8)
+    if not name:
+        return []
+    parts = [reader.constant_value(part) for part in (name, node.inputs[1], node.inputs[4])]
+    if any(part is None for part in parts):
+        raise ValueError(f"node {node.name!r} (QLinearConv) has a bias that is not constant")
+    bias, x, w = (np.asarray(part, np.float64) for part in parts)
+    return [reader.constant(np.asarray(bias * (x.reshape(()) * w.reshape(-1)), np.float32))]
+
+
+def _per_column(node: SourceNode, reader: Reader) -> None:
+    """Read a QLinearMatMul, whose second operand may have a scale for each column."""
+    a = _real(reader, *(node.input(at) for at in (0, 1, 2)))
+    codes, scale, zero = (reader.constant_value(node.input(at)) for at in (3, 4, 5))
+    if codes is not None and scale is not None:
+        b = reader.fresh(f"{node.inputs[3]}:real")
+        reader.constants[b] = decoded(codes, scale, zero, axis=-1)
+    else:
+        b = _real(reader, *(node.input(at) for at in (3, 4, 5)))
+    value = reader.add("MatMul", [a, b])
+    _made(reader, value, node.inputs[6], node.input(7), node.outputs)
+
+
+def _qgemm(node: SourceNode, reader: Reader) -> None:
+    """Read ONNX Runtime's QGemm: a, b, c, y with their scales and zero points."""
+    inputs = [
+        _real(reader, *(node.input(at) for at in range(first, first + 3))) for first in (0, 3)
+    ]
+    if node.input(6):
+        c, a, b = (reader.constant_value(node.inputs[at]) for at in (6, 1, 4))
+        if c is None or a is None or b is None:
+            raise ValueError(f"node {node.name!r} (QGemm) has a bias that is not constant")
+        alpha = float(node.get("alpha", 1.0))
+        unit = np.float64(a.reshape(())) * b.reshape(-1).astype(np.float64) * alpha
+        inputs.append(reader.constant(np.asarray(c * unit, np.float32)))
+    kept = {name: node.get(name) for name in ("alpha", "transA", "transB")}
+    value = reader.add("Gemm", inputs, **kept)
+    if node.input(7):
+        _made(reader, value, node.inputs[7], node.input(8), node.outputs)
+    else:
+        reader.add("Identity", [value], node.outputs)
+
+
+def _concat(node: SourceNode, reader: Reader) -> None:
+    parts = [node.inputs[at : at + 3] for at in range(2, len(node.inputs), 3)]
+    inputs = [_real(reader, *part) for part in parts]
+    value = reader.add("Concat", inputs, axis=node.get("axis"))
+    _made(reader, value, node.inputs[0], node.inputs[1], node.outputs)
+
+
+def _wide(reader: Reader, x: str, zero: str, to: int) -> str:
+    """Return integers counted from their zero point, in a wider type."""
+    value = reader.add("Cast", [x], to=to)
+    return reader.add("Sub", [value, reader.add("Cast", [zero], to=to)]) if zero else value
+
+
+def _matmul_integer(node: SourceNode, reader: Reader) -> None:
+    operands = [_wide(reader, node.inputs[at], node.input(at + 2), _INT32) for at in (0, 1)]
+    reader.add("MatMul", operands, node.outputs)
+
+
+def _conv_integer(node: SourceNode, reader: Reader) -> None:
+    """Read a ConvInteger: codes with steps of 1, whose sums are integers."""
+    one = reader.constant(np.float32(1))
+    x = _real(reader, node.inputs[0], one, node.input(2))
+    w = _real(reader, node.inputs[1], one, node.input(3))
+    kept = {name: node.get(name) for name in _CONV}
+    reader.add("Cast", [reader.add("Conv", [x, w], **kept)], node.outputs, to=_INT32)
+
+
+def _dynamic(node: SourceNode, reader: Reader) -> None:
+    """Read a DynamicQuantizeLinear: its definition, step by step."""
+    x = node.inputs[0]
+    zero, most = reader.constant(np.float32(0)), reader.constant(np.float32(255))
+    high = reader.add("Max", [reader.add("ReduceMax", [x], keepdims=0), zero])
+    low = reader.add("Min", [reader.add("ReduceMin", [x], keepdims=0), zero])
+    span = reader.add("Sub", [high, low])
+    scale = reader.add("Div", [span, most])
+    empty = reader.add("Equal", [span, zero])
+    outputs = [name or None for name in (*node.outputs, "", "")][:3]
+    step = reader.add(
+        "Where", [empty, reader.constant(np.float32(1)), scale],
+        [outputs[1]] if outputs[1] else None,
+    )  # fmt: skip
+    raw = reader.add("Div", [reader.add("Sub", [zero, low]), step])
+    middle = reader.add("Round", [reader.add("Clip", [raw, zero, most])])
+    level = reader.add("Round", [reader.add("Div", [x, step])])
+    codes = reader.add("Clip", [reader.add("Add", [level, middle]), zero, most])
+    reader.add("Cast", [codes], [outputs[0]] if outputs[0] else None, to=_UINT8)
+    reader.add("Cast", [middle], [outputs[2]] if outputs[2] else None, to=_UINT8)
+
+
+_CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+_WINDOW = (*_CONV[:2], *_CONV[3:], "ceil_mode", "count_include_pad")
+_TWO = ((0, 1, 2), (3, 4, 5))
+_ONE = ((0, 1, 2),)
+
+
+def _not_written(node: Any, writer: Any) -> None:
+    raise ValueError(f"node {node.name!r} ({node.op}) is read, and written as its steps")
+
+
+def _op(
+    read: Callable[[SourceNode, Reader], None], inputs: tuple[int, int | None], n: int = 1
+) -> Op:
+    return Op(read, _not_written, inputs, n, None)
+
+
+_RUNTIME = "com.microsoft::"
+_plain = same("axis", inputs=(2, 3))
+
+OPS: dict[str, Op] = {
+    "ConvInteger": _op(_conv_integer, (2, 4)),
+    "DequantizeLinear": Op(_dequantize, _plain.write, (2, 3), 1, None),
+    "DynamicQuantizeLinear": _op(_dynamic, (1, 1), 3),
+    "MatMulInteger": _op(_matmul_integer, (2, 4)),
+    "QLinearConv": _op(
+        _linear("Conv", ((0, 1, 2), (3, 4, 5)), (6, 7), _conv_bias, _CONV), (8, 9)
+    ),
+    "QLinearMatMul": _op(_per_column, (8, 8)),
+    "QuantizeLinear": Op(_quantize, _plain.write, (2, 3), 1, None),
+    f"{_RUNTIME}DequantizeLinear": Op(_dequantize, _plain.write, (2, 3), 1, None),
+    f"{_RUNTIME}QGemm": _op(_qgemm, (6, 9)),
+    f"{_RUNTIME}QLinearAdd": _op(_linear("Add", _TWO, (6, 7)), (7, 8)),
+    f"{_RUNTIME}QLinearAveragePool": _op(
+        _linear("AveragePool", _ONE, (3, 4), None, _WINDOW), (4, 5)
+    ),
+    f"{_RUNTIME}QLinearConcat": _op(_concat, (5, None)),
+    f"{_RUNTIME}QLinearGlobalAveragePool": _op(_linear("GlobalAveragePool", _ONE, (3, 4)), (4, 5)),
+    f"{_RUNTIME}QLinearLeakyRelu": _op(
+        _linear("LeakyRelu", _ONE, (3, 4), None, ("alpha",)), (4, 5)
+    ),
+    f"{_RUNTIME}QLinearMul": _op(_linear("Mul", _TWO, (6, 7)), (7, 8)),
+    f"{_RUNTIME}QLinearSigmoid": _op(_linear("Sigmoid", _ONE, (3, 4)), (4, 5)),
+    f"{_RUNTIME}QuantizeLinear": Op(_quantize, _plain.write, (2, 3), 1, None),
+}  # fmt: skip

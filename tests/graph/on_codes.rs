@@ -95,23 +95,19 @@ fn net(case: &Case, source: &Value, target: Option<&Value>) -> Net {
         .input("given", DType::F32, json!(case.x))
         .codes("x", source.clone())
         .node("Identity", "given", "x", json!({}));
-    let mut inputs = "x".to_owned();
+    let mut names = vec!["x".to_owned()];
     for (index, other) in case.others.iter().enumerate() {
-        if other.len() == 0 {
-            inputs += " -";
+        if other.is_empty() {
+            names.push("-".to_owned());
             continue;
         }
         net = net.constant(&format!("c{index}"), other.clone());
-        inputs += &format!(" c{index}");
-    }
-    if case.op == "Slice" {
-        // starts, ends, axes
-        inputs = "x c0 c1 c2".to_owned();
+        names.push(format!("c{index}"));
     }
     if let Some(target) = target {
         net = net.codes("y", target.clone());
     }
-    net.node(case.op, &inputs, "y", case.attributes.clone()).output("y")
+    net.node(case.op, &names.join(" "), "y", case.attributes.clone()).output("y")
 }
 
 fn check(case: &Case, source: &Value, target: &Value) {

@@ -7,7 +7,7 @@ use qcore_kernels::quant::{self, Params};
 use qcore_kernels::view::{as_signed, as_signed_mut};
 
 use super::tables::{self, Look};
-use super::{Context, Layout};
+use super::{At, Builder, Context, Kind, Layout};
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 use crate::memory;
@@ -79,6 +79,43 @@ pub(crate) struct Moved {
     pub(crate) coded: bool,
 }
 
+impl Builder {
+    /// The codes of a value that has them, in a layout.
+    pub(super) fn coded(&mut self, at: At<'_>, layout: Layout) -> Result<Ref> {
+        if let Some(r) = self.form(at.value, Kind::Codes, layout) {
+            return Ok(r);
+        }
+        let r = if let Some(other) = self.form(at.value, Kind::Codes, layout.other()) {
+            self.convert(other, at, 1, layout)?
+        } else if let Some(&given) = self.given.get(&at.value) {
+            // Codes are a quarter of the bytes to be laid out otherwise.
+            let codes = self.encode(at, given)?;
+            self.set(at.value, Kind::Codes, Layout::Plain, codes);
+            match layout {
+                Layout::Plain => codes,
+                Layout::Last => self.convert(codes, at, 1, layout)?,
+            }
+        } else {
+            let own = self.own(at, layout)?;
+            self.encode(at, own)?
+        };
+        self.set(at.value, Kind::Codes, layout, r);
+        Ok(r)
+    }
+
+    pub(super) fn encode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
+        let affine = self.affine(at.value)?;
+        let step = Box::new(Encode { affine, count: at.fact.count() });
+        Ok(self.step(step, from, at.fact.count(), at.node))
+    }
+
+    pub(super) fn decode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
+        let affine = self.affine(at.value)?;
+        let step = Box::new(Decode { affine, count: at.fact.count() });
+        Ok(self.step(step, from, nbytes(&at.fact.dims, at.fact.dtype)?, at.node))
+    }
+}
+
 impl Context<'_> {
     /// An input whose elements go to some outputs as they are, in a layout: as codes, where the
     /// outputs have the same ones.
@@ -102,22 +139,18 @@ impl Context<'_> {
     /// The codes that an input has in some parameters, whatever it is.
     pub(crate) fn codes_of(&mut self, input: usize, to: Affine, layout: Layout) -> Result<Ref> {
         let count = self.inputs.get(input)?.count();
-        match self.affine(input) {
-            Some(from) => {
-                let r = self.codes(input, layout)?;
-                if from == to {
-                    return Ok(r);
-                }
-                let table = tables::encoded(&tables::decoded(from)?, to)?;
-                let table = table.ok_or_else(|| value_error!("codes stand for no numbers"))?;
-                Ok(self.builder.step(Box::new(Look::codes(table, count)), r, count, self.node))
-            }
-            None => {
-                let r = self.input(input, layout)?;
-                let step = Box::new(Encode { affine: to, count });
-                Ok(self.builder.step(step, r, count, self.node))
-            }
+        let Some(from) = self.affine(input) else {
+            let r = self.input(input, layout)?;
+            let step = Box::new(Encode { affine: to, count });
+            return Ok(self.builder.step(step, r, count, self.node));
+        };
+        let r = self.codes(input, layout)?;
+        if from == to {
+            return Ok(r);
         }
+        let table = tables::encoded(&tables::decoded(from)?, to)?;
+        let table = table.ok_or_else(|| value_error!("codes stand for no numbers"))?;
+        Ok(self.builder.step(Box::new(Look::codes(table, count)), r, count, self.node))
     }
 
     /// Adds a step that moves elements to output 0.

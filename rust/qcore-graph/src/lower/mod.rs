@@ -22,7 +22,6 @@ use crate::step::Step;
 use crate::tensor::Tensor;
 pub(crate) use codes::Moved;
 pub(crate) use codes::{Codes, WeightCodes};
-use codes::{Decode, Encode};
 pub(crate) use layout::Layout;
 
 /// Weights as kernels read them, kept from one compilation to the next.
@@ -169,41 +168,6 @@ impl Builder {
         };
         self.set(at.value, Kind::Own, layout, r);
         Ok(r)
-    }
-
-    /// The codes of a value that has them, in a layout.
-    fn coded(&mut self, at: At<'_>, layout: Layout) -> Result<Ref> {
-        if let Some(r) = self.form(at.value, Kind::Codes, layout) {
-            return Ok(r);
-        }
-        let r = if let Some(other) = self.form(at.value, Kind::Codes, layout.other()) {
-            self.convert(other, at, 1, layout)?
-        } else if let Some(&given) = self.given.get(&at.value) {
-            // Codes are a quarter of the bytes to be laid out otherwise.
-            let codes = self.encode(at, given)?;
-            self.set(at.value, Kind::Codes, Layout::Plain, codes);
-            match layout {
-                Layout::Plain => codes,
-                Layout::Last => self.convert(codes, at, 1, layout)?,
-            }
-        } else {
-            let own = self.own(at, layout)?;
-            self.encode(at, own)?
-        };
-        self.set(at.value, Kind::Codes, layout, r);
-        Ok(r)
-    }
-
-    fn encode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
-        let affine = self.affine(at.value)?;
-        let step = Box::new(Encode { affine, count: at.fact.count() });
-        Ok(self.step(step, from, at.fact.count(), at.node))
-    }
-
-    fn decode(&mut self, at: At<'_>, from: Ref) -> Result<Ref> {
-        let affine = self.affine(at.value)?;
-        let step = Box::new(Decode { affine, count: at.fact.count() });
-        Ok(self.step(step, from, shape::nbytes(&at.fact.dims, at.fact.dtype)?, at.node))
     }
 
     fn affine(&self, value: usize) -> Result<Affine> {

@@ -7,6 +7,7 @@ use qcore_kernels::codes::{
     FixedConv, FixedPoint, FixedSoftmax, FixedSum, ToCodes, fixed_conv_with, fixed_mean,
 };
 use qcore_kernels::conv::Window;
+use qcore_kernels::memory;
 use qcore_kernels::view::{as_signed, as_signed_mut};
 
 use crate::dtype::DType;
@@ -189,7 +190,7 @@ fn conv(
     }
     let wide = f64::from;
     let bias = match cx.inputs.optional(2) {
-        None => vec![0; outputs],
+        None => memory::filled(0, outputs)?,
         Some(fact) => match (&fact.value, fact.dtype) {
             (Some(value), DType::I32) if value.len() == outputs => value.elements().to_vec(),
             (Some(value), DType::F32) if value.len() == outputs => {

@@ -3,6 +3,7 @@
 //! Between integers and a value that has these very codes there is nothing to do: the codes are the
 //! integers.
 
+use qcore_kernels::memory;
 use qcore_kernels::quant::{self, Params};
 use qcore_kernels::view::{as_signed, as_signed_mut};
 
@@ -56,7 +57,7 @@ impl Steps {
         inputs.of(1, DType::F32)?;
         let scale = inputs.value(1)?.elements::<f32>().to_vec();
         let zero = match inputs.optional(2) {
-            None => vec![0; scale.len()],
+            None => memory::filled(0, scale.len())?,
             Some(_) => inputs
                 .ints(2)?
                 .unwrap_or_default()
@@ -147,23 +148,20 @@ impl Step for DequantizeStep {
         for (start, index) in runs(self.count, self.inner, scale.len()) {
             let end = (start + self.inner).min(self.count);
             let (out, scale, zero) = (&mut out[start..end], scale[index], zero[index]);
-            match dtype {
-                DType::I32 => {
-                    let x = &io.input::<i32>(0)[start..end];
-                    for (out, &x) in out.iter_mut().zip(x) {
-                        *out = x.wrapping_sub(zero) as f32 * scale;
-                    }
+            if *dtype == DType::I32 {
+                let x = &io.input::<i32>(0)[start..end];
+                for (out, &x) in out.iter_mut().zip(x) {
+                    *out = x.wrapping_sub(zero) as f32 * scale;
                 }
-                _ => {
-                    let signed = *dtype == DType::I8;
-                    let x = &io.input::<u8>(0)[start..end];
-                    let params = params(&scale, &zero, signed);
-                    if signed {
-                        quant::dequantize_with(io.isa, as_signed(x), params, out)?;
-                    } else {
-                        quant::dequantize_with(io.isa, x, params, out)?;
-                    }
-                }
+                continue;
+            }
+            let signed = *dtype == DType::I8;
+            let x = &io.input::<u8>(0)[start..end];
+            let params = params(&scale, &zero, signed);
+            if signed {
+                quant::dequantize_with(io.isa, as_signed(x), params, out)?;
+            } else {
+                quant::dequantize_with(io.isa, x, params, out)?;
             }
         }
         Ok(())

@@ -109,26 +109,18 @@ impl Reduce {
     }
 }
 
-impl Reduce {
-    /// Adds the mean of codes over axes that lie side by side; false where it is not that.
-    fn lower_codes(
-        &self,
-        cx: &mut Context<'_>,
-        layout: Layout,
-        axes: &[usize],
-        to: Layout,
-    ) -> Result<bool> {
-        let x = cx.inputs.get(0)?;
-        let (dims, order) = (layout.dims(&x.dims), layout.order(x.rank()));
-        let mut places = (0..x.rank()).filter(|&place| axes.contains(&order[place]));
-        let Some(first) = places.next() else { return Ok(false) };
-        let end = first + axes.len();
-        if !(first + 1..end).eq(places) {
-            return Ok(false);
-        }
-        let parts = [product(&dims[..first]), product(&dims[first..end]), product(&dims[end..])];
-        pool::lower_mean(cx, parts, [layout, to])
+/// Adds the mean of codes over axes that lie side by side; false where it is not that.
+fn lower_codes(cx: &mut Context<'_>, layout: Layout, axes: &[usize], to: Layout) -> Result<bool> {
+    let x = cx.inputs.get(0)?;
+    let (dims, order) = (layout.dims(&x.dims), layout.order(x.rank()));
+    let mut places = (0..x.rank()).filter(|&place| axes.contains(&order[place]));
+    let Some(first) = places.next() else { return Ok(false) };
+    let end = first + axes.len();
+    if !(first + 1..end).eq(places) {
+        return Ok(false);
     }
+    let parts = [product(&dims[..first]), product(&dims[first..end]), product(&dims[end..])];
+    pool::lower_mean(cx, parts, [layout, to])
 }
 
 impl Op for Reduce {
@@ -157,7 +149,7 @@ impl Op for Reduce {
         let dims = layout.dims(&x.dims);
         let order = layout.order(rank);
         let to = if self.keep { layout } else { Layout::Plain };
-        if self.kind == Kind::Mean && self.lower_codes(cx, layout, &axes, to)? {
+        if self.kind == Kind::Mean && lower_codes(cx, layout, &axes, to)? {
             return Ok(());
         }
         if x.dtype == DType::F32

@@ -343,8 +343,8 @@ fn reciprocal(x: i32) -> (i32, i32) {
 fn one_over_one_plus(a: i32) -> i32 {
     // 48/17 and -32/17, in 29 fractional bits.
     const START: [i32; 2] = [1_515_870_810, -1_010_580_540];
-    let sum = i64::from(a) + i64::from(i32::MAX);
-    let half = ((sum + if sum >= 0 { 1 } else { -1 }) / 2) as i32;
+    // Neither is below 0, so half of the sum is rounded up.
+    let half = ((i64::from(a) + i64::from(i32::MAX) + 1) >> 1) as i32;
     let mut x = START[0].wrapping_add(high_mul(half, START[1]));
     for _ in 0..3 {
         let missing = (1 << 29) - high_mul(half, x);

@@ -197,7 +197,7 @@ pub fn mean_codes_with<C: Code>(
             let channels = out.len().min(SUMS);
             let mut sums = [0; SUMS];
             let sums = &mut sums[..channels];
-            dispatch(isa, Sums { taps, at, sums });
+            dispatch(isa, Sums { taps, at, out: sums });
             let output = Requantize {
                 bias: &[-zero * taps.count() as i32],
                 multiplier: &[ratio / count.max(1) as f32],
@@ -218,7 +218,7 @@ const MOST_TAPS: usize = 1 << 22;
 struct Sums<'a, C> {
     taps: Taps<'a, C>,
     at: usize,
-    sums: &'a mut [i32],
+    out: &'a mut [i32],
 }
 
 impl<C: Code> SimdOp for Sums<'_, C> {
@@ -227,11 +227,11 @@ impl<C: Code> SimdOp for Sums<'_, C> {
     /// Plain loops, as those of [`Largest`].
     #[inline(always)]
     fn eval<S: Simd>(self, _: S) {
-        let Sums { taps, at, sums } = self;
+        let Sums { taps, at, out } = self;
         taps.for_each(
             #[inline(always)]
             |pixel| {
-                for (sum, &x) in sums.iter_mut().zip(&pixel[at..]) {
+                for (sum, &x) in out.iter_mut().zip(&pixel[at..]) {
                     *sum += x.to_i32();
                 }
             },

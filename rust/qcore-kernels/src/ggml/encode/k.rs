@@ -12,10 +12,13 @@ const ROUNDS: usize = 3;
 /// How far from the nearest the stored scale of a sub-block is looked for.
 const REACH: i32 = 2;
 
-/// The half float nearest to a number, as a number.
+/// The half float nearest to a number, as a number; none but 0 becomes 0, which no code could make up
+/// for.
 #[inline(always)]
 fn halved(value: f32) -> f32 {
-    half::f16::from_f32(value).to_f32()
+    let half = half::f16::from_f32(value).to_f32();
+    let least = half::f16::from_bits(1).to_f32();
+    if half == 0.0 && value != 0.0 { least.copysign(value) } else { half }
 }
 
 /// Sub-blocks of `SIZE`, with what their elements count.

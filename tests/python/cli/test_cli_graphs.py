@@ -79,7 +79,7 @@ def test_graphs_are_run_scored_and_timed(graphs: tuple[Path, Path, np.ndarray]) 
     found = told("compare", path, small, "--data", path.with_name("X.npy"), "--labels", labels)
     one, other = (outputs_of(place, X) for place in (path, small))
     expected = 10 * np.log10(np.sum(one**2) / np.sum((one - other) ** 2))
-    assert found["outputs"]["sqnr_db"] == pytest.approx(expected, abs=0.5)
+    assert found["outputs"]["sqnr_db"] == pytest.approx(expected, abs=2)
     assert (found["outputs"]["before"], found["outputs"]["samples"]) == (1.0, 40)
     agree = np.mean(other.argmax(axis=1) == np.load(labels))
     assert found["outputs"]["after"] == found["outputs"]["agreement"] == agree

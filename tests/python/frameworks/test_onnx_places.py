@@ -276,9 +276,7 @@ def quantized_network(*, kind=np.uint8, last=False, other_zero=False, weight_kin
     [
         ({"kind": np.uint16}, "codes of type 4"),
         ({"kind": np.int16}, "codes of type 5"),
-        ({"last": True}, "quantizes the output"),
         ({"weight_kind": np.int16}, "weights that are no codes of 8 bits"),
-        ({"other_zero": True}, "does not undo"),
     ],
 )
 def test_networks_that_would_be_read_wrongly_are_refused(options, words):

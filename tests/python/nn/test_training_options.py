@@ -228,7 +228,12 @@ def test_regrowth_keeps_the_sparsity_and_moves_the_weights() -> None:
     inner = qc.ConstantSparsity(0.75, 0, frequency=10)
     nets = [
         network(6, 16, 2).fit(
-            X, y, epochs=8, random_state=0, batch_size=20, prune=qc.Pruner(schedule=schedule)
+            X,
+            y,
+            epochs=8,
+            random_state=0,
+            batch_size=20,
+            prune=qc.Pruner(schedule=schedule, scope="layer"),
         )
         for schedule in (inner, qc.Regrowth(inner))
     ]
@@ -241,7 +246,7 @@ def test_what_regrows_has_the_greatest_gradients() -> None:
     rng = np.random.default_rng(0)
     w, gradient = rng.standard_normal((2, 8, 10))
     schedule = qc.Regrowth(qc.ConstantSparsity(0.5, 0), 0.5, end_step=100)
-    pruner = qc.Pruner(schedule=schedule)
+    pruner = qc.Pruner(schedule=schedule, scope="layer")
     mask = pruner.masks_at({"fc1.weight": w}, 0, {"fc1.weight": gradient})["fc1.weight"]
     strong = np.abs(w) >= np.sort(np.abs(w).reshape(-1))[-20]
     assert mask.sum() == 40
@@ -259,7 +264,10 @@ def test_rewinding_takes_the_weights_back() -> None:
     schedule = qc.Rewinding(0.5, rounds=1, rewind_step=15)
     common: dict[str, Any] = {"epochs": 4, "batch_size": 20, "random_state": 0, "progress": False}
     training = Training(
-        network(6, 8, 2), X, y, Settings(prune=qc.Pruner(schedule=schedule), **common)
+        network(6, 8, 2),
+        X,
+        y,
+        Settings(prune=qc.Pruner(schedule=schedule, scope="layer"), **common),
     )
     seen = {}
     optimizer = training.optimizer

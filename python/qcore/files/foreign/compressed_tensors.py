@@ -139,7 +139,7 @@ def no_place(name: str, shape: tuple[int, ...], group_size: int | None) -> str |
     Examples
     --------
     >>> no_place("conv.weight", (8, 3, 3), None)
-    "it has 3 axes; codes of compressed-tensors are those of matrices"
+    'it has 3 axes; codes of compressed-tensors are those of matrices'
     """
     if len(shape) != 2:
         return f"it has {len(shape)} axes; codes of compressed-tensors are those of matrices"

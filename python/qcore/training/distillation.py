@@ -71,8 +71,9 @@ class Teachers:
 
 
 def _ask_logits(teacher: Any) -> Ask:
-    ask: Any = teacher if callable(teacher) else getattr(teacher, "predict_logits", None)
-    if ask is None:
+    # A network can be called, too: for its probabilities.
+    ask: Any = getattr(teacher, "predict_logits", teacher)
+    if not callable(ask):
         kind = type(teacher).__name__
         raise TypeError(f"teacher is {kind}; it must be a network or a function giving logits")
     found: Ask = ask

@@ -36,6 +36,17 @@ def test_several_teachers_are_averaged() -> None:
         network(6, 5, 2).fit(X, teacher=[3], alpha=1.0)
 
 
+def test_a_network_teaches_its_logits_though_it_can_be_called() -> None:
+    from qcore.training.distillation import Teachers
+
+    X, y = blobs()
+    teacher = network(6, 5, 2).fit(X, y, epochs=2, random_state=0)
+    assert callable(teacher)
+    found = Teachers(teacher, 2, 2.0).answer_all(X)
+    np.testing.assert_array_equal(found, Teachers(teacher.predict_logits, 2, 2.0).answer_all(X))
+    assert not np.allclose(found, Teachers(teacher, 2, 1.0).answer_all(X))
+
+
 def test_a_student_learns_from_any_function_pruned_and_quantized() -> None:
     X, _, Xt, yt = digits()
     X_, y_, _, _ = digits()

@@ -1,6 +1,6 @@
 """Makes trained networks small and fast on CPUs, from NumPy, and proves what it cost."""
 
-from importlib import import_module
+from qcore._imports import imported
 
 TYPE_CHECKING = False  # not that of typing, for whose import the command line would wait
 
@@ -163,7 +163,7 @@ if not TYPE_CHECKING:  # a type checker sees the imports above
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module 'qcore' has no attribute {name!r}")
-        module = import_module(home)
+        module = imported(home)
         value = module if home == f"qcore.{name}" else getattr(module, name)
         globals()[name] = value
         return value

@@ -21,7 +21,7 @@ from time import perf_counter, thread_time
 
 #: (M, K, N) of products with a packed B, and with one that is not.
 SHAPES = (
-    (64, 64, 64), (256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (8, 1024, 4096),
+    (8, 8, 8), (64, 64, 64), (256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (8, 1024, 4096),
     (32, 1024, 1024), (128, 384, 1536), (64, 784, 128), (1, 1024, 1024), (1, 4096, 4096),
 )  # fmt: skip
 #: Seconds of a burst.
@@ -49,7 +49,29 @@ def cases() -> list[tuple[str, object]]:
             (f"quantize {size:,}", lambda x=x, out=out: qc.quantize(x, scale=0.03, out=out))
         )
     dense = rng.integers(-127, 128, (1024, 1024), np.int8)
-    s = qc.CsrMatrix.from_dense(np.where(rng.random(dense.shape) < 0.1, dense, 0).astype(np.int8))
+    few = np.where(rng.random(dense.shape) < 0.1, dense, 0).astype(np.int8)
+    s = qc.CsrMatrix.from_dense(few)
+    found.append(("CSR int8 10 %, from dense", lambda: qc.CsrMatrix.from_dense(few)))
+    floats = rng.standard_normal((1024, 1024), np.float32)
+    q, four = qc.quantize(floats, axis=0), qc.quantize(floats, 4, group_size=32)
+    thin = qc.prune(floats, sparsity=0.9)
+    csr, pairs = qc.CsrMatrix.from_dense(thin), qc.prune(floats, pattern="2:4")
+    row, rows = floats[:1].copy(), floats[:64].copy()
+    columns = rows.T.copy()
+    found += [
+        ("quantize 1024 x 1024 by row", lambda: qc.quantize(floats, axis=0)),
+        ("quantize int4 in groups", lambda: qc.quantize(floats, 4, group_size=32)),
+        ("dequantize 1024 x 1024", lambda: q.dequantize()),
+        ("prune 1024 x 1024", lambda: qc.prune(floats, sparsity=0.9)),
+        ("CSR float32 10 %, from dense", lambda: qc.CsrMatrix.from_dense(thin)),
+        ("CSR float32 10 %, transposed", lambda: csr.T),
+        ("CSR float32 10 %, 64 columns", lambda: csr @ columns),
+        ("2:4 float32, from dense", lambda: qc.NmMatrix.from_dense(pairs, "2:4")),
+        ("linear int8, 1 row", lambda: qc.linear(row, q)),
+        ("linear int8, 64 rows", lambda: qc.linear(rows, q)),
+        ("linear int4, 1 row", lambda: qc.linear(row, four)),
+        ("linear int4, 64 rows", lambda: qc.linear(rows, four)),
+    ]
     for n in (8, 64):
         x = rng.integers(-128, 128, (1024, n), np.int8)
         found.append((f"CSR int8 10 %, {n} columns", lambda x=x: s @ x))

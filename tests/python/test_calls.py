@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import qcore as qc
+from qcore.graph.node import Node
+from qcore.graph.value import Value
 
 F = np.float32
 X = np.random.default_rng(0).normal(size=(30, 6)).astype(F)
@@ -232,7 +234,32 @@ CSR = qc.CsrMatrix.from_dense(np.eye(4, dtype=F))
 I8 = np.eye(4, dtype=np.int8)
 ARRAYS = {"w": np.eye(4, dtype=F)}
 
+
+def graph(nodes=None, **options):
+    """Return a graph of one product, some of which is given."""
+    given = {
+        "inputs": [Value("x", "float32", ("n", 4))], "outputs": [Value("y", "float32")],
+        "constants": {"w": np.eye(4, dtype=F)},
+    }  # fmt: skip
+    node = Node("m", "MatMul", ("x", "w"), ("y",))
+    return qc.Graph([node] if nodes is None else nodes, **(given | options))
+
+
+NODE = ("n", "Relu", ("x",), ("y",), {"axis": 1})
+ROWS = np.ones((3, 4), F)
+
 CALLS = [
+    (graph, (), ("nodes", "inputs", "outputs", "constants", "codes", "classes", "exact")),
+    (Node, NODE, ()),
+    (Value, ("x", "float32", ("n", 4)), ("codes",)),
+    (graph().run, ({"x": ROWS},), ("values",)),
+    (graph().session, ({"n": 3},), ()),
+    (graph().session({"n": 3}).run, ({"x": ROWS},), ()),
+    (graph().predict, (ROWS,), ()),
+    (qc.compress, (graph(), ROWS), ("bits", "group_size", "sparsity", "pattern", "scheme")),
+    (qc.decompress, ("none", "out"), ("dtype", "file_format")),
+    (qc.load, ("none",), ("fallback", "max_bytes", "max_tensors", "max_name_bytes")),
+    (qc.from_tflite, ("none",), ()),
     (qc.quantize, (X,), ("bits", "axis", "group_size", "scale", "zero_point", "offset", "rounding",
      "scheme", "levels", "observer", "percentile", "scale_dtype", "algorithm", "stats",
      "importance", "nan", "out", "symmetric", "narrow_range", "signed", "reconstruct")),

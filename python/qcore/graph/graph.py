@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from qcore import _core
 
+K = TypeVar("K")
+
 __all__ = ["EXACT", "BaseGraph", "G"]
 
 #: Whose integers a quantized graph can be asked to give.
@@ -104,8 +106,12 @@ class BaseGraph:
         exact: str | None = None,
     ) -> None:
         check_one_of(exact, "exact", EXACT)
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
+        self.inputs = _each(inputs, "inputs", Value)
+        self.outputs = _each(outputs, "outputs", Value)
+        nodes = _each(nodes, "nodes", Node)
+        for name, given in (("constants", constants), ("codes", {} if codes is None else codes)):
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{name} is {type(given).__name__}; it must be a mapping")
         kept = {name: _kept(name, constant) for name, constant in constants.items()}
         names = [value.name for value in self.outputs]
         if not names:
@@ -227,7 +233,7 @@ class BaseGraph:
         if values is None:
             found = self._executable().run(arrays)
             return {value.name: as_source(found[value.name], value) for value in self.outputs}
-        wanted = list(values)
+        wanted = list(_each(values, "values", str))
         made = self._executable().run(arrays, [name for name in wanted if self._is_made(name)])
         every = {**self.constants, **arrays, **made}
         return {name: every[name] for name in wanted}
@@ -261,6 +267,8 @@ class BaseGraph:
             The most threads that a run takes, of those that operations may use. The result is the
             same to the bit.
         """
+        if shapes is not None and not isinstance(shapes, Mapping):
+            raise TypeError(f"shapes is {shapes!r}; it must be a mapping of names to sizes")
         return Session(self, self._executable(), dict(shapes or {}), threads)
 
     def _executable(self) -> _core.Graph:
@@ -323,6 +331,17 @@ def _kept(name: str, constant: Any) -> Any:
     kept = array.view()
     kept.flags.writeable = False
     return kept
+
+
+def _each(given: Any, name: str, kind: type[K]) -> tuple[K, ...]:
+    """Return the items of an argument, all of a kind."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} is {given!r}; it must be an iterable of {kind.__name__}")
+    items = tuple(given)
+    for item in items:
+        if not isinstance(item, kind):
+            raise TypeError(f"{name} has {item!r}; it must be an iterable of {kind.__name__}")
+    return items
 
 
 def _named(nodes: tuple[Node, ...]) -> tuple[Node, ...]:

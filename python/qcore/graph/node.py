@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,11 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for names in (self.inputs, self.outputs):
+            if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+                raise TypeError(f"inputs and outputs are {names!r}; they must be texts in a tuple")
+        if not isinstance(self.attributes, Mapping):
+            raise TypeError(f"attributes is {self.attributes!r}; it must be a mapping")
         for text in (self.name, self.op, *self.inputs, *self.outputs):
             if not isinstance(text, str):
                 raise TypeError(f"a node's names are {text!r}; they must be str")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -54,13 +54,15 @@ class Value:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"a value has the name {self.name!r}; it must be a text")
-        if self.dtype not in SOURCE_DTYPES:
+        if not isinstance(self.dtype, str) or self.dtype not in SOURCE_DTYPES:
             raise ValueError(
                 f"value {self.name!r} has dtype {self.dtype!r}; it must be one of "
                 f"{', '.join(SOURCE_DTYPES)}"
             )
         if self.shape is None:
             return
+        if isinstance(self.shape, (str, bytes)) or not isinstance(self.shape, Iterable):
+            raise TypeError(f"value {self.name!r} has shape {self.shape!r}; it must be a tuple")
         shape = tuple(_dim(dim, self.name) for dim in self.shape)
         object.__setattr__(self, "shape", shape)
 

@@ -122,7 +122,8 @@ fn what_is_written_loses_little() {
 fn zeros_and_extremes_are_written() {
     for kind in TYPES.iter().filter(|kind| kind.is_written()) {
         let zeros = vec![0.0; 512];
-        assert_eq!(through(Isa::Scalar, kind.name, &zeros, &[1.0; 256]).1, zeros, "{kind:?}");
+        let (_, out) = through(Isa::Scalar, kind.name, &zeros, &[1.0; 256]);
+        assert!(out.iter().all(|&out| out == 0.0), "{kind:?}: {}", out[0]);
         for value in [1.0, -1.0, 1e-4, -2e3] {
             let (_, out) = through(Isa::Scalar, kind.name, &[value; 256], &[1.0; 256]);
             let near = |out: &f32| (out - value).abs() <= value.abs() / 4.0;

@@ -36,10 +36,11 @@ fn sums<const N: usize>(
     lanes.map(total)
 }
 
-/// The reciprocal of a scale; 0 of none.
+/// The reciprocal of a scale; 0 of none, and of one that is too small to have one.
 #[inline(always)]
 pub(super) fn inverse(scale: f32) -> f32 {
-    if scale == 0.0 { 0.0 } else { 1.0 / scale }
+    let turned = 1.0 / scale;
+    if turned.is_finite() { turned } else { 0.0 }
 }
 
 /// The error of nearest codes under a scale and a least value.
@@ -95,7 +96,7 @@ pub(super) fn scale(x: &[f32], counts: &[f32], levels: impl Levels) -> f32 {
     best
 }
 
-/// The scale and the least value under which values lose least; `above` 0: the least value is not.
+/// The scale and the least value under which values lose least; `below`: that is at most 0.
 #[inline(always)]
 pub(super) fn scale_and_low(
     x: &[f32],

@@ -41,6 +41,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.drafts import write_bytes
 from qcore.files.dtypes import stored_name
+from qcore.files.foreign.config import MAX_CONFIG_BYTES
 from qcore.files.foreign.packed_words import PACKED, SCALE, SHAPE, WEIGHT, ZERO, pack
 from qcore.files.foreign.wide import widened
 from qcore.files.paths import open_regular
@@ -64,7 +65,6 @@ __all__ = [
 #: What a file's header says besides its tensors.
 FILE_TEXTS = {"format": "pt"}
 
-_MAX_CONFIG_BYTES = 1 << 24
 
 Scheme = dict[str, Any]
 
@@ -273,7 +273,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the configuration beside a checkpoint."""
     file, length = open_regular(path)
     with file:
-        raw = file.read(min(length, _MAX_CONFIG_BYTES))
+        raw = file.read(min(length, MAX_CONFIG_BYTES))
     try:
         found = json.loads(raw)
         config_groups(found)

@@ -14,6 +14,7 @@ from qcore.arrays.params.qparams import FLOAT16
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.foreign.compressed_tensors import config_groups, read_config
+from qcore.files.foreign.config import config_path
 from qcore.files.foreign.packed_words import PACKED, SCALE, SHAPE, WEIGHT, WORD, ZERO, unpack
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 
@@ -62,7 +63,7 @@ class CompressedTensors(TensorSource):
             if name in integers or stored not in hidden
         )
         self._integers = integers
-        config = (path if path.is_dir() else path.parent) / "config.json"
+        config = config_path(path)
         self._groups = config_groups(read_config(config)) if config.exists() else []
 
     def __iter__(self) -> Iterator[str]:

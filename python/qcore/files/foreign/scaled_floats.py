@@ -12,7 +12,6 @@ tensor                      is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.errors import FormatError
-from qcore.files.paths import open_regular
+from qcore.files.foreign.config import known_config
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
 
 __all__ = ["ScaledFloats", "find_scales"]
 
 _FLOAT8 = "F8_E"
 _BLOCK = 128
-_MAX_CONFIG_BYTES = 1 << 24
 
 
 def find_scales(source: TensorSource, path: Path) -> dict[str, str]:
@@ -145,15 +143,9 @@ class ScaledFloats(TensorSource):
 
 def _block_size(path: Path) -> tuple[int, int]:
     """Return the blocks that the configuration beside a checkpoint names; else 128 x 128."""
-    config = (path if path.is_dir() else path.parent) / "config.json"
-    if not config.exists():
-        return _BLOCK, _BLOCK
-    file, length = open_regular(config)
-    with file:
-        raw = file.read(min(length, _MAX_CONFIG_BYTES))
     try:
-        block = json.loads(raw)["quantization_config"]["weight_block_size"]
+        block = known_config(path)["quantization_config"]["weight_block_size"]
         rows, columns = (int(side) for side in block)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return _BLOCK, _BLOCK
     return (rows, columns) if rows > 0 and columns > 0 else (_BLOCK, _BLOCK)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from qcore.errors import FormatError
 from qcore.files.foreign.composed import bitmask, bitsandbytes, grouped, microscaling, ordered
 from qcore.files.foreign.composed.weight import ComposedWeight, ComposedWeights, Find
-from qcore.files.paths import open_regular
+from qcore.files.foreign.config import known_config
 from qcore.files.source import TensorSource
 
 __all__ = ["LAYOUTS", "composed"]
@@ -22,7 +19,6 @@ LAYOUTS: tuple[Find, ...] = (
     bitsandbytes.find,
     bitmask.find,
 )
-_MAX_CONFIG_BYTES = 1 << 24
 
 
 def composed(source: TensorSource, path: Path) -> TensorSource:
@@ -33,7 +29,7 @@ def composed(source: TensorSource, path: Path) -> TensorSource:
     FormatError
         If a weight's tensors do not belong together.
     """
-    config = _config(path)
+    config = known_config(path)
     weights: dict[str, ComposedWeight] = {}
     for find in LAYOUTS:
         try:
@@ -45,18 +41,3 @@ def composed(source: TensorSource, path: Path) -> TensorSource:
                 raise FormatError(f"'{path}' has {name!r} twice, in different layouts")
             weights[name] = weight
     return ComposedWeights(source, weights, path) if weights else source
-
-
-def _config(path: Path) -> Mapping[str, Any]:
-    """Return the configuration beside a checkpoint, if there is one that can be read."""
-    config = (path if path.is_dir() else path.parent) / "config.json"
-    if not config.exists():
-        return {}
-    file, length = open_regular(config)
-    with file:
-        raw = file.read(min(length, _MAX_CONFIG_BYTES))
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore import _core
+from qcore.files.foreign.packed_words import WORD, unpack
 
 __all__ = ["unpack_nibbles", "unpack_words"]
-
-_WORD = 32
 
 
 def unpack_words(words: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -29,14 +27,9 @@ def unpack_words(words: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """
     if words.ndim != 2 or words.dtype.kind not in "iu" or words.dtype.itemsize != 4:
         raise ValueError(f"packed codes are {words.dtype} of shape {words.shape}")
-    if not 1 <= bits <= 8 or words.shape[1] * _WORD % bits:
+    if not 1 <= bits <= 8 or words.shape[1] * WORD % bits:
         raise ValueError(f"rows of {words.shape[1]} words are no codes of {bits} bits")
-    columns = words.shape[1] * _WORD // bits
-    stream = np.ascontiguousarray(words.astype("<i4", copy=False)).view(np.uint8).reshape(-1)
-    if bits == 8 or not stream.size:
-        return stream.reshape(len(words), columns)
-    codes = _core.unpack_bits(stream, len(words) * columns, columns, bits, False)
-    return codes.reshape(len(words), columns)
+    return unpack(words, words.shape[1] * WORD // bits, bits)
 
 
 def unpack_nibbles(packed: NDArray[np.uint8], *, high_first: bool = False) -> NDArray[np.uint8]:

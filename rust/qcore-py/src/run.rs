@@ -10,9 +10,10 @@ use qcore_kernels::{KernelError, interrupt};
 
 use crate::error::to_py;
 
-/// Elementary steps (multiply-adds, elements that are converted) below which the GIL is kept: giving it
-/// up and taking it again costs as much.
-const SMALL: usize = 1 << 14;
+/// Elementary steps (sixteen multiply-adds, an element that is converted) below which the GIL is kept:
+/// giving it up, watching for signals and taking it again costs some tenths of a microsecond, which is
+/// a part of what so much work takes with a dot instruction. Without vectors it takes a millisecond.
+const SMALL: usize = 1 << 16;
 
 /// The work of what always takes a while.
 pub(crate) const LONG: usize = usize::MAX;

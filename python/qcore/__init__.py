@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
     from qcore.frameworks.keras import from_keras
     from qcore.frameworks.onnx.load import from_onnx
+    from qcore.frameworks.pretrained.folder import from_pretrained_folder
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.frameworks.tflite.read import from_tflite
     from qcore.frameworks.torch import from_torch
@@ -88,6 +89,7 @@ __all__ = [
     "fake_quantize",
     "from_keras",
     "from_onnx",
+    "from_pretrained_folder",
     "from_sklearn",
     "from_tflite",
     "from_torch",
@@ -142,6 +144,7 @@ _HOMES = {
     "fake_quantize": "qcore.arrays.tensor.functions",
     "from_keras": "qcore.frameworks.keras",
     "from_onnx": "qcore.frameworks.onnx.load",
+    "from_pretrained_folder": "qcore.frameworks.pretrained.folder",
     "from_sklearn": "qcore.frameworks.sklearn",
     "from_tflite": "qcore.frameworks.tflite.read",
     "from_torch": "qcore.frameworks.torch",

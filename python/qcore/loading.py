@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from qcore.files.limits import Limits
 from qcore.files.qcore_format import container
 from qcore.frameworks.onnx.fallback import mixed_graph
 from qcore.frameworks.onnx.load import from_onnx, load_model
+from qcore.frameworks.pretrained.folder import from_pretrained_folder, is_pretrained_folder
 from qcore.frameworks.tflite.read import from_tflite
 from qcore.graph.check import checked
 from qcore.graph.graph import EXACT
@@ -44,7 +46,8 @@ def load(
     ----------
     path : str or path-like
         A checkpoint, as in `load_tensors`, or a network in ONNX (`from_onnx`) or
-        TFLite (`from_tflite`).
+        TFLite (`from_tflite`), or a folder with the config.json of an encoder that
+        `from_pretrained_folder` builds; folders of other models are checkpoints.
     max_bytes : int, optional
         The most that the tensors may take decoded. Default: 64 times the file's bytes, and 256 MiB
         whatever these are; sparse matrices that are emptier need more.
@@ -97,6 +100,8 @@ def load(
             return mixed_graph(load_model(place), place, error)
     if place.suffix == ".tflite":
         return from_tflite(place, exact=exact)
+    if is_pretrained_folder(place):
+        return from_pretrained_folder(place, **asdict(limits))
     file = open_tensors(place, limits)
     if not isinstance(file, container.Container):
         return dict(file)

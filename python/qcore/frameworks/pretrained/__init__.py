@@ -1,0 +1,1 @@
+"""Folders of a hub, config.json and safetensors, as graphs: one file for each architecture."""

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.graph.graph import BaseGraph
+from qcore.graph.session import Session, StepTime
 from qcore.graph.value import numpy_dtype
 
-__all__ = ["Times", "contenders", "samples_for", "times_of"]
+__all__ = ["Times", "contenders", "samples_for", "step_times", "times_of"]
 
 Run = Callable[[], Any]
 Inputs = dict[str, NDArray[Any]]
@@ -77,16 +78,7 @@ def contenders(
     threads : int
         Of each.
     """
-    from qcore import _core
-
-    _core.set_num_threads(threads)
-    sizes = {
-        dim: size
-        for value in net.inputs
-        for dim, size in zip(value.shape or (), inputs[value.name].shape, strict=True)
-        if isinstance(dim, str)
-    }
-    session = net.session(sizes)
+    session = _session(net, inputs, threads)
     yield "qcore", lambda: session.run(inputs)
     if source is not None and source.suffix == ".tflite":
         if find_spec("ai_edge_litert") is not None:
@@ -99,6 +91,30 @@ def contenders(
             yield "ONNX Runtime", _onnxruntime(model, inputs, threads)
     if model is not None and find_spec("openvino") is not None:
         yield "OpenVINO", _openvino(model, inputs, threads)
+
+
+def _session(net: BaseGraph, inputs: Inputs, threads: int) -> Session:
+    from qcore import _core
+
+    _core.set_num_threads(threads)
+    sizes = {
+        dim: size
+        for value in net.inputs
+        for dim, size in zip(value.shape or (), inputs[value.name].shape, strict=True)
+        if isinstance(dim, str)
+    }
+    return net.session(sizes)
+
+
+def step_times(net: BaseGraph, inputs: Inputs, seconds: float, threads: int = 1) -> list[StepTime]:
+    """Return the least time of each step, in so many seconds of runs."""
+    session = _session(net, inputs, threads)
+    best = session.times(inputs, 3)
+    end = perf_counter_ns() + int(seconds * 1e9)
+    while perf_counter_ns() < end:
+        found = session.times(inputs, 10)
+        best = [min(pair, key=lambda step: step.micros) for pair in zip(best, found, strict=True)]
+    return best
 
 
 def _exported(net: BaseGraph) -> bytes | None:

@@ -12,13 +12,17 @@ from qcore.cli.params import example, json_option, save_option
 
 if TYPE_CHECKING:
     from qcore.bench.measure import Result
+    from qcore.graph.graph import BaseGraph
 
 __all__ = ["bench"]
 
 
 @click.command(
     epilog=example(
-        "qcore bench", "qcore bench --threads 1 --save bench.json", "qcore bench model.onnx"
+        "qcore bench",
+        "qcore bench --threads 1 --save bench.json",
+        "qcore bench model.onnx",
+        "qcore bench model.onnx --nodes",
     )
 )
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -29,16 +33,23 @@ __all__ = ["bench"]
 @click.option(
     "--threads", type=click.IntRange(1, 1024), help="Threads.  [default: as qcore doctor shows]"
 )
+@click.option("--nodes", is_flag=True, help="Time each node of MODEL, instead of the whole.")
 @save_option
 @json_option
 def bench(
-    model: Path | None, seconds: float, threads: int | None, save: Path | None, as_json: bool
+    model: Path | None,
+    seconds: float,
+    threads: int | None,
+    nodes: bool,
+    save: Path | None,
+    as_json: bool,
 ) -> None:
     """Time the kernels beside NumPy's float32, and beside what the machine can do at most.
 
     With MODEL, a network in any format that loads: how long one run of a single sample takes, by
     percentile, beside ONNX Runtime, OpenVINO and LiteRT where they are installed and read it. All
-    take turns, on one thread unless --threads says otherwise.
+    take turns, on one thread unless --threads says otherwise. With --nodes: what each node takes,
+    and how many operations a nanosecond its kernel does.
 
     Needs no peer but NumPy. Best times of many calls, taken in turns; the share is of the rate of
     the dot instruction on registers alone, or of a plain copy of as many bytes, in the same run.
@@ -53,6 +64,11 @@ def bench(
     from qcore.cli.tables import json_text
     from qcore.files.drafts import write_text
 
+    if model is None and nodes:
+        raise click.UsageError("--nodes needs a MODEL")
+    if model is not None and nodes:
+        _time_nodes(model, seconds, threads or 1, save, as_json=as_json)
+        return
     if model is not None:
         _time_model(model, seconds, threads or 1, save, as_json=as_json)
         return
@@ -76,6 +92,64 @@ def bench(
         _show(results, facts)
 
 
+def _graph(path: Path) -> BaseGraph:
+    from qcore.graph.graph import BaseGraph
+    from qcore.loading import load
+
+    net = load(path)
+    if not isinstance(net, BaseGraph):
+        raise click.UsageError(
+            f"MODEL {str(path)!r} is no graph; chains of dense layers are timed by qcore compare"
+        )
+    return net
+
+
+def _time_nodes(
+    path: Path, seconds: float, threads: int, save: Path | None, *, as_json: bool
+) -> None:
+    """Time each step of a network, and print or save what it takes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from qcore._environment import environment
+    from qcore.bench.model import samples_for, step_times
+    from qcore.cli.tables import json_text
+    from qcore.files.drafts import write_text
+
+    net = _graph(path)
+    steps = step_times(net, samples_for(net), seconds, threads)
+    facts = environment()
+    report = {
+        "format": 1, "environment": facts, "model": str(path), "threads": threads,
+        "steps": [step._asdict() for step in steps],
+    }  # fmt: skip
+    if save is not None:
+        write_text(save, json_text(report) + "\n")
+    if as_json:
+        click.echo(json_text(report))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("node", max_width=40, no_wrap=True)
+    table.add_column("kernel", no_wrap=True)
+    for header, width in (("µs", 9), ("share", 6), ("operations", 13), ("per ns", 6)):
+        table.add_column(header, justify="right", no_wrap=True, min_width=width)
+    total = sum(step.micros for step in steps) or 1.0
+    for step in steps:
+        rate = step.work / max(step.micros * 1e3, 1.0)
+        cells = (
+            f"{step.micros:.2f}",
+            f"{step.micros / total:.1%}",
+            f"{step.work:,}",
+            f"{rate:.1f}",
+        )
+        table.add_row(step.node, step.kernel, *cells)
+    Console().print(table)
+    click.echo(
+        f"{total:.2f} µs, each step's least; one sample, {threads} threads, on {facts['cpu']}, "
+        f"{facts['isa']}"
+    )
+
+
 def _time_model(
     path: Path, seconds: float, threads: int, save: Path | None, *, as_json: bool
 ) -> None:
@@ -87,14 +161,8 @@ def _time_model(
     from qcore.bench.model import contenders, samples_for, times_of
     from qcore.cli.tables import json_text
     from qcore.files.drafts import write_text
-    from qcore.graph.graph import BaseGraph
-    from qcore.loading import load
 
-    net = load(path)
-    if not isinstance(net, BaseGraph):
-        raise click.UsageError(
-            f"MODEL {str(path)!r} is no graph; chains of dense layers are timed by qcore compare"
-        )
+    net = _graph(path)
     inputs = samples_for(net)
     facts = environment()
     source = path if path.suffix in (".onnx", ".tflite") else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,7 +15,25 @@ if TYPE_CHECKING:
     from qcore import _core
     from qcore.graph.graph import BaseGraph
 
-__all__ = ["Session"]
+__all__ = ["Session", "StepTime"]
+
+
+class StepTime(NamedTuple):
+    """What a step of a graph takes.
+
+    Attributes
+    ----------
+    node : str
+    kernel : str
+    work : int
+        About how many operations on elements it does; of a product, multiply-adds.
+    micros : float
+    """
+
+    node: str
+    kernel: str
+    work: int
+    micros: float
 
 
 class Session:
@@ -50,6 +68,10 @@ class Session:
         self.inputs = tuple(_fixed(value, shapes) for value in graph.inputs)
         self.outputs = graph.outputs
         self._session = compiled.session(shapes, threads)
+        # Whether arrays of the declared types are run on, and given back, as they are.
+        self._as_given = all(
+            value.dtype == value.running_dtype for value in (*self.inputs, *self.outputs)
+        )
 
     def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """Compute the outputs.
@@ -57,8 +79,31 @@ class Session:
         The arrays belong to the session, which overwrites them at its next call; those of types
         other than the ones that run (float16, float64) are new.
         """
+        if self._as_given:
+            done = self._session.run_as_given(inputs)
+            if done is not None:
+                return done
         found = self._session.run(check_inputs(self.inputs, inputs))
         return {value.name: as_source(found[value.name], value) for value in self.outputs}
+
+    def times(self, inputs: Mapping[str, ArrayLike], runs: int = 100) -> list[StepTime]:
+        """Time each step by itself.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array
+        runs : int
+            Each step's time is its least in so many runs.
+
+        Returns
+        -------
+        list of StepTime
+            In the order in which they run. A node may be several steps, and a step may do the work
+            of several nodes.
+        """
+        check_int(runs, "runs", 1)
+        found = self._session.times(check_inputs(self.inputs, inputs), runs)
+        return [StepTime(node, kernel, work, least / 1000) for node, kernel, work, least in found]
 
 
 def _fixed(value: Value, shapes: dict[str, int]) -> Value:

@@ -5,8 +5,9 @@
 
 use std::marker::PhantomData;
 
+use qcore_kernels::Isa;
 use qcore_kernels::aligned::AlignedBytes;
-use qcore_kernels::{Isa, interrupt};
+use qcore_kernels::interrupt::Pace;
 
 use crate::error::{Result, shape_error, value_error};
 use crate::memory::{self, Element, cast, cast_mut};
@@ -122,7 +123,12 @@ impl<'a> Io<'a> {
     }
 }
 
+/// Work between two looks at whether to stop: well under a millisecond with vectors. To look costs as
+/// much as a short step.
+const LOOK: usize = 1 << 22;
+
 /// Runs a plan, whose steps belong to `nodes`. Inputs and outputs are aligned to their elements.
+/// `done` is told of every step that has ended.
 pub(crate) fn run(
     plan: &Plan,
     room: &mut Room,
@@ -130,6 +136,7 @@ pub(crate) fn run(
     isa: Isa,
     inputs: &[&[u8]],
     outputs: &mut [&mut [u8]],
+    mut done: impl FnMut(usize),
 ) -> Result<()> {
     let fits = inputs.iter().map(|bytes| bytes.len()).eq(plan.input_lens.iter().copied())
         && outputs.iter().map(|bytes| bytes.len()).eq(plan.output_lens.iter().copied());
@@ -144,13 +151,15 @@ pub(crate) fn run(
         arena: room.arena.as_mut_ptr(),
         life: PhantomData,
     };
-    for placed in &plan.steps {
-        interrupt::check()?;
+    let mut pace = Pace::of(LOOK);
+    for (index, placed) in plan.steps.iter().enumerate() {
+        pace.check(placed.step.work())?;
         let result = placed.step.run(&mut Io { isa, placed, memory, taken: 0 });
         result.map_err(|error| match nodes.get(placed.node) {
             Some(node) => error.at(node, placed.step.kernel()),
             None => error,
         })?;
+        done(index);
     }
     Ok(())
 }

@@ -101,6 +101,12 @@ fn answer(ask: Question) -> bool {
     stop
 }
 
+/// Whether the operation that this thread works on was told to stop; asks nobody.
+pub(crate) fn stopped() -> bool {
+    WATCH
+        .with_borrow(|watch| watch.as_ref().is_some_and(|watch| watch.stop.load(Ordering::Relaxed)))
+}
+
 /// An error if the operation is to stop.
 pub fn check() -> Result<()> {
     if requested() { Err(KernelError::Interrupted) } else { Ok(()) }

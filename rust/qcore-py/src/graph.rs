@@ -5,20 +5,21 @@
     reason = "lists of inputs and dims, no more than the graph has"
 )]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyNotImplementedError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use qcore_graph::{Compiled, DType, Dim, Graph, GraphError, Output, Tensor};
-use qcore_kernels::{isa, threads};
+use qcore_kernels::{Isa, isa};
 
 use crate::array::Raw;
 use crate::error::to_py;
 use crate::run::{LONG, run_as};
+use crate::session::PySession;
 
-fn graph_to_py(error: GraphError) -> PyErr {
+pub(crate) fn graph_to_py(error: GraphError) -> PyErr {
     let text = error.to_string();
     match error {
         GraphError::Unsupported(_) => PyNotImplementedError::new_err(text),
@@ -45,14 +46,14 @@ fn dtype_of(descr: &Bound<'_, PyArrayDescr>) -> Option<DType> {
 }
 
 /// A checked array: its type, its shape, its bytes.
-struct Given<'a> {
-    dtype: DType,
-    dims: &'a [usize],
-    bytes: &'a [u8],
+pub(crate) struct Given<'a> {
+    pub(crate) dtype: DType,
+    pub(crate) dims: &'a [usize],
+    pub(crate) bytes: &'a [u8],
 }
 
 impl<'a> Given<'a> {
-    fn new(object: &'a Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+    pub(crate) fn new(object: &'a Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
         let array = object
             .cast::<PyUntypedArray>()
             .map_err(|_| PyTypeError::new_err(format!("input '{name}' is no array")))?;
@@ -68,17 +69,30 @@ impl<'a> Given<'a> {
 }
 
 /// New arrays for outputs.
-fn arrays<'py>(py: Python<'py>, outputs: &[Output]) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub(crate) fn arrays<'py>(py: Python<'py>, outputs: &[Output]) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let empty = py.import("numpy")?.getattr("empty")?;
     outputs.iter().map(|out| empty.call1((out.dims.clone(), out.dtype.name()))).collect()
 }
 
 /// Runs a compiled graph over arrays that were checked.
-fn run(
+pub(crate) fn run(
     py: Python<'_>,
     compiled: &Compiled,
     inputs: &[&[u8]],
     arrays: &[Bound<'_, PyAny>],
+) -> PyResult<()> {
+    run_each(py, compiled, inputs, arrays, |isa, inputs, outputs| {
+        compiled.run(isa, inputs, outputs)
+    })
+}
+
+/// [`run`] by another function of the graph.
+pub(crate) fn run_each(
+    py: Python<'_>,
+    compiled: &Compiled,
+    inputs: &[&[u8]],
+    arrays: &[Bound<'_, PyAny>],
+    call: impl FnOnce(Isa, &[&[u8]], &mut [&mut [u8]]) -> Result<(), GraphError> + Send,
 ) -> PyResult<()> {
     let mut outputs = Vec::with_capacity(arrays.len());
     for (array, output) in arrays.iter().zip(compiled.outputs()) {
@@ -107,7 +121,7 @@ fn run(
     let inputs = &inputs[..];
     let isa = isa::active().map_err(to_py)?;
     // A few operations are one step.
-    run_as(py, compiled.work() / 2, graph_to_py, || compiled.run(isa, inputs, &mut outputs))
+    run_as(py, compiled.work() / 2, graph_to_py, || call(isa, inputs, &mut outputs))
 }
 
 /// Whether two runs of bytes share any.
@@ -123,7 +137,7 @@ pub(crate) struct PyGraph {
 }
 
 /// The inputs of a call, in the graph's order.
-fn given<'a>(graph: &Graph, inputs: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Given<'a>>> {
+pub(crate) fn given<'a>(graph: &Graph, inputs: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Given<'a>>> {
     let mut out = Vec::with_capacity(inputs.len());
     for (declared, array) in graph.inputs().iter().zip(inputs) {
         let name = &declared.name;
@@ -139,7 +153,10 @@ fn given<'a>(graph: &Graph, inputs: &'a [Bound<'_, PyAny>]) -> PyResult<Vec<Give
 }
 
 /// The arrays of a call by the names of the graph's inputs.
-fn named<'py>(graph: &Graph, inputs: &Bound<'py, PyDict>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+pub(crate) fn named<'py>(
+    graph: &Graph,
+    inputs: &Bound<'py, PyDict>,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
     let mut out = Vec::with_capacity(graph.inputs().len());
     for input in graph.inputs() {
         let name = &input.name;
@@ -157,7 +174,7 @@ fn named<'py>(graph: &Graph, inputs: &Bound<'py, PyDict>) -> PyResult<Vec<Bound<
     Ok(out)
 }
 
-fn compiled(
+pub(crate) fn compiled(
     py: Python<'_>,
     graph: &Graph,
     given: &[Given<'_>],
@@ -256,18 +273,7 @@ impl PyGraph {
             }
             dims.push(sizes);
         }
-        let (graph, ready) = (Arc::clone(&self.graph), Mutex::new(None));
-        let session = PySession { graph, dims, threads, ready };
-        let by_value = (0..session.dims.len()).any(|input| session.graph.is_by_value(input));
-        if !by_value {
-            let none = vec![None; session.dims.len()];
-            let graph = &session.graph;
-            let make = || graph.compiled(&session.dims, &none, graph.outputs());
-            let compiled = run_as(py, LONG, graph_to_py, make)?;
-            let ready = Ready::new(py, graph, compiled, Vec::new())?;
-            *session.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
-        }
-        Ok(session)
+        PySession::new(py, Arc::clone(&self.graph), dims, threads)
     }
 
     /// What runs for given arrays: pairs of a node and its kernel.
@@ -282,96 +288,6 @@ impl PyGraph {
         let compiled = compiled(py, graph, &given, graph.outputs())?;
         let pair = |(node, kernel): (&str, &str)| (node.to_owned(), kernel.to_owned());
         Ok(compiled.kernels().map(pair).collect())
-    }
-}
-
-/// A graph for fixed shapes, with arrays of its own for its outputs.
-#[pyclass(name = "Session", module = "qcore._core", frozen)]
-pub(crate) struct PySession {
-    graph: Arc<Graph>,
-    dims: Vec<Vec<usize>>,
-    threads: Option<usize>,
-    ready: Mutex<Option<Ready>>,
-}
-
-/// A plan with its arrays.
-struct Ready {
-    compiled: Arc<Compiled>,
-    arrays: Vec<Py<PyAny>>,
-    outputs: Py<PyDict>,
-    /// The elements of the inputs that decide shapes.
-    values: Vec<Vec<u8>>,
-}
-
-impl Ready {
-    fn new(
-        py: Python<'_>,
-        graph: &Graph,
-        compiled: Arc<Compiled>,
-        values: Vec<Vec<u8>>,
-    ) -> PyResult<Self> {
-        let arrays = arrays(py, compiled.outputs())?;
-        let outputs = PyDict::new(py);
-        for (output, array) in compiled.outputs().iter().zip(&arrays) {
-            outputs.set_item(graph.name(output.value), array)?;
-        }
-        let arrays = arrays.into_iter().map(Bound::unbind).collect();
-        Ok(Self { compiled, arrays, outputs: outputs.unbind(), values })
-    }
-}
-
-#[pymethods]
-impl PySession {
-    /// Runs arrays by name into the session's own arrays, which the next call overwrites.
-    fn run<'py>(
-        &self,
-        py: Python<'py>,
-        inputs: &Bound<'py, PyDict>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let graph = &*self.graph;
-        let objects = named(graph, inputs)?;
-        let given = given(graph, &objects)?;
-        for ((input, dims), declared) in given.iter().zip(&self.dims).zip(graph.inputs()) {
-            if input.dims != dims {
-                let (name, found) = (&declared.name, input.dims);
-                return Err(PyValueError::new_err(format!(
-                    "input '{name}' has shape {found:?}; the session's is {dims:?}"
-                )));
-            }
-        }
-        let deciding = || {
-            given
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| graph.is_by_value(*index))
-                .map(|(_, i)| i.bytes)
-        };
-        // Taken out, so that a second thread that calls meanwhile makes its own.
-        let held = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let fits = |ready: &Ready| ready.values.iter().map(Vec::as_slice).eq(deciding());
-        let ready = match held {
-            Some(ready) if fits(&ready) => ready,
-            _ => {
-                let compiled = compiled(py, graph, &given, graph.outputs())?;
-                let values = deciding().map(<[u8]>::to_vec).collect();
-                Ready::new(py, graph, compiled, values)?
-            }
-        };
-        let bytes: Vec<&[u8]> = given.iter().map(|input| input.bytes).collect();
-        let arrays: Vec<Bound<'_, PyAny>> =
-            ready.arrays.iter().map(|array| array.bind(py).clone()).collect();
-        let call = || run(py, &ready.compiled, &bytes, &arrays);
-        let result = self.threads.map_or_else(call, |most| threads::at_most(most, call));
-        let outputs = ready.outputs.bind(py).clone();
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(ready);
-        result.map(|()| outputs)
-    }
-
-    /// Bytes of the arena that a run works in; 0 before the first run where inputs decide shapes.
-    #[getter]
-    fn arena_bytes(&self) -> usize {
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        ready.as_ref().map_or(0, |ready| ready.compiled.arena_bytes())
     }
 }
 

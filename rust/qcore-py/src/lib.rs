@@ -17,6 +17,7 @@ mod prune;
 mod quant;
 mod run;
 mod runtime;
+mod session;
 mod sparse;
 mod structured;
 mod train;

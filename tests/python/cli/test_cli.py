@@ -125,6 +125,13 @@ def test_bench_times_a_network_by_percentile(tmp_path: Path) -> None:
     assert "p99.9 µs" in shown.output
     chain = qc.nn.Sequential.from_arrays([np.eye(3)], [np.ones(3)], layout="in_out")
     chain.save(tmp_path / "chain.safetensors")
+    steps = json.loads(call("bench", path, "--nodes", "--seconds", "0.01", "--json").output)[
+        "steps"
+    ]
+    assert steps
+    assert {"node", "kernel", "work", "micros"} == set(steps[0])
+    assert steps[0]["kernel"][:4] in call("bench", path, "--nodes", "--seconds", "0.01").output
+    assert "--nodes needs" in call("bench", "--nodes").output
     assert "is no graph" in call("bench", tmp_path / "chain.safetensors").output
 
 

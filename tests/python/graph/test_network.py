@@ -49,6 +49,37 @@ def test_a_session_gives_the_same_bits_with_any_threads(threads: int | None) -> 
     np.testing.assert_array_equal(session.run({"x": x})["y"], net(x))
 
 
+def test_a_session_converts_and_refuses_what_is_not_as_it_runs() -> None:
+    net, x = small_cnn(), images(8)
+    session, expected = net.session({"n": 8}), net(x)
+    first = session.run({"x": x})
+    first.clear()  # the dict is the caller's
+    spread = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), np.float32)
+    spread[..., ::2] = x
+    mapped = x.view(np.memmap)
+    for given in (x, spread[..., ::2], x.tolist(), x.astype(">f4"), mapped, np.asfortranarray(x)):
+        np.testing.assert_array_equal(session.run({"x": given})["y"], expected)
+    with pytest.raises(TypeError, match="complex"):
+        session.run({"x": x.astype(complex)})
+    with pytest.raises(TypeError, match="must be a dict"):
+        session.run([x])  # type: ignore[arg-type]
+    for wrong in ({}, {"x": x, "z": x}, {"z": x}, {"x": x[:7]}, {"x": x[..., :-1]}):
+        with pytest.raises(ValueError, match=r"'x'|'z'"):
+            session.run(wrong)
+
+
+def test_steps_of_a_session_are_timed() -> None:
+    net, x = small_cnn(), images(8)
+    session = net.session({"n": 8})
+    steps = session.times({"x": x}, runs=3)
+    assert [(step.node, step.kernel) for step in steps] == net.kernels({"x": x})
+    assert all(0 <= step.micros < 1e6 and step.work >= 0 for step in steps)
+    assert sum(step.work for step in steps) > 0
+    np.testing.assert_array_equal(session.run({"x": x})["y"], net(x))
+    with pytest.raises(ValueError, match="runs is 0"):
+        session.times({"x": x}, runs=0)
+
+
 def test_threads_of_a_session_are_checked() -> None:
     with pytest.raises(ValueError, match="threads is 0"):
         small_cnn().session({"n": 1}, threads=0)

@@ -127,6 +127,13 @@ def quantize(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[int, int]: ...
+def quantize_minifloat(
+    x: NDArray[np.float32],
+    format: tuple[int, int, int],  # noqa: A002
+    groups: tuple[int, int],
+    scale: NDArray[np.float32],
+    out: NDArray[np.uint8],
+) -> int: ...
 def quantize_groups(
     x: NDArray[np.float32],
     groups: tuple[int, int],
@@ -235,6 +242,15 @@ def observe(
     axis: tuple[int, int] | None = None,
     groups: tuple[int, int] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def planes_sizes(
+    bytes: int,  # noqa: A002
+    width: int,
+) -> tuple[int, int]: ...
+def planes_encode(
+    bytes: NDArray[np.uint8],  # noqa: A002
+    width: int,
+) -> NDArray[np.uint8]: ...
+def planes_decode(coded: NDArray[np.uint8], width: int, out: NDArray[np.uint8]) -> None: ...
 def ggml_types() -> list[tuple[str, int, int, int, bool]]: ...
 def ggml_encode(
     kind: str,

@@ -10,7 +10,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from qcore._validation import check_flag
 from qcore.deep_compression.search import compress_deeply
+from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
@@ -23,7 +25,8 @@ from qcore.loading import load
 from qcore.nn.sequential import Sequential
 from qcore.saving.checkpoint import save
 from qcore.shrinking import Wishes, shrunk
-from qcore.streaming.compress import compress_file
+from qcore.streaming.compress import CompressedFile, compress_file
+from qcore.streaming.lossless import compress_lossless
 
 __all__ = ["compress"]
 
@@ -53,6 +56,7 @@ def compress(
     scheme: str = "affine",
     levels: int | None = None,
     ignore: Iterable[str] = ("*bias",),
+    lossless: bool = False,
     target_bytes: int | None = None,
     target_ratio: float | None = None,
     min_score: float | None = None,
@@ -106,6 +110,9 @@ def compress(
         The shape of what goes, as in `Pruner`; "2:4" implies its sparsity.
     activations, scheme, levels, ignore
         As in `Quantizer`.
+    lossless : bool, default False
+        Where `model` is a path: quantize nothing; store floats in fewer bytes, every bit kept, as
+        in `qcore.streaming.lossless.compress_lossless`.
     target_bytes : int, optional
         The most that the saved file may weigh, header and all.
     target_ratio : float, optional
@@ -150,6 +157,8 @@ def compress(
     limits = Limits(max_bytes, max_tensors, max_name_bytes)
     if limits != USUAL and not isinstance(model, (str, PathLike)):
         raise ValueError("max_bytes and its kin are for a model that is a path")
+    if check_flag(lossless, "lossless"):
+        return _lossless(model, output, file_format, limits)
     wishes = Wishes(bits, group_size, sparsity, pattern, activations, scheme, levels, ignore)
     if is_module(model):
         model = from_torch(model)
@@ -196,6 +205,19 @@ def compress(
         small = shrunk(from_sklearn(model), X, y, wishes)
         return compressed_estimator(model, small, wishes.options())
     return shrunk(model, X, y, wishes)
+
+
+def _lossless(
+    model: Any, output: str | PathLike[str] | None, file_format: str | None, limits: Limits
+) -> CompressedFile:
+    """Code the floats of a file."""
+    if not isinstance(model, (str, PathLike)) or output is None:
+        raise ArgumentError(
+            "lossless", "lossless needs a model that is a path, and output; or save"
+        )
+    if file_format not in (None, "qcore"):
+        raise ArgumentError("lossless", f"lossless is True; {file_format} has no coded floats")
+    return compress_lossless(model, output, limits=limits)
 
 
 def _streamed(

@@ -39,6 +39,7 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
         "    --labels y.npy --report report.html",
         "qcore compress other.safetensors -o other-small.safetensors --recipe small.safetensors",
         "qcore compress model.onnx -o small.onnx",
+        "qcore compress model.safetensors -o fewer-bytes.safetensors --lossless",
         "qcore compress model.gguf -o model.safetensors --dequantize float16",
         "qcore compress model.safetensors -o model.gguf --gguf-type Q4_K \\",
         "    --gguf-type 'output*=Q6_K'",
@@ -54,12 +55,17 @@ _MODELS = (".safetensors", ".onnx", ".gguf", ".safetensors.index.json")
     help="Of the file; compressed-tensors is what vLLM and others load.  [default: by its name]",
 )  # fmt: skip
 @click.option(
-    "--dequantize", type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Write floats: decode what is quantized in MODEL, and compress nothing.",
+    "--dequantize", type=click.Choice(["float32", "float16", "bfloat16", "stored"]),
+    help="Write floats: decode what is quantized in MODEL, and compress nothing; 'stored' undoes "
+    "--lossless alone.",
 )  # fmt: skip
 @click.option(
     "--gguf-type", "gguf_types", multiple=True, metavar="TYPE|PATTERN=TYPE",
     help="Write GGUF with matrices in blocks of a type (Q4_K, Q6_K, IQ4_XS); several by pattern.",
+)  # fmt: skip
+@click.option(
+    "--lossless", is_flag=True,
+    help="Quantize nothing: store floats in fewer bytes, every bit kept.",
 )  # fmt: skip
 @click.option("--dask", metavar="ADDRESS", help="Do the work on a Dask cluster, or 'local'.")
 @limit_options
@@ -81,6 +87,7 @@ def compress(
     file_format: str | None,
     dequantize: str | None,
     gguf_types: tuple[str, ...],
+    lossless: bool,
     dask: str | None,
     recipe_path: Path | None,
     save_recipe: Path | None,
@@ -112,7 +119,7 @@ def compress(
 
         prepare_script()
     start = perf_counter()
-    if dequantize is not None or gguf_types:
+    if dequantize is not None or gguf_types or lossless:
         from qcore.cli.compressing.converting import convert
 
         others: dict[str, Any]
@@ -120,7 +127,7 @@ def compress(
         others |= {"--report": report, "--save-recipe": save_recipe, "--dry-run": dry_run or None}
         convert(
             model, output, dequantize, gguf_types, flags, others,
-            file_format=file_format, as_json=as_json,
+            lossless=lossless, file_format=file_format, as_json=as_json,
         )  # fmt: skip
         return
     job = Job.prepare(

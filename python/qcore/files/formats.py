@@ -120,7 +120,7 @@ def _many(path: Path, paths: list[Path], limits: Limits) -> TensorSource:
 def _open_safetensors(path: Path, limits: Limits) -> TensorSource:
     check_known(path)
     file = Container(path, limits)
-    return file if file.about else _understood(file, path)
+    return file if file.is_own else _understood(file, path)
 
 
 def _understood(source: TensorSource, path: Path) -> TensorSource:

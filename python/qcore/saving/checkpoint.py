@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from qcore._validation import check_instance, check_int, check_path
+from qcore._validation import check_flag, check_instance, check_int, check_path
 from qcore.chain.chain import Chain
+from qcore.errors import ArgumentError
 from qcore.files.foreign.compressed_tensors import (
     is_packed,
     schemes_of,
@@ -41,6 +42,7 @@ def save(
     file_format: str | None = None,
     shard_bytes: int = SHARD_BYTES,
     recipe: str | None = None,
+    lossless: bool = False,
 ) -> None:
     """Save a network, a dict of tensors or one tensor as a safetensors or GGUF file.
 
@@ -70,6 +72,10 @@ def save(
         (``NAME.safetensors.index.json``): the files are written beside it.
     recipe : str, optional
         A text to keep in the file, as `Recipe.to_toml` gives it; `Recipe.load` finds it there.
+    lossless : bool, default False
+        Store floats in fewer bytes, every bit kept: their exponents, of which weights have few, are
+        entropy-coded, and the SHA-256 of each such tensor is checked when it is loaded. Only qcore
+        reads such a file.
 
     Raises
     ------
@@ -114,6 +120,8 @@ def save(
         to_onnx(obj, target, recipe=recipe)
         return
     form = format_of(target, file_format)
+    if check_flag(lossless, "lossless") and form != "qcore":
+        raise ArgumentError("lossless", f"lossless is True; {form} has no coded floats")
     if form == "gguf":
         if kind in ("network", "graph"):
             raise TypeError("obj is a network; GGUF holds tensors, give its named_weights()")
@@ -130,7 +138,7 @@ def save(
         if form == "compressed-tensors":
             write_weights(place, some, packed=packed)
         else:
-            container.write(place, kind, some, **about)
+            container.write(place, kind, some, lossless=lossless, **about)
 
     if is_index(target):
         sizes = [(name, _nbytes(value)) for name, value in tensors.items()]

@@ -16,11 +16,12 @@ from qcore.files.formats import open_tensors
 from qcore.files.source import TensorSource
 from qcore.streaming.compress import CompressedFile, compress_source
 from qcore.streaming.converted import Converted
+from qcore.streaming.lossless import restore
 
 __all__ = ["DTYPES", "decompress"]
 
 #: The types that weights are decoded to, with what safetensors calls them.
-DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "stored": ""}
 _PLAIN = {"BOOL", "U8", "I8", "U16", "I16", "F16", "U32", "I32", "F32", "U64", "I64", "F64", "BF16"}
 
 
@@ -44,8 +45,9 @@ def decompress(
         The checkpoint: whatever `load_tensors` reads.
     output : str or path-like
         The file to write; not `path` itself. As in `compress`.
-    dtype : {"float32", "float16", "bfloat16"}, default "float32"
-        Rounded to nearest, half to even.
+    dtype : {"float32", "float16", "bfloat16", "stored"}, default "float32"
+        Rounded to nearest, half to even. "stored": decode only what ``lossless=True`` coded, to the
+        bytes that it was.
     file_format : {"qcore", "gguf"}, optional
         Default: "gguf" where the name ends in ``.gguf``, else "qcore", plain safetensors.
     progress : bool, "auto" or callable
@@ -74,6 +76,9 @@ def decompress(
     dtype('float16')
     """
     check_one_of(dtype, "dtype", DTYPES)
+    if dtype == "stored":
+        check_one_of(file_format, "file_format", (None, "qcore"))
+        return restore(path, output, progress=progress)
     source = _Decoded(open_tensors(Path(path)), dtype)
     nothing = Quantizer(8, ignore=("*",))
     return compress_source(

@@ -240,6 +240,8 @@ class Gguf(Form):
 
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of `qcore.quantize`, with the scales that GGUF has."""
+        if options.get("scheme", "affine") != "affine":
+            return dict(options)
         return {**options, "scale_dtype": options.get("scale_dtype") or FLOAT16}
 
     def plan_rows(

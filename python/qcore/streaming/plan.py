@@ -10,6 +10,7 @@ import numpy as np
 
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.qcore_format.parts import Description
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
@@ -140,9 +141,10 @@ def _layout(slot: WeightSlot, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row_by_row(options: Mapping[str, Any]) -> bool:
     """Whether rows are quantized alike with and without the rest of the tensor."""
+    scheme = SCHEMES[options.get("scheme", "affine")]
     alone = options.get("axis") == 0 or options.get("group_size") is not None
-    plain = options.get("scheme", "affine") == "affine" and not options.get("algorithm")
-    return alone and plain
+    plain = scheme.name == "affine" and not options.get("algorithm")
+    return (alone and plain) or scheme.scale_format == "F8_E8M0"
 
 
 def _copied(source: TensorSource, name: str, info: TensorInfo, form: Form) -> TensorPlan:

@@ -9,6 +9,7 @@
 //! | [`conv`] | convolutions and pooling |
 //! | [`prune`] | which weights to keep |
 //! | [`entropy`] | few-valued matrices as few bits as their statistics allow |
+//! | [`planes`] | floats in fewer bytes, every bit kept |
 //! | [`ggml`] | the quantized blocks of GGUF files, decoded |
 //! | [`gemm`] | dense products: int8, exact, and float32 |
 //! | [`epilogue`] | from sums to a layer's output |
@@ -42,6 +43,7 @@ pub mod made;
 mod math;
 pub mod memory;
 pub mod norm;
+pub mod planes;
 pub mod prune;
 pub mod quant;
 pub mod reduce;

@@ -13,6 +13,7 @@ mod graph;
 mod layerwise;
 mod network;
 mod observe;
+mod planes;
 mod prune;
 mod quant;
 mod run;
@@ -37,6 +38,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     layerwise::register(module)?;
     network::register(module)?;
     observe::register(module)?;
+    planes::register(module)?;
     prune::register(module)?;
     quant::register(module)?;
     runtime::register(module)?;

@@ -5,7 +5,16 @@ A new scheme is a file with its `Scheme` and a line here.
 
 from __future__ import annotations
 
-from qcore.arrays.schemes import affine, binary, fixed_levels, floor, half, kmeans, quantile
+from qcore.arrays.schemes import (
+    affine,
+    binary,
+    fixed_levels,
+    floor,
+    half,
+    kmeans,
+    microscaling,
+    quantile,
+)
 from qcore.arrays.tensor.scheme import SCHEMES, choices
 
 __all__ = ["CHOICES"]
@@ -18,6 +27,7 @@ for _scheme in (
     kmeans.SCHEME,
     quantile.SCHEME,
     *fixed_levels.FORMATS,
+    *microscaling.FORMATS,
 ):
     SCHEMES[_scheme.name] = _scheme
 

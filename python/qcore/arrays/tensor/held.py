@@ -32,6 +32,7 @@ class Form(NamedTuple):
     scale_dtype: np.dtype[Any] = FLOAT32
     row_bits: NDArray[np.uint8] | None = None
     float_rows: NDArray[np.float32] | None = None
+    tensor_scale: float | None = None
 
     def is_plain(self) -> bool:
         """Whether codes are affine and share one scale."""
@@ -65,6 +66,11 @@ class Parts:
     def scale_dtype(self) -> np.dtype[Any]:
         """The type in which scales are stored, and which holds each exactly."""
         return self._form.scale_dtype
+
+    @property
+    def tensor_scale(self) -> float | None:
+        """What of all scales is the tensor's: of NVFP4, whose groups have E4M3 of their own."""
+        return self._form.tensor_scale
 
     @property
     def zero_point(self) -> NDArray[np.int32]:

@@ -27,6 +27,7 @@ from qcore.arrays.params.qparams import (
     code_dtype,
     code_range,
 )
+from qcore.arrays.params.scale_codes import encode_scales
 from qcore.arrays.tensor.row_bits import check_row_bits
 from qcore.arrays.tensor.scheme import SCHEMES, scheme_names
 
@@ -50,6 +51,7 @@ def check_parts(
     scale_dtype: DTypeLike | None,
     row_bits: ArrayLike | None = None,
     float_rows: ArrayLike | None = None,
+    tensor_scale: float | None = None,
 ) -> dict[str, Any]:
     """Return checked copies of the parts of a tensor, as `QTensor._make` takes them."""
     bits = check_bits(bits)
@@ -71,7 +73,8 @@ def check_parts(
     if traits.is_codebook:
         if codes.dtype != np.uint8:
             raise TypeError(f"values has dtype {codes.dtype}; indices of levels are uint8")
-        book = _check_levels(levels, codes, axis)
+        known = traits.known_levels if traits.scale_format is not None else None
+        book = _check_levels(levels, codes, axis) if known is None else known(bits)
     if scheme == "float16" and codes.dtype != np.uint16:
         raise TypeError(f"values has dtype {codes.dtype}; bit patterns of float16 are uint16")
     plain = not traits.has_scale or (book is not None and book.ndim == 2)
@@ -80,6 +83,14 @@ def check_parts(
     if kind is None:
         kind = FLOAT16 if np.asarray(scale).dtype == FLOAT16 else FLOAT32
     scales = positive_array(scale, "scale", shape, may_be_zero=scheme == "binary")
+    if traits.group_size not in (None, group_size):
+        raise ValueError(f"group_size is {group_size}; {scheme} has {traits.group_size}")
+    if tensor_scale is not None:
+        tensor_scale = float(positive_array(tensor_scale, "tensor_scale", ()))
+    if (tensor_scale is None) != (traits.scale_format in (None, "F8_E8M0")):
+        raise ValueError(f"tensor_scale is {tensor_scale}; of the schemes, nvfp4 has one")
+    if traits.scale_format is not None:
+        encode_scales(scales, traits.scale_format, tensor_scale)  # says what is no scale
     if kind == FLOAT16 and (scales.astype(np.float16).astype(np.float32) != scales).any():
         raise ValueError("scale has a value that float16 does not hold exactly")
     zeros = np.zeros(shape, np.int32)
@@ -100,7 +111,7 @@ def check_parts(
         "group_size": group_size, "bits": bits, "signed": codes.dtype.kind == "i",
         "narrow_range": narrow_range, "scheme": scheme, "offset": offset, "levels": book,
         "reconstruct": reconstruct, "scale_dtype": kind, "row_bits": widths,
-        "float_rows": real,
+        "float_rows": real, "tensor_scale": tensor_scale,
     }  # fmt: skip
 
 

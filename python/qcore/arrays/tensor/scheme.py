@@ -34,6 +34,11 @@ class Scheme:
         From a number of bits to levels that everyone knows, which need not be stored.
     has_scale : bool
         Whether a scale multiplies what codes stand for, group by group.
+    group_size : int, optional
+        How many elements of a row share a scale, where the format says so.
+    scale_format : str, optional
+        What scales are stored as, where that is a float of 8 bits: see
+        `qcore.arrays.params.scale_codes`.
     is_choice : bool
         Whether ``scheme=`` takes it; others come of ``rounding="floor"`` and ``bits=1``.
     """
@@ -45,6 +50,8 @@ class Scheme:
     known_levels: Callable[[int], NDArray[Any]] | None = None
     has_scale: bool = True
     is_choice: bool = True
+    group_size: int | None = None
+    scale_format: str | None = None
 
     @property
     def is_fitted(self) -> bool:

@@ -118,6 +118,7 @@ class QTensor(Parts):
         scale_dtype: np.dtype[Any] = FLOAT32,
         row_bits: NDArray[np.uint8] | None = None,
         float_rows: NDArray[np.float32] | None = None,
+        tensor_scale: float | None = None,
     ) -> QTensor:
         """Build one from parts that are known to fit, and that nobody else will write to."""
         for part in (values, scale, zero_point, levels, row_bits, float_rows):
@@ -130,7 +131,7 @@ class QTensor(Parts):
         self._clipped = clipped
         self._form = Form(
             axis, group_size, bits, signed, narrow_range, scheme, offset, levels, reconstruct,
-            scale_dtype, row_bits, float_rows,
+            scale_dtype, row_bits, float_rows, tensor_scale,
         )  # fmt: skip
         self._cache = None
         return self
@@ -174,6 +175,7 @@ class QTensor(Parts):
         scale_dtype: DTypeLike | None = None,
         row_bits: ArrayLike | None = None,
         float_rows: ArrayLike | None = None,
+        tensor_scale: float | None = None,
     ) -> QTensor:
         """Build a tensor from its codes and their meaning, which are checked and copied.
 
@@ -190,7 +192,7 @@ class QTensor(Parts):
             values, scale, zero_point, axis=axis, group_size=group_size, bits=bits, signed=signed,
             narrow_range=narrow_range, scheme=scheme, offset=offset, levels=levels,
             reconstruct=reconstruct, scale_dtype=scale_dtype, row_bits=row_bits,
-            float_rows=float_rows,
+            float_rows=float_rows, tensor_scale=tensor_scale,
         )  # fmt: skip
         return cls._make(**parts, clipped=check_int(clipped, "clipped", 0))
 
@@ -239,9 +241,11 @@ class QTensor(Parts):
             total = packed_nbytes(self.row_bits, row) + self.row_bits.nbytes
         if self.levels is not None and SCHEMES[self.scheme].is_fitted:
             total += self.levels.nbytes
-        if self.levels is None or self.scale.size > 1 or self.scale != 1:
+        if SCHEMES[self.scheme].scale_format is not None:
+            total += self.scale.size
+        elif self.levels is None or self.scale.size > 1 or self.scale != 1:
             total += self.scale.size * self.scale_dtype.itemsize
-        total += 4 if self.offset is not None else 0
+        total += 4 * (self.offset is not None) + 4 * (self.tensor_scale is not None)
         if self.zero_point.any():
             total += self.zero_point.size * self.values.itemsize
         return total
@@ -345,6 +349,8 @@ class QTensor(Parts):
         """The codes in a few words, such as ``int4 affine, groups of 32``."""
         sign = "int" if self.signed else "uint"
         groups = f", groups of {self.group_size}" if self.group_size else ""
+        if SCHEMES[self.scheme].scale_format is not None:
+            return f"{self.scheme}{groups}"
         levels = f", {self.levels.shape[-1]} levels" if self.levels is not None else ""
         return f"{sign}{self.bits} {self.scheme}{groups}{levels}"
 
@@ -362,20 +368,9 @@ class QTensor(Parts):
 
 #: The parts but values, scale and zero_point.
 _REST = (
-    "axis",
-    "group_size",
-    "bits",
-    "signed",
-    "narrow_range",
-    "scheme",
-    "offset",
-    "levels",
-    "reconstruct",
-    "clipped",
-    "scale_dtype",
-    "row_bits",
-    "float_rows",
-)
+    "axis", "group_size", "bits", "signed", "narrow_range", "scheme", "offset", "levels",
+    "reconstruct", "clipped", "scale_dtype", "row_bits", "float_rows", "tensor_scale",
+)  # fmt: skip
 
 
 #: Those of them that are arrays, or None.
@@ -383,7 +378,7 @@ _ARRAYS = ("levels", "row_bits", "float_rows")
 
 
 def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
-    return a is b if a is None or b is None else np.array_equal(a, b)
+    return a is b if a is None or b is None else np.array_equal(a, b, equal_nan=True)
 
 
 def _rebuild(

@@ -1,4 +1,4 @@
-"""``qcore compress --dequantize`` and ``--gguf-type``: tensors stored in another way."""
+"""``qcore compress`` with ``--dequantize``, ``--gguf-type`` or ``--lossless``: stored otherwise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from qcore.cli.params import bytes_of
 from qcore.cli.tables import bytes_text, print_json
 from qcore.streaming.decompress import decompress
 from qcore.streaming.gguf_types import WRITTEN_TYPES, encode_gguf_file
+from qcore.streaming.lossless import compress_lossless
 
 __all__ = ["convert"]
 
@@ -26,21 +27,28 @@ def convert(
     flags: Mapping[str, Any],
     others: Mapping[str, Any],
     *,
+    lossless: bool,
     file_format: str | None,
     as_json: bool,
 ) -> None:
     """Convert a model into a file, and say what it weighs."""
-    asked = "--dequantize" if dtype is not None else "--gguf-type"
+    ways = {"--dequantize": dtype is not None, "--gguf-type": bool(types), "--lossless": lossless}
+    asked, *more = (name for name, wanted in ways.items() if wanted)
     flags = dict(flags)
-    ignore = None if dtype is not None else flags.pop("ignore", None)
-    given = given_flags(flags) + [name for name, value in others.items() if value is not None]
-    given += ["--gguf-type"] if dtype is not None and types else []
+    ignore = flags.pop("ignore", None) if asked == "--gguf-type" else None
+    given = more + given_flags(flags)
+    given += [name for name, value in others.items() if value is not None]
+    if lossless and file_format not in (None, "qcore"):
+        given.append(f"--file-format {file_format}")
     if given:
         raise click.UsageError(f"{given[0]} and {asked} exclude each other")
     if output is None:
         raise click.UsageError("-o is missing: it names the file to write")
     start = perf_counter()
-    if dtype is not None:
+    if lossless:
+        done = compress_lossless(model, output)
+        what = "coded floats"
+    elif dtype is not None:
         done = decompress(model, output, dtype, file_format=file_format)
         what = dtype
     else:

@@ -149,5 +149,6 @@ def _laid_out(slot: WeightSlot, value: Any) -> Any:
         signed=value.signed,
         narrow_range=value.narrow_range, scheme=value.scheme, offset=value.offset,
         levels=value.levels, reconstruct=value.reconstruct, scale_dtype=value.scale_dtype,
+        tensor_scale=value.tensor_scale,
         clipped=value.clipped,
     )  # fmt: skip

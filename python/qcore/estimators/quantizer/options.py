@@ -156,7 +156,8 @@ class QuantizerOptions(Estimator):
         `fitted`: by an algorithm, which finds the range itself.
         """
         option = {key: self._option(key, name) for key in choice.OPTIONS}
-        if option["group_size"] is not None or SCHEMES[option["scheme"]].is_fitted:
+        scheme = SCHEMES[option["scheme"]]
+        if option["group_size"] is not None or scheme.group_size or scheme.is_fitted:
             option["axis"] = None
         option["observer"] = choice.observer(option, self.bits_[name], fitted)
         return {"bits": self.bits_[name], **option}

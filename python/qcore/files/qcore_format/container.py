@@ -29,6 +29,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.dtypes import decode, loaded_dtype, stored_name
 from qcore.files.limits import USUAL, Limits
+from qcore.files.qcore_format.lossless import WIDTHS, CodedFloats, coded_floats
 from qcore.files.qcore_format.parts import (
     PARTS,
     Description,
@@ -100,11 +101,15 @@ class Container(TensorSource):
                 raise ValueError(f"its kind is {self.kind!r}; known are {', '.join(KINDS)}")
             self._described = field(self.about, "tensors", dict, {})
             self._separator = field(self.about, "sep", str, _SEPARATOR)
+            field(self.about, "others", bool)
+            self._coded: dict[str, CodedFloats] = {}
             hidden: set[str] = set()
             for name, description in self._described.items():
                 if name not in self._stored or type(description) is not dict:
                     raise ValueError(f"tensor {name!r} is described and has no values")
                 check_description(description)
+                if "lossless" in description:
+                    self._coded[name] = CodedFloats(self._file, name, description)
                 hidden.update(self._stored_name(name, part) for part in PARTS if part)
             for key, kind in _TEXTS.items():
                 if self.about.get(key) is not None:  # a network may say that it has no labels
@@ -139,8 +144,8 @@ class Container(TensorSource):
         """Return what is known of a tensor; see `TensorSource.info`."""
         if name not in self._names:
             raise KeyError(name)
-        dtype, stored_shape, nbytes = self._file.info(name)
-        description = self._described.get(name)
+        dtype, stored_shape, nbytes = self._stored_info(name)
+        description = None if name in self._coded else self._described.get(name)
         shape = tuple(stored_shape)
         if description is None:
             # A row of a type below 8 bits may end inside a byte.
@@ -156,11 +161,11 @@ class Container(TensorSource):
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
     ) -> NDArray[Any]:
         """Return some rows of a tensor; see `TensorSource.read_rows`."""
-        dtype, shape, nbytes = self._file.info(name)
+        dtype, shape, nbytes = self._stored_info(name)
         row = nbytes // shape[0]
         length = row * (stop - start)
         data = np.empty(length, np.uint8) if buffer is None else buffer[:length]
-        self._file.read_range(name, start * row, data)
+        self.copy_part(name, "", start * row, data)
         return decode(dtype, data, [stop - start, *shape[1:]])
 
     def stored_parts(self, name: str) -> tuple[list[StoredPart], Description]:
@@ -170,17 +175,39 @@ class Container(TensorSource):
             stored = self._stored_name(name, part)
             if part and (name not in self._described or stored not in self._stored):
                 continue
-            dtype, shape, nbytes = self._file.info(stored)
+            dtype, shape, nbytes = self._stored_info(stored)
             found.append(StoredPart(part, dtype, tuple(shape), nbytes))
-        return found, self._described.get(name, {})
+        return found, {} if name in self._coded else self._described.get(name, {})
 
     def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
         """Copy some bytes of a part; see `TensorSource.copy_part`."""
-        self._file.read_range(self._stored_name(name, part), offset, out)
+        if name in self._coded:
+            self._coded[name].read_range(offset, out)
+        else:
+            self._file.read_range(self._stored_name(name, part), offset, out)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether tensors are what they are described as, and in no layout of other makers."""
+        return bool(self.about) and not self.about.get("others")
+
+    def texts(self) -> dict[str, str]:
+        """Return the texts of the header but the one that describes the file."""
+        return {key: text for key, text in self._file.texts().items() if key != _KEY}
+
+    def _stored_info(self, stored: str) -> tuple[str, list[int], int]:
+        """Return type, shape and bytes of a stored tensor; of a coded one what it stands for."""
+        coded = self._coded.get(stored)
+        return (
+            self._file.info(stored) if coded is None else (coded.stored, coded.shape, coded.nbytes)
+        )
 
     def _decoded_bytes(self, name: str) -> int:
         """Return what a described tensor takes when it is loaded, at most."""
         description = self._described[name]
+        if name in self._coded:
+            size = self._coded[name].nbytes // WIDTHS[self._coded[name].stored]
+            return int(size * loaded_dtype(self._coded[name].stored).itemsize)
         dtype, stored, _ = self._file.info(name)
         shape: list[int] = description.get("shape", stored)
         if description.get("csr"):
@@ -188,7 +215,7 @@ class Container(TensorSource):
         return math.prod(shape) * loaded_dtype(dtype).itemsize
 
     def _decode(self, name: str) -> NDArray[Any] | QTensor | SparseMatrix:
-        if name not in self._described:
+        if name not in self._described or name in self._coded:
             return self._read(name)
         stored = {part: self._stored_name(name, part) for part in PARTS}
         parts = {part: self._read(key) for part, key in stored.items() if key in self._stored}
@@ -201,15 +228,20 @@ class Container(TensorSource):
         return f"{name}{self._separator}{part}" if part else name
 
     def _read(self, stored: str) -> NDArray[Any]:
+        if stored in self._coded:
+            coded = self._coded[stored]
+            return decode(coded.stored, coded.read(), coded.shape)
         dtype, shape, length = self._file.info(stored)
         data = np.empty(length, np.uint8)
         self._file.read_into(stored, data)
         return decode(dtype, data, shape)
 
 
-def write(path: Path, kind: str, tensors: Mapping[str, object], **about: Any) -> None:
-    """Write tensors and what is about them, atomically."""
-    _core.write_tensor_file(path, *_contents(kind, tensors, about))
+def write(
+    path: Path, kind: str, tensors: Mapping[str, object], *, lossless: bool = False, **about: Any
+) -> None:
+    """Write tensors and what is about them, atomically; floats coded where they are `lossless`."""
+    _core.write_tensor_file(path, *_contents(kind, tensors, about, lossless=lossless))
 
 
 def nbytes(kind: str, tensors: Mapping[str, object], **about: Any) -> int:
@@ -218,7 +250,7 @@ def nbytes(kind: str, tensors: Mapping[str, object], **about: Any) -> int:
 
 
 def _contents(
-    kind: str, tensors: Mapping[str, object], about: dict[str, Any]
+    kind: str, tensors: Mapping[str, object], about: dict[str, Any], *, lossless: bool = False
 ) -> tuple[list[tuple[str, str, tuple[int, ...], NDArray[np.uint8]]], dict[str, str]]:
     """Return the stored tensors, and the texts of the header."""
     separator = separator_for(tensors)
@@ -226,6 +258,11 @@ def _contents(
     described: dict[str, Description] = {}
     for name, value in tensors.items():
         parts, description = encode_tensor(name, value)
+        if lossless and not description:
+            whole = parts[""]
+            found = coded_floats(part_bytes(whole), part_dtype(whole), whole.shape)
+            if found is not None:
+                parts, description = {"": found[0]}, found[1]
         if description:
             described[name] = description
         for part, array in parts.items():

@@ -19,6 +19,7 @@ from qcore import _core
 from qcore._arrays import as_array
 from qcore.arrays.params.layout import check_layout, scale_shape
 from qcore.arrays.params.qparams import FLOAT16, FLOAT32, code_dtype
+from qcore.arrays.params.scale_codes import decode_scales, encode_scales
 from qcore.arrays.products.blocks import BsrMatrix
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.n_of_m import NmMatrix
@@ -52,10 +53,11 @@ Parts: TypeAlias = dict[str, NDArray[Any]]
 PARTS = ("", "at", "bits", "indptr", "levels", "scale", "zero")
 # Codes below 8 bits are one little-endian bit stream a row; the only order there is.
 _BIT_ORDER = "little"
+_BYTE: np.dtype[Any] = np.dtype(np.uint8)
 _KEYS: dict[str, type] = {
     "at": str, "axis": int, "bits": int, "clipped": int, "csr": bool, "group": int, "narrow": bool,
-    "offset": float, "order": str, "pattern": str, "reconstruct": str, "scheme": str, "shape": list,
-    "signed": bool,
+    "lossless": str, "offset": float, "order": str, "pattern": str, "reconstruct": str,
+    "scheme": str, "sha256": str, "shape": list, "signed": bool, "tensor_scale": float,
 }  # fmt: skip
 # What positions and a description add to a header besides the name, the shape and the numbers.
 _SPARSE_HEADER = 160
@@ -159,6 +161,7 @@ def describe(q: QTensor) -> Description:
         "reconstruct": (q.reconstruct, "centre"),
         "scheme": (q.scheme, "affine"),
         "signed": (q.signed, True),
+        "tensor_scale": (q.tensor_scale, None),
     }
     description |= {key: value for key, (value, usual) in options.items() if value != usual}
     if q.bits < 8 or q.row_bits is not None:
@@ -173,7 +176,10 @@ def dense_parts(q: QTensor) -> Parts:
         parts["bits"] = q.row_bits
     if q.levels is not None and SCHEMES[q.scheme].is_fitted:
         parts["levels"] = q.levels
-    if not SCHEMES[q.scheme].is_codebook or q.scale.size != 1 or q.scale.flat[0] != 1:
+    kind = SCHEMES[q.scheme].scale_format
+    if kind is not None:
+        parts["scale"] = encode_scales(q.scale, kind, q.tensor_scale)
+    elif not SCHEMES[q.scheme].is_codebook or q.scale.size != 1 or q.scale.flat[0] != 1:
         parts["scale"] = q.scale.astype(q.scale_dtype)
     if q.zero_point.any():
         parts["zero"] = q.zero_point.astype(q.values.dtype)
@@ -227,12 +233,19 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         raise ValueError("its scheme is floor and it has no offset")
     if not SCHEMES[scheme].is_codebook and "scale" not in parts:
         raise ValueError("it has no scale")
+    scale_format = SCHEMES[scheme].scale_format
     kinds: dict[str, list[np.dtype[Any]]] = {
-        "levels": [FLOAT32], "scale": [FLOAT32, FLOAT16], "zero": [code_dtype(bits, signed)],
+        "levels": [FLOAT32], "scale": [FLOAT32, FLOAT16] if scale_format is None else [_BYTE],
+        "zero": [code_dtype(bits, signed)],
     }  # fmt: skip
     for part, allowed in kinds.items():
         if part in parts and parts[part].dtype not in allowed:
             raise ValueError(f"its {part} is {parts[part].dtype}; {allowed[0]} is expected")
+    tensor_scale, scale = field(description, "tensor_scale", float), parts.get("scale", 1.0)
+    if scale_format is not None:
+        if "scale" not in parts:
+            raise ValueError("it has no scale")
+        scale = decode_scales(parts["scale"], scale_format, tensor_scale)
     levels = parts.get("levels")
     known = SCHEMES[scheme].known_levels
     if known is not None:
@@ -253,7 +266,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         codes = _unpack(codes, math.prod(shape), row, bits, signed).reshape(shape)
     return QTensor.from_parts(
         codes,
-        parts.get("scale", 1.0),
+        scale,
         parts.get("zero"),
         axis=axis,
         group_size=group_size,
@@ -267,6 +280,7 @@ def _decode_quantized(description: Description, parts: Parts) -> QTensor:
         clipped=field(description, "clipped", int, 0),
         row_bits=row_bits,
         float_rows=float_rows,
+        tensor_scale=tensor_scale,
     )
 
 

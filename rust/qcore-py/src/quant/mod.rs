@@ -99,6 +99,25 @@ fn quantize_groups<'py>(
     Ok(scales.map(|scales| PyArray1::from_vec(py, scales)))
 }
 
+/// Codes of small floats, `(exponent, mantissa, top)`, with a scale for each group: fills `out`, and
+/// returns how many values saturated.
+#[pyfunction]
+fn quantize_minifloat(
+    py: Python<'_>,
+    x: PyReadonlyArrayDyn<'_, f32>,
+    format: (u32, u32, u8),
+    groups: (usize, usize),
+    scale: PyReadonlyArrayDyn<'_, f32>,
+    out: &Bound<'_, PyAny>,
+) -> PyResult<usize> {
+    let (x, scale) = (slice(&x, "x")?, slice(&scale, "scale")?);
+    let mut out = writable::<u8>(out, "out")?;
+    let out = slice_mut(&mut out, "out")?;
+    let (exponent, mantissa, top) = format;
+    let format = quant::Minifloat { exponent, mantissa, top };
+    run(py, LONG, || quant::quantize_minifloat(x, format, groups, scale, out))
+}
+
 /// Decodes `codes` into the float array `out`.
 #[pyfunction]
 #[pyo3(signature = (codes, scale, zero_point, out, axis=None, groups=None))]
@@ -314,6 +333,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(pack_bits, module)?)?;
     module.add_function(wrap_pyfunction!(quantize, module)?)?;
     module.add_function(wrap_pyfunction!(quantize_groups, module)?)?;
+    module.add_function(wrap_pyfunction!(quantize_minifloat, module)?)?;
     plain::register(module)?;
     module.add_function(wrap_pyfunction!(ranges, module)?)?;
     module.add_function(wrap_pyfunction!(stochastic_quantize, module)?)?;

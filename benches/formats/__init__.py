@@ -1,0 +1,1 @@
+"""What files of other makers and of fewer bytes are read and written in."""

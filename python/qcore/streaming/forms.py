@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qcore import _core
 from qcore.arrays.params.qparams import FLOAT16
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.foreign.compressed_tensors import (
@@ -26,6 +27,7 @@ from qcore.files.foreign.compressed_tensors import (
     weight_scheme,
     write_config,
 )
+from qcore.files.foreign.float_layouts import float_type
 from qcore.files.foreign.gguf import Gguf as GgufFile
 from qcore.files.foreign.gguf import check_entry, encode_gguf, gguf_header
 from qcore.files.foreign.gguf_blocks import BLOCK, no_blocks
@@ -187,12 +189,14 @@ class CompressedTensors(Form):
             fixed = part == SHAPE
             shape = array.shape if fixed else (rows, *array.shape[1:])
             nbytes = array.nbytes * (1 if fixed else rows)
-            parts.append(StoredPart(part, part_dtype(array), shape, nbytes))
+            kind = float_type(row.scheme, part) or part_dtype(array)
+            parts.append(StoredPart(part, kind, shape, nbytes))
         return parts, weight_scheme(name, row) | {"symmetric": not zero}
 
     def kept(self, name: str, info: TensorInfo, options: Mapping[str, Any]) -> str | None:
         """Return why a tensor has no codes there: see `no_place`."""
-        return no_place(name, info.shape, options.get("group_size"))
+        own = SCHEMES[options.get("scheme", "affine")].group_size
+        return no_place(name, info.shape, own or options.get("group_size"))
 
     def described(self, description: Description, tally: Tally) -> Description:
         """Tell by the zero points what is symmetric; see `Form.described`."""
@@ -207,8 +211,13 @@ class CompressedTensors(Form):
     def encode(self, name: str, value: object) -> tuple[Encoded, Description]:
         """Return the parts of a whole tensor; see `Form.encode`."""
         if isinstance(value, QTensor):
-            scheme = weight_scheme(name, value)
-            return _encoded(encode_weight(name, value, packed=self._packed)), scheme
+            encoded = _encoded(encode_weight(name, value, packed=self._packed))
+            kinds = [float_type(value.scheme, part.part) or part.stored for part, _ in encoded]
+            parts = [
+                (part._replace(stored=kind), data)
+                for (part, data), kind in zip(encoded, kinds, strict=True)
+            ]
+            return parts, weight_scheme(name, value)
         return _encoded({"": dense_array(name, value)}), {}
 
     def encode_rows(self, name: str, q: QTensor) -> dict[str, NDArray[np.uint8]]:

@@ -75,7 +75,8 @@ class Output:
             for part, data in (
                 form.fixed(plan.info) if plan.parts and plan.options else {}
             ).items():
-                self.write_at(self.places[name, part], data)
+                if (name, part) in self.places:
+                    self.write_at(self.places[name, part], data)
 
     def __enter__(self) -> Output:
         return self

@@ -121,7 +121,8 @@ def _quantized(name: str, info: TensorInfo, options: Mapping[str, Any], form: Fo
     rows = info.shape[0]
     row = np.ones(info.size // rows, info.dtype)  # float16 holds its scales, in any groups
     probe = quantize(row.reshape(1, *info.shape[1:]), **options)
-    zero = not (probe.signed and options.get("symmetric") in (None, True))
+    plain = probe.signed and options.get("symmetric") in (None, True)
+    zero = probe.scheme == "affine" and not plain
     found = form.plan_rows(name, info, probe, zero=zero)
     if found is None:
         return TensorPlan(name, info, options)

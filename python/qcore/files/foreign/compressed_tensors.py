@@ -1,4 +1,4 @@
-"""The layouts of compressed-tensors, which other engines load: int-quantized and pack-quantized.
+"""The layouts of compressed-tensors, which other engines load; floats are in `float_layouts`.
 
 A weight is stored as some tensors that are named after it:
 
@@ -37,11 +37,13 @@ from qcore import _core
 from qcore._arrays import as_array
 from qcore._names import matches
 from qcore._validation import check_int
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.drafts import write_bytes
 from qcore.files.dtypes import stored_name
 from qcore.files.foreign.config import MAX_CONFIG_BYTES
+from qcore.files.foreign.float_layouts import LAYOUTS, float_parts, float_type
 from qcore.files.foreign.packed_words import PACKED, SCALE, SHAPE, WEIGHT, ZERO, pack
 from qcore.files.foreign.wide import widened
 from qcore.files.paths import open_regular
@@ -67,6 +69,8 @@ FILE_TEXTS = {"format": "pt"}
 
 
 Scheme = dict[str, Any]
+# What the configuration calls the types of scales and of zero points.
+_SCALE_TYPES = ("scale_dtype", "zp_dtype")
 
 
 # writing -----------------------------------------------------------------------------------------
@@ -83,6 +87,8 @@ def encode_weight(
         If the layouts have no place for it.
     """
     symmetric = weight_scheme(name, q)["symmetric"] and not zero_points
+    if q.scheme in LAYOUTS:
+        return float_parts(q)
     # Codes are signed there: of unsigned ones the middle is taken off.
     middle = 0 if q.signed else 1 << q.bits - 1
     scale = q.scale.reshape(1 if q.axis is None and q.group_size is None else (len(q), -1))
@@ -114,8 +120,9 @@ def weight_scheme(name: str, q: QTensor) -> Scheme:
     """
     if no_place(name, q.shape, None) is not None:
         reason: str | None = f"quantized tensors are matrices whose names end in {WEIGHT!r}"
-    elif q.scheme != "affine" or q.row_bits is not None or q.bits > 8:
-        reason = "quantized tensors are affine, of 1 to 8 bits, the same in all rows"
+    elif q.scheme not in ("affine", *LAYOUTS) or q.row_bits is not None or q.bits > 8:
+        kinds = ", ".join(LAYOUTS)
+        reason = f"quantized tensors are affine, of 1 to 8 bits, the same in all rows, or {kinds}"
     elif q.axis not in (None, 0) or (q.group_size is not None and q.shape[1] % q.group_size):
         reason = "scales are for the tensor, for rows (axis=0), or for groups that divide the rows"
     elif q.signed and q.bits == 1:
@@ -126,6 +133,14 @@ def weight_scheme(name: str, q: QTensor) -> Scheme:
         raise ValueError(f"tensor {name!r} is {q!r}; in compressed-tensors {reason}")
     grouped = q.group_size is not None
     strategy = "group" if grouped else "tensor" if q.axis is None else "channel"
+    if q.scheme in LAYOUTS:
+        layout = LAYOUTS[q.scheme]
+        types = {} if layout.scale is None else dict.fromkeys(_SCALE_TYPES, layout.scale)
+        return {
+            "num_bits": q.bits, "type": "float", "symmetric": True,
+            "strategy": layout.strategy or strategy, "group_size": q.group_size, "dynamic": False,
+            **types, "format": layout.format,
+        }  # fmt: skip
     symmetric = q.signed and not bool(q.zero_point.any())
     return {
         "num_bits": q.bits, "type": "int", "symmetric": symmetric, "strategy": strategy,
@@ -166,7 +181,10 @@ def dense_array(name: str, value: object) -> NDArray[Any]:
 
 def is_packed(tensors: Mapping[str, object]) -> bool:
     """Whether tensors are stored "pack-quantized": any codes are not of 8 bits."""
-    return any(isinstance(value, QTensor) and value.bits != 8 for value in tensors.values())
+    return any(
+        isinstance(value, QTensor) and value.scheme == "affine" and value.bits != 8
+        for value in tensors.values()
+    )
 
 
 def write_weights(path: Path, tensors: Mapping[str, object], *, packed: bool) -> None:
@@ -185,14 +203,16 @@ def write_weights(path: Path, tensors: Mapping[str, object], *, packed: bool) ->
             else {"": dense_array(name, value)}
         )
         for part, array in parts.items():
-            entries.append((name + part, part_dtype(array), array.shape, part_bytes(array)))
+            scheme = value.scheme if isinstance(value, QTensor) else ""
+            kind = float_type(scheme, part) or part_dtype(array)
+            entries.append((name + part, kind, array.shape, part_bytes(array)))
     _core.write_tensor_file(path, entries, FILE_TEXTS)
 
 
 def widened_weights(tensors: Mapping[str, object]) -> dict[str, object]:
     """Return tensors, as floats those whose codes have no place in the layouts."""
     return {
-        name: widened(name, value, no_place(name, value.shape, None))
+        name: widened(name, value, no_place(name, value.shape, SCHEMES[value.scheme].group_size))
         if isinstance(value, QTensor)
         else value
         for name, value in tensors.items()
@@ -230,25 +250,27 @@ def _configuration(schemes: Mapping[str, Scheme], *, packed: bool) -> dict[str, 
     for name, scheme in schemes.items():
         if scheme:
             members.setdefault(json.dumps(scheme), []).append(name.removesuffix(WEIGHT))
-    # Weights and inputs both of 8 bits are multiplied as integers, as qcore does it.
-    inputs = {
-        "num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True,
-    }  # fmt: skip
-    kind = "pack-quantized" if packed else "int-quantized"
-    groups = {
-        f"group_{index}": {
+    groups: dict[str, dict[str, Any]] = {}
+    for index, (text, modules) in enumerate(members.items()):
+        weights = json.loads(text)
+        kind = weights.pop("format", "pack-quantized" if packed else "int-quantized")
+        # Weights and inputs both of 8 bits are multiplied as they are, as qcore does it.
+        inputs = {
+            "num_bits": 8, "type": weights["type"], "symmetric": True, "strategy": "token",
+            "dynamic": True,
+        }  # fmt: skip
+        groups[f"group_{index}"] = {
             "targets": ["Linear"] if len(members) == 1 else modules,
-            "weights": json.loads(scheme),
-            "input_activations": None if packed else inputs,
+            "weights": weights,
+            "input_activations": inputs if kind in ("int-quantized", "float-quantized") else None,
             "output_activations": None,
             "format": kind,
         }
-        for index, (scheme, modules) in enumerate(members.items())
-    }
+    kinds = dict.fromkeys(group["format"] for group in groups.values())
     ignore = [name.removesuffix(WEIGHT) for name, scheme in schemes.items() if not scheme]
     return {
         "quant_method": "compressed-tensors",
-        "format": kind,
+        "format": next(iter(kinds), "dense") if len(kinds) < 2 else "mixed-precision",
         "quantization_status": "compressed",
         "config_groups": groups,
         "ignore": ignore,

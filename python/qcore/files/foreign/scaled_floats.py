@@ -1,12 +1,13 @@
-"""Weights of 8-bit floats whose scales lie in tensors beside them: decoded, scales and all.
+"""Weights of 8 bits whose scales lie in tensors beside them: decoded, scales and all.
 
 ==========================  =====================================================================
 tensor                      is
 ==========================  =====================================================================
-``fc.weight``               F8_E4M3 or F8_E5M2
+``fc.weight``               F8_E4M3 or F8_E5M2; or I8, where it has blocks of rows and columns
 ``fc.weight_scale``,        what it is multiplied by: one number, one a row ``(rows, 1)``, one for
 ``fc.weight_scale_inv``,    each group of a row ``(rows, groups)``, or one for each block of 128 x
-``fc.scale_weight``         128 (or as ``weight_block_size`` in config.json says)
+``fc.scale_weight``         128 (or as ``weight_block_size`` or ``block_structure`` in config.json
+                            says)
 ==========================  =====================================================================
 """
 
@@ -41,6 +42,8 @@ def find_scales(source: TensorSource, path: Path) -> dict[str, str]:
     for name in source:
         parts = source.stored_parts(name)
         stored = parts[0][0].stored if parts is not None and not parts[1] else ""
+        if stored == "I8" and _has_blocks(source, name):
+            found[name] = f"{name}_scale"
         if not stored.startswith(_FLOAT8) or source.info(name).size < 2:
             continue
         stem = name.removesuffix("weight")
@@ -56,6 +59,14 @@ def find_scales(source: TensorSource, path: Path) -> dict[str, str]:
                 f"the names {', '.join(usual)}: multiply them in, and save the weight as a float"
             )
     return found
+
+
+def _has_blocks(source: TensorSource, name: str) -> bool:
+    """Whether integers have a scale for each block of rows: what no codes of ours do."""
+    if f"{name}_scale" not in source:
+        return False
+    shape, scales = source.info(name).shape, source.info(f"{name}_scale").shape
+    return len(shape) == len(scales) == 2 and scales[0] not in (1, shape[0])
 
 
 class ScaledFloats(TensorSource):
@@ -95,7 +106,10 @@ class ScaledFloats(TensorSource):
 
     def info(self, name: str) -> TensorInfo:
         """Return what is known of a tensor; see `TensorSource.info`."""
-        return self._source.info(name)
+        info = self._source.info(name)
+        if name not in self._scales:
+            return info
+        return TensorInfo(info.shape, np.dtype(np.float32), info.in_rows)
 
     def read_rows(
         self, name: str, start: int, stop: int, buffer: NDArray[np.uint8] | None = None
@@ -144,8 +158,11 @@ class ScaledFloats(TensorSource):
 def _block_size(path: Path) -> tuple[int, int]:
     """Return the blocks that the configuration beside a checkpoint names; else 128 x 128."""
     try:
-        block = known_config(path)["quantization_config"]["weight_block_size"]
+        about = known_config(path)["quantization_config"]
+        groups = about.get("config_groups") or {}
+        sizes = [group["weights"].get("block_structure") for group in groups.values()]
+        block = about.get("weight_block_size") or next(filter(None, sizes))
         rows, columns = (int(side) for side in block)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration):
         return _BLOCK, _BLOCK
     return (rows, columns) if rows > 0 and columns > 0 else (_BLOCK, _BLOCK)

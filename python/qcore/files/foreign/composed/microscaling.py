@@ -11,6 +11,8 @@ tensors                     maker                                               
 ``fc.weight_scale_2``
 ``fc.weight_packed`` U8,    compressed-tensors, "mxfp4-pack-quantized"          e2m1 · 2^(scale -
 ``fc.weight_scale`` U8                                                          127)
+``fc.weight_packed`` U8,    compressed-tensors, "mxfp6-pack-quantized"          e2m3 · 2^(scale -
+``fc.weight_scale`` U8                                                          127)
 ``fc_blocks`` U8,           gpt-oss, MXFP4: (..., rows, groups, 16) and         the same
 ``fc_scales`` U8            (..., rows, groups)
 ``fc.weight`` E4M3, E5M2,   compressed-tensors, "mxfp8-quantized"               float · 2^(scale -
@@ -109,6 +111,15 @@ class _Two(_Scaled):
             return np.asarray(self._join(first, second.reshape(())), np.float32)
 
 
+class _Six(_Scaled):
+    """MXFP6 of E2M3: four floats in three bytes, each row a little-endian bit stream."""
+
+    def values(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the small floats of some rows; see `_Scaled.values`."""
+        packed = np.ascontiguousarray(read_part(self._source, self.parts[0], start, stop))
+        return decode("F6_E2M3", packed.reshape(-1), [stop - start, self.shape[1]])
+
+
 class _Eight(_Scaled):
     """MXFP8: a float a byte."""
 
@@ -145,6 +156,9 @@ def _packed(source: TensorSource, name: str) -> ComposedWeight | None:
     if len(shape) != 2 or not groups or not groups[0] or shape[1] % groups[0]:
         return None
     each, whole = 2 * shape[1] // groups[0], (shape[0], 2 * shape[1])
+    six = 4 * shape[1] // 3
+    if 32 * groups[0] == six and 24 * groups[0] == shape[1]:
+        return _Six(source, (packed, scale), (shape[0], six))
     overall = f"{name}_global_scale"
     if overall in source and each == 16:
         return _Two(source, (packed, scale, overall), whole, np.divide)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from qcore.errors import FormatError
-from qcore.files.foreign.composed import bitmask, bitsandbytes, grouped, microscaling, ordered
+from qcore.files.foreign.composed import (
+    bitmask,
+    bitsandbytes,
+    grouped,
+    marlin24,
+    microscaling,
+    ordered,
+)
 from qcore.files.foreign.composed.weight import ComposedWeight, ComposedWeights, Find
 from qcore.files.foreign.config import known_config
 from qcore.files.source import TensorSource
@@ -13,6 +20,7 @@ from qcore.files.source import TensorSource
 __all__ = ["LAYOUTS", "composed"]
 
 LAYOUTS: tuple[Find, ...] = (
+    marlin24.find,
     grouped.find,
     ordered.find,
     microscaling.find,

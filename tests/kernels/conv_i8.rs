@@ -195,6 +195,11 @@ fn layers_of_networks_are_the_sums_that_they_are() {
         case([1, 6, 6, 32], 40, 1, [1, 1]).stride([2, 2]),
         case([1, 5, 4, 5], 3, 1, [1, 1]),
         case([1, 6, 6, 12], 5, 3, [3, 3]).padded(around),
+        case([2, 17, 24, 3], 8, 1, [3, 3]).stride([2, 2]).padded([[0, 1], [0, 1]]),
+        case([1, 9, 13, 5], 4, 1, [2, 3]).padded([[0, 1], [1, 1]]),
+        case([1, 7, 16, 12], 1, 1, [3, 5]).padded([[1, 1], [2, 2]]),
+        case([1, 30, 32, 16], 16, 1, [3, 3]).padded(around),
+        case([1, 25, 5, 32], 32, 1, [1, 1]),
         case([1, 30, 1, 40], 24, 1, [3, 1]).padded([[1, 1], [0, 0]]),
     ] {
         case.clone().check();

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use super::pool::taps;
 use super::window::Window;
 use crate::aligned::AlignedBytes;
 use crate::elementwise::map_row;
 use crate::epilogue::Epilogue;
 use crate::error::Result;
+use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::math::{MAX_LANES, clip};
 use crate::memory;
@@ -66,40 +68,85 @@ impl Depthwise {
         let all = batch * rows;
         let together = all.div_ceil(tasks.max(1)).max(1);
         let target = SendPtr(out.as_mut_ptr());
+        // Rows that are finished while the cache still has them.
+        let line = columns * outputs;
+        let block = (BLOCK / line).max(1);
         threads::try_for_each(all.div_ceil(together), |task| {
-            for row in task * together..((task + 1) * together).min(all) {
-                let first = row * columns * outputs;
-                // SAFETY: the row of results is this task's own.
+            let mut pace = Pace::of(STEPS);
+            let end = ((task + 1) * together).min(all);
+            for first in (task * together..end).step_by(block) {
+                let last = (first + block).min(end);
+                let range = first * line..last * line;
+                // SAFETY: the rows of results are this task's own.
                 let part = unsafe {
-                    std::slice::from_raw_parts_mut(target.get().add(first), columns * outputs)
+                    std::slice::from_raw_parts_mut(target.get().add(range.start), range.len())
                 };
-                let residual = match epilogue.residual {
-                    [] => &[],
-                    all => &all[first..][..columns * outputs],
-                };
-                let size = image[1] * image[2] * image[3];
-                let picture = &x[row / rows * size..][..size];
-                let job = Places {
+                let residual = epilogue.residual.get(range).unwrap_or(&[]);
+                let job = Rows {
                     weights: self,
-                    picture,
+                    x,
                     image,
                     window,
-                    row: row % rows,
-                    columns,
+                    shape: [rows, columns],
+                    range: first..last,
                     epilogue: Epilogue { residual, ..epilogue },
                     out: part,
                 };
                 dispatch(isa, job);
                 if let Some(function) = epilogue.activation.rest() {
-                    // SAFETY: as above; the row's borrow has ended.
+                    // SAFETY: as above; the first borrow has ended.
                     let part = unsafe {
-                        std::slice::from_raw_parts_mut(target.get().add(first), columns * outputs)
+                        let from = target.get().add(first * line);
+                        std::slice::from_raw_parts_mut(from, (last - first) * line)
                     };
                     map_row(isa, function, part);
                 }
+                pace.check((last - first) * line * taps)?;
             }
             Ok(())
         })
+    }
+}
+
+/// Results that are finished together.
+const BLOCK: usize = 1 << 13;
+/// Multiply-adds between two looks at whether to stop.
+const STEPS: usize = 1 << 22;
+
+/// Rows of places, counted over all images, and their results.
+struct Rows<'a> {
+    weights: &'a Depthwise,
+    x: &'a [f32],
+    image: [usize; 4],
+    window: &'a Window,
+    shape: [usize; 2],
+    range: Range<usize>,
+    epilogue: Epilogue<'a>,
+    out: &'a mut [f32],
+}
+
+impl SimdOp for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S) {
+        let Self { weights, x, image, window, shape: [rows, columns], range, epilogue, out } = self;
+        let size = image[1] * image[2] * image[3];
+        let line = columns * weights.outputs;
+        for (index, (row, out)) in range.zip(out.chunks_exact_mut(line)).enumerate() {
+            let residual = epilogue.residual.get(index * line..(index + 1) * line).unwrap_or(&[]);
+            Places {
+                weights,
+                picture: &x[row / rows * size..][..size],
+                image,
+                window,
+                row: row % rows,
+                columns,
+                epilogue: Epilogue { residual, ..epilogue },
+                out,
+            }
+            .all(s);
+        }
     }
 }
 
@@ -115,14 +162,11 @@ struct Places<'a> {
     out: &'a mut [f32],
 }
 
-impl SimdOp for Places<'_> {
-    type Output = ();
-
+impl Places<'_> {
     #[inline(always)]
-    fn eval<S: Simd>(mut self, s: S) {
+    fn all<S: Simd>(mut self, s: S) {
         let outputs = self.weights.outputs;
-        let taps = self.window.kernel[0].saturating_mul(self.window.kernel[1]);
-        if outputs < S::LANES || self.weights.multiplier > 1 || taps > MOST_TAPS {
+        if outputs < S::LANES || self.weights.multiplier > 1 {
             for at in (0..outputs).step_by(S::LANES) {
                 let count = S::LANES.min(outputs - at);
                 for column in 0..self.columns {
@@ -132,38 +176,42 @@ impl SimdOp for Places<'_> {
             return;
         }
         let inside = self.inside();
-        let (stride, left) = (self.window.stride[1], self.window.padding[1][0]);
-        let channels = self.image[3];
+        let (top, bottom, _) = taps(self.window, 0, self.row, self.image[1]);
+        let rows = top..bottom;
         for column in (0..inside.start).chain(inside.end..self.columns) {
             // At an edge: the taps that lie in the image.
-            let x = column * stride;
-            let taps = self.taps(x, left);
+            let (left, right, _) = taps(self.window, 1, column, self.image[2]);
+            let taps = Taps { rows: rows.clone(), columns: left..right };
             let mut at = 0;
             while at < outputs {
                 // The last vector ends with the channels and so repeats some.
                 at = at.min(outputs - S::LANES);
-                self.group::<S, 1>(s, &taps, at, column, at);
+                self.group::<S, 1>(s, &taps, column, at);
                 at += S::LANES;
             }
         }
-        let taps = self.taps(0, 0);
+        let taps = Taps { rows, columns: 0..self.window.kernel[1] };
         // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
         // Of few channels each vector goes along the row by itself.
-        let most = if outputs <= FEW { 1 } else { WEIGHTS / taps.count.max(1) / S::LANES };
+        let count = (taps.rows.len() * taps.columns.len()).max(1);
+        let most = if outputs <= FEW { 1 } else { WEIGHTS / count / S::LANES };
         let block = most.max(1) * S::LANES;
         for first in (0..outputs).step_by(block) {
             let end = (first + block).min(outputs);
             let mut column = inside.start;
             while column < inside.end {
-                let together = if column + TOGETHER <= inside.end { TOGETHER } else { 1 };
+                let together = match inside.end - column {
+                    TOGETHER.. => TOGETHER,
+                    2.. => 2,
+                    _ => 1,
+                };
                 let mut at = first;
                 while at < end {
                     at = at.min(outputs - S::LANES);
-                    let origin = (column * stride - left) * channels + at;
-                    if together == TOGETHER {
-                        self.group::<S, TOGETHER>(s, &taps, origin, column, at);
-                    } else {
-                        self.group::<S, 1>(s, &taps, origin, column, at);
+                    match together {
+                        TOGETHER => self.group::<S, TOGETHER>(s, &taps, column, at),
+                        2 => self.group::<S, 2>(s, &taps, column, at),
+                        _ => self.group::<S, 1>(s, &taps, column, at),
                     }
                     at += S::LANES;
                 }
@@ -181,16 +229,10 @@ const FEW: usize = 32;
 /// Places that are computed at once: each weight is loaded once for all of them.
 const TOGETHER: usize = 4;
 
-/// The most taps of windows that are computed so.
-const MOST_TAPS: usize = 64;
-
 /// The taps of a place that lie in the image.
 struct Taps {
-    /// The elements that they read, counted from the place's origin.
-    pixels: [usize; MOST_TAPS],
-    /// Their weights.
-    weights: [usize; MOST_TAPS],
-    count: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
 impl Places<'_> {
@@ -205,57 +247,42 @@ impl Places<'_> {
         from..to.max(from)
     }
 
-    /// Where the taps of this row of places lie that are in the image, for a place that begins at
-    /// pixel `x - left`.
-    fn taps(&self, x: usize, left: usize) -> Taps {
-        let Window { kernel, stride, dilation, padding } = *self.window;
-        let [_, height, width, channels] = self.image;
-        let mut taps = Taps { pixels: [0; MOST_TAPS], weights: [0; MOST_TAPS], count: 0 };
-        for row_tap in 0..kernel[0] {
-            let y = (self.row * stride[0] + row_tap * dilation[0]).wrapping_sub(padding[0][0]);
-            if y >= height {
-                continue;
-            }
-            for column_tap in 0..kernel[1] {
-                let x = (x + column_tap * dilation[1]).wrapping_sub(left);
-                if x < width {
-                    taps.pixels[taps.count] = (y * width + x) * channels;
-                    taps.weights[taps.count] =
-                        (row_tap * kernel[1] + column_tap) * self.weights.stride;
-                    taps.count += 1;
-                }
-            }
-        }
-        taps
-    }
-
-    /// A vector of outputs, from `at` on, of `N` places from `column` on; what the taps of the first
-    /// read lies `origin` elements on.
+    /// A vector of outputs, from `at` on, of `N` places from `column` on, all of these taps.
     #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
     #[inline(always)]
-    fn group<S: Simd, const N: usize>(
-        &mut self,
-        s: S,
-        taps: &Taps,
-        origin: usize,
-        column: usize,
-        at: usize,
-    ) {
+    fn group<S: Simd, const N: usize>(&mut self, s: S, taps: &Taps, column: usize, at: usize) {
         let outputs = self.weights.outputs;
-        let step = self.window.stride[1] * self.image[3];
-        let pixels = taps.pixels[..taps.count].iter().zip(&taps.weights[..taps.count]);
-        let last = taps.pixels[taps.count.saturating_sub(1)] + origin + (N - 1) * step + S::LANES;
-        assert!(taps.count == 0 || last <= self.picture.len());
+        let Window { kernel, stride, dilation, padding } = *self.window;
+        let [_, _, width, channels] = self.image;
         let mut sums = [s.splat_f32(0.0); N];
-        for (&pixel, &weight) in pixels {
+        if !taps.rows.is_empty() && !taps.columns.is_empty() {
+            let y = self.row * stride[0] + taps.rows.start * dilation[0] - padding[0][0];
+            let x = column * stride[1] + taps.columns.start * dilation[1] - padding[1][0];
+            let origin = (y * width + x) * channels + at;
+            let [down, along] = [dilation[0] * width * channels, dilation[1] * channels];
+            let step = stride[1] * channels;
+            let reach = (taps.rows.len() - 1) * down + (taps.columns.len() - 1) * along;
+            assert!(origin + reach + (N - 1) * step + S::LANES <= self.picture.len());
+            let tap = taps.rows.start * kernel[1] + taps.columns.start;
             // SAFETY: the last tap of the last place lies within the picture, as was just checked, and
             // the others before it; each tap has weights filled up to whole vectors.
             unsafe {
-                let weight = s.load_f32(self.weights.weights.as_floats().add(weight + at));
-                let from = self.picture.as_ptr().add(pixel + origin);
-                for place in 0..N {
-                    let value = s.load_f32(from.add(place * step));
-                    sums[place] = s.fma(value, weight, sums[place]);
+                let mut pixels = self.picture.as_ptr().add(origin);
+                let mut weights =
+                    self.weights.weights.as_floats().add(tap * self.weights.stride + at);
+                for _ in taps.rows.clone() {
+                    let (mut from, mut weight) = (pixels, weights);
+                    for _ in taps.columns.clone() {
+                        let factor = s.load_f32(weight);
+                        for place in 0..N {
+                            let value = s.load_f32(from.add(place * step));
+                            sums[place] = s.fma(value, factor, sums[place]);
+                        }
+                        from = from.wrapping_add(along);
+                        weight = weight.wrapping_add(self.weights.stride);
+                    }
+                    pixels = pixels.wrapping_add(down);
+                    weights = weights.wrapping_add(kernel[1] * self.weights.stride);
                 }
             }
         }

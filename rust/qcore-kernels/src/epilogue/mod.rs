@@ -9,6 +9,7 @@ mod float;
 mod lanes;
 mod requantize;
 mod sums;
+mod term;
 mod wide;
 
 pub use activation::Activation;

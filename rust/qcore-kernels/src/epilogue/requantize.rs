@@ -1,6 +1,7 @@
 //! int32 sums to the codes of the next layer.
 
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
+use super::term::{Nothing, Plus, Term};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::quant::Code;
@@ -200,53 +201,6 @@ impl<C: Code> SimdOp for RequantizeBlock<'_, C> {
     }
 }
 
-/// What is added to levels before they are clamped.
-trait Term<S: Simd> {
-    /// To the `count` levels of a row from column `at` on: a vector, or fewer.
-    ///
-    /// # Safety
-    /// The block has them.
-    unsafe fn add(&self, s: S, level: S::F32, row: usize, at: usize, count: usize) -> S::F32;
-}
-
-struct Nothing;
-
-impl<S: Simd> Term<S> for Nothing {
-    #[inline(always)]
-    unsafe fn add(&self, _: S, level: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
-        level
-    }
-}
-
-/// Codes times their multiplier.
-struct Plus<S: Simd, C> {
-    codes: *const C,
-    stride: usize,
-    zero: S::I32,
-    multiplier: S::F32,
-}
-
-impl<S: Simd, C: Code> Term<S> for Plus<S, C> {
-    #[inline(always)]
-    unsafe fn add(&self, s: S, level: S::F32, row: usize, at: usize, count: usize) -> S::F32 {
-        // SAFETY: the caller's promise; the room has MAX_LANES elements.
-        let codes = unsafe {
-            let from = self.codes.add(row * self.stride + at);
-            if count == S::LANES {
-                C::load(s, from)
-            } else {
-                let mut room = [C::default(); MAX_LANES];
-                for (lane, room) in room[..count].iter_mut().enumerate() {
-                    *room = *from.add(lane);
-                }
-                C::load(s, room.as_ptr())
-            }
-        };
-        let value = s.to_f32(s.sub_i32(codes, self.zero));
-        s.add(level, s.mul(value, self.multiplier))
-    }
-}
-
 /// What some columns are requantized with.
 #[derive(Clone, Copy)]
 struct Parameters<S: Simd> {
@@ -272,6 +226,13 @@ impl<S: Simd> Parameters<S> {
 }
 
 impl<S: Simd> Range<S> {
+    /// The nearest integer of a level that is not above the greatest; where it is below all, that of
+    /// anything below them, and so where it is NaN.
+    #[inline(always)]
+    fn nearest(self, s: S, level: S::F32) -> S::I32 {
+        s.to_i32(s.min(self.high, level))
+    }
+
     #[inline(always)]
     fn code(self, s: S, level: S::F32) -> S::I32 {
         // The bounds are integers, so it does not matter that rounding comes after them, where the
@@ -302,17 +263,27 @@ impl<C: Code> RequantizeBlock<'_, C> {
         }
         let at_column = |at: usize| Parameters { bias: bias.at(at), multiplier: multiplier.at(at) };
         let wide = 4 * S::LANES;
-        let body = columns / wide * wide;
+        let from_zero = C::from_zero(s, output.zero_point, output.min);
+        // Rows that fill a part of four vectors are taken some at a time where they lie side by side.
+        let dense = columns < wide
+            && wide.is_multiple_of(columns)
+            && columns.is_multiple_of(S::LANES)
+            && stride == columns
+            && self.out_stride == columns
+            && term.is_dense(columns);
+        let (body, group) = if dense { (wide, wide / columns) } else { (columns / wide * wide, 1) };
+        let groups = rows / group;
         for at in (0..body).step_by(wide) {
-            let mut four = [at_column(at); 4];
+            let mut four = [at_column(0); 4];
             // Loops, not `map`: what array methods call is not compiled for the vectors' features.
             for (quarter, parameters) in four.iter_mut().enumerate() {
-                *parameters = at_column(at + quarter * S::LANES);
+                *parameters = at_column((at + quarter * S::LANES) % columns);
             }
-            for row in 0..rows {
-                let mut codes = [range.zero; 4];
+            for index in 0..groups {
+                let row = index * group;
+                let mut levels = [range.zero; 4];
                 // SAFETY: every row has these sums, as was checked, and its place in the result, as
-                // the caller of `requantize_block` promised.
+                // the caller of `requantize_block` promised; dense rows lie behind one another.
                 unsafe {
                     let from = sums.as_ptr().add(row * stride + at);
                     for quarter in 0..4 {
@@ -320,18 +291,20 @@ impl<C: Code> RequantizeBlock<'_, C> {
                         let level = four[quarter].level::<BIAS>(s, sum);
                         let place = at + quarter * S::LANES;
                         let level = term.add(s, level, row, place, S::LANES);
-                        codes[quarter] = range.code(s, level);
+                        levels[quarter] = range.nearest(s, level);
                     }
-                    C::store4(s, self.out.add(row * self.out_stride + at), codes);
+                    let to = self.out.add(row * self.out_stride + at);
+                    C::store4_from(s, to, levels, from_zero);
                 }
             }
         }
+        let (first, body) = if dense { (groups * group, 0) } else { (0, body) };
         let mut at = body;
         while at < columns {
             // The last vector ends with the columns and so repeats some codes.
             at = at.min(columns - S::LANES);
             let parameters = at_column(at);
-            for row in 0..rows {
+            for row in first..rows {
                 // SAFETY: as above.
                 unsafe {
                     let sum = s.load_i32(sums.as_ptr().add(row * stride + at));

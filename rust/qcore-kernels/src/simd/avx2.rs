@@ -88,6 +88,20 @@ helper! {
     }
 }
 
+/// `v + zero` as 16-bit integers, saturated, in the order of packing.
+///
+/// # Safety
+/// The CPU has AVX2.
+#[inline(always)]
+unsafe fn words_from(v: [__m256i; 4], zero: __m256i) -> [__m256i; 2] {
+    // SAFETY: the caller vouches for the feature.
+    unsafe {
+        let low = _mm256_packs_epi32(v[0], v[1]);
+        let high = _mm256_packs_epi32(v[2], v[3]);
+        [_mm256_adds_epi16(low, zero), _mm256_adds_epi16(high, zero)]
+    }
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     type F32 = __m256;
@@ -127,6 +141,14 @@ impl Simd for Avx2 {
         };
         store_i8x4(ptr: *mut i8, v: [__m256i; 4]) = _mm256_storeu_si256(ptr.cast(), to_i8(v));
         store_u8x4(ptr: *mut u8, v: [__m256i; 4]) = _mm256_storeu_si256(ptr.cast(), to_u8(v));
+        store_i8x4_from(ptr: *mut i8, v: [__m256i; 4], zero: __m256i, low: __m256i) = {
+            let [a, b] = words_from(v, zero);
+            _mm256_storeu_si256(ptr.cast(), in_order(_mm256_max_epi8(_mm256_packs_epi16(a, b), low)));
+        };
+        store_u8x4_from(ptr: *mut u8, v: [__m256i; 4], zero: __m256i, low: __m256i) = {
+            let [a, b] = words_from(v, zero);
+            _mm256_storeu_si256(ptr.cast(), in_order(_mm256_max_epu8(_mm256_packus_epi16(a, b), low)));
+        };
         stream_i8x4(ptr: *mut i8, v: [__m256i; 4]) = _mm256_stream_si256(ptr.cast(), to_i8(v));
         stream_u8x4(ptr: *mut u8, v: [__m256i; 4]) = _mm256_stream_si256(ptr.cast(), to_u8(v));
         store_bytes(ptr: *mut u8, v: __m256i) = _mm256_storeu_si256(ptr.cast(), v);

@@ -85,6 +85,20 @@ helper! {
     }
 }
 
+/// `v + zero` as 16-bit integers, saturated, in the order of packing.
+///
+/// # Safety
+/// The CPU has AVX-512 F and BW.
+#[inline(always)]
+unsafe fn words_from(v: [__m512i; 4], zero: __m512i) -> [__m512i; 2] {
+    // SAFETY: the caller vouches for the feature.
+    unsafe {
+        let low = _mm512_packs_epi32(v[0], v[1]);
+        let high = _mm512_packs_epi32(v[2], v[3]);
+        [_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero)]
+    }
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     type F32 = __m512;
@@ -119,6 +133,14 @@ impl Simd for Avx512 {
             ptr.cast(), _mm512_cvtusepi32_epi8(_mm512_max_epi32(v, _mm512_setzero_si512())));
         store_i8x4(ptr: *mut i8, v: [__m512i; 4]) = _mm512_storeu_si512(ptr.cast(), to_i8(v));
         store_u8x4(ptr: *mut u8, v: [__m512i; 4]) = _mm512_storeu_si512(ptr.cast(), to_u8(v));
+        store_i8x4_from(ptr: *mut i8, v: [__m512i; 4], zero: __m512i, low: __m512i) = {
+            let [a, b] = words_from(v, zero);
+            _mm512_storeu_si512(ptr.cast(), in_order(_mm512_max_epi8(_mm512_packs_epi16(a, b), low)));
+        };
+        store_u8x4_from(ptr: *mut u8, v: [__m512i; 4], zero: __m512i, low: __m512i) = {
+            let [a, b] = words_from(v, zero);
+            _mm512_storeu_si512(ptr.cast(), in_order(_mm512_max_epu8(_mm512_packus_epi16(a, b), low)));
+        };
         stream_i8x4(ptr: *mut i8, v: [__m512i; 4]) = _mm512_stream_si512(ptr.cast(), to_i8(v));
         stream_u8x4(ptr: *mut u8, v: [__m512i; 4]) = _mm512_stream_si512(ptr.cast(), to_u8(v));
         store_bytes(ptr: *mut u8, v: __m512i) = _mm512_storeu_si512(ptr.cast(), v);

@@ -162,6 +162,29 @@ pub trait Simd: Copy {
     /// # Safety
     /// `ptr` is valid for writing `4 * LANES` elements.
     unsafe fn store_u8x4(self, ptr: *mut u8, v: [Self::I32; 4]);
+    /// `max(v + zero, low)` of `4 * LANES` integers to `ptr`, saturated. `zero` is 16 bits wide and lies
+    /// twice in each lane, `low` is a byte and lies four times in it.
+    ///
+    /// # Safety
+    /// `ptr` is valid for writing `4 * LANES` elements.
+    unsafe fn store_i8x4_from(
+        self,
+        ptr: *mut i8,
+        v: [Self::I32; 4],
+        zero: Self::I32,
+        low: Self::I32,
+    );
+    /// [`Simd::store_i8x4_from`] of unsigned bytes.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn store_u8x4_from(
+        self,
+        ptr: *mut u8,
+        v: [Self::I32; 4],
+        zero: Self::I32,
+        low: Self::I32,
+    );
     /// `4 * LANES` integers past the cache to `ptr`, saturated. End a run with [`Simd::fence`].
     ///
     /// # Safety

@@ -96,6 +96,18 @@ impl Simd for Scalar {
         unsafe { ptr.cast::<[u8; 4]>().write_unaligned(v.map(saturate_u8)) }
     }
     #[inline(always)]
+    unsafe fn store_i8x4_from(self, ptr: *mut i8, v: [i32; 4], zero: i32, low: i32) {
+        let byte = |v: i32| saturate_i8(v.saturating_add(i32::from(zero as i16))).max(low as i8);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { ptr.cast::<[i8; 4]>().write_unaligned(v.map(byte)) }
+    }
+    #[inline(always)]
+    unsafe fn store_u8x4_from(self, ptr: *mut u8, v: [i32; 4], zero: i32, low: i32) {
+        let byte = |v: i32| saturate_u8(v.saturating_add(i32::from(zero as i16))).max(low as u8);
+        // SAFETY: the caller vouches for the pointer.
+        unsafe { ptr.cast::<[u8; 4]>().write_unaligned(v.map(byte)) }
+    }
+    #[inline(always)]
     unsafe fn stream_i8x4(self, ptr: *mut i8, v: [i32; 4]) {
         // SAFETY: the caller vouches for the pointer.
         unsafe { self.store_i8x4(ptr, v) }

@@ -79,11 +79,12 @@ impl Op for Conv {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let axes = self.axes(cx.inputs)?;
         let (x, w) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
-        if let (Some(weights), Some([height, width])) = (&w.value, two(&axes)) {
-            if codes::lower_codes(cx, self, [height, width])? {
+        if let (Some(weights), Some(axes)) = (&w.value, two(&axes)) {
+            let axes = lying(axes);
+            if codes::lower_codes(cx, self, axes)? {
                 return Ok(());
             }
-            return self.lower_known(cx, weights, [height, width]);
+            return self.lower_known(cx, weights, axes);
         }
         let axes = three(&axes)?;
         let (w_dims, region) = taps_first(&w.dims);
@@ -175,6 +176,14 @@ impl Step for KernelStep {
     fn work(&self) -> usize {
         self.work
     }
+}
+
+/// A signal that goes down an image of width 1 as one that goes along a row: the same places and taps in
+/// the same order, and rows are what kernels go along.
+fn lying([height, width]: [Axis; 2]) -> [Axis; 2] {
+    let one = Axis { stride: width.stride, ..Axis::ONE };
+    let upright = width == one && height.input > 1;
+    if upright { [Axis::ONE, height] } else { [height, width] }
 }
 
 /// Weights `[out, in, taps]` as `[taps, in, out]`: their dims and how they get there.

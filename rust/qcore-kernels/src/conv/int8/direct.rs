@@ -60,6 +60,8 @@ pub(super) struct Direct<'a> {
     /// Rows of places, of all images, and places of a row.
     rows: usize,
     columns: usize,
+    /// Places of the result that are taken as one.
+    together: usize,
     /// Pixels where windows are single ones: the last row may be shorter.
     points: Option<usize>,
 }
@@ -87,7 +89,12 @@ impl<'a> Direct<'a> {
             Some(points) => (points.div_ceil(POINTS), POINTS),
             None => (batch * rows, columns),
         };
-        Some(Self { isa, kernel, weights, taps, x, window, rows, columns, points })
+        Some(Self { isa, kernel, weights, taps, x, window, rows, columns, together: 1, points })
+    }
+
+    /// The same where so many places of the result are one.
+    pub(super) fn side_by_side(self, together: usize) -> Self {
+        Self { together, ..self }
     }
 
     /// Whether the image is read where it lies.
@@ -118,7 +125,7 @@ impl<'a> Direct<'a> {
         scratch: &mut Scratch,
     ) -> Result<()> {
         let Scratch { rows: room, sums, start, parameters } = scratch;
-        target.prepare(1, parameters)?;
+        target.prepare(self.together, parameters)?;
         sums.resize_scratch(SUMS * size_of::<i32>())?;
         self.starts(target.start(), start)?;
         let size = self.kernel.left.size();
@@ -179,13 +186,22 @@ impl<'a> Direct<'a> {
         to.resize_scratch(memory::size(&[sums.len(), size_of::<i32>()])?)?;
         let shift = self.kernel.left == LeftKind::U8 && self.x.signed;
         let zero = self.x.zero_point + if shift { 128 } else { 0 };
-        let (to, _) = to.as_chunks_mut::<4>();
-        for (column, (to, &sum)) in to.iter_mut().zip(sums).enumerate() {
-            let bias = match bias {
-                [one] => *one,
-                each => each.get(column).copied().unwrap_or(0),
-            };
-            *to = bias.wrapping_sub((sum as i32).wrapping_mul(zero)).to_ne_bytes();
+        // SAFETY: the room is for so many int32, on a cache line, and nobody else's; any bytes are one.
+        let to =
+            unsafe { std::slice::from_raw_parts_mut(to.as_mut_floats().cast::<i32>(), sums.len()) };
+        // What fills the last panel starts from anything.
+        to.fill(0);
+        match bias {
+            [] => {}
+            [one] => to.fill(*one),
+            each => {
+                for to in to.chunks_exact_mut(each.len()).take(self.together) {
+                    to.copy_from_slice(each);
+                }
+            }
+        }
+        for (to, &sum) in to.iter_mut().zip(sums) {
+            *to = to.wrapping_sub((sum as i32).wrapping_mul(zero));
         }
         Ok(())
     }

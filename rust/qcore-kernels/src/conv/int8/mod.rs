@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `taps` | in which order the inputs of a place lie along K |
 //! | `direct` | rows of the window are read where they lie |
+//! | `merged` | of few outputs, places side by side as one |
 //! | `patches` | pixels under a window as rows of the int8 product, copied as they are used |
 //! | `strip`, `write` | rows of an image as kernels want them |
 //! | `depthwise/` | every channel by itself: lanes run across channels |
@@ -14,6 +15,7 @@ use std::marker::PhantomData;
 mod depthwise;
 #[cfg(target_arch = "x86_64")]
 mod direct;
+mod merged;
 mod output;
 mod patches;
 #[cfg(target_arch = "x86_64")]
@@ -24,6 +26,7 @@ mod write;
 use depthwise::Depthwise;
 #[cfg(target_arch = "x86_64")]
 use direct::Direct;
+use merged::Merged;
 use output::{Part, Target};
 use patches::Places;
 use taps::Taps;
@@ -83,8 +86,8 @@ pub struct ConvI8 {
 
 #[derive(Debug)]
 enum Form {
-    /// A product for each group of channels.
-    Products(Vec<PackedI8>),
+    /// A product for each group of channels; of few outputs also one for places side by side.
+    Products(Vec<PackedI8>, Option<Box<Merged>>),
     /// One input channel for each group.
     Depthwise(Depthwise),
 }
@@ -136,7 +139,9 @@ impl ConvI8 {
                 let view = MatRef::from_slice(&turned, own, k)?;
                 memory::push(&mut products, PackedI8::new(isa, view.transposed())?)?;
             }
-            Form::Products(products)
+            let merged =
+                if groups == 1 { Merged::new(isa, weights, shape, &window)? } else { None };
+            Form::Products(products, merged.map(Box::new))
         };
         Ok(Self { window, inputs, outputs, taps: order, form })
     }
@@ -157,7 +162,10 @@ impl ConvI8 {
     #[must_use]
     pub fn nbytes(&self) -> usize {
         match &self.form {
-            Form::Products(products) => products.iter().map(PackedI8::nbytes).sum(),
+            Form::Products(products, merged) => {
+                let merged = merged.as_ref().map(|merged| &merged.product);
+                products.iter().chain(merged).map(PackedI8::nbytes).sum()
+            }
             Form::Depthwise(weights) => weights.nbytes(),
         }
     }
@@ -166,8 +174,8 @@ impl ConvI8 {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.form {
-            Form::Products(_) if self.window.is_point() => "conv 1x1 int8",
-            Form::Products(_) => "conv int8",
+            Form::Products(..) if self.window.is_point() => "conv 1x1 int8",
+            Form::Products(..) => "conv int8",
             Form::Depthwise(_) => "depthwise int8",
         }
     }
@@ -176,8 +184,8 @@ impl ConvI8 {
     #[must_use]
     pub fn kind_to_codes(&self) -> &'static str {
         match &self.form {
-            Form::Products(_) if self.window.is_point() => "conv 1x1 int8 to int8",
-            Form::Products(_) => "conv int8 to int8",
+            Form::Products(..) if self.window.is_point() => "conv 1x1 int8 to int8",
+            Form::Products(..) => "conv int8 to int8",
             Form::Depthwise(_) => "depthwise int8 to int8",
         }
     }
@@ -284,12 +292,24 @@ impl ConvI8 {
         if out.is_empty() {
             return Ok(());
         }
-        let products = match &self.form {
+        let (products, merged) = match &self.form {
             Form::Depthwise(weights) => {
                 return weights.run(isa, x, &self.window, shape, target, out);
             }
-            Form::Products(products) => products,
+            Form::Products(products, merged) => (products, merged),
         };
+        #[cfg(target_arch = "x86_64")]
+        if let Some(merged) = merged
+            && shape[2].is_multiple_of(merged.places)
+        {
+            let Merged { places, window, taps, product } = &**merged;
+            let columns = [shape[0], shape[1], shape[2] / places, shape[3]];
+            if let Some(direct) = Direct::new(isa, product, *taps, x, window, columns) {
+                return direct.side_by_side(*places).run(target, out);
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = merged;
         let [batch, height, width, channels] = x.shape;
         let (each, own) = (self.inputs / products.len(), self.outputs / products.len());
         let pixels = memory::size(&shape[..3])?;

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
-use crate::simd::dispatch_dot;
+use crate::simd::{Dot4, Dot4Op, dispatch_dot};
 use crate::threads::SendPtr;
 
 /// Sums that are computed before they are finished: they stay in the first cache.
@@ -63,6 +63,39 @@ pub(super) struct Job<'a> {
     repeat: usize,
     /// What turns a code into an unsigned byte.
     flip: u8,
+    /// The row of places whose rows of the image are interleaved, and whether they serve the next too.
+    held: Option<(usize, bool)>,
+}
+
+/// As many places as there is room for: returns how many.
+struct Batch<'j, 'a> {
+    job: &'j mut Job<'a>,
+    places: Range<usize>,
+}
+
+impl Dot4Op for Batch<'_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn eval<D: Dot4>(self, d: D) -> usize {
+        let Self { job, places } = self;
+        let columns = job.shape[1];
+        let (mut at, mut pending) = (places.start, 0);
+        while at < places.end {
+            let (row, column) = (at / columns, at % columns);
+            let left = job.room - pending;
+            // A row is not cut where it fits as a whole.
+            if left == 0 || (column == 0 && columns > left && pending > 0) {
+                break;
+            }
+            let count = (columns - column).min(left);
+            let weights = job.ready(d, row, places.end.div_ceil(columns));
+            job.sums(d, weights, column, pending, count);
+            at += count;
+            pending += count;
+        }
+        pending
+    }
 }
 
 impl<'a> Job<'a> {
@@ -102,13 +135,15 @@ impl<'a> Job<'a> {
         scratch.sums.resize_scratch(memory::size(&[room, outputs, size_of::<i32>()])?)?;
         let zero = x.zero_point + if x.signed { 128 } else { 0 };
         scratch.start.clear();
-        for _ in 0..pixels {
-            for (output, sum) in weights.sums.iter().enumerate() {
-                let bias = match target.start() {
-                    [one] => *one,
-                    each => each.get(output).copied().unwrap_or(0),
-                };
-                memory::push(&mut scratch.start, bias.wrapping_sub(zero * sum))?;
+        memory::resize(&mut scratch.start, memory::size(&[pixels, outputs])?, 0)?;
+        for start in scratch.start.chunks_exact_mut(outputs) {
+            match target.start() {
+                [] => {}
+                [one] => start.fill(*one),
+                each => start.copy_from_slice(&each[..outputs]),
+            }
+            for (start, sum) in start.iter_mut().zip(&weights.sums) {
+                *start = start.wrapping_sub(zero * sum);
             }
         }
         scratch.taps.clear();
@@ -118,7 +153,7 @@ impl<'a> Job<'a> {
             let tap = group * quads + 4 * column * dilation[1] * outputs;
             memory::push(&mut scratch.taps, tap)?;
         }
-        Ok(Self { weights, isa, x, window, shape, scratch, wide, room, repeat, flip })
+        Ok(Self { weights, isa, x, window, shape, scratch, wide, room, repeat, flip, held: None })
     }
 
     /// Computes rows of places, counted over all images.
@@ -131,41 +166,37 @@ impl<'a> Job<'a> {
         target: &T,
         out: SendPtr<T::Element>,
     ) -> Result<()> {
-        let [rows, columns] = self.shape;
-        let weights = self.weights;
+        let columns = self.shape[1];
+        let steps = self.weights.outputs * self.weights.quads;
+        let mut pace = Pace::of(STEPS);
+        let mut at = range.start * columns;
+        let end = range.end * columns;
+        while at < end {
+            let count = dispatch_dot(self.isa, Batch { job: self, places: at..end });
+            // SAFETY: the caller's promise.
+            unsafe { self.finish(at, count, target, out) };
+            pace.check(count * steps)?;
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// The weights for a row of places, whose rows of the image are interleaved now.
+    #[inline(always)]
+    fn ready<D: Dot4>(&mut self, d: D, row: usize, end: usize) -> &'a AlignedBytes {
+        let (weights, rows) = (self.weights, self.shape[0]);
         let Window { stride, dilation, .. } = *self.window;
         let lowered = weights.lowered.as_ref().filter(|_| stride[0] == 1 && dilation[0] == 1);
-        let both = [Some(&weights.weights), lowered];
-        let mut pace = Pace::of(STEPS);
-        let (mut first, mut pending) = (range.start * columns, 0);
-        let mut row = range.start;
-        while row < range.end {
-            let together = match lowered {
-                Some(_) if row % rows + 1 < rows && row + 1 < range.end => 2,
-                _ => 1,
-            };
-            self.interleave(row / rows, row % rows, together - 1);
-            for weights in both.into_iter().flatten().take(together) {
-                let mut column = 0;
-                while column < columns {
-                    // A row is not cut where it fits as a whole.
-                    if pending == self.room || (column == 0 && pending + columns > self.room) {
-                        // SAFETY: the caller's promise.
-                        unsafe { self.finish(first, pending, target, out) };
-                        (first, pending) = (first + pending, 0);
-                    }
-                    let count = (columns - column).min(self.room - pending);
-                    self.sums(weights, column, pending, count);
-                    column += count;
-                    pending += count;
-                }
+        match (self.held, lowered) {
+            (Some((held, _)), _) if held == row => &weights.weights,
+            (Some((held, true)), Some(lowered)) if held + 1 == row => lowered,
+            _ => {
+                let more = lowered.is_some() && row % rows + 1 < rows && row + 1 < end;
+                self.interleave(d, row / rows, row % rows, usize::from(more));
+                self.held = Some((row, more));
+                &weights.weights
             }
-            pace.check(together * columns * weights.outputs * weights.quads)?;
-            row += together;
         }
-        // SAFETY: the caller's promise.
-        unsafe { self.finish(first, pending, target, out) };
-        Ok(())
     }
 
     /// Turns sums of `count` places, from `first` on, into results.
@@ -201,7 +232,8 @@ impl<'a> Job<'a> {
     }
 
     /// Interleaves what a row of places of image `n` reads, and `more` rows of the image for the next.
-    fn interleave(&mut self, n: usize, row: usize, more: usize) {
+    #[inline(always)]
+    fn interleave<D: Dot4>(&mut self, d: D, n: usize, row: usize, more: usize) {
         let Depthwise { outputs, multiplier, along, .. } = *self.weights;
         let Window { kernel, stride, dilation, padding } = *self.window;
         let [_, height, width, channels] = self.x.shape;
@@ -225,7 +257,7 @@ impl<'a> Job<'a> {
             }
             let len = self.wide * outputs;
             let from = [0, 1, 2, 3].map(|tap| &rows[tap * dilation[1] * outputs..][..len]);
-            dispatch_dot(self.isa, Interleave { from, flip: self.flip, out: quads });
+            Interleave { from, flip: self.flip, out: quads }.eval(d);
             return;
         }
         let count = width.min(self.wide - left) * outputs;
@@ -247,12 +279,20 @@ impl<'a> Job<'a> {
                 }
             }
             let out = &mut quads[4 * left * outputs..][..4 * count];
-            dispatch_dot(self.isa, Interleave { from, flip: self.flip, out });
+            Interleave { from, flip: self.flip, out }.eval(d);
         }
     }
 
     /// The sums of `count` places of a row from `column` on, behind `pending` others.
-    fn sums(&mut self, weights: &AlignedBytes, column: usize, pending: usize, count: usize) {
+    #[inline(always)]
+    fn sums<D: Dot4>(
+        &mut self,
+        d: D,
+        weights: &AlignedBytes,
+        column: usize,
+        pending: usize,
+        count: usize,
+    ) {
         let Depthwise { outputs, pixels, .. } = *self.weights;
         let step = 4 * self.window.stride[1] * outputs;
         let Scratch { quads, sums, start, taps, .. } = &mut *self.scratch;
@@ -263,20 +303,19 @@ impl<'a> Job<'a> {
             std::slice::from_raw_parts_mut(first.add(pending * outputs), count * outputs)
         };
         let places = Places { quads, taps, weights, start, step, count };
-        if pixels == 1 {
-            dispatch_dot(self.isa, Sums { places, sums });
-        } else if self.window.stride[1] == 1 && count >= pixels {
-            // Several pixels as one; the last end with the row, and so repeat some.
-            let whole = count / pixels;
-            let places = Places { step: step * pixels, count: whole, ..places };
-            dispatch_dot(self.isa, Sums { places, sums });
-            if whole * pixels < count {
-                let last = count - pixels;
-                let places = Places { quads: &quads[last * step..], count: 1, ..places };
-                dispatch_dot(self.isa, Sums { places, sums: &mut sums[last * outputs..] });
-            }
-        } else {
+        if pixels > 1 && (self.window.stride[1] > 1 || count < pixels) {
             places.one_by_one(outputs, sums);
+            return;
+        }
+        // Several pixels as one; the last end with the row, and so repeat some.
+        let (whole, last) = (count / pixels, count - pixels);
+        let parts = [(0, whole), (last, usize::from(whole * pixels < count))];
+        for (at, count) in parts {
+            if count > 0 {
+                let quads = &quads[at * step..];
+                let places = Places { quads, step: step * pixels, count, ..places };
+                Sums { places, sums: &mut sums[at * outputs..] }.eval(d);
+            }
         }
     }
 }

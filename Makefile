@@ -8,6 +8,7 @@
 #   make lint          rustfmt, clippy, ruff, mypy, stubs
 #   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark
+#   make plots         draws the plots of docs/methods.md
 #   make screenshots   makes the pictures of the documentation, in Chromium
 #   make peers         beside torch, ONNX Runtime and MKL; writes docs/peers.md (WEIGHTS=, DATA=)
 #   make develop       installs the working tree into .venv
@@ -22,12 +23,13 @@ SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.
 NUMERICS := numerics and not each_isa
 OTHER_ISAS := from qcore import _core as c; print(*(set(c.available_isas()) - {c.active_isa()}))
 # Haswell is the first with AVX2, and has no VNNI. OpenBLAS goes by the real CPU's name unless told.
+# Guard pages are for real CPUs: QEMU reads what a mask leaves out.
 OLD_CPUS := Nehalem Haswell
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
 
-.PHONY: demo docs test test-rust test-python test-isas test-emulated lint bench peers screenshots develop clean
+.PHONY: demo docs test test-rust test-python test-isas test-emulated lint bench peers plots screenshots develop clean
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -52,7 +54,7 @@ test-emulated: develop
 	command -v qemu-x86_64 >/dev/null || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -yq qemu-user)
 	set -e; for cpu in $(OLD_CPUS); do \
 		echo "qemu-x86_64 -cpu $$cpu"; \
-		CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $$cpu" \
+		QCORE_TEST_OPEN_PAGES=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $$cpu" \
 			cargo test --locked --quiet -p qcore-kernels --test kernels; \
 		OPENBLAS_CORETYPE=$$cpu qemu-x86_64 -cpu $$cpu $(BIN)/python -m pytest -o timeout=0 -m '$(NUMERICS)' tests/python; \
 	done
@@ -71,6 +73,10 @@ docs: $(VENV)/.docs
 bench: develop
 	cargo bench --locked
 	$(BIN)/python -m pytest benches/python --benchmark-enable
+
+plots: develop
+	$(BIN)/pip install -q matplotlib
+	$(BIN)/python -m docs.plots
 
 screenshots: develop
 	$(BIN)/python docs/screenshots.py

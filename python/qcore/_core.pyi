@@ -1,13 +1,15 @@
 """The compiled extension: private, behind the public functions of `qcore`."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+_T = TypeVar("_T")
 
 __version__: str
 build_profile: str
@@ -96,6 +98,7 @@ def write_tensor_file(
 
 # runtime ---------------------------------------------------------------------------------------
 def active_isa() -> str: ...
+def at_most(threads: int, call: Callable[[], _T]) -> _T: ...
 def available_isas() -> list[str]: ...
 def unverified_isas() -> list[str]: ...
 def kernel_id() -> str: ...

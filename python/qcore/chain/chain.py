@@ -20,8 +20,10 @@ from qcore.chain.inference import Executable, compile_network
 from qcore.chain.labels import are_labels, label_codes, target_rows
 from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
+from qcore.chain.session import ChainRunner
 from qcore.errors import ArgumentError
 from qcore.graph.inputs import check_inputs
+from qcore.graph.session import Session
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:
@@ -175,6 +177,15 @@ class Chain:
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
         """Compute the output for samples."""
         return self.run({"input": x})["output"]
+
+    def session(
+        self, shapes: Mapping[str, int] | None = None, threads: int | None = None
+    ) -> Session:
+        """Return the network made ready for ``{"batch": n}`` samples; see `Graph.session`."""
+        return Session(
+            self.inputs, self.outputs, shapes, threads,
+            lambda sizes, most: ChainRunner(self, sizes["batch"], most),
+        )  # fmt: skip
 
     # prediction --------------------------------------------------------------------------------
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:

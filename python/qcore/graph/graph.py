@@ -267,9 +267,7 @@ class BaseGraph:
             The most threads that a run takes, of those that operations may use. The result is the
             same to the bit.
         """
-        if shapes is not None and not isinstance(shapes, Mapping):
-            raise TypeError(f"shapes is {shapes!r}; it must be a mapping of names to sizes")
-        return Session(self, self._executable(), dict(shapes or {}), threads)
+        return Session(self.inputs, self.outputs, shapes, threads, self._executable().session)
 
     def _executable(self) -> _core.Graph:
         if "_compiled" not in self.__dict__:

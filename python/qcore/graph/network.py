@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import ArrayLike, NDArray
 
+from qcore.graph.session import Session
 from qcore.graph.value import Value
 
 __all__ = ["Network"]
@@ -51,6 +52,12 @@ class Network(Protocol):
 
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
         """Compute the one output for the one input."""
+        ...
+
+    def session(
+        self, shapes: Mapping[str, int] | None = None, threads: int | None = None
+    ) -> Session:
+        """Return the network made ready for inputs of one size."""
         ...
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

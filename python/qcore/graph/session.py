@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import check_int
+from qcore._validation import check_int, check_out
 from qcore.graph.inputs import as_source, check_inputs
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:
-    from qcore import _core
-    from qcore.graph.graph import BaseGraph
+    from collections.abc import Sequence
 
-__all__ = ["Session", "StepTime"]
+__all__ = ["Runner", "Session", "StepTime"]
 
 
 class StepTime(NamedTuple):
@@ -36,8 +36,24 @@ class StepTime(NamedTuple):
     micros: float
 
 
+class Runner(Protocol):
+    """What computes outputs, in arrays of its own that it fills again at each run."""
+
+    def run(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Compute the outputs for checked inputs of the sizes that it was made for."""
+        ...
+
+    def run_as_given(self, inputs: Any) -> dict[str, NDArray[Any]] | None:
+        """Compute the outputs if the inputs plainly need no check, else return None."""
+        ...
+
+    def times(self, inputs: dict[str, NDArray[Any]], runs: int) -> list[tuple[str, str, int, int]]:
+        """Return each step's node, kernel, work, and least nanoseconds in so many runs."""
+        ...
+
+
 class Session:
-    """Runs a graph for inputs of fixed shapes, in memory that is there before the first call.
+    """Runs a network for inputs of fixed shapes, in memory that is there before the first call.
 
     Attributes
     ----------
@@ -47,16 +63,18 @@ class Session:
 
     def __init__(
         self,
-        graph: BaseGraph,
-        compiled: _core.Graph,
-        shapes: dict[str, int],
-        threads: int | None = None,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        shapes: Mapping[str, int] | None,
+        threads: int | None,
+        runner: Callable[[dict[str, int], int | None], Runner],
     ) -> None:
+        if shapes is not None and not isinstance(shapes, Mapping):
+            raise TypeError(f"shapes is {shapes!r}; it must be a mapping of names to sizes")
+        shapes = dict(shapes or {})
         if threads is not None:
             check_int(threads, "threads", 1)
-        names = {
-            dim: None for value in graph.inputs for dim in value.shape or () if isinstance(dim, str)
-        }
+        names = {dim: None for value in inputs for dim in value.shape or () if isinstance(dim, str)}
         for name in shapes:
             if name not in names:
                 known = ", ".join(map(repr, names)) or "none"
@@ -65,26 +83,52 @@ class Session:
             if name not in shapes:
                 raise ValueError(f"shapes has no size for the named dim {name!r}")
             check_int(shapes[name], f"shapes[{name!r}]", 0)
-        self.inputs = tuple(_fixed(value, shapes) for value in graph.inputs)
-        self.outputs = graph.outputs
-        self._session = compiled.session(shapes, threads)
+        self.inputs = tuple(_fixed(value, shapes) for value in inputs)
+        self.outputs = tuple(outputs)
+        self._runner = runner(shapes, threads)
         # Whether arrays of the declared types are run on, and given back, as they are.
         self._as_given = all(
             value.dtype == value.running_dtype for value in (*self.inputs, *self.outputs)
         )
 
-    def run(self, inputs: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    def run(
+        self,
+        inputs: Mapping[str, ArrayLike],
+        out: Mapping[str, NDArray[Any]] | None = None,
+    ) -> dict[str, NDArray[Any]]:
         """Compute the outputs.
 
-        The arrays belong to the session, which overwrites them at its next call; those of types
-        other than the ones that run (float16, float64) are new.
+        Parameters
+        ----------
+        inputs : mapping of str to array_like
+            An array for each input.
+        out : mapping of str to ndarray, optional
+            Arrays for some or all outputs, of their dtypes and shapes, which are filled and
+            returned.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Those that `out` does not give belong to the session, which overwrites them at its next
+            call; those of types other than the ones that run (float16, float64) are new.
         """
-        if self._as_given:
-            done = self._session.run_as_given(inputs)
+        if self._as_given and out is None:
+            done = self._runner.run_as_given(inputs)
             if done is not None:
                 return done
-        found = self._session.run(check_inputs(self.inputs, inputs))
-        return {value.name: as_source(found[value.name], value) for value in self.outputs}
+        arrays = check_inputs(self.inputs, inputs)
+        known = {value.name for value in self.outputs}
+        if out is not None:
+            _check_names(out, known)
+        found = self._runner.run(arrays)
+        made = {value.name: as_source(found[value.name], value) for value in self.outputs}
+        given = {
+            name: check_out(array, made[name].dtype, made[name].shape, name=f"out[{name!r}]")
+            for name, array in (out or {}).items()
+        }
+        for name, array in given.items():
+            np.copyto(array, made[name])
+        return made | given
 
     def times(self, inputs: Mapping[str, ArrayLike], runs: int = 100) -> list[StepTime]:
         """Time each step by itself.
@@ -102,8 +146,19 @@ class Session:
             of several nodes.
         """
         check_int(runs, "runs", 1)
-        found = self._session.times(check_inputs(self.inputs, inputs), runs)
+        found = self._runner.times(check_inputs(self.inputs, inputs), runs)
         return [StepTime(node, kernel, work, least / 1000) for node, kernel, work, least in found]
+
+
+def _check_names(out: object, known: set[str]) -> None:
+    if not isinstance(out, Mapping):
+        raise TypeError(
+            f"out is {type(out).__name__}; it must be a mapping of the outputs' names to arrays"
+        )
+    for name in out:
+        if name not in known:
+            names = ", ".join(map(repr, sorted(known)))
+            raise ValueError(f"out names {name!r}; the outputs are {names}")
 
 
 def _fixed(value: Value, shapes: dict[str, int]) -> Value:

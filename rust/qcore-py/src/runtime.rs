@@ -38,6 +38,12 @@ fn set_num_threads(num_threads: usize) -> PyResult<()> {
     threads::set(num_threads).map_err(to_py)
 }
 
+/// What a Python function gives; the operations that it calls use at most so many threads.
+#[pyfunction]
+fn at_most<'py>(threads: usize, call: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    threads::at_most(threads, || call.call0())
+}
+
 /// Keeps the operations that the calling thread starts on that thread from now on.
 #[pyfunction]
 fn work_alone() {
@@ -98,6 +104,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add_function(wrap_pyfunction!(active_isa, module)?)?;
+    module.add_function(wrap_pyfunction!(at_most, module)?)?;
     module.add_function(wrap_pyfunction!(available_isas, module)?)?;
     module.add_function(wrap_pyfunction!(kernel_id, module)?)?;
     module.add_function(wrap_pyfunction!(move_all, module)?)?;

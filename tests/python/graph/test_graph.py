@@ -165,6 +165,24 @@ def test_sessions_keep_their_arrays(x):
         session.run({"x": x})
 
 
+def test_sessions_fill_arrays_that_are_given(x):
+    net = small_cnn()
+    session = net.session({"n": 2})
+    mine = np.empty_like(net(x[:2]))
+    found = session.run({"x": x[:2]}, out={"p": mine})["p"]
+    assert found is mine
+    session.run({"x": x[2:4]})
+    np.testing.assert_array_equal(mine, net(x[:2]))
+    with pytest.raises(ValueError, match="out names 'q'; the outputs are 'p'"):
+        session.run({"x": x[:2]}, out={"q": mine})
+    with pytest.raises(ValueError, match=r"out\['p'\] has shape \(1,\)"):
+        session.run({"x": x[:2]}, out={"p": mine[0, :1]})
+    with pytest.raises(TypeError, match=r"out\['p'\] has dtype float64"):
+        session.run({"x": x[:2]}, out={"p": mine.astype(np.float64)})
+    with pytest.raises(TypeError, match="out is ndarray; it must be a mapping"):
+        session.run({"x": x[:2]}, out=mine)
+
+
 def test_slots_are_matrices_and_back():
     net = small_cnn()
     assert {slot.name: slot.shape for slot in net.slots} == {

@@ -143,3 +143,35 @@ def test_no_rows_give_no_rows() -> None:
     net = trained(8, 4, 2)
     small = qc.Quantizer().fit_transform(net, np.ones((3, 8), np.float32))
     assert small.predict_proba(np.zeros((0, 8), np.float32)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+@pytest.mark.parametrize("mode", ["float", "static", "dynamic"])
+def test_sessions_run_as_the_network_does(mode: str, threads: int | None) -> None:
+    net = trained(20, 12, 5)
+    x = np.random.default_rng(1).normal(size=(3, 20)).astype(np.float32)
+    if mode != "float":
+        net = qc.Quantizer(8, activations=mode, progress=False).fit(net, x).transform(net)
+    session = net.session({"batch": 3}, threads=threads)
+    found = session.run({"input": x})["output"]
+    np.testing.assert_array_equal(found, net(x))
+    assert session.run({"input": -x})["output"] is found
+    out = np.empty_like(found)
+    assert session.run({"input": x}, out={"output": out})["output"] is out
+    np.testing.assert_array_equal(out, net(x))
+    (step,) = session.times({"input": x}, runs=2)
+    assert step.work == 3 * (20 * 12 + 12 * 5)
+    assert step.micros > 0
+    with pytest.raises(ValueError, match="no size for the named dim 'batch'"):
+        net.session()
+    with pytest.raises(ValueError, match="dim 0 must be 3"):
+        session.run({"input": x[:2]})
+
+
+def test_threads_are_limited_for_one_call_alone() -> None:
+    before = _core.num_threads()
+    assert _core.at_most(1, _core.num_threads) == 1
+    assert _core.num_threads() == before
+    with pytest.raises(ZeroDivisionError):
+        _core.at_most(1, lambda: 1 // 0)
+    assert _core.num_threads() == before

@@ -110,20 +110,25 @@ class Blocks:
 
     def _units(self, matrix: Scores, power: int) -> NDArray[np.float64]:
         """Return the mean of each block: root mean square for a power of 2."""
-        values = by_rows(lambda part: np.abs(part.astype(np.float64)), matrix)
         # Scaled by the greatest value, powers neither overflow nor vanish.
-        scale = float(np.max(values, initial=0.0))
+        greatest = by_rows(lambda part: np.abs(part.astype(np.float64)).max(1, initial=0.0), matrix)
+        scale = float(np.max(greatest, initial=0.0))
         scale = scale if 0.0 < scale < np.inf else 1.0
-        sums = by_rows(lambda part: (part / scale) ** power, values)
+        sums = by_rows(lambda part: (np.abs(part.astype(np.float64)) / scale) ** power, matrix)
         counts = []
         for axis, length in enumerate(self._block(matrix.shape)):
             starts = np.arange(0, matrix.shape[axis], length)
             if starts.size:
                 sums = _summed(sums, starts, axis)
             counts.append(np.diff(starts, append=matrix.shape[axis]))
-        means = sums / np.outer(*counts) if sums.size else np.zeros((len(counts[0]), 0))
-        units: NDArray[np.float64] = scale * means ** (1.0 / power)
-        return units
+        if not sums.size:
+            return np.zeros((len(counts[0]), 0))
+        heights, widths = counts
+        return by_rows(
+            lambda part, height: scale * (part / np.outer(height, widths)) ** (1.0 / power),
+            sums,
+            heights,
+        )
 
     def _spread(self, kept: Mask, shape: tuple[int, ...]) -> Mask:
         mask = kept

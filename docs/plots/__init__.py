@@ -1,0 +1,1 @@
+"""The plots of the page on methods; `python -m docs.plots` draws them again."""

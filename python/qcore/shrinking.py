@@ -21,6 +21,7 @@ from qcore.estimators.graphs.corrections import graph_disagreement, output_total
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
+from qcore.estimators.quantizer.widening import wide_values, with_wide_weights
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize", "shrunk"]
@@ -142,13 +143,34 @@ def prune_and_quantize(
     if pruner is not None and one_pass is None:
         model = pruner.fit_transform(model, X, y)
         reports.append(pruner.report_)
+    wide: list[str] = []
     if quantizer is not None:
-        model = quantizer.fit_transform(model, X, prune=one_pass)
+        before, model = model, quantizer.fit_transform(model, X, prune=one_pass)
         reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
+        if isinstance(before, BaseGraph) and X is not None:
+            model, wide = _bearable(before, model, X, quantizer)
+            reports[-1] = quantizer.report_
     if isinstance(model, Mapping):
         model = CompressedWeights(model)
     model.report_ = merged_report(reports)
+    if wide:
+        model.report_.totals["left wide"] = wide
     return model
+
+
+def _bearable(
+    before: BaseGraph, small: BaseGraph, X: Any, quantizer: Quantizer
+) -> tuple[BaseGraph, list[str]]:
+    """Return a quantized graph with what it does not bear as codes left wide, and what that is."""
+    wide = wide_values(before, small, X)
+    if wide:
+        # Weights had made up for what such codes did to their inputs.
+        small = quantizer.leave_wide(wide).fit_transform(before, X)
+    small.report_ = quantizer.report_
+    if quantizer.bits != 8:
+        return small, wide  # fewer bits were asked for, whatever they cost
+    small, weights = with_wide_weights(before, small, X)
+    return small, wide + weights
 
 
 def merged_report(reports: list[Report]) -> Report:

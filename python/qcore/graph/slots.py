@@ -102,7 +102,8 @@ class WeightSlot:
     def out_axis(self) -> int | None:
         """The axis of the weight along which its outputs lie; None where it is not one axis."""
         split, order, out_axes = self._view
-        axes = [axis for axis in order[:out_axes] if split[axis] > 1] or list(order[:1])
+        axes = [axis for axis in order[:out_axes] if split[axis] > 1]
+        axes = axes or [order[out_axes - 1]]
         shared = len(split) - len(self.weight.shape)  # 1 where groups share the first axis
         if len(axes) > 1 or (shared and split[0] > 1):
             return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore._arrays import as_array
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["Batches", "batches_of"]
+__all__ = ["Batches", "batches_of", "first_samples"]
 
 Batch = dict[str, NDArray[Any]]
 
@@ -79,6 +79,15 @@ def batches_of(graph: BaseGraph, X: Any) -> Batches:
     return batches
 
 
+def first_samples(graph: BaseGraph, X: Any, count: int) -> Batch:
+    """Return the first samples, no more than `count` where they can be told apart."""
+    axes = _sample_axes(graph)
+    return {
+        name: _part(array, axes[name], 0, count) if _has(axes, name, array) else array
+        for name, array in batches_of(graph, X).first.items()
+    }
+
+
 def _are_batches(X: Any) -> bool:
     return all(hasattr(one, "dtype") or isinstance(one, Mapping) for one in X)
 
@@ -93,15 +102,45 @@ def _named(graph: BaseGraph, one: Any) -> Batch:
 
 
 def _cut(graph: BaseGraph, batch: Batch) -> list[Batch]:
-    """Return a batch in smaller ones, where every input goes by samples."""
-    sizes = {array.shape[0] for array in batch.values() if array.ndim}
-    open_dims = {value.shape[0] for value in graph.inputs if value.shape}
-    # One name for all, or each input would be cut by a count of its own.
-    by_sample = len(sizes) == 1 and len(open_dims) == 1 and isinstance(next(iter(open_dims)), str)
-    count = next(iter(sizes), 0)
-    if not by_sample or len(batch) != len(graph.inputs):
-        return [batch] if count or not sizes else []
+    """Return a batch in smaller ones, along the dim that counts samples."""
+    axes = _sample_axes(graph)
+    by_sample = [name for name, array in batch.items() if _has(axes, name, array)]
+    counts = {batch[name].shape[axes[name]] for name in by_sample}
+    if len(counts) != 1 or set(by_sample) != set(axes) or len(batch) != len(graph.inputs):
+        sizes = {array.shape[0] for array in batch.values() if array.ndim}
+        return [batch] if not sizes or next(iter(sizes)) else []
     return [
-        {name: array[start : start + SIZE] for name, array in batch.items()}
-        for start in range(0, count, SIZE)
+        {
+            name: _part(array, axes[name], start, start + SIZE) if name in axes else array
+            for name, array in batch.items()
+        }
+        for start in range(0, counts.pop(), SIZE)
     ]
+
+
+def _has(axes: Mapping[str, int], name: str, array: NDArray[Any]) -> bool:
+    return name in axes and array.ndim > axes[name]
+
+
+def _part(array: NDArray[Any], axis: int, start: int, stop: int) -> NDArray[Any]:
+    return array[(slice(None),) * axis + (slice(start, stop),)]
+
+
+def _sample_axes(graph: BaseGraph) -> dict[str, int]:
+    """Return which axis of each input counts samples: the one that has the first dim's name.
+
+    A state has it behind its layers. Inputs whose dims are all fixed are the same for all samples;
+    where one has open dims of other names, nobody knows which of them counts.
+    """
+    first = graph.inputs[0].shape if graph.inputs else None
+    dim = first[0] if first else None
+    if not isinstance(dim, str):
+        return {}
+    found = {}
+    for value in graph.inputs:
+        shape = value.shape
+        if shape is None or (dim not in shape and not all(isinstance(d, int) for d in shape)):
+            return {}
+        if dim in shape:
+            found[value.name] = shape.index(dim)
+    return found

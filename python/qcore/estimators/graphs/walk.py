@@ -123,12 +123,11 @@ class GraphWalk:
         read = {name for node in nodes for name in node.read} - made
         part = None
         if wanted:
-            given = {name: lives[0][name] for name in sorted(read & set(lives[0]))}
             part = BaseGraph(
                 nodes,
                 inputs=[
-                    Value(name, value.dtype.name, (None, *value.shape[1:]) if value.ndim else ())
-                    for name, value in given.items()
+                    _value_of(name, [live[name] for live in lives])
+                    for name in sorted(read & set(lives[0]))
                 ],
                 outputs=[Value(name, self._graph.values[name].dtype) for name in wanted],
                 constants={n: c for n, c in self._constants.items() if n in read},
@@ -141,3 +140,10 @@ class GraphWalk:
             kept = {name: v for name, v in live.items() if self._last.get(name, -1) >= place}
             after.append(kept | new)
         return after
+
+
+def _value_of(name: str, values: Sequence[NDArray[Any]]) -> Value:
+    """Return what a value is in all batches: dims are open where they differ, and the first."""
+    sizes = zip(*(value.shape for value in values), strict=True)
+    shape = [size[0] if axis and len(set(size)) == 1 else None for axis, size in enumerate(sizes)]
+    return Value(name, values[0].dtype.name, tuple(shape))

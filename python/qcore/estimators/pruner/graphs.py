@@ -15,7 +15,7 @@ from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern
-from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.batches import batches_of, first_samples
 from qcore.estimators.graphs.matrices import bias_name, with_matrices
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats
@@ -96,10 +96,7 @@ def sensitive_shares(
 
     `pruned`: from a weight's name and a sparsity to the matrix.
     """
-    batch = {
-        name: value[:SAMPLES] if value.ndim else value
-        for name, value in batches_of(graph, X).first.items()
-    }
+    batch = first_samples(graph, X, SAMPLES)
     before = graph.run(batch)
     floats = [name for name, value in before.items() if value.dtype.kind == "f"]
 

@@ -155,6 +155,7 @@ class GraphCodes:
             name: seen.qparams(signed=False, symmetric=False)
             for group, seen in zip(groups, observers, strict=True)
             for name in group.values
+            if name not in quantizer._wide
         }
 
     def _with_stats(self, quantizer: Quantizer, graph: BaseGraph) -> list[WeightSlot]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -133,6 +133,7 @@ class Quantizer(Coder):
     """
 
     report_: Report
+    _wide: Collection[str] = ()
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -218,6 +219,11 @@ class Quantizer(Coder):
             raise ValueError("algorithm needs samples: give X, or leave it out")
         self._codes = GraphCodes(self, graph, X, y)
         self.input_qparams_.update(self._codes.codes)
+        return self
+
+    def leave_wide(self, values: Collection[str]) -> Quantizer:
+        """Let these values of a graph be floats in what `fit` makes of it next."""
+        self._wide = frozenset(values)
         return self
 
     def partial_fit(self, model: Chain, X: ArrayLike, y: object = None) -> Quantizer:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.estimators.graphs.batches import batches_of
+from qcore.estimators.graphs.batches import first_samples
 from qcore.estimators.graphs.matrices import slots_by_name, with_matrices
 from qcore.graph.graph import BaseGraph
 
@@ -124,10 +124,7 @@ def weight_losses(
     By the name of the weight: ``output error``, as a share of the variance of the outputs; its
     input and its bias are included.
     """
-    batch = {
-        name: array[:GRAPH_JUDGES] if _is_open(graph, name) else array
-        for name, array in batches_of(graph, X).first.items()
-    }
+    batch = first_samples(graph, X, GRAPH_JUDGES)
     exact = _floats(graph.run(batch))
     spread = sum(float(np.sum((value - value.mean()) ** 2)) for value in exact if value.size)
     slots = slots_by_name(graph)
@@ -153,12 +150,6 @@ def scores(before: BaseGraph, after: BaseGraph, X: Any, y: Any) -> Row:
 
 def _is_float(value: Any) -> bool:
     return not isinstance(value, np.ndarray) or value.dtype.kind == "f"
-
-
-def _is_open(graph: BaseGraph, name: str) -> bool:
-    """Whether an input takes any number of samples."""
-    shape = next(value.shape for value in graph.inputs if value.name == name)
-    return shape is not None and isinstance(next(iter(shape), None), str)
 
 
 def _floats(outputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:

@@ -27,6 +27,10 @@ from qcore.graph.graph import BaseGraph
 __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize", "shrunk"]
 
 
+#: Bytes of constants in branches that are no weights to speak of.
+SMALL = 256
+
+
 class CompressedWeights(dict[str, Any]):
     """A dict of named arrays that remembers how it was made.
 
@@ -113,6 +117,8 @@ def shrunk(
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     if isinstance(model, BaseGraph) and isinstance(X, Iterator):
         X = batches_of(model, X)  # it can be gone through once
+    if isinstance(model, BaseGraph):
+        _tell_of_branches(model, stacklevel)
     small = prune_and_quantize(model, X, y, pruner, quantizer)
     if X is None or not isinstance(model, (Chain, BaseGraph)):
         return small
@@ -125,6 +131,19 @@ def shrunk(
         message = f"compressed, {lost}: {advice}"
         warnings.warn(message, AccuracyWarning, stacklevel=stacklevel + 1)
     return small
+
+
+def _tell_of_branches(graph: BaseGraph, stacklevel: int) -> None:
+    """Warn of weights in branches that are chosen at run time, which nothing here reaches."""
+    inside = [node for node in graph.nodes if node.inner_bytes > SMALL]
+    if inside:
+        nbytes = sum(node.inner_bytes for node in inside)
+        warnings.warn(
+            f"the branches of {inside[0].name!r} ({inside[0].op}) are chosen at run time; their "
+            f"weights, {nbytes:,} bytes, stay floats: Graph.fixed, with the inputs and shapes "
+            "that choose, leaves one branch",
+            stacklevel=stacklevel + 2,
+        )
 
 
 def prune_and_quantize(

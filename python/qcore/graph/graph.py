@@ -22,6 +22,7 @@ from qcore.graph.node import Node
 from qcore.graph.seams import Seam, seams_of
 from qcore.graph.session import Session
 from qcore.graph.slots import WeightSlot, slots_of
+from qcore.graph.stream import Stream
 from qcore.graph.structure import in_order
 from qcore.graph.value import RUNNING, Value
 
@@ -175,7 +176,8 @@ class BaseGraph:
     @property
     def nbytes(self) -> int:
         """Bytes of all constants as they are in memory or, where quantized, as stored."""
-        return sum(int(constant.nbytes) for constant in self.constants.values())
+        own = sum(int(constant.nbytes) for constant in self.constants.values())
+        return own + sum(node.inner_bytes for node in self.nodes)
 
     def named_weights(self) -> dict[str, Any]:
         """Return the constants by name; not copied."""
@@ -268,6 +270,36 @@ class BaseGraph:
             same to the bit.
         """
         return Session(self.inputs, self.outputs, shapes, threads, self._executable().session)
+
+    def stream(
+        self, state: Mapping[str, str], shapes: Mapping[str, int] | None = None,
+        threads: int | None = None,
+    ) -> Stream:  # fmt: skip
+        """Return the graph made ready to run chunk by chunk: a `Stream`, as `session` otherwise.
+
+        `state` goes from each output that is a state to the input that takes it at the next run.
+        """
+        return Stream(self.session(shapes, threads), self.outputs, state)
+
+    def fixed(
+        self,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        shapes: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the graph with what is the same at every run as constants, and what follows so.
+
+        Of branches that this chooses between one is left, whose weights can be quantized.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array_like, optional
+            By name.
+        shapes : mapping of str to int or tuple, optional
+            The sizes of named dims, or shapes by the names of inputs.
+        """
+        from qcore.graph.passes.fixed import with_fixed  # which builds on graphs
+
+        return with_fixed(self, inputs or {}, shapes)
 
     def _executable(self) -> _core.Graph:
         if "_compiled" not in self.__dict__:

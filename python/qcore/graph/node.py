@@ -73,6 +73,11 @@ class Node:
                 found |= dict.fromkeys(value.captured)
         return tuple(found)
 
+    @property
+    def inner_bytes(self) -> int:
+        """Bytes of the constants of its branches."""
+        return sum(value.nbytes for value in self.attributes.values() if isinstance(value, Body))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Node, (self.name, self.op, self.inputs, self.outputs, dict(self.attributes))
 
@@ -95,6 +100,12 @@ class Body:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the constants, those of branches inside among them."""
+        own = sum(int(np.asarray(constant).nbytes) for constant in self.constants.values())
+        return own + sum(node.inner_bytes for node in self.nodes)
 
     @property
     def captured(self) -> tuple[str, ...]:

@@ -135,8 +135,9 @@ def _weight_parts(before: BaseGraph, small: BaseGraph) -> list[_Part]:
     found = []
     for part in _worst_first([_Part(lost.get(name, 0.0), (name,)) for name in places]):
         old, new = before.constants.get(part.names[0]), small.constants[part.names[0]]
-        same = old is None or new is old or tuple(old.shape) != tuple(new.shape)
-        if not same and old.nbytes <= room:
+        if old is None or new is old or tuple(old.shape) != tuple(new.shape):
+            continue
+        if old.nbytes <= room:
             room -= old.nbytes
             found.append(part)
     return found

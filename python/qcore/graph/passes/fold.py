@@ -9,7 +9,7 @@ from qcore.graph.graph import G
 from qcore.graph.lower import run_nodes
 from qcore.graph.node import Body
 
-__all__ = ["fold_constants"]
+__all__ = ["fold_constants", "known_shapes"]
 
 # A fill of more bytes stays a node: files would hold its elements.
 _LARGEST_GROWTH = 1 << 16
@@ -50,3 +50,22 @@ def fold_constants(graph: G) -> G:
         kept.remove(node)
         constants |= {name: found[name] for name in node.outputs if name}
     return graph.changed(nodes=kept, constants=constants)
+
+
+def known_shapes(graph: G) -> G:
+    """Return a graph in which the shapes that follow from those of its inputs are constants."""
+    try:
+        values = graph.values
+    except (UnsupportedError, ValueError, TypeError):
+        return graph  # whoever runs the graph is told
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        shape = values[node.inputs[0]].shape if node.op == "Shape" else None
+        if shape is None or not all(isinstance(dim, int) for dim in shape):
+            nodes.append(node)
+            continue
+        sizes = np.array(shape, np.int64)[slice(node.get("start", 0), node.get("end"))]
+        constants[node.outputs[0]] = sizes
+    return graph if len(nodes) == len(graph.nodes) else graph.changed(
+        nodes=nodes, constants=constants
+    )  # fmt: skip

@@ -1,0 +1,93 @@
+"""What a graph does not bear as integers stays wide, and is named; the rest runs as codes."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import qcore as qc
+from qcore.errors import AccuracyWarning
+from qcore.estimators.quantizer.widening import wide_values, with_wide_weights
+from qcore.graph.node import Node
+from qcore.graph.value import Value
+
+RNG = np.random.default_rng(0)
+
+
+def loud_channel(*, after: int = 1) -> qc.Graph:
+    """Return a chain of products whose first hidden value has a channel that drowns the others.
+
+    What reads it counts the others only, so that codes for the value hold nothing that counts.
+    """
+    first = RNG.standard_normal((8, 16)).astype(np.float32)
+    first[:, 0] *= 3000
+    second = RNG.standard_normal((16, 16)).astype(np.float32)
+    second[0] = 0
+    last = {f"w{i}": RNG.standard_normal((16, 16)).astype(np.float32) / 4 for i in range(after)}
+    last[f"w{after - 1}"] = last[f"w{after - 1}"][:, :1]  # one output, no classes
+    nodes = [
+        Node("first", "MatMul", ("x", "first"), ("loud",)),
+        Node("second", "MatMul", ("loud", "second"), ("h0",)),
+        *(Node(f"n{i}", "MatMul", (f"h{i}", f"w{i}"), (f"h{i + 1}",)) for i in range(after)),
+    ]
+    return qc.Graph(
+        nodes, inputs=[Value("x", "float32", ("n", 8))],
+        outputs=[Value(f"h{after}", "float32")],
+        constants={"first": first, "second": second, **last},
+    )  # fmt: skip
+
+
+def lost(before: qc.Graph, after: qc.Graph, x: np.ndarray) -> float:
+    exact = before(x).astype(np.float64)
+    return float(np.sum((after(x) - exact) ** 2) / np.sum((exact - exact.mean()) ** 2))
+
+
+def test_the_value_that_is_not_borne_stays_wide() -> None:
+    net = loud_channel(after=3)
+    x = RNG.standard_normal((200, 8)).astype(np.float32)
+    plain = qc.Quantizer(8, progress=False).fit_transform(net, x)
+    assert lost(net, plain, x) > 0.01
+    assert "loud" in plain.codes
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AccuracyWarning)
+        small = qc.compress(net, x)
+    assert "loud" not in small.codes
+    assert set(small.codes) == set(plain.codes) - {"loud"}
+    assert small.report_.totals["left wide"] == ["loud"]
+    assert lost(net, small, x) < 0.01
+    assert all(isinstance(slot.weight, qc.QTensor) for slot in small.slots)
+
+
+def test_nothing_is_left_wide_where_all_is_well() -> None:
+    net = loud_channel().changed(
+        constants={**loud_channel().constants, "first": np.float32(np.eye(8, 16))}
+    )
+    x = RNG.standard_normal((100, 8)).astype(np.float32)
+    small = qc.compress(net, x)
+    assert "left wide" not in small.report_.totals
+    assert wide_values(net, small, x, progress=False) == []
+
+
+def test_weights_are_left_wide_within_their_share() -> None:
+    net = loud_channel(after=5)
+    x = RNG.standard_normal((100, 8)).astype(np.float32)
+    coarse = qc.Quantizer(
+        {"second": 2, "*": 8}, algorithm=(), activations=None, progress=False
+    ).fit_transform(net, x)
+    assert lost(net, coarse, x) > 0.01
+    # Most of the bytes are in other weights, so that this one may stay.
+    coarse.report_ = qc.Report("", [{"tensor": "second", "output error": 1.0}], {})
+    found, names = with_wide_weights(net, coarse, x)
+    assert names == ["second"]
+    np.testing.assert_array_equal(found.constants["second"], net.constants["second"])
+    assert lost(net, found, x) < 0.01
+
+
+def test_fewer_bits_that_were_asked_for_stay_and_are_told() -> None:
+    net = loud_channel()
+    x = RNG.standard_normal((100, 8)).astype(np.float32)
+    with pytest.warns(AccuracyWarning, match="off by"):
+        small = qc.compress(net, x, bits=2)
+    assert all(slot.weight.bits == 2 for slot in small.slots)

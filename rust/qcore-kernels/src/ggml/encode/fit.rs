@@ -3,11 +3,25 @@
 use super::levels::Levels;
 
 /// How far from the obvious scale is looked, in both directions: shares of it.
-const GRID: [f32; 16] = [
+const GRID: [f32; 18] = [
     0.70, 0.74, 0.78, 0.82, 0.86, 0.89, 0.92, 0.95, 0.975, 1.0, 1.025, 1.05, 1.08, 1.11, 1.15, 1.2,
+    1.3, 1.45,
 ];
+/// Where there are more than eight levels to a side, a tenth of a level more or less is another scale.
+const FINE: f32 = 0.1;
 /// Solutions from which a search goes on.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 4;
+/// A search goes on from what is at most so many times as bad as the best that was found.
+const HOPE: f32 = 1.25;
+
+/// The scales to start from, as shares of that which takes the farthest value to a level this far out.
+#[inline(always)]
+fn starts(end: f32) -> impl Iterator<Item = f32> {
+    let fine = (-9..=9).map(move |tenths| end / (end + FINE * tenths as f32));
+    let many = end > 8.0;
+    let grid = GRID.into_iter().filter(move |share| !many || *share < 0.95);
+    grid.chain(fine.filter(move |_| many))
+}
 
 const LANES: usize = 8;
 
@@ -78,18 +92,21 @@ pub(super) fn scale(x: &[f32], counts: &[f32], levels: impl Levels) -> f32 {
     let explained = |[both, own]: [f32; 2]| if own > 0.0 { both * both / own } else { 0.0 };
     let [low, high] = levels.ends();
     let (mut best, mut most) = (far / high, 0.0);
+    let [all] = sums(x, counts, |x, count| [count * x * x]);
     for end in [low, high] {
-        for share in GRID {
-            let mut scale = far / end * share;
+        for share in starts(end.abs()) {
+            let (mut scale, mut own) = (far / end * share, 0.0);
             for _ in 0..ROUNDS {
                 let found = moments(scale);
                 let gain = explained(found);
-                // Solutions that are no better than their start end a search.
-                if gain <= most {
+                // Solutions that are no better than their start end a search, and so does despair.
+                if gain <= own || all - gain > (all - most) * HOPE {
                     break;
                 }
-                (most, best) = (gain, found[0] / found[1]);
-                scale = best;
+                (own, scale) = (gain, found[0] / found[1]);
+                if gain > most {
+                    (most, best) = (gain, scale);
+                }
             }
         }
     }
@@ -114,14 +131,18 @@ pub(super) fn scale_and_low(
     }
     let top = levels.ends()[1];
     let (mut best, mut least_error) = ((0.0, least), f32::INFINITY);
-    for share in GRID {
+    for share in starts(top) {
         let (mut scale, mut low) = ((greatest - least) / top * share, least);
+        let mut own = f32::INFINITY;
         for _ in 0..ROUNDS {
             let found = error(x, counts, levels, scale, low);
-            if found >= least_error {
+            if found >= own || found > least_error * HOPE {
                 break;
             }
-            (least_error, best) = (found, (scale, low));
+            own = found;
+            if found < least_error {
+                (least_error, best) = (found, (scale, low));
+            }
             (scale, low) = solved(x, counts, levels, scale, low, below);
         }
     }

@@ -1,4 +1,4 @@
-"""Blocks of GGUF as qcore and as llama.cpp encode them: ``python -m benches.formats.encoders SOURCE``.
+"""Blocks of GGUF beside llama.cpp's: ``python -m benches.formats.encoders SOURCE``.
 
 SOURCE is the source distribution of ``llama-cpp-python`` (``pip download --no-deps --no-binary
 llama-cpp-python llama-cpp-python``), or the folder it was unpacked into; its ``ggml-quants.c`` is

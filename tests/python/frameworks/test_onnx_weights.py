@@ -167,8 +167,8 @@ def test_data_outside_the_folder_is_refused(tmp_path):
 def test_recipes_that_onnx_has_no_form_for(tmp_path):
     onnx.save(model(), tmp_path / "a.onnx")
     for recipe, reason in (
-        ({"bits": 5}, "8 and of 4 bits"),
-        ({"scheme": "kmeans"}, "8 and of 4 bits"),
+        ({"bits": 5}, "of 8, of 4 and of 2 bits"),
+        ({"scheme": "kmeans"}, "of 8, of 4 and of 2 bits"),
     ):
         with pytest.raises(ValueError, match=reason):
             qc.compress(tmp_path / "a.onnx", output=tmp_path / "b.onnx", **recipe)

@@ -24,7 +24,14 @@ from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.foreign.packed_words import PACKED, SCALE
 
-__all__ = ["GLOBAL_SCALE", "LAYOUTS", "FloatLayout", "float_parts", "float_type"]
+__all__ = [
+    "GLOBAL_SCALE",
+    "LAYOUTS",
+    "FloatLayout",
+    "bit_patterns",
+    "float_parts",
+    "float_type",
+]
 
 GLOBAL_SCALE = "_global_scale"
 
@@ -72,7 +79,7 @@ def float_parts(q: QTensor) -> dict[str, NDArray[Any]]:
     kind = SCHEMES[q.scheme].scale_format
     if kind is None:
         scale = q.scale.reshape(1 if q.axis is None and q.group_size is None else (len(q), -1))
-        return {"": _patterns(q), SCALE: scale.astype(np.float32)}
+        return {"": bit_patterns(q), SCALE: scale.astype(np.float32)}
     codes = q.values if q.bits == 8 else q.packed.reshape(len(q), -1)
     parts: dict[str, NDArray[Any]] = {"" if q.bits == 8 else PACKED: codes}
     parts[SCALE] = encode_scales(q.scale, kind, q.tensor_scale)
@@ -81,7 +88,7 @@ def float_parts(q: QTensor) -> dict[str, NDArray[Any]]:
     return parts
 
 
-def _patterns(q: QTensor) -> NDArray[np.uint8]:
+def bit_patterns(q: QTensor) -> NDArray[np.uint8]:
     """Return the bit patterns of codes that count the levels of an 8-bit float in their order."""
     assert q.levels is not None
     middle = len(q.levels) // 2

@@ -114,14 +114,12 @@ def decoded_blocks(node: Any, tensors: list[Any], array_of: Arrays) -> NDArray[n
     Raises
     ------
     ValueError
-        If its groups are in another order, or its shapes do not fit.
+        If its shapes do not fit.
     """
     options = attributes_of(node)
     inner, outer = int(options["K"]), int(options["N"])
     bits, block = int(options.get("bits", 4)), int(options["block_size"])
     packed, scales, zeros, order, _ = [*tensors, None, None, None, None, None][:5]
-    if order is not None:
-        raise ValueError(f"MatMulNBits {node.name!r} has groups in another order (g_idx)")
     if bits not in (2, 4, 8) or block < 1 or inner < 1 or outer < 1:
         raise ValueError(f"MatMulNBits {node.name!r} is of {bits} bits in blocks of {block}")
     blocks = -(-inner // block)
@@ -135,6 +133,10 @@ def decoded_blocks(node: Any, tensors: list[Any], array_of: Arrays) -> NDArray[n
         else:
             middle = stored.reshape(outer, blocks).astype(np.float32)
     places = np.arange(inner) // block
+    if order is not None and array_of(order).size:
+        places = array_of(order).reshape(-1)[:inner].astype(np.intp)
+        if places.shape != (inner,) or (inner and not 0 <= places.min() <= places.max() < blocks):
+            raise ValueError(f"MatMulNBits {node.name!r} has g_idx beyond its {blocks} groups")
     real = (codes.astype(np.float32) - middle[:, places]) * steps[:, places]
     return np.ascontiguousarray(real.T)
 

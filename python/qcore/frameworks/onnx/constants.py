@@ -7,6 +7,7 @@ caches of model hubs have it, from ``snapshots/REVISION`` into the ``blobs`` of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
+from qcore.arrays.params.small_floats import code_values
 from qcore.errors import FormatError
 
 __all__ = [
@@ -46,10 +48,16 @@ _KINDS = {
     20: Kind("float8e5m2fnuz", 8, np.float32), 21: Kind("uint4", 4, np.uint8),
     22: Kind("int4", 4, np.int8), 23: Kind("float4e2m1", 4, np.float32),
     24: Kind("float8e8m0", 8, np.float32), 25: Kind("uint2", 2, np.uint8),
-    26: Kind("int2", 2, np.int8),
+    26: Kind("int2", 2, np.int8), 27: Kind("float6e2m3", 6, np.float32),
+    28: Kind("float6e3m2", 6, np.float32),
 }  # fmt: skip
 #: The numbers of the floats that weights are of: float32, float16, float64, bfloat16.
 FLOATS = (1, 10, 11, 16)
+# Those whose codes are decoded here, as safetensors calls them: whatever the onnx package knows.
+_SMALL = {
+    17: "F8_E4M3", 18: "F8_E4M3FNUZ", 19: "F8_E5M2", 20: "F8_E5M2FNUZ", 23: "F4", 24: "F8_E8M0",
+    27: "F6_E2M3", 28: "F6_E3M2",
+}  # fmt: skip
 # The repeated field of a TensorProto where it has no raw bytes, by the type's number.
 _TEXT = 8
 
@@ -71,7 +79,7 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
 
 
 def nbytes_of(tensor: Any) -> int:
-    """Return what a constant's elements weigh as they are stored; those of 4 bits lie by twos."""
+    """Return what a constant's elements weigh as they are stored: below 8 bits one stream."""
     size = 1
     for length in shape_of(tensor):
         size *= length
@@ -138,6 +146,10 @@ def array_of(tensor: Any, model: Path | None = None) -> NDArray[Any]:
         tensor = copy
     elif not is_external(tensor) and tensor.raw_data:
         next(pieces_of(tensor, model or Path(tensor.name)))  # checks its length
+    if tensor.data_type in _SMALL and tensor.raw_data:
+        data, size = np.frombuffer(tensor.raw_data, np.uint8), math.prod(shape)
+        codes = data if kind.bits == 8 else _core.unpack_bits(data, size, size, kind.bits, False)
+        return np.asarray(code_values(_SMALL[tensor.data_type])[codes].reshape(shape))
     from onnx import numpy_helper
 
     try:

@@ -17,7 +17,7 @@ _SMALL = 4096
 # does not go into graphs inside nodes, would leave wrong there without anybody's noticing.
 _CHANGED = {"Softmax": 13, "LogSoftmax": 13, "Hardmax": 13}
 # The least version of the file format that an opset's types need.
-_IR_VERSIONS = {13: 7, 21: 10}
+_IR_VERSIONS = {13: 7, 19: 9, 21: 10, 23: 11, 25: 13, 28: 14}
 
 
 def opset_of(model: Any) -> int:

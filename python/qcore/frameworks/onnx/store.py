@@ -75,7 +75,7 @@ class Store(_Places):
         self._own: set[str] = set()
 
     def tensor(self, name: str, kind: int, shape: Sequence[int], array: NDArray[Any] | None) -> Any:
-        """Return a constant of this array; of 4-bit types, of its values' low halves."""
+        """Return a constant of this array; of types below 8 bits, of its values' low bits."""
         assert array is not None, "only a dry run has no values"
         tensor = self._made(name, kind, shape)
         raw = _raw(array, kind_of_tensor(tensor).bits)
@@ -170,10 +170,9 @@ class DryStore(_Places):
 
 
 def _raw(array: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Return the bytes of a constant, of 4-bit codes two in one, the first one low."""
-    if bits == 4:
-        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8) & np.uint8(15)
-        flat = np.append(flat, np.uint8(0)) if flat.size % 2 else flat
-        return np.asarray(flat[0::2] | flat[1::2] << np.uint8(4), np.uint8)
+    """Return the bytes of a constant, of codes below 8 bits one stream, the first one low."""
+    if bits < 8:
+        flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return _core.pack_bits(flat, flat.size, bits) if flat.size else flat
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return little.reshape(-1).view(np.uint8)

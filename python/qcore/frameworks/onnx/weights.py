@@ -22,8 +22,10 @@ from qcore._progress import EpochProgress, Progress
 from qcore._table import Report
 from qcore._validation import check_path
 from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.source import TensorInfo
+from qcore.frameworks.onnx.code_types import CodeType, code_type, stored_codes, written_types
 from qcore.frameworks.onnx.codes import attributes_of
 from qcore.frameworks.onnx.constants import array_of, kind_of_tensor, nbytes_of, shape_of
 from qcore.frameworks.onnx.edit import FLOAT, GraphEdit, encoded, names_in
@@ -37,8 +39,8 @@ from qcore.frameworks.onnx.uses import Weight, find_weights
 __all__ = ["GraphPlan", "plan_graph", "quantize_graph"]
 
 _BLOCKS = (16, 32, 64, 128, 256)  # of MatMulNBits
-_OPSET_FOR_CODES, _OPSET_FOR_AXIS, _OPSET_FOR_INT4 = 10, 13, 21
-_UINT8, _INT8, _UINT4, _INT4 = 2, 3, 21, 22
+_OPSET_FOR_CODES = 10
+_UINT8, _INT8 = 2, 3
 #: A protobuf message holds at most 2 GB; well below it, constants move to a file of their own.
 EXTERNAL_FROM = 1 << 30
 
@@ -201,21 +203,21 @@ class _Quantization(GraphEdit):
     def _check_recipe(self, weights: Iterable[str]) -> None:
         for key in weights:
             options = self.quantizer.tensor_options(key)
-            if options.get("scheme", "affine") != "affine" or options["bits"] not in (4, 8):
-                raise ValueError(f"tensor {key!r}: ONNX has affine codes of 8 and of 4 bits")
+            if code_type(options) is None:
+                raise ValueError(f"tensor {key!r}: {written_types()}")
 
     def _opset_for(self, weight: Weight) -> int:
         """Return the opset that the codes of a weight need."""
         options = self.quantizer.tensor_options(weight.constant.key)
         if weight.quantizer is not None or self._as_blocks(weight, options):
             return 0
-        if options["bits"] == 4 or options["group_size"] is not None:
-            return _OPSET_FOR_INT4
-        return _OPSET_FOR_CODES if options["axis"] is None else _OPSET_FOR_AXIS
+        found = code_type(options)
+        return 0 if found is None else found.opset
 
     def _as_blocks(self, weight: Weight, options: dict[str, Any]) -> bool:
         """Whether the products of a weight become MatMulNBits."""
         symmetric = options.get("symmetric") is not False
+        symmetric = symmetric and options.get("scheme", "affine") == "affine"
         return bool(weight.only_matmul and symmetric and options["bits"] == 4
                     and options["group_size"] in _BLOCKS)  # fmt: skip
 
@@ -223,6 +225,8 @@ class _Quantization(GraphEdit):
     def _take(self, key: str, weight: Weight, refused: str) -> str | None:
         """Quantize a weight; returns why it stays as it is, where it does."""
         options = dict(self.quantizer.tensor_options(key))
+        own = SCHEMES[options.get("scheme", "affine")].group_size
+        options["group_size"] = own or options["group_size"]
         if weight.quantizer is not None:
             return self._take_quantized(key, weight)
         if self._as_blocks(weight, options):
@@ -231,7 +235,8 @@ class _Quantization(GraphEdit):
         if options["group_size"] is not None and len(shape) != 2:
             return f"groups of {options['group_size']} lie in the rows of matrices"
         if refused and self._opset_for(weight) > opset_of(self.model):
-            if options["bits"] == 4 or options["group_size"] is not None:
+            wide = options["bits"] == 8 and options.get("scheme", "affine") == "affine"
+            if not wide or options["group_size"] is not None:
                 return refused
             options["axis"] = None  # one scale, which opsets from 10 have
             if opset_of(self.model) < _OPSET_FOR_CODES:
@@ -252,7 +257,6 @@ class _Quantization(GraphEdit):
             options["axis"] = None if options["axis"] is None else axis
             scale_shape = [] if options["axis"] is None else [shape[axis]]
             attributes = {} if options["axis"] is None else {"axis": axis}
-        signed, bits = bool(options.get("signed", True)), options["bits"]
         codes = scale = zero = None
         if not self.dry:
             array = self._array(weight)
@@ -261,13 +265,13 @@ class _Quantization(GraphEdit):
             if isinstance(q, str):
                 return q
             self._note(key, weight, array.T if turned else array, q)
-            values, steps, zeros = q.values, q.scale.astype(np.float32), q.zero_point
+            values, steps, zeros = stored_codes(q), q.scale.astype(np.float32), q.zero_point
             if turned:
                 values, steps, zeros = values.T, steps.T, zeros.T
             codes, scale = values, steps.reshape(scale_shape)
             if q.zero_point.any():
                 zero = zeros.astype(q.values.dtype).reshape(scale_shape)
-        kind = (_INT4 if signed else _UINT4) if bits == 4 else (_INT8 if signed else _UINT8)
+        kind = (code_type(options) or CodeType(_INT8, 0)).number
         inputs = [
             self.store.tensor(self._new(f"{constant.name}_codes"), kind, shape, codes),
             self.store.tensor(self._new(f"{constant.name}_scale"), FLOAT, scale_shape, scale),

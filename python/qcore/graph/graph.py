@@ -16,6 +16,7 @@ from qcore._validation import check_one_of
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph import classifier
+from qcore.graph.attention import has_attention
 from qcore.graph.inputs import as_source, check_inputs
 from qcore.graph.lower import compiled
 from qcore.graph.node import Node
@@ -148,7 +149,7 @@ class BaseGraph:
         for name, constant in self.constants.items():
             dtype = "float32" if not isinstance(constant, np.ndarray) else constant.dtype.name
             found[name] = Value(name, dtype, tuple(constant.shape))
-        known = json.loads(self._executable().infer())
+        known = json.loads(self._plain().infer())
         for name in self.producers:
             fact = known.get(name) or {}
             shape = fact.get("shape")
@@ -236,7 +237,7 @@ class BaseGraph:
             found = self._executable().run(arrays)
             return {value.name: as_source(found[value.name], value) for value in self.outputs}
         wanted = list(_each(values, "values", str))
-        made = self._executable().run(arrays, [name for name in wanted if self._is_made(name)])
+        made = self._plain().run(arrays, [name for name in wanted if self._is_made(name)])
         every = {**self.constants, **arrays, **made}
         return {name: every[name] for name in wanted}
 
@@ -303,8 +304,18 @@ class BaseGraph:
 
     def _executable(self) -> _core.Graph:
         if "_compiled" not in self.__dict__:
-            self._compiled = compiled(self)
+            if has_attention(self):
+                self._compiled = compiled(self)
+                self.__dict__.pop("_compiled_plain", None)  # made to find it, seldom needed again
+            else:
+                self._compiled = self._plain()
         return self._compiled
+
+    def _plain(self) -> _core.Graph:
+        """Return what computes any value, with no pattern that leaves some out."""
+        if "_compiled_plain" not in self.__dict__:
+            self._compiled_plain = compiled(self, plain=True)
+        return self._compiled_plain
 
     def kernels(self, inputs: Mapping[str, ArrayLike]) -> list[tuple[str, str]]:
         """Return the name of each node that runs for such inputs, and of its kernel."""

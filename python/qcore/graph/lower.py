@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from qcore import _core
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
+from qcore.graph.attention import with_attention
 from qcore.graph.node import Body, Node
+from qcore.graph.operands import laid_out
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:
@@ -24,8 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["compiled", "dense", "dims_of", "run_nodes", "spec_of"]
 
 
-def compiled(graph: BaseGraph) -> _core.Graph:
-    """Return what runs a graph."""
+def compiled(graph: BaseGraph, *, plain: bool = False) -> _core.Graph:
+    """Return what runs a graph.
+
+    `plain`: all of its values are made, none is left out of a pattern.
+    """
     codes = {
         name: {
             "scale": np.asarray(params.scale, np.float64).tolist(),
@@ -43,7 +48,10 @@ def compiled(graph: BaseGraph) -> _core.Graph:
         if name in graph.readers and runs_as_codes(constant)
     }
     outputs = [value.name for value in graph.outputs]
-    return _made(graph.nodes, graph.inputs, outputs, graph.constants, codes, graph.exact)
+    nodes, operands = laid_out(graph)
+    if not plain:
+        nodes = with_attention(graph, nodes)
+    return _made(nodes, graph.inputs, outputs, graph.constants, codes, graph.exact, operands)
 
 
 def run_nodes(
@@ -60,10 +68,11 @@ def _made(
     constants: Mapping[str, Any],
     codes: Mapping[str, Any],
     exact: str | None = None,
+    operands: Mapping[str, _core.PackedWeights] = MappingProxyType({}),
 ) -> _core.Graph:
-    text, tensors = spec_of(nodes, inputs, outputs, constants, codes, exact)
+    text, tensors = spec_of(nodes, inputs, outputs, constants, codes, exact, list(operands))
     try:
-        return _core.Graph(text, tensors)
+        return _core.Graph(text, tensors, list(operands.values()))
     except NotImplementedError as error:
         raise _unsupported(error) from None
 
@@ -75,18 +84,28 @@ def spec_of(
     constants: Mapping[str, Any],
     codes: Mapping[str, Any] | None = None,
     exact: str | None = None,
+    operands: Sequence[str] = (),
 ) -> tuple[str, list[NDArray[Any]]]:
-    """Return the text that describes nodes, and the arrays to which it refers."""
+    """Return the text that describes nodes, and the arrays to which it refers.
+
+    `operands`: the nodes that have their weights laid out, in the order of these.
+    """
     tensors: list[NDArray[Any]] = []
+    nodes = tuple(nodes)
     used = {name for node in nodes for name in node.read} | set(outputs)
-    spec = {
+    known = used | {name for node in nodes for name in node.outputs} | {v.name for v in inputs}
+    spec: dict[str, Any] = {
         "inputs": [{"name": v.name, "dtype": v.running_dtype, "shape": dims_of(v)} for v in inputs],
         **_body(
             nodes, outputs, {k: v for k, v in constants.items() if k in used}, tensors, codes or {}
         ),
-        "codes": dict(codes or {}),
+        "codes": {name: found for name, found in (codes or {}).items() if name in known},
         "exact": exact,
     }
+    places = {name: {"operand": place} for place, name in enumerate(operands)}
+    for node in spec["nodes"]:
+        if node["name"] in places:
+            node["attributes"]["operand"] = places[node["name"]]
     return json.dumps(spec), tensors
 
 

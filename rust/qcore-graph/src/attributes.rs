@@ -1,21 +1,33 @@
 //! The attributes of a node, read by type.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Result, spec_error};
+use crate::operand::Operand;
 use crate::tensor::Tensor;
 
-/// Attributes by name. A tensor is `{"tensor": index}` into the tensors of the graph.
+/// What a text refers to by number.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) tensors: &'a [Tensor],
+    /// Weights that are laid out for their kernels.
+    pub(crate) operands: &'a [Arc<dyn Operand>],
+}
+
+/// Attributes by name. A tensor is `{"tensor": index}` into the tensors of the graph, weights are
+/// `{"operand": index}`.
 #[derive(Clone, Copy)]
 pub(crate) struct Attributes<'a> {
     values: Option<&'a Map<String, Value>>,
-    tensors: &'a [Tensor],
+    parts: Parts<'a>,
 }
 
 impl<'a> Attributes<'a> {
     /// Attributes of a node of a spec.
-    pub(crate) fn new(values: Option<&'a Map<String, Value>>, tensors: &'a [Tensor]) -> Self {
-        Self { values, tensors }
+    pub(crate) fn new(values: Option<&'a Map<String, Value>>, parts: Parts<'a>) -> Self {
+        Self { values, parts }
     }
 
     /// The raw value; null is absent.
@@ -77,8 +89,15 @@ impl<'a> Attributes<'a> {
     pub(crate) fn tensor(self, name: &str) -> Result<Option<Tensor>> {
         let Some(value) = self.raw(name) else { return Ok(None) };
         let index = value.get("tensor").and_then(Value::as_u64);
-        let tensor = index.and_then(|index| self.tensors.get(usize::try_from(index).ok()?));
+        let tensor = index.and_then(|index| self.parts.tensors.get(usize::try_from(index).ok()?));
         tensor.cloned().map(Some).ok_or_else(|| wrong(name, "{\"tensor\": index}"))
+    }
+
+    /// Weights that are laid out.
+    pub(crate) fn operand(self, name: &str) -> Result<Arc<dyn Operand>> {
+        let index = self.raw(name).and_then(|value| value.get("operand")).and_then(Value::as_u64);
+        let found = index.and_then(|index| self.parts.operands.get(usize::try_from(index).ok()?));
+        found.cloned().ok_or_else(|| wrong(name, "{\"operand\": index}"))
     }
 
     fn list<T>(

@@ -291,6 +291,21 @@ fn lower(
             }
         }
     }
+    for (act, _) in acts.iter().zip(&live).filter(|(_, live)| **live) {
+        match act {
+            Act::Same { from, .. } => builder.ask(*from, false),
+            Act::Node(node, op) => {
+                for (index, value) in node.inputs.iter().enumerate() {
+                    if let Some(value) = *value {
+                        builder.ask(value, op.takes_row_codes(index));
+                    }
+                }
+            }
+        }
+    }
+    for &value in outputs {
+        builder.ask(value, false);
+    }
     let mut nodes = Vec::new();
     for (act, _) in acts.iter().zip(&live).filter(|(_, live)| **live) {
         match act {

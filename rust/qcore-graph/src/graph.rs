@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::attributes::Parts;
 use crate::compile::{self, Request};
 use crate::compiled::Compiled;
 use crate::dtype::DType;
@@ -15,6 +16,7 @@ use crate::error::{GraphError, Result, shape_error};
 use crate::fact::Dim;
 use crate::lower::{Codes, Prepared};
 use crate::op::Op;
+use crate::operand::Operand;
 use crate::ops;
 use crate::read::{Read, read};
 use crate::tensor::Tensor;
@@ -94,8 +96,17 @@ const KEPT: usize = 16;
 impl Graph {
     /// Reads a graph from its JSON text; see the crate's documentation for the fields.
     pub fn new(spec: &str, tensors: &[Tensor]) -> Result<Self> {
+        Self::with_operands(spec, tensors, &[])
+    }
+
+    /// [`Graph::new`] of a text that refers to weights, too, which are laid out for their kernels.
+    pub fn with_operands(
+        spec: &str,
+        tensors: &[Tensor],
+        operands: &[Arc<dyn Operand>],
+    ) -> Result<Self> {
         let Read { names, by_name, inputs, outputs, constants, nodes, codes } =
-            read(spec, tensors)?;
+            read(spec, Parts { tensors, operands })?;
         let by_value = decisive(&names, &nodes, &inputs);
         let mut graph = Self {
             names,

@@ -23,6 +23,11 @@ pub(crate) trait Op: Send + Sync {
         false
     }
 
+    /// Whether an input is taken as rows of codes, each with a scale of its own, and never as floats.
+    fn takes_row_codes(&self, _input: usize) -> bool {
+        false
+    }
+
     /// Whether outputs depend on the shapes of the inputs only.
     fn reads_shapes_only(&self) -> bool {
         false

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Parts};
 use crate::dtype::DType;
 use crate::error::{GraphError, Missing, Result, spec_error};
 use crate::fact::Dim;
@@ -33,8 +33,8 @@ pub(crate) struct Read {
     pub(crate) codes: Codes,
 }
 
-/// Reads a text; its constants are among `tensors`.
-pub(crate) fn read(spec: &str, tensors: &[Tensor]) -> Result<Read> {
+/// Reads a text that refers to these parts.
+pub(crate) fn read(spec: &str, parts: Parts<'_>) -> Result<Read> {
     let json: Value = serde_json::from_str(spec)
         .map_err(|error| spec_error!("the graph is no JSON text: {error}"))?;
     let map = spec::object(&json, "the graph")?;
@@ -45,13 +45,8 @@ pub(crate) fn read(spec: &str, tensors: &[Tensor]) -> Result<Read> {
         Some(Value::String(text)) if text == "tflite" => true,
         Some(found) => return Err(spec_error!("exact is {found}; it must be 'tflite' or 'onnx'")),
     };
-    let mut reader = Reader {
-        tensors,
-        names: Vec::new(),
-        constants: HashMap::new(),
-        missing: Vec::new(),
-        exact,
-    };
+    let mut reader =
+        Reader { parts, names: Vec::new(), constants: HashMap::new(), missing: Vec::new(), exact };
     let mut scope = Scope { names: HashMap::new(), outer: None };
     let mut inputs = Vec::new();
     for input in spec::list(map, "inputs")? {
@@ -85,7 +80,7 @@ impl Scope<'_> {
 
 /// What is collected while a spec is read.
 struct Reader<'a> {
-    tensors: &'a [Tensor],
+    parts: Parts<'a>,
     names: Vec<String>,
     constants: HashMap<usize, Tensor>,
     missing: Vec<Missing>,
@@ -125,7 +120,7 @@ impl Reader<'_> {
             for (name, index) in spec::object(constants, "'constants'")? {
                 let tensor = index
                     .as_u64()
-                    .and_then(|index| self.tensors.get(usize::try_from(index).ok()?))
+                    .and_then(|index| self.parts.tensors.get(usize::try_from(index).ok()?))
                     .ok_or_else(|| spec_error!("constant '{name}' is no index of a tensor"))?
                     .clone();
                 let value = self.value(name, scope)?;
@@ -160,7 +155,7 @@ impl Reader<'_> {
         for (name, entry) in spec::object(entries, "'codes'")? {
             let wrong = |what: &str| spec_error!("the codes of '{name}' have {what}");
             let value = scope.find(name).ok_or_else(|| wrong("no value"))?;
-            let entry = Attributes::new(Some(spec::object(entry, "codes")?), self.tensors);
+            let entry = Attributes::new(Some(spec::object(entry, "codes")?), self.parts);
             let scale = match entry.raw("scale") {
                 Some(Value::Array(_)) => entry.floats("scale")?.unwrap_or_default(),
                 _ => vec![entry.float("scale")?.ok_or_else(|| wrong("no scale"))?],
@@ -213,7 +208,7 @@ impl Reader<'_> {
             let mut branch = |name| self.branch(node, name, outputs.len(), scope, &mut captured);
             Body::If { then: branch("then_branch")?, otherwise: branch("else_branch")? }
         } else if let Some((op, make)) = ops::find(node.op) {
-            let attributes = Attributes::new(node.attributes, self.tensors);
+            let attributes = Attributes::new(node.attributes, self.parts);
             let spec = Spec { op, attributes, outputs: outputs.len() };
             let made = if self.exact { ops::exact::exact(op, make, &spec) } else { make(&spec) };
             Body::Op(made.map_err(|error| error.at(&node.name, node.op))?)

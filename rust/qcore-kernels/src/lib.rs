@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
 
 pub mod aligned;
+pub mod attention;
 pub mod codes;
 pub mod conv;
 pub mod elementwise;

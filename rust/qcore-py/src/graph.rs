@@ -18,6 +18,7 @@ use crate::array::Raw;
 use crate::error::to_py;
 use crate::run::{LONG, run_as};
 use crate::session::PySession;
+use crate::weights::PyPackedWeights;
 
 pub(crate) fn graph_to_py(error: GraphError) -> PyErr {
     let text = error.to_string();
@@ -187,16 +188,25 @@ pub(crate) fn compiled(
 
 #[pymethods]
 impl PyGraph {
-    /// A graph from its JSON text; `tensors` are what its constants are.
+    /// A graph from its JSON text; `tensors` are what its constants are, `operands` the weights that
+    /// are laid out.
     #[new]
-    fn new(py: Python<'_>, spec: &str, tensors: Vec<Bound<'_, PyAny>>) -> PyResult<Self> {
+    #[pyo3(signature = (spec, tensors, operands=Vec::new()))]
+    fn new(
+        py: Python<'_>,
+        spec: &str,
+        tensors: Vec<Bound<'_, PyAny>>,
+        operands: Vec<PyRef<'_, PyPackedWeights>>,
+    ) -> PyResult<Self> {
         let mut constants = Vec::with_capacity(tensors.len());
         for (index, tensor) in tensors.iter().enumerate() {
             let given = Given::new(tensor, &format!("tensors[{index}]"))?;
             let tensor = Tensor::from_bytes(given.dtype, given.dims, given.bytes);
             constants.push(tensor.map_err(graph_to_py)?);
         }
-        let graph = run_as(py, LONG, graph_to_py, || Graph::new(spec, &constants))?;
+        let operands: Vec<_> = operands.iter().map(|operand| operand.shared()).collect();
+        let graph =
+            run_as(py, LONG, graph_to_py, || Graph::with_operands(spec, &constants, &operands))?;
         Ok(Self { graph: Arc::new(graph) })
     }
 

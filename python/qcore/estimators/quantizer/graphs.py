@@ -37,6 +37,8 @@ from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
 from qcore.estimators.quantizer import choice
 from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
+from qcore.graph.node import Node
+from qcore.graph.operands import DYNAMIC, is_product
 from qcore.graph.slots import WeightSlot
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ class GraphCodes:
         batches = None if X is None else batches_of(graph, X)
         self._judges = X if hasattr(X, "dtype") else batches, y
         graph = self._equalized(quantizer, graph, batches)
+        #: Names of the products whose inputs become int8 while they run.
+        self.dynamic: set[str] = set()
         self.codes = self._observed(quantizer, graph, batches)
         self.stats: dict[str, InputStats] = {}
         self.tensors: dict[str, Any] = {}
@@ -98,7 +102,8 @@ class GraphCodes:
         if missing:
             raise ValueError(f"model has no weight {missing[0]!r}, which fit has seen")
         small = with_matrices(graph, self.tensors, self.biases)
-        small = small.changed(codes={**small.codes, **self.codes})
+        nodes = [_dynamic(node) if node.name in self.dynamic else node for node in small.nodes]
+        small = small.changed(nodes=nodes, codes={**small.codes, **self.codes})
         rows = graph_rows(given, graph, small)
         totals = totals_of(rows)
         X, y = self._judges
@@ -135,11 +140,13 @@ class GraphCodes:
             if slot.name not in quantizer.bits_ or slot.node.op not in _ON_INTEGERS:
                 continue
             mode = quantizer._mode(slot.name, batches is not None)
-            if mode == "dynamic" and quantizer._option("activations", slot.name) == "dynamic":
-                raise ValueError("activations is 'dynamic'; a graph's are static, or give None")
             fits = quantizer.bits_[slot.name] <= 8 and slot.index == 1
-            if mode == "static" and fits and slot.node.inputs[0] not in graph.constants:
+            if not fits or slot.node.inputs[0] in graph.constants:
+                continue
+            if mode == "static":
                 products.append(slot.node)
+            elif mode == "dynamic" and is_product(graph, slot.node):
+                self.dynamic.add(slot.node.name)
         if not products or batches is None:
             return {}
         groups = coded_groups(graph, products)
@@ -212,6 +219,10 @@ class GraphCodes:
         if stats is not None and "bias_correction" in quantizer.algorithms_of(name, True):
             found = corrected_biases(graph, {name: matrix}, {name: q}, {name: stats}, [name])
             self.biases |= found
+
+
+def _dynamic(node: Node) -> Node:
+    return node.changed(attributes={**node.attributes, DYNAMIC: 1})
 
 
 def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) -> Observer:

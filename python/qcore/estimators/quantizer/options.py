@@ -82,6 +82,12 @@ class QuantizerOptions(Estimator):
         """Return an option for a tensor."""
         if option == "group_size" and name in self._ungrouped:
             return None
+        found = self._given(option, name)
+        if option == "symmetric" and found is None and self._runs_in_groups(name):
+            return True  # the kernel of groups has the zero at code 0
+        return found
+
+    def _given(self, option: str, name: str) -> Any:
         value = getattr(self, option)
         if not isinstance(value, Mapping):
             return value
@@ -89,6 +95,17 @@ class QuantizerOptions(Estimator):
             if matches(name, pattern):
                 return found
         raise ValueError(f"{option} names no value for {name!r}; add a pattern '*'")
+
+    def _runs_in_groups(self, name: str) -> bool:
+        """Whether a weight of a graph is multiplied as integers group by group."""
+        return (
+            self._on_graph
+            and name not in self._ungrouped
+            and self._given("group_size", name) is not None
+            and self._given("activations", name) in ("auto", "dynamic")
+            and self._given("scheme", name) == "affine"
+            and self.bits_.get(name, 8) <= 4
+        )
 
     def narrow_range_of(self, name: str) -> bool:
         """Whether a tensor's least code was asked to be left out: 2 bits are ternary then."""
@@ -118,6 +135,9 @@ class QuantizerOptions(Estimator):
         """Return how a layer's activations become integers."""
         mode: str | None = self._option("activations", name)
         odd = None
+        grouped = self._option("group_size", name) is not None
+        if self._runs_in_groups(name):
+            return "dynamic"
         rows = self.mixture_.get(name)
         if isinstance(rows, str) or (rows is not None and rows.min() > 8):
             return None
@@ -125,7 +145,7 @@ class QuantizerOptions(Estimator):
             return None  # several widths: the weight is multiplied as floats
         if self._option("scheme", name) != "affine":
             odd = f"scheme {self._option('scheme', name)!r} has"
-        elif self._option("group_size", name) is not None:
+        elif grouped:
             odd = "weights with a group_size have"
         elif self.bits_[name] == 16:
             odd = "weights of 16 bits have"

@@ -25,4 +25,7 @@ def folded(graph: G) -> G:
 
 def prepared(graph: G) -> G:
     """Return a graph as it is quantized and run: constants folded, patterns fused, no idle node."""
-    return tidied(fused(folded(graph)))
+    graph = folded(graph)
+    if any(node.op == "Shape" for node in graph.nodes):
+        graph = folded(known_shapes(graph))
+    return tidied(fused(graph))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qcore.errors import UnsupportedError
 from qcore.graph.graph import G
 from qcore.graph.lower import run_nodes
-from qcore.graph.node import Body
+from qcore.graph.node import Body, Node
 
 __all__ = ["fold_constants", "known_shapes"]
 
@@ -60,6 +61,10 @@ def known_shapes(graph: G) -> G:
         return graph  # whoever runs the graph is told
     constants, nodes = dict(graph.constants), []
     for node in graph.nodes:
+        picked = _picked(graph, node)
+        if picked is not None:
+            constants[node.outputs[0]] = picked
+            continue
         shape = values[node.inputs[0]].shape if node.op == "Shape" else None
         if shape is None or not all(isinstance(dim, int) for dim in shape):
             nodes.append(node)
@@ -69,3 +74,24 @@ def known_shapes(graph: G) -> G:
     return graph if len(nodes) == len(graph.nodes) else graph.changed(
         nodes=nodes, constants=constants
     )  # fmt: skip
+
+
+def _picked(graph: G, node: Node) -> NDArray[np.int64] | None:
+    """Return what a Gather picks of the shape of a value, if these dims are fixed."""
+    asked = graph.producers.get(node.inputs[0]) if node.op == "Gather" else None
+    picked = graph.constants.get(node.input(1)) if asked is not None else None
+    if asked is None or asked.op != "Shape" or not isinstance(picked, np.ndarray):
+        return None
+    shape = graph.values[asked.inputs[0]].shape
+    if shape is None or node.get("axis", 0) not in (0, -1):
+        return None
+    first, last = int(asked.get("start", 0)), asked.get("end")
+    dims = shape[first : None if last is None else int(last)]
+    places = [int(place) for place in picked.reshape(-1)]
+    if any(not -len(dims) <= place < len(dims) for place in places):
+        return None
+    sizes = [dims[place] for place in places]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    found: NDArray[np.int64] = np.array(sizes, np.int64).reshape(picked.shape)
+    return found

@@ -7,6 +7,7 @@
 
 mod codes;
 pub(crate) mod layout;
+mod rows;
 mod tables;
 
 use std::any::Any;
@@ -23,6 +24,7 @@ use crate::tensor::Tensor;
 pub(crate) use codes::Moved;
 pub(crate) use codes::{Codes, WeightCodes};
 pub(crate) use layout::Layout;
+pub(crate) use rows::{Asked, BLOCK, RowCodes, RowTargets};
 
 /// Weights as kernels read them, kept from one compilation to the next.
 #[derive(Default)]
@@ -77,6 +79,10 @@ pub(crate) struct Builder {
     given: HashMap<usize, Ref>,
     /// Values that are functions of the codes of others, computed where they are read.
     functions: HashMap<usize, tables::Function>,
+    /// Values as rows of codes.
+    rows: HashMap<usize, RowCodes>,
+    /// In which forms values are read.
+    asked: HashMap<usize, Asked>,
     input_lens: Vec<usize>,
     codes: Arc<Codes>,
     /// Identities of tensors that outlive the plan, and what was made of them.
@@ -119,6 +125,9 @@ impl Builder {
         self.forms.insert(to, forms);
         if let Some(function) = self.functions.get(&from).cloned() {
             self.functions.insert(to, function);
+        }
+        if let Some(&rows) = self.rows.get(&from) {
+            self.rows.insert(to, rows);
         }
     }
 

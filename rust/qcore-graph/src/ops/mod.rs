@@ -2,6 +2,7 @@
 
 mod activation;
 mod arg;
+mod attention;
 mod binary;
 mod cast;
 mod concat;
@@ -10,6 +11,7 @@ mod conv_transpose;
 mod dense;
 pub(crate) mod exact;
 mod gather;
+mod layer_norm;
 mod normalize;
 mod pad;
 mod pool;
@@ -29,6 +31,7 @@ use crate::op::Make;
 /// Lines of the table, family by family.
 const FAMILIES: &[&[(&str, Make)]] = &[
     arg::OPS,
+    attention::OPS,
     concat::OPS,
     gather::OPS,
     pad::OPS,
@@ -37,6 +40,7 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     conv::OPS,
     conv_transpose::OPS,
     dense::OPS,
+    layer_norm::OPS,
     normalize::OPS,
     pool::OPS,
     quantize::OPS,

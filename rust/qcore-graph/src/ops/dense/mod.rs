@@ -1,9 +1,11 @@
 //! Products of matrices: `MatMul` and `Gemm`, with what is fused behind them.
 
-mod linear;
+mod known;
+mod laid_out;
 mod product;
 
-use linear::{Known, lower_known};
+use known::{Known, lower_known};
+use laid_out::linear;
 use product::{Batch, Product, added, emit};
 use qcore_kernels::epilogue::Activation;
 
@@ -16,7 +18,7 @@ use crate::ops::activation;
 use crate::shape::{broadcast, broadcast_strides, product as count};
 use crate::walk::Walk;
 
-pub(super) const OPS: &[(&str, Make)] = &[("Gemm", gemm), ("MatMul", matmul)];
+pub(super) const OPS: &[(&str, Make)] = &[("Gemm", gemm), ("Linear", linear), ("MatMul", matmul)];
 
 /// `activation(a @ b + bias + residual)`; leading dims are batches.
 struct MatMul {

@@ -1,0 +1,190 @@
+"""Attention that a graph spells in a dozen nodes, found as one.
+
+Queries, keys and values come from rows in which heads lie side by side; what is between these rows
+and the two products (Reshape, Transpose, scalings) is layout and scale, which the one step has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from qcore.graph.node import Node
+
+if TYPE_CHECKING:
+    from qcore.graph.graph import BaseGraph
+
+__all__ = ["has_attention", "with_attention"]
+
+_HEADS_FIRST = (0, 2, 1, 3)
+_HEADS_FIRST_ACROSS = (0, 2, 3, 1)
+_ACROSS = (0, 1, 3, 2)
+
+
+def has_attention(graph: BaseGraph) -> bool:
+    """Whether there may be attention: a softmax that a product reads."""
+    made = [node.outputs[0] for node in graph.nodes if node.op == "Softmax"]
+    return any(node.op == "MatMul" for name in made for node in graph.readers.get(name, ()))
+
+
+def with_attention(graph: BaseGraph, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return nodes of which those that end an attention compute all of it.
+
+    Those that it makes superfluous stay; nothing needs them.
+    """
+    finder = _Finder(graph)
+    return tuple(finder.attention(node) or node for node in nodes)
+
+
+class _Heads(NamedTuple):
+    """Rows whose elements are those of heads, side by side."""
+
+    rows: str
+    heads: int
+    size: int
+    scale: float
+
+
+class _Finder:
+    def __init__(self, graph: BaseGraph) -> None:
+        self.graph = graph
+        self.values = graph.values
+
+    def attention(self, last: Node) -> Node | None:
+        """Return the one node for the attention that a Reshape ends; None if there is none."""
+        if last.op != "Reshape":
+            return None
+        turned = self._made(last.inputs[0], "Transpose")
+        if turned is None or turned.get("perm") != _HEADS_FIRST:
+            return None
+        weighted = self._made(turned.inputs[0], "MatMul")
+        if weighted is None or not _is_plain(weighted):
+            return None
+        softmax = self._made(weighted.inputs[0], "Softmax")
+        if softmax is None or softmax.get("axis", -1) not in (-1, 3):
+            return None
+        scores, scale, mask = self._scores(softmax.inputs[0])
+        if scores is None or not _is_plain(scores):
+            return None
+        q = self._heads(scores.inputs[0], across=False)
+        k = self._heads(scores.inputs[1], across=True)
+        v = self._heads(weighted.inputs[1], across=False)
+        if q is None or k is None or v is None or not self._ends(last, q, v):
+            return None
+        if q.size != k.size or k.heads != v.heads or q.heads != k.heads:
+            return None
+        attributes = {
+            "q_num_heads": q.heads, "kv_num_heads": k.heads,
+            "scale": float(np.float32(scale * q.scale * k.scale)),
+        }  # fmt: skip
+        if v.scale != 1.0:
+            return None
+        inputs = (q.rows, k.rows, v.rows, mask)[: 4 if mask else 3]
+        return last.changed(op="Attention", inputs=inputs, attributes=attributes)
+
+    def _made(self, name: str, *ops: str) -> Node | None:
+        node = self.graph.producers.get(name)
+        return node if node is not None and node.op in ops else None
+
+    def _scores(self, name: str) -> tuple[Node | None, float, str]:
+        """Return the product of queries and keys, its factor, and what is added to it."""
+        scale, mask = 1.0, ""
+        node = self._made(name, "Add")
+        if node is not None:
+            sides = [s for s in (0, 1) if self._made(node.inputs[s], "MatMul", "Mul", "Div")]
+            found = [side for side in sides if self._scores_of(node.inputs[side])[0] is not None]
+            if len(found) != 1:
+                return None, scale, mask
+            name, mask = node.inputs[found[0]], node.inputs[1 - found[0]]
+            value = self.graph.constants.get(mask)
+            dtype = self.values[mask].dtype if value is None else value.dtype.name
+            if dtype != "float32":
+                return None, scale, mask
+        node, scale = self._scores_of(name)
+        return node, scale, mask
+
+    def _scores_of(self, name: str) -> tuple[Node | None, float]:
+        name, scale = self._unscaled(name)
+        node = self._made(name, "MatMul")
+        variable = node is not None and not any(n in self.graph.constants for n in node.inputs)
+        return (node if variable else None), scale
+
+    def _unscaled(self, name: str) -> tuple[str, float]:
+        """Return what a value is a multiple of, and the factor."""
+        factor = 1.0
+        while True:
+            node = self._made(name, "Mul", "Div")
+            if node is None:
+                return name, factor
+            numbers = [self._number(side) for side in node.inputs[:2]]
+            if numbers[1] is not None:
+                factor = factor * numbers[1] if node.op == "Mul" else factor / numbers[1]
+                name = node.inputs[0]
+            elif numbers[0] is not None and node.op == "Mul":
+                factor, name = factor * numbers[0], node.inputs[1]
+            else:
+                return name, factor
+
+    def _number(self, name: str) -> float | None:
+        constant: Any = self.graph.constants.get(name)
+        if not isinstance(constant, np.ndarray) or constant.size != 1:
+            return None
+        number = float(constant.reshape(()))
+        return number if constant.dtype.kind == "f" and number != 0 else None
+
+    def _heads(self, name: str, *, across: bool) -> _Heads | None:
+        """Return the rows of which a value (batch, heads, rows, size) has the heads.
+
+        `across`: of a value (batch, heads, size, rows).
+        """
+        perms, scale = [], 1.0
+        while True:
+            name, factor = self._unscaled(name)
+            scale *= factor
+            node = self._made(name, "Transpose")
+            if node is None:
+                break
+            perms.append(node.get("perm"))
+            name = node.inputs[0]
+        wanted = [[_HEADS_FIRST_ACROSS], [_ACROSS, _HEADS_FIRST]] if across else [[_HEADS_FIRST]]
+        shaped = self._made(name, "Reshape")
+        if perms not in wanted or shaped is None:
+            return None
+        rows, split = self._shape(shaped.inputs[0]), self._shape(name)
+        if rows is None or split is None or len(rows) != 3 or len(split) != 4:
+            return None
+        heads, size = split[2:]
+        if not isinstance(heads, int) or not isinstance(size, int) or rows[2] != heads * size:
+            return None
+        if not self._keeps_rows(shaped, rows, split):
+            return None
+        return _Heads(shaped.inputs[0], heads, size, scale)
+
+    def _shape(self, name: str) -> tuple[int | str | None, ...] | None:
+        value = self.values.get(name)
+        return None if value is None else value.shape
+
+    def _keeps_rows(self, shaped: Node, before: Any, after: Any) -> bool:
+        """Whether the first two dims of a Reshape are those of its input."""
+        if None not in before[:2] and before[:2] == after[:2]:
+            return True
+        wanted: Any = self.graph.constants.get(shaped.input(1))
+        if not isinstance(wanted, np.ndarray) or wanted.size < 3 or shaped.get("allowzero", 0):
+            return False
+        first = tuple(int(dim) for dim in wanted.reshape(-1)[:2])
+        known = all(isinstance(dim, int) and dim > 0 for dim in (*after[2:], before[2]))
+        return known and first in ((0, 0), (0, -1), (-1, 0))
+
+    def _ends(self, last: Node, q: _Heads, v: _Heads) -> bool:
+        """Whether a Reshape lays heads side by side again."""
+        made, turned = self._shape(last.outputs[0]), self._shape(last.inputs[0])
+        if made is None or turned is None or len(made) != 3 or len(turned) != 4:
+            return False
+        if made[2] != q.heads * v.size:
+            return False
+        return self._keeps_rows(last, (*turned[:2], made[2]), made)
+
+
+def _is_plain(node: Node) -> bool:
+    return len(node.inputs) == 2 and node.get("activation", "linear") == "linear"

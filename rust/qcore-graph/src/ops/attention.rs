@@ -1,0 +1,175 @@
+//! Attention of rows in which heads lie side by side, as one step.
+
+use qcore_kernels::attention::{Attention, Mask};
+
+use crate::dtype::DType;
+use crate::error::{Result, shape_error, spec_error};
+use crate::fact::{Fact, Inputs};
+use crate::lower::{Context, RowTargets};
+use crate::op::{Make, Op, Spec};
+use crate::run::Io;
+use crate::shape::{broadcast, broadcast_strides, work};
+use crate::step::Step;
+
+pub(super) const OPS: &[(&str, Make)] = &[("Attention", attention)];
+
+/// Rows that go together: keys and values are laid out once for them.
+const ROWS: usize = 256;
+
+/// Inputs are queries (batch, rows, heads · size), keys and values (batch, keys, heads · size), and what
+/// is added to the scaled products, which broadcasts to (batch, heads, rows, keys).
+struct Attend {
+    heads: [usize; 2],
+    scale: Option<f32>,
+    causal: bool,
+}
+
+fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
+    let a = &spec.attributes;
+    let heads = |name: &str| -> Result<usize> {
+        let found = a.int(name)?.and_then(|heads| usize::try_from(heads).ok());
+        found
+            .filter(|&heads| heads > 0)
+            .ok_or_else(|| spec_error!("attribute '{name}' is missing or below 1"))
+    };
+    let heads = [heads("q_num_heads")?, heads("kv_num_heads")?];
+    if !heads[0].is_multiple_of(heads[1]) {
+        let [q, kv] = heads;
+        return Err(spec_error!("{q} heads of queries are no multiple of {kv} of keys"));
+    }
+    Ok(Box::new(Attend { heads, scale: a.float("scale")?, causal: a.flag("is_causal", false)? }))
+}
+
+/// Sizes of a node.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    rows: usize,
+    keys: usize,
+    /// Elements of a head of queries and keys, and of values.
+    heads: [usize; 2],
+}
+
+impl Attend {
+    fn sizes(&self, inputs: Inputs<'_>) -> Result<Sizes> {
+        let dims = |index: usize, heads: usize| -> Result<[usize; 3]> {
+            let found = &inputs.of(index, DType::F32)?.dims;
+            let dims: [usize; 3] = found[..].try_into().map_err(|_| {
+                shape_error!("input {index} {found:?} is not (batch, rows, heads · size)")
+            })?;
+            if !dims[2].is_multiple_of(heads) {
+                return Err(shape_error!("input {index} {found:?} has not {heads} heads"));
+            }
+            Ok(dims)
+        };
+        let (q, k) = (dims(0, self.heads[0])?, dims(1, self.heads[1])?);
+        let v = dims(2, self.heads[1])?;
+        let d = q[2] / self.heads[0];
+        if k[0] != q[0] || v[..2] != k[..2] || k[2] != d * self.heads[1] {
+            return Err(shape_error!("queries {q:?}, keys {k:?} and values {v:?} do not fit"));
+        }
+        let heads = [d, v[2] / self.heads[1]];
+        let sizes = Sizes { batch: q[0], rows: q[1], keys: k[1], heads };
+        if inputs.optional(3).is_some() {
+            let found = &inputs.of(3, DType::F32)?.dims;
+            let all = [sizes.batch, self.heads[0], sizes.rows, sizes.keys];
+            if found.len() > 4 || broadcast(&[found, &all])? != all {
+                return Err(shape_error!("the mask {found:?} does not broadcast to {all:?}"));
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+impl Op for Attend {
+    fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
+        let sizes = self.sizes(inputs)?;
+        let dims = vec![sizes.batch, sizes.rows, self.heads[0] * sizes.heads[1]];
+        Ok(vec![Fact::new(DType::F32, dims)])
+    }
+
+    fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
+        let sizes = self.sizes(cx.inputs)?;
+        let mut refs = vec![cx.plain(0)?, cx.plain(1)?, cx.plain(2)?];
+        let mask = match cx.inputs.optional(3) {
+            None => None,
+            Some(fact) => {
+                let all = [sizes.batch, self.heads[0], sizes.rows, sizes.keys];
+                let strides = broadcast_strides(&fact.dims, &all);
+                refs.push(cx.plain(3)?);
+                Some([strides[0], strides[1], strides[2], strides[3]])
+            }
+        };
+        let width = self.heads[0] * sizes.heads[1];
+        let targets = cx.row_targets(sizes.batch * sizes.rows, width);
+        let scale = self.scale.unwrap_or_else(|| 1.0 / (sizes.heads[0] as f32).sqrt());
+        let (heads, causal) = (self.heads, self.causal);
+        let step = Box::new(AttendStep { heads, scale, causal, sizes, mask, targets });
+        cx.emit_rows(step, refs, targets)
+    }
+}
+
+struct AttendStep {
+    heads: [usize; 2],
+    scale: f32,
+    causal: bool,
+    sizes: Sizes,
+    /// Strides of the mask.
+    mask: Option<[usize; 4]>,
+    targets: RowTargets,
+}
+
+impl AttendStep {
+    /// Operations of a row.
+    fn each(&self) -> usize {
+        let Sizes { keys, heads: [d, dv], .. } = self.sizes;
+        work(&[self.heads[0], keys, d + dv + 16])
+    }
+}
+
+impl Step for AttendStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let Sizes { rows, keys, heads: [d, dv], .. } = self.sizes;
+        let [q, k, v] = [0, 1, 2].map(|index| io.input::<f32>(index));
+        let mask = self.mask.map(|strides| (io.input::<f32>(3), strides));
+        let [q_heads, of_keys] = self.heads;
+        let (q_width, k_width, v_width) = (q_heads * d, of_keys * d, of_keys * dv);
+        let (isa, width) = (io.isa, q_heads * dv);
+        if width == 0 || rows == 0 {
+            return Ok(());
+        }
+        self.targets.run(io, ROWS, self.each(), |mut first, mut out| {
+            while !out.is_empty() {
+                let (batch, row) = (first / rows, first % rows);
+                let count = (out.len() / width).min(rows - row);
+                let (part, rest) = out.split_at_mut(count * width);
+                let mask = mask.map(|(data, strides)| Mask {
+                    data: &data[batch * strides[0] + row * strides[2]..],
+                    strides: [strides[1], strides[2], strides[3]],
+                });
+                let attention = Attention {
+                    heads: self.heads,
+                    sizes: [d, dv],
+                    scale: self.scale,
+                    keys,
+                    q: (&q[first * q_width..], q_width),
+                    k: (&k[batch * keys * k_width..], k_width),
+                    v: (&v[batch * keys * v_width..], v_width),
+                    mask,
+                    causal: self.causal.then_some(row + 1),
+                };
+                attention.run(isa, part)?;
+                (first, out) = (first + count, rest);
+            }
+            Ok(())
+        })
+    }
+
+    fn kernel(&self) -> &'static str {
+        "attention"
+    }
+
+    fn work(&self) -> usize {
+        work(&[self.sizes.batch, self.sizes.rows, self.each()])
+    }
+}

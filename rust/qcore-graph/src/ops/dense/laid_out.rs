@@ -1,0 +1,180 @@
+//! Rows times weights that come laid out for their kernel: integers take rows as int8, each with a
+//! scale of its own; floats take floats.
+
+use std::sync::Arc;
+
+use qcore_kernels::Isa;
+use qcore_kernels::epilogue::{Activation, FloatOutput, finish_rows_with};
+use qcore_kernels::memory;
+
+use crate::dtype::DType;
+use crate::error::{Result, shape_error, value_error};
+use crate::fact::{Fact, Inputs};
+use crate::lower::{BLOCK, Context, RowTargets};
+use crate::memory::bytes_of;
+use crate::op::{Op, Spec};
+use crate::operand::{Affine, Operand};
+use crate::ops::activation;
+use crate::run::Io;
+use crate::shape::product;
+use crate::step::Step;
+
+/// Codes of rows have their zero at 0; the scales are the rows' own.
+const ROWS: Affine = Affine { scale: 1.0, zero_point: 0, signed: true };
+
+/// `activation(x · weightsᵀ + bias + residual)`: inputs 0, 1 and 2.
+pub(super) struct Linear {
+    operand: Arc<dyn Operand>,
+    activation: Activation,
+}
+
+pub(super) fn linear(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
+    let operand = spec.attributes.operand("operand")?;
+    let activation = activation::read(spec.attributes)?;
+    Ok(Box::new(Linear { operand, activation }))
+}
+
+impl Op for Linear {
+    fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
+        let x = inputs.of(0, DType::F32)?;
+        let (k, n) = (self.operand.inputs(), self.operand.outputs());
+        if x.dims.last() != Some(&k) {
+            return Err(shape_error!("x {:?} has not rows of {k}", x.dims));
+        }
+        let mut dims = x.dims.clone();
+        dims[x.rank() - 1] = n;
+        if inputs.optional(1).is_some() && inputs.of(1, DType::F32)?.count() != n {
+            return Err(shape_error!("bias {:?} is not {n} values", inputs.get(1)?.dims));
+        }
+        if inputs.optional(2).is_some() && inputs.of(2, DType::F32)?.dims != dims {
+            let found = &inputs.get(2)?.dims;
+            return Err(shape_error!("what is added {found:?} is not {dims:?}"));
+        }
+        Ok(vec![Fact::new(DType::F32, dims)])
+    }
+
+    fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
+        let x = cx.inputs.get(0)?;
+        let rows = product(&x.dims[..x.rank() - 1]);
+        let bias = match cx.inputs.optional(1) {
+            None => Vec::new(),
+            Some(_) => memory::copied(cx.inputs.value(1)?.elements::<f32>())?,
+        };
+        let mut refs = if self.operand.is_integer() && self.operand.inputs() > 0 {
+            let found = cx.row_codes(0)?;
+            vec![found.codes, found.scale]
+        } else {
+            vec![cx.plain(0)?]
+        };
+        let residual = cx.inputs.optional(2).is_some();
+        if residual {
+            refs.push(cx.plain(2)?);
+        }
+        let targets = cx.row_targets(rows, self.operand.outputs());
+        let step = Box::new(LinearStep {
+            operand: Arc::clone(&self.operand),
+            bias,
+            activation: self.activation,
+            residual,
+            rows,
+            targets,
+        });
+        cx.emit_rows(step, refs, targets)
+    }
+
+    fn takes_row_codes(&self, input: usize) -> bool {
+        input == 0 && self.operand.is_integer() && self.operand.inputs() > 0
+    }
+}
+
+struct LinearStep {
+    operand: Arc<dyn Operand>,
+    bias: Vec<f32>,
+    activation: Activation,
+    residual: bool,
+    rows: usize,
+    targets: RowTargets,
+}
+
+/// What is multiplied: floats, or codes with a scale for each row.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    Floats(&'a [f32]),
+    Codes(&'a [u8], &'a [f32]),
+}
+
+impl LinearStep {
+    /// Rows from `first` on, as many as fit into `out`.
+    fn rows(
+        &self,
+        isa: Isa,
+        weights: &dyn Operand,
+        rows: Rows<'_>,
+        first: usize,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let (k, n) = (weights.inputs(), weights.outputs());
+        let count = out.len().checked_div(n).unwrap_or(0);
+        if count == 0 {
+            return Ok(());
+        }
+        // What is added comes before the activation.
+        let now = if residual.is_some() { Activation::Linear } else { self.activation };
+        match rows {
+            Rows::Codes(codes, scale) => {
+                let row_scale = &scale[first..first + count];
+                let scale = weights.scale();
+                let output = FloatOutput { scale, row_scale, bias: &self.bias, activation: now };
+                let codes = &codes[first * k..(first + count) * k];
+                weights.to_float(isa, codes, ROWS, count, output, out)?;
+            }
+            Rows::Floats(_) if k == 0 => {
+                out.fill(0.0);
+                finish_rows_with(isa, out, n, &self.bias, now)?;
+            }
+            Rows::Floats(x) => {
+                let x = &x[first * k..(first + count) * k];
+                weights.float(isa, x, &self.bias, now, out)?;
+            }
+        }
+        if let Some(residual) = residual {
+            let residual = &residual[first * n..(first + count) * n];
+            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+            finish_rows_with(isa, out, n, &[], self.activation)?;
+        }
+        Ok(())
+    }
+}
+
+impl Step for LinearStep {
+    fn run(&self, io: &mut Io<'_>) -> Result<()> {
+        let isa = io.isa;
+        let weights = self.operand.for_rows(isa, self.rows)?;
+        // What rows choose may be floats.
+        let integer = self.operand.is_integer() && self.operand.inputs() > 0;
+        if integer != (weights.is_integer() && weights.inputs() > 0) {
+            return Err(value_error!("weights become others for {} rows", self.rows));
+        }
+        let rows = if integer {
+            Rows::Codes(bytes_of(io.input::<i8>(0)), io.input(1))
+        } else {
+            Rows::Floats(io.input(0))
+        };
+        let residual = self.residual.then(|| io.input::<f32>(if integer { 2 } else { 1 }));
+        if self.targets.is_plain() && residual.is_none() {
+            return self.rows(isa, weights, rows, 0, None, io.output(0)?);
+        }
+        self.targets.run(io, BLOCK, self.operand.work(), |first, out| {
+            self.rows(isa, weights, rows, first, residual, out)
+        })
+    }
+
+    fn kernel(&self) -> &str {
+        self.operand.kind()
+    }
+
+    fn work(&self) -> usize {
+        self.rows.saturating_mul(self.operand.work())
+    }
+}

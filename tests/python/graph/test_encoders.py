@@ -1,0 +1,176 @@
+"""Transformer encoders: attention as one step, products of dynamic activations, one set of bits."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qcore as qc
+from qcore.graph.node import Node
+from qcore.graph.passes import prepared
+from qcore.graph.value import Value
+from small_encoder import cosine, sentences, small_encoder
+
+_X = sentences()
+
+
+@pytest.fixture(scope="module")
+def net() -> qc.Graph:
+    return prepared(small_encoder())
+
+
+def kernels(net: qc.Graph, x: Any = None) -> list[str]:
+    return [kernel for _, kernel in net.kernels(_X if x is None else x)]
+
+
+# attention ---------------------------------------------------------------------------------------
+def test_attention_is_one_step_and_gives_what_its_nodes_give(net: qc.Graph) -> None:
+    assert kernels(net).count("attention") == 2
+    assert "softmax" not in kernels(net)
+    assert "transpose" not in kernels(net)
+    names = [value.name for value in net.outputs]
+    whole, parts = net.run(_X), net.run(_X, names)
+    for name in names:
+        np.testing.assert_allclose(whole[name], parts[name], atol=2e-6)
+
+
+@pytest.mark.parametrize("change", ["softmax axis", "factor of values"])
+def test_what_is_no_attention_stays_what_it_is(change: str) -> None:
+    plain = small_encoder(1)
+    nodes, constants = [], dict(plain.constants)
+    for node in plain.nodes:
+        if change == "softmax axis" and node.op == "Softmax":
+            node = node.changed(attributes={"axis": 2})
+        if change == "factor of values" and node.name == "0.mixed":
+            constants["two"] = np.float32(2)
+            nodes.append(Node("twice", "Mul", (node.inputs[1], "two"), ("twice:0",)))
+            node = node.changed(inputs=(node.inputs[0], "twice:0"))
+        nodes.append(node)
+    net = prepared(plain.changed(nodes=nodes, constants=constants))
+    assert "attention" not in kernels(net)
+    names = [value.name for value in net.outputs]
+    found = net.run(_X)
+    assert all(np.array_equal(found[name], net.run(_X, names)[name]) for name in names)
+
+
+# integers ----------------------------------------------------------------------------------------
+def test_products_of_dynamic_activations_run_on_integers(net: qc.Graph, tmp_path: Path) -> None:
+    small = qc.compress(net)
+    found = kernels(small)
+    assert found.count("dense int8") == 12
+    # The norms, the first product of a layer's two and attention give rows of codes themselves.
+    assert "quantize rows" not in found
+    mean = net.outputs[1].name
+    assert cosine(small.run(_X)[mean], net.run(_X)[mean]).min() > 0.999
+    small.save(tmp_path / "small.safetensors")
+    again = qc.load(tmp_path / "small.safetensors")
+    assert kernels(again) == found
+    assert all(np.array_equal(a, again.run(_X)[name]) for name, a in small.run(_X).items())
+
+
+def test_dynamic_products_are_exact_integers_times_their_scales() -> None:
+    rng = np.random.default_rng(0)
+    w, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((40, 12), (2, 5, 40)))
+    bias, more = rng.standard_normal(12).astype(np.float32), x[..., :12].copy()
+    net = qc.Graph(
+        [Node("m", "MatMul", ("x", "w", "b", "r"), ("y",), {"activation": "gelu"})],
+        inputs=[Value("x", "float32", ("n", 5, 40)), Value("r", "float32", ("n", 5, 12))],
+        outputs=[Value("y", "float32")],
+        constants={"w": w, "b": bias},
+    )
+    small = qc.compress(net)
+    q = small.constants["w"]
+    assert small.nodes[0].get("dynamic") == 1
+    rows = x.reshape(-1, 40)
+    scale = (np.abs(rows).max(1, keepdims=True) / np.float32(127.5)).astype(np.float32)
+    codes = np.clip(np.rint(rows / scale), -128, 127)
+    real = (codes @ q.values.astype(np.float64)) * scale * q.scale.reshape(-1) + bias
+    real = real.reshape(more.shape) + more
+    erf = np.vectorize(math.erf)
+    wanted = real / 2 * (1 + erf(real / np.sqrt(2)))
+    np.testing.assert_allclose(small.run({"x": x, "r": more})["y"], wanted, atol=2e-5)
+
+
+def test_the_choice_of_activations_is_told_by_node(net: qc.Graph) -> None:
+    weights = qc.compress(net, activations=None)
+    assert not any(node.get("dynamic") for node in weights.nodes)
+    assert not weights.codes
+    static = qc.compress(net, [sentences(seed=s) for s in range(4)])
+    assert static.codes
+    assert not any(node.get("dynamic") for node in static.nodes)
+    dynamic = qc.compress(net, [sentences(seed=s) for s in range(4)], activations="dynamic")
+    assert sum(bool(node.get("dynamic")) for node in dynamic.nodes) == 12
+    assert not dynamic.codes
+
+
+@pytest.mark.parametrize(
+    ("options", "least", "kind"),
+    [
+        ({"bits": 4, "group_size": 32}, 0.985, "dense int4"),
+        ({"sparsity": 0.5}, 0.97, "int8"),
+        ({"pattern": "2:4"}, 0.93, "int8"),
+    ],
+)
+def test_fewer_bits_and_weights_run_on_kernels_of_their_own(
+    net: qc.Graph, options: dict[str, Any], least: float, kind: str
+) -> None:
+    samples = [sentences(8, seed=s) for s in range(6)]
+    small = qc.compress(net, samples, activations="dynamic", **options)
+    assert any(kind in name for name in kernels(small))
+    mean = net.outputs[1].name
+    assert cosine(small.run(_X)[mean], net.run(_X)[mean]).min() > least
+
+
+@pytest.mark.parametrize("algorithm", ["smoothquant", "gptq", "awq"])
+def test_methods_go_through_the_graph(net: qc.Graph, algorithm: str) -> None:
+    samples = [sentences(8, seed=s) for s in range(4)]
+    quantizer = qc.Quantizer(8, algorithm=algorithm, activations="dynamic", progress=False)
+    small = quantizer.fit(net, samples).transform(net)
+    mean = net.outputs[1].name
+    assert cosine(small.run(_X)[mean], net.run(_X)[mean]).min() > 0.999
+
+
+# bits --------------------------------------------------------------------------------------------
+_HASHES = """
+import hashlib, sys
+import numpy as np
+import qcore as qc
+from qcore import _core
+from qcore.graph.passes import prepared
+from small_encoder import sentences, small_encoder
+net = prepared(small_encoder())
+x = sentences(4, 33)
+alone = [{k: v[i:i + 1] for k, v in x.items()} for i in range(4)]
+for one in (net, qc.compress(net), qc.compress(net, [x], bits=4, group_size=32)):
+    seen = set()
+    for threads in (1, 2, 3):
+        _core.set_num_threads(threads)
+        whole = list(one.run(x).values())
+        parts = [list(one.run(a).values()) for a in alone]
+        for found in (whole, [np.concatenate(p) for p in zip(*parts)]):
+            seen.add(hashlib.sha256(b"".join(a.tobytes() for a in found)).hexdigest())
+    print(len(seen), *seen)
+"""
+
+
+def test_an_encoder_has_one_hash_on_every_isa_thread_count_and_batch() -> None:
+    found = {}
+    for isa in ("scalar", "sse2", "avx2", "avx512"):
+        env = {**os.environ, "QCORE_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run(
+            [sys.executable, "-c", _HASHES], env=env, capture_output=True, text=True, check=False
+        )
+        if done.returncode and "QCORE_ISA" in done.stderr:
+            continue  # this CPU has it not
+        assert not done.returncode, done.stderr
+        found[isa] = done.stdout
+    assert "scalar" in found
+    assert len(set(found.values())) == 1, found
+    assert [line.split()[0] for line in found["scalar"].splitlines()] == ["1", "1", "1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from qcore.estimators.graphs.corrections import graph_disagreement, output_total
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.estimators.quantizer.widening import wide_values, with_wide_weights
+from qcore.estimators.quantizer.widening import is_well, wide_values, wide_weights
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize", "shrunk"]
@@ -29,6 +30,10 @@ __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize",
 
 #: Bytes of constants in branches that are no weights to speak of.
 SMALL = 256
+
+
+#: Of the error that weights as floats have to leave to be worth their bytes.
+ENOUGH = 0.7
 
 
 class CompressedWeights(dict[str, Any]):
@@ -181,15 +186,26 @@ def _bearable(
     before: BaseGraph, small: BaseGraph, X: Any, quantizer: Quantizer
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph with what it does not bear as codes left wide, and what that is."""
+    small.report_ = quantizer.report_
     wide = wide_values(before, small, X)
     if wide:
         # Weights had made up for what such codes did to their inputs.
         small = quantizer.leave_wide(wide).fit_transform(before, X)
-    small.report_ = quantizer.report_
-    if quantizer.bits != 8:
+        small.report_ = quantizer.report_
+    if quantizer.bits != 8 or is_well(before, small, X):
         return small, wide  # fewer bits were asked for, whatever they cost
-    small, weights = with_wide_weights(before, small, X)
-    return small, wide + weights
+    weights = wide_weights(before, small)
+    if not weights:
+        return small, wide
+    report, ignore = quantizer.report_, quantizer.ignore
+    quantizer.ignore = (*ignore, *(f"re:^{re.escape(name)}$" for name in weights))
+    tried = quantizer.fit_transform(before, X)
+    quantizer.ignore = ignore
+    errors = [output_totals(before, one, X)["output error"] for one in (small, tried)]
+    if errors[1] > ENOUGH * errors[0]:
+        quantizer.report_ = report
+        return small, wide
+    return tried, wide + weights
 
 
 def merged_report(reports: list[Report]) -> Report:

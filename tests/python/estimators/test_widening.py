@@ -9,7 +9,7 @@ import pytest
 
 import qcore as qc
 from qcore.errors import AccuracyWarning
-from qcore.estimators.quantizer.widening import wide_values, with_wide_weights
+from qcore.estimators.quantizer.widening import wide_values, wide_weights
 from qcore.graph.node import Node
 from qcore.graph.value import Value
 
@@ -70,19 +70,19 @@ def test_nothing_is_left_wide_where_all_is_well() -> None:
     assert wide_values(net, small, x, progress=False) == []
 
 
-def test_weights_are_left_wide_within_their_share() -> None:
+def test_the_worst_weights_stay_wide_within_their_share() -> None:
     net = loud_channel(after=5)
-    x = RNG.standard_normal((100, 8)).astype(np.float32)
-    coarse = qc.Quantizer(
-        {"second": 2, "*": 8}, algorithm=(), activations=None, progress=False
-    ).fit_transform(net, x)
-    assert lost(net, coarse, x) > 0.01
-    # Most of the bytes are in other weights, so that this one may stay.
-    coarse.report_ = qc.Report("", [{"tensor": "second", "output error": 1.0}], {})
-    found, names = with_wide_weights(net, coarse, x)
-    assert names == ["second"]
-    np.testing.assert_array_equal(found.constants["second"], net.constants["second"])
-    assert lost(net, found, x) < 0.01
+
+    def chosen(**lost: float) -> list[str]:
+        small = net.changed()
+        rows = [{"tensor": name, "output error": lost.get(name, 0.0)} for name in net.constants]
+        small.report_ = qc.Report("", rows, {})
+        return wide_weights(net, small)
+
+    assert chosen(second=1.0) == ["second"]
+    assert chosen(second=1.0, w0=0.5, w1=0.5) == ["second"]  # no room for another
+    assert chosen(second=1.0, w4=0.5) == ["second", "w4"]
+    assert chosen(second=0.0005, w0=0.001, w1=0.001) == []
 
 
 def test_fewer_bits_that_were_asked_for_stay_and_are_told() -> None:

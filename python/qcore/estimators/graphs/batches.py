@@ -79,13 +79,23 @@ def batches_of(graph: BaseGraph, X: Any) -> Batches:
     return batches
 
 
-def first_samples(graph: BaseGraph, X: Any, count: int) -> Batch:
-    """Return the first samples, no more than `count` where they can be told apart."""
+def first_samples(graph: BaseGraph, X: Any, count: int) -> list[Batch]:
+    """Return the first `count` samples, in one batch or several; more where they hang together."""
     axes = _sample_axes(graph)
-    return {
-        name: _part(array, axes[name], 0, count) if _has(axes, name, array) else array
-        for name, array in batches_of(graph, X).first.items()
-    }
+    found: list[Batch] = []
+    left = count
+    for batch in batches_of(graph, X):
+        part = {
+            name: _part(array, axes[name], 0, left) if _has(axes, name, array) else array
+            for name, array in batch.items()
+        }
+        found.append(part)
+        sizes = [part[name].shape[axis] for name, axis in axes.items() if name in part]
+        sizes = sizes or [len(array) for array in part.values() if array.ndim] or [1]
+        left -= max(1, sizes[0])
+        if left <= 0:
+            break
+    return found
 
 
 def _are_batches(X: Any) -> bool:

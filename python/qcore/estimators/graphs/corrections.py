@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.matrices import bias_name
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["corrected_biases", "graph_disagreement", "output_totals"]
+__all__ = ["corrected_biases", "graph_disagreement", "output_error", "output_totals"]
 
 #: Samples whose outputs are compared for the report.
 JUDGES = 256
@@ -41,12 +41,53 @@ def corrected_biases(
     return found
 
 
+class _Losses:
+    """What outputs lose as a share of their variance: of several, the one that loses most.
+
+    A state of large numbers is not to hide what became of an answer.
+    """
+
+    def __init__(self) -> None:
+        self._lost: dict[str, float] = {}
+        self._sums: dict[str, NDArray[np.float64]] = {}
+
+    def add(self, name: str, found: NDArray[Any], exact: NDArray[np.float64]) -> None:
+        moments = (exact.size, float(exact.sum()), float(np.sum(exact**2)))
+        self._lost[name] = self._lost.get(name, 0.0) + float(np.sum((found - exact) ** 2))
+        self._sums[name] = self._sums.get(name, np.zeros(3)) + moments
+
+    @property
+    def share(self) -> float:
+        return max(map(self._share, self._lost), default=0.0)
+
+    def _share(self, name: str) -> float:
+        count, total, squares = map(float, self._sums[name])
+        spread = squares - total * total / count
+        lost = self._lost[name]
+        return lost / spread if spread > 1e-12 * squares else float(lost > 0)
+
+
+def output_error(
+    after: BaseGraph, batches: Sequence[Mapping[str, NDArray[Any]]],
+    exact: Sequence[Mapping[str, NDArray[Any]]],
+) -> float:  # fmt: skip
+    """Return what a graph's outputs for batches are off by, as a share of their variance."""
+    losses = _Losses()
+    for batch, wanted in zip(batches, exact, strict=True):
+        for name, value in after.run(batch).items():
+            if value.dtype.kind == "f" and value.size:
+                losses.add(name, value, wanted[name].astype(np.float64))
+    return losses.share
+
+
 def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]:
     """Return what the outputs lose on the first samples, as a share of their variance.
 
-    Of classifiers also ``agreement``, the share of samples with the same label.
+    Of several outputs the one that loses most counts. Of classifiers also ``agreement``, the share
+    of samples with the same label.
     """
-    lost = spread = seen = same = 0.0
+    losses = _Losses()
+    seen = same = 0.0
     labels = len(before.outputs) == 1
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
@@ -54,16 +95,14 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
             if wanted.dtype.kind != "f" or not wanted.size:
                 labels = False
                 continue
-            wide = wanted.astype(np.float64)
-            lost += float(np.sum((found[name] - wide) ** 2))
-            spread += float(np.sum((wide - wide.mean()) ** 2))
+            losses.add(name, found[name], wanted.astype(np.float64))
             labels = labels and wanted.ndim == 2 and wanted.shape[1] > 1
             if labels:
                 seen += len(wanted)
                 same += float(np.sum(wanted.argmax(axis=1) == found[name].argmax(axis=1)))
         if seen >= JUDGES:
             break
-    totals: dict[str, Any] = {"output error": lost / spread if spread else float(lost > 0)}
+    totals: dict[str, Any] = {"output error": losses.share}
     return totals | ({"agreement": same / seen} if labels and seen else {})
 
 

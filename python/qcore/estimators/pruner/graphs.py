@@ -96,7 +96,7 @@ def sensitive_shares(
 
     `pruned`: from a weight's name and a sparsity to the matrix.
     """
-    batch = first_samples(graph, X, SAMPLES)
+    batch = first_samples(graph, X, SAMPLES)[0]
     before = graph.run(batch)
     floats = [name for name, value in before.items() if value.dtype.kind == "f"]
 

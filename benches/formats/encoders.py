@@ -81,7 +81,9 @@ def rows() -> Iterator[tuple[str, Rows]]:
     if spec is not None and spec.submodule_search_locations:
         path = Path(spec.submodule_search_locations[0]) / "model" / "model.safetensors"
         found = load_tensors(path)
-        some = [np.asarray(t, np.float32) for t in found.values() if t.ndim == 2]
+        some = [
+            np.asarray(t, np.float32) for t in found.values() if t.ndim == 2 and t.dtype.kind == "f"
+        ]
         flat = np.concatenate([t[:64].reshape(-1) for t in some if t.shape[1] % 128 == 0])
         yield "MiniLM", np.ascontiguousarray(flat[: len(flat) // 1536 * 1536].reshape(-1, 1536))
     yield "normal", rng.standard_normal((128, 1536)).astype(np.float32)

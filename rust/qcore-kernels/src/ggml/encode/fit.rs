@@ -14,12 +14,14 @@ const ROUNDS: usize = 4;
 /// A search goes on from what is at most so many times as bad as the best that was found.
 const HOPE: f32 = 1.25;
 
-/// The scales to start from, as shares of that which takes the farthest value to a level this far out.
+/// The scales to start from, of so many levels to a side: shares of that which takes the farthest value
+/// to the outermost level.
 #[inline(always)]
-fn starts(end: f32) -> impl Iterator<Item = f32> {
-    let fine = (-9..=9).map(move |tenths| end / (end + FINE * tenths as f32));
-    let many = end > 8.0;
-    let grid = GRID.into_iter().filter(move |share| !many || *share < 0.95);
+fn starts(side: f32) -> impl Iterator<Item = f32> {
+    let fine = (-9..=9).map(move |tenths| side / (side + FINE * tenths as f32));
+    let many = side > 8.0;
+    // Of a hundred levels none is worth giving up for the rest.
+    let grid = GRID.into_iter().filter(move |share| !many || (side < 64.0 && *share < 0.95));
     grid.chain(fine.filter(move |_| many))
 }
 
@@ -93,8 +95,10 @@ pub(super) fn scale(x: &[f32], counts: &[f32], levels: impl Levels) -> f32 {
     let [low, high] = levels.ends();
     let (mut best, mut most) = (far / high, 0.0);
     let [all] = sums(x, counts, |x, count| [count * x * x]);
-    for end in [low, high] {
-        for share in starts(end.abs()) {
+    // Of levels that are the same on both sides, one end gives what the other does.
+    let ends = if low == -high { &[high][..] } else { &[low, high] };
+    for &end in ends {
+        for share in starts(levels.side()) {
             let (mut scale, mut own) = (far / end * share, 0.0);
             for _ in 0..ROUNDS {
                 let found = moments(scale);
@@ -131,7 +135,7 @@ pub(super) fn scale_and_low(
     }
     let top = levels.ends()[1];
     let (mut best, mut least_error) = ((0.0, least), f32::INFINITY);
-    for share in starts(top) {
+    for share in starts(levels.side()) {
         let (mut scale, mut low) = ((greatest - least) / top * share, least);
         let mut own = f32::INFINITY;
         for _ in 0..ROUNDS {

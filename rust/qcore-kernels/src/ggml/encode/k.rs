@@ -93,6 +93,8 @@ fn scales_and_lows<const N: usize, const SIZE: usize>(
     let top = |pick: fn(&(f32, f32)) -> f32| {
         halved(own.iter().map(pick).fold(0.0, f32::max) / most as f32)
     };
+    // Of few steps a farther one may be the better one, as the other of the pair moves too.
+    let reach = if most < 32 { 3 } else { 1 };
     let mut d = [top(|own| own.0), top(|own| -own.1)];
     let (mut best, mut found) = ((d, [[0; 2]; N]), f32::INFINITY);
     for _ in 0..ROUNDS {
@@ -103,8 +105,8 @@ fn scales_and_lows<const N: usize, const SIZE: usize>(
             let near =
                 [own.0 * turned[0], -own.1 * turned[1]].map(|near| near.round_ties_even() as i32);
             let mut fewest = f32::INFINITY;
-            for step in near[0] - 1..=near[0] + 1 {
-                for low in near[1] - 1..=near[1] + 1 {
+            for step in near[0] - reach..=near[0] + reach {
+                for low in near[1] - reach..=near[1] + reach {
                     let pair = [step, low].map(|bits| bits.clamp(0, most));
                     let (scale, start) = (d[0] * pair[0] as f32, -(d[1] * pair[1] as f32));
                     let error = error(x, counts, levels, scale, start);

@@ -8,6 +8,11 @@ pub(super) trait Levels: Copy {
     fn level(self, code: i32) -> f32;
     /// The least and the greatest level.
     fn ends(self) -> [f32; 2];
+    /// About how many levels there are to a side.
+    #[inline(always)]
+    fn side(self) -> f32 {
+        self.ends()[1]
+    }
     /// The level that is nearest.
     #[inline(always)]
     fn nearest(self, value: f32) -> f32 {
@@ -72,5 +77,10 @@ impl Levels for Sixteen {
     #[inline(always)]
     fn ends(self) -> [f32; 2] {
         [f32::from(self.levels[0]), f32::from(self.levels[15])]
+    }
+
+    #[inline(always)]
+    fn side(self) -> f32 {
+        8.0
     }
 }

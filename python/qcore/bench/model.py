@@ -55,6 +55,8 @@ def samples_for(net: BaseGraph, sizes: Mapping[str, int] | None = None, seed: in
             raise ValueError(f"input {value.name!r} is {value.dtype}; it cannot be made up")
         if kind.kind == "f":
             found[value.name] = rng.standard_normal(shape).astype(kind)
+        elif value.name.endswith(("attention_mask", "token_type_ids")):  # no numbers of their own
+            found[value.name] = np.full(shape, value.name.endswith("mask"), kind)
         elif kind.kind == "b":
             found[value.name] = rng.integers(0, 2, shape).astype(kind)
         else:

@@ -21,6 +21,7 @@ _SUBCOMMANDS = {
     "compress": "Make a model small: quantize, prune, cluster.",
     "inspect": "Show what is in a file.",
     "compare": "Show what a small model lost.",
+    "run": "Give a network arrays, and write what it makes of them.",
     "calibrate": "Find the ranges of a network's activations.",
     "bench": "Time the kernels beside NumPy's float32 and the machine's limit.",
     "doctor": "Show the CPU, its instruction sets, and which kernels run on them.",

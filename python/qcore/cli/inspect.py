@@ -63,7 +63,7 @@ def inspect(
     facts = {
         "file": str(file),
         "bytes": bytes_of(file),
-        "kind": getattr(source, "kind", "checkpoint"),
+        "kind": _kind(file, source),
         "tensors": len(source),
         "elements": sum(source.info(name).size for name in names),
         "layers": about.get("layers"),
@@ -76,6 +76,16 @@ def inspect(
         print_json({"format": 1, **facts})
         return
     _show(facts, histograms=bool(patterns))
+
+
+def _kind(file: Path, source: Any) -> str:
+    """Return what a file is: of a folder that an encoder is built of, its architecture."""
+    from qcore.files.foreign.config import known_config
+    from qcore.frameworks.pretrained.folder import is_pretrained_folder
+
+    if is_pretrained_folder(file):
+        return f"{known_config(file).get('model_type', '')} encoder".strip()
+    return str(getattr(source, "kind", "checkpoint"))
 
 
 def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:

@@ -103,6 +103,8 @@ def load_model(path: Path) -> Any:
     if path.suffix == ".onnx":
         found = open_model(path)
         return load(path) if getattr(found, "kind", "") == "network" else dict(found)
+    if path.is_dir():
+        return load_tensors(path, **limits())  # as tensors, though an encoder may be built of them
     model = load(path, **limits())  # type: ignore[arg-type]
     is_model = isinstance(model, dict) or hasattr(model, "layers")
     return model if is_model else load_tensors(path, **limits())

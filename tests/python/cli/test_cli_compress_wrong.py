@@ -156,7 +156,8 @@ def test_folder_that_may_not_be_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "compress", "inspect", "compare", "calibrate", "doctor", "completion"]
+    "command",
+    ["demo", "compress", "inspect", "compare", "calibrate", "doctor", "completion", "run"],
 )
 def test_help_has_an_example(command: str) -> None:
     result = call(command, "--help")

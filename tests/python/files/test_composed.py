@@ -64,7 +64,8 @@ def gptq(bits, inputs=64, outputs=32, group=16, order=None, more=1):
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("version", ["gptq", "gptq_v2", None])
-def test_gptq(tmp_path, bits, version):
+def test_gptq(tmp_path, bits, version, record_property):
+    record_property("reads", f"GPTQ/{bits} bits, {version or 'gptq'}")
     tensors, wanted = gptq(bits, more=0 if version == "gptq_v2" else 1)
     config = {"quant_method": "gptq", "bits": bits} | (
         {} if version is None else {"checkpoint_format": version}
@@ -77,7 +78,8 @@ def test_gptq(tmp_path, bits, version):
     assert np.array_equal(np.asarray(found["l.weight"]), wanted)
 
 
-def test_gptq_in_another_order_of_inputs(tmp_path):
+def test_gptq_in_another_order_of_inputs(tmp_path, record_property):
+    record_property("reads", "GPTQ/act-order")
     order = RNG.permutation(64) // 16
     tensors, wanted = gptq(4, order=order)
     path = write(tmp_path / "m.safetensors", tensors)
@@ -97,7 +99,8 @@ def test_gptq_of_a_zero_point_that_is_no_code(tmp_path):
     assert (found < 0).all()
 
 
-def test_awq(tmp_path):
+def test_awq(tmp_path, record_property):
+    record_property("reads", "AWQ/4 bits")
     inputs, outputs, group = 48, 32, 16
     codes = RNG.integers(0, 16, (inputs, outputs))
     zero = RNG.integers(0, 16, (inputs // group, outputs))
@@ -147,7 +150,8 @@ def fp4(rows, columns):
     return codes[:, ::2] | codes[:, 1::2] << 4, E2M1[codes]
 
 
-def test_two_makers_of_nvfp4_whose_second_scales_are_reciprocal(tmp_path):
+def test_two_makers_of_nvfp4_whose_second_scales_are_reciprocal(tmp_path, record_property):
+    record_property("reads", "others/NVFP4 of ModelOpt")
     packed, values = fp4(6, 64)
     scale = (RNG.random((6, 4)) * 100).astype(ml_dtypes.float8_e4m3fn)
     first, wide = scale.astype(np.float32), np.float32(448.0)
@@ -168,7 +172,8 @@ def test_two_makers_of_nvfp4_whose_second_scales_are_reciprocal(tmp_path):
     assert np.array_equal(found["b.weight"], b)
 
 
-def test_mxfp4_and_mxfp8_have_powers_of_two(tmp_path):
+def test_mxfp4_and_mxfp8_have_powers_of_two(tmp_path, record_property):
+    record_property("reads", "others/MXFP4 of gpt-oss")
     packed, values = fp4(6, 64)
     scale = RNG.integers(110, 140, (6, 2), np.uint8)
     blocks, inner = fp4(2 * 3 * 2, 32)
@@ -206,7 +211,8 @@ def test_rows_of_a_composed_weight_are_streamed(tmp_path):
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_bitsandbytes_4_bits(tmp_path, nested):
+def test_bitsandbytes_4_bits(tmp_path, nested, record_property):
+    record_property("reads", f"bitsandbytes/4 bits{', nested' if nested else ''}")
     shape, block = (6, 40), 64
     levels = np.sort(RNG.standard_normal(16)).astype(np.float32)
     codes = RNG.integers(0, 16, 240, np.uint8)
@@ -236,7 +242,8 @@ def test_bitsandbytes_4_bits(tmp_path, nested):
     assert np.array_equal(found["l.weight"], wanted)
 
 
-def test_bitsandbytes_8_bits(tmp_path):
+def test_bitsandbytes_8_bits(tmp_path, record_property):
+    record_property("reads", "bitsandbytes/8 bits")
     codes = RNG.integers(-127, 128, (5, 12)).astype(np.int8)
     scale = (RNG.random(5) + 0.1).astype(np.float32)
     scale[2] = 0
@@ -249,7 +256,9 @@ def test_bitsandbytes_8_bits(tmp_path):
 
 
 @pytest.mark.parametrize("pattern", ["any", "2:4"])
-def test_bitmasks(tmp_path, pattern):
+def test_bitmasks(tmp_path, pattern, record_property):
+    name = "sparse-24-bitmask" if pattern == "2:4" else "sparse-bitmask"
+    record_property("reads", f"compressed-tensors/{name}")
     w = RNG.standard_normal((6, 44)).astype(ml_dtypes.bfloat16)
     mask = RNG.random((6, 44)) < 0.4
     if pattern == "2:4":

@@ -54,7 +54,8 @@ def test_what_is_written_is_read(tmp_path, scheme, streamed):
 
 
 @pytest.mark.parametrize("scheme", WRITTEN)
-def test_their_library_decodes_what_is_written(tmp_path, scheme):
+def test_their_library_decodes_what_is_written(tmp_path, scheme, record_property):
+    record_property("writes", f"compressed-tensors/{WRITTEN[scheme]}")
     pytest.importorskip("compressed_tensors")
     torch = pytest.importorskip("torch")
     from compressed_tensors.compressors import BaseCompressor
@@ -139,7 +140,8 @@ def written_by_them(name, path, shape=(64, 96)):
 
 
 @pytest.mark.parametrize("name", THEIRS)
-def test_files_of_their_library_are_read(tmp_path, name):
+def test_files_of_their_library_are_read(tmp_path, name, record_property):
+    record_property("reads", f"compressed-tensors/{name}")
     path = tmp_path / "model.safetensors"
     want = written_by_them(name, path)
     found = np.asarray(qc.load(path)["fc.weight"])
@@ -149,7 +151,9 @@ def test_files_of_their_library_are_read(tmp_path, name):
     assert np.allclose(found, want, rtol=bound, atol=0)
 
 
-def test_mixed_precision_is_several_groups(tmp_path):
+def test_mixed_precision_is_several_groups(tmp_path, record_property):
+    record_property("reads", "compressed-tensors/mixed-precision")
+    record_property("writes", "compressed-tensors/mixed-precision")
     tensors = {
         "a.weight": qc.quantize(weight(), scheme="mxfp4"),
         "b.weight": qc.quantize(weight(seed=1), axis=0),
@@ -203,7 +207,8 @@ def marlin(rows, columns, groups, bits):
     return np.where(kept, codes, 0) * np.repeat(scale, columns // groups, axis=1)
 
 
-def test_marlin_24_is_put_in_order_again():
+def test_marlin_24_is_put_in_order_again(record_property):
+    record_property("reads", "compressed-tensors/marlin-24")
     found = qc.load(SAMPLES / "marlin_24.safetensors")
     assert found.keys() == {"b4g4.weight", "b4g2.weight", "b8g1.weight"}
     for name, shape in {

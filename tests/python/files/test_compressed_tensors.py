@@ -175,7 +175,9 @@ def test_broken_weights_are_refused(tmp_path, broken):
 @pytest.mark.parametrize("group_size", [None, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("bits", [3, 4, 8])
-def test_their_library_decodes_alike(tmp_path, bits, symmetric, group_size):
+def test_their_library_decodes_alike(tmp_path, bits, symmetric, group_size, record_property):
+    name = "int-quantized" if bits == 8 else "pack-quantized"
+    record_property("writes", f"compressed-tensors/{name}")
     pytest.importorskip("compressed_tensors")
     from compressed_tensors.compressors import BaseCompressor
     from compressed_tensors.quantization import QuantizationConfig

@@ -76,7 +76,8 @@ def test_every_type_of_the_package_is_read():
 
 @pytest.mark.numerics
 @pytest.mark.parametrize("kind", DECODED)
-def test_random_bytes_decode_to_the_same_bits(kind):
+def test_random_bytes_decode_to_the_same_bits(kind, record_property):
+    record_property("reads", f"GGUF/{kind}")
     rng = np.random.default_rng(7)
     blocks = rng.integers(0, 256, 400 * TYPES[kind].nbytes, np.uint8)
     assert_same_bits(decoded(kind, blocks), expected(kind, blocks))
@@ -163,7 +164,8 @@ def sqnr(x, found):
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
-def test_what_is_written_is_decoded_by_the_package(tmp_path, kind):
+def test_what_is_written_is_decoded_by_the_package(tmp_path, kind, record_property):
+    record_property("writes", f"GGUF/{kind}")
     w = np.random.default_rng(2).standard_t(5, (6, 512)).astype(np.float32)
     qc.save(tmp_path / "a.safetensors", {"w": w, "norm": w[0], "bias": w[:, :1]})
     done = encode_gguf_file(tmp_path / "a.safetensors", tmp_path / "b.gguf", kind)

@@ -32,14 +32,16 @@ _LAYOUTS = (
     (r"\.B|\.workspace", "Marlin"),
     (r"\.scale_packed", "Marlin's 2:4 (marlin-24)"),
     (r"\._data", "quanto"),
-    (r"\.W_q", "HQQ"),
+    (r"\.W_q|\.zero_q|\.scale_q", "HQQ (whose scales may be quantized too)"),
+    (r"\._weight_(?:qdata|packed_weight|int_data|scale_and_zero)", "torchao"),
+    (r"\.weight_(?:qdata|int_data|tensor_impl)(?:_\w+)?", "torchao"),
 )
 # Each needs a second tensor of the same stem, without which the name may be anybody's.
 _COMPANIONS = {
     "MXFP4 (blocks and scales)": ("_scales",),
     "Marlin": (".s",),
     "quanto": ("._scale",),
-    "HQQ": (".scale", ".meta"),
+    "HQQ (whose scales may be quantized too)": (".scale", ".meta", ".zero_q", ".scale_q", ".W_q"),
     "GPTQ or AWQ (qweight, qzeros, scales)": (".scales",),
     "GPTQ (qweight, qzeros, scales, g_idx)": (".qweight",),
     "bitsandbytes' int8": (".weight",),

@@ -9,6 +9,7 @@ from qcore.files.foreign.composed import (
     bitmask,
     bitsandbytes,
     grouped,
+    hqq,
     marlin24,
     microscaling,
     ordered,
@@ -26,6 +27,7 @@ LAYOUTS: tuple[Find, ...] = (
     microscaling.find,
     bitsandbytes.find,
     bitmask.find,
+    hqq.find,
 )
 
 

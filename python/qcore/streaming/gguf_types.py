@@ -69,6 +69,7 @@ def encode_gguf_file(
     Returns
     -------
     CompressedFile
+        Its report says in the column ``kept`` which tensors are wider than asked for, and why.
 
     Raises
     ------
@@ -87,7 +88,12 @@ def encode_gguf_file(
         check_one_of(kind, "gguf_type", WRITTEN_TYPES)
     source = _Encoded(open_tensors(Path(path)), by_pattern, dict(importance or {}), tuple(ignore))
     nothing = Quantizer(8, ignore=("*",))
-    return compress_source(source, Path(path), target, nothing, progress=progress)
+    done = compress_source(source, Path(path), target, nothing, progress=progress)
+    for row in done.report_.rows:
+        reason = source.kept(row["tensor"])
+        if reason is not None:
+            row["kept"] = reason
+    return done
 
 
 class _Encoded(Converted):
@@ -116,16 +122,31 @@ class _Encoded(Converted):
 
     def converted(self, name: str) -> tuple[str, int] | None:
         """Return the type of a matrix's blocks; see `Converted.converted`."""
-        info = self.source.info(name)
-        floats = info.dtype.kind == "f" or info.bits is not None
-        if info.ndim < 2 or not info.size or not floats or matches_any(name, self._ignore):
-            return None
-        kind = next((kind for pattern, kind in self._types.items() if matches(name, pattern)), None)
+        info, kind = self.source.info(name), self._wanted(name)
         if kind is not None and info.shape[-1] % TYPES[kind].elements:
             kind = _NARROWER.get(kind)
         if kind is None or info.shape[-1] % TYPES[kind].elements:
             return None
         return kind, info.size // TYPES[kind].elements * TYPES[kind].nbytes
+
+    def kept(self, name: str) -> str | None:
+        """Return why a tensor has a wider type than it was to have; None if it has not."""
+        wanted, found = self._wanted(name), self.converted(name)
+        if wanted is None or (found is not None and found[0] == wanted):
+            return None
+        columns, what = self.source.info(name).shape[-1], "a float" if found is None else found[0]
+        return (
+            f"its rows have {columns} values; blocks of {wanted} have {TYPES[wanted].elements}: "
+            f"it is {what}"
+        )
+
+    def _wanted(self, name: str) -> str | None:
+        """Return the type that was asked for."""
+        info = self.source.info(name)
+        floats = info.dtype.kind == "f" or info.bits is not None
+        if info.ndim < 2 or not info.size or not floats or matches_any(name, self._ignore):
+            return None
+        return next((kind for pattern, kind in self._types.items() if matches(name, pattern)), None)
 
     def convert(self, name: str, rows: NDArray[Any]) -> NDArray[np.uint8]:
         """Return blocks; see `Converted.convert`."""

@@ -227,6 +227,68 @@ def test_rows_that_do_not_fit_get_another_type(tmp_path):
     )
     kinds = {t.name: t.tensor_type.name for t in gguf.GGUFReader(done.path).tensors}
     assert kinds == {"w256": "Q4_K", "w96": "Q5_0", "w40": "F32"}
+    assert {row["tensor"]: row["kept"] for row in done.report_.rows if "kept" in row} == {
+        "w96": "its rows have 96 values; blocks of Q4_K have 256: it is Q5_0",
+        "w40": "its rows have 40 values; blocks of Q8_0 have 32: it is a float",
+    }
+    arguments = [str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "c.gguf")]
+    run = CliRunner().invoke(main, ["compress", *arguments, "--gguf-type", "Q4_K"])
+    assert run.exit_code == 0
+    assert "w96: its rows have 96 values; blocks of Q4_K have 256: it is Q5_0" in run.output
+
+
+@pytest.mark.parametrize("alignment", [8, 32, 64, 4096])
+def test_alignment_and_metadata_are_kept(tmp_path, alignment):
+    rng = np.random.default_rng(8)
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_custom_alignment(alignment)
+    writer.add_name("a name")
+    writer.add_array("some.list", [1, 2, 3])
+    tensors = {f"w{n}": rng.standard_normal((3, 32 * n)).astype(np.float32) for n in (1, 3, 8)}
+    for name, value in tensors.items():
+        writer.add_tensor(name, value)
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file,
+                 writer.write_tensors_to_file, writer.close):  # fmt: skip
+        step()
+    found = qc.load(tmp_path / "a.gguf")
+    for name, value in tensors.items():
+        assert np.array_equal(found[name], value)
+    for target, options in (("b.gguf", {}), ("c.gguf", {"bits": 4})):
+        qc.compress(tmp_path / "a.gguf", output=tmp_path / target, **options)
+        again = gguf.GGUFReader(tmp_path / target)
+        assert again.alignment == alignment
+        assert again.fields["general.name"].contents() == "a name"
+        assert again.fields["some.list"].contents() == [1, 2, 3]
+        assert all(tensor.data_offset % alignment == 0 for tensor in again.tensors)
+        assert len(qc.load(tmp_path / target)) == len(tensors)
+
+
+def test_files_of_the_other_byte_order_are_refused(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
+    writer.add_tensor("w", np.ones((2, 32), np.float32))
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file,
+                 writer.write_tensors_to_file, writer.close):  # fmt: skip
+        step()
+    with pytest.raises(qc.FormatError, match="big-endian"):
+        qc.load(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("kind", sorted(TYPES))
+def test_files_cut_anywhere_are_refused(tmp_path, kind):
+    """A block short, a byte short, and lengths that lie: an error, never a crash."""
+    blocks = np.random.default_rng(9).integers(0, 256, 3 * TYPES[kind].nbytes, np.uint8)
+    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
+    writer.add_tensor("w", blocks.reshape(1, -1), raw_dtype=Kind[kind])
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file,
+                 writer.write_tensors_to_file, writer.close):  # fmt: skip
+        step()
+    raw = (tmp_path / "a.gguf").read_bytes()
+    assert np.shape(qc.load(tmp_path / "a.gguf")["w"]) == (1, 3 * TYPES[kind].elements)
+    end = raw.rindex(blocks.tobytes())
+    for length in (end + blocks.size - 1, end + 1, end, end // 2, 30, 4):
+        (tmp_path / "b.gguf").write_bytes(raw[:length])
+        with pytest.raises(qc.FormatError):
+            qc.load(tmp_path / "b.gguf")
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

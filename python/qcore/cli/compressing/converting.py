@@ -18,6 +18,9 @@ from qcore.streaming.lossless import compress_lossless
 
 __all__ = ["convert"]
 
+#: Tensors of which it is said why they are not as they were asked for.
+_SHOWN = 20
+
 
 def convert(
     model: Path,
@@ -70,6 +73,11 @@ def convert(
         f"{output}: {bytes_text(before)} → {bytes_text(done.nbytes)}, {len(done.report_.rows)} "
         f"tensors as {what} or as they were, in {seconds:.1f} s"
     )
+    kept = [row for row in done.report_.rows if row.get("kept")]
+    for row in kept[:_SHOWN]:
+        click.echo(f"  {row['tensor']}: {row['kept']}")
+    if len(kept) > _SHOWN:
+        click.echo(f"  and {len(kept) - _SHOWN} more")
 
 
 def _by_pattern(types: Sequence[str]) -> dict[str, str]:

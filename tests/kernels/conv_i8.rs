@@ -209,7 +209,7 @@ fn layers_of_networks_are_the_sums_that_they_are() {
 
 #[test]
 fn channels_by_themselves_are_the_sums_that_they_are() {
-    for channels in [2, 3, 8, 16, 24, 33, 64, 70, 128] {
+    for channels in [2, 3, 8, 16, 24, 32, 33, 48, 64, 70, 128] {
         let image = [2, 9, 10, channels];
         for (kernel, padding) in [
             ([3, 3], [[1, 1], [1, 1]]),
@@ -230,6 +230,25 @@ fn channels_by_themselves_are_the_sums_that_they_are() {
         case.clone().signed().check();
         case.window.kernel = [1, 3];
         case.check();
+    }
+}
+
+/// Windows of three rows and columns, with and without what lies around, over rows of any length.
+#[test]
+fn small_windows_slide() {
+    for channels in [8, 16, 32, 49, 64, 96, 131] {
+        for (height, width) in [(1, 1), (2, 3), (5, 4), (7, 9), (4, 30)] {
+            for padding in [[[1, 1], [1, 1]], [[0, 1], [0, 1]], [[2, 5], [4, 3]]] {
+                for stride in [[1, 1], [2, 2], [2, 1], [3, 1], [1, 2]] {
+                    let image = [2, height, width, channels];
+                    let case = case(image, 1, channels, [3, 3]).padded(padding).stride(stride);
+                    if case.window.places([height, width]).is_ok() {
+                        case.clone().check();
+                        case.signed().check();
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl ConvI8 {
         memory::size(&[taps, each, 4])?;
         let order = Taps::new(&window, each, groups);
         let form = if each == 1 && groups > 1 && Depthwise::takes(window.kernel) {
-            Form::Depthwise(Depthwise::new(weights, groups, outputs / groups, window.kernel)?)
+            Form::Depthwise(Depthwise::new(weights, groups, outputs / groups, &window)?)
         } else {
             let (own, size) = (outputs / groups, memory::size(&[taps, each])?);
             let k = order.k();

@@ -57,6 +57,11 @@ pub(super) trait Target: Sync {
     /// What is added to the sums: whoever computes these starts from it.
     fn start(&self) -> &[i32];
 
+    /// How sums become codes of one byte each, to which nothing is added, and whether these are signed.
+    fn plain_bytes(&self) -> Option<(&Requantize<'_>, bool)> {
+        None
+    }
+
     /// Makes the other parameters for so many pixels side by side.
     fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()>;
 
@@ -119,6 +124,10 @@ impl<C: Code> Target for Codes<'_, C> {
 
     fn start(&self) -> &[i32] {
         self.output.bias
+    }
+
+    fn plain_bytes(&self) -> Option<(&Requantize<'_>, bool)> {
+        (C::BYTE && self.residual.is_none()).then_some((&self.output, C::MIN < 0))
     }
 
     fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()> {

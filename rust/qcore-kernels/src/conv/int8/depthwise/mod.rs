@@ -10,9 +10,15 @@
 //! | `quads` | rows of an image with four taps of a channel side by side |
 //! | `job` | the rows of a task: what is interleaved, summed and finished when |
 //! | `sums` | the sums of places side by side |
+//! | `slide` | 3 x 3 on AVX-512 VNNI: all of it in registers |
+
+#[cfg(target_arch = "x86_64")]
+use std::cell::RefCell;
 
 mod job;
 mod quads;
+#[cfg(target_arch = "x86_64")]
+mod slide;
 mod sums;
 
 use job::{Job, SCRATCH};
@@ -51,6 +57,14 @@ pub(super) struct Depthwise {
     along: bool,
     /// Quads of a place.
     quads: usize,
+    /// The same for what goes without memory.
+    #[cfg(target_arch = "x86_64")]
+    slide: Option<slide::Slide>,
+}
+
+#[cfg(target_arch = "x86_64")]
+thread_local! {
+    static ROOM: RefCell<slide::Room> = RefCell::default();
 }
 
 impl Depthwise {
@@ -64,8 +78,9 @@ impl Depthwise {
         weights: &[i8],
         channels: usize,
         multiplier: usize,
-        kernel: [usize; 2],
+        window: &Window,
     ) -> Result<Self> {
+        let kernel = window.kernel;
         let outputs = memory::size(&[channels, multiplier])?;
         let [tall, wide] = kernel;
         let along = tall == 1;
@@ -96,14 +111,34 @@ impl Depthwise {
             Ok(room)
         };
         let lowered = if (2..4).contains(&tall) { Some(laid_out(1)?) } else { None };
+        let own = weights;
         let weights = laid_out(0)?;
-        Ok(Self { weights, lowered, sums, outputs, multiplier, pixels, along, quads })
+        #[cfg(target_arch = "x86_64")]
+        let slide = match multiplier {
+            1 => slide::Slide::new(own, channels, window)?,
+            _ => None,
+        };
+        Ok(Self {
+            weights,
+            lowered,
+            sums,
+            outputs,
+            multiplier,
+            pixels,
+            along,
+            quads,
+            #[cfg(target_arch = "x86_64")]
+            slide,
+        })
     }
 
     /// Bytes in memory.
     pub(super) fn nbytes(&self) -> usize {
         let lowered = self.lowered.as_ref().map_or(0, |lowered| lowered.len());
-        self.weights.len() + lowered + size_of_val(&self.sums[..])
+        let found = self.weights.len() + lowered + size_of_val(&self.sums[..]);
+        #[cfg(target_arch = "x86_64")]
+        let found = found + self.slide.as_ref().map_or(0, slide::Slide::nbytes);
+        found
     }
 
     /// Convolves images; shapes were checked.
@@ -122,6 +157,21 @@ impl Depthwise {
         let all = batch * rows;
         let together = all.div_ceil(tasks.max(1)).max(1);
         let results = SendPtr(out.as_mut_ptr());
+        #[cfg(target_arch = "x86_64")]
+        if let Some(slide) = &self.slide
+            && isa.includes(Isa::Avx512Vnni)
+            && let Some((output, signed)) = target.plain_bytes()
+        {
+            return threads::try_for_each(all.div_ceil(together), |task| {
+                memory::with_kept(&ROOM, |room| {
+                    let range = task * together..((task + 1) * together).min(all);
+                    let out = results.get().cast();
+                    // SAFETY: the CPU has the instruction set, which is in force; the results are bytes,
+                    // and the rows of places are this task's own.
+                    unsafe { slide.run(x, [rows, columns], range, output, signed, room, out) }
+                })
+            });
+        }
         threads::try_for_each(all.div_ceil(together), |task| {
             memory::with_kept(&SCRATCH, |scratch| {
                 let range = task * together..((task + 1) * together).min(all);

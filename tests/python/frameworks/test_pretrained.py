@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import qcore as qc
 from pretrained_parts import (
     CONFIG,
     MODULES,
@@ -18,8 +20,6 @@ from pretrained_parts import (
     write_modules,
     write_safetensors,
 )
-
-import qcore as qc
 
 MEAN = {"word_embedding_dimension": 24, "pooling_mode_mean_tokens": True}
 
@@ -174,3 +174,16 @@ def test_compressed_by_the_same_call(tmp_path: Path) -> None:
     cosine = np.sum(found * wanted) / np.linalg.norm(found) / np.linalg.norm(wanted)
     assert cosine > 0.99
     assert small.nbytes < net.nbytes / 2.5
+
+
+def test_onnx_of_an_encoder_is_valid_and_equal(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    net = qc.from_pretrained_folder(write_folder(tmp_path / "m"), pooling="mean")
+    net.to_onnx(tmp_path / "m.onnx")
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
+    session = runtime.InferenceSession(str(tmp_path / "m.onnx"))
+    found = session.run(None, tokens())[0]
+    check_near(found, net.run(tokens())["sentence_embedding"])
+    again = qc.load(tmp_path / "m.onnx").run(tokens())["sentence_embedding"]
+    check_near(again, found)

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from qcore.errors import UnsupportedError
-from qcore.frameworks.pretrained.builder import Architecture, Builder, Encoded, Names
+from qcore.frameworks.pretrained.builder import FLOAT, INT64, Architecture, Builder, Encoded, Names
 from qcore.graph.value import Value
 
 __all__ = ["BERT", "ELECTRA", "ROBERTA", "positions_of_tokens", "text_inputs"]
@@ -61,9 +61,9 @@ def positions_of_tokens(builder: Builder, table: str, ids: str, padding: int) ->
     columns = builder.add("Unsqueeze", [places, builder.ints([0])])
     triangle = builder.add("LessOrEqual", [rows, columns])
     is_padding = builder.add("Equal", [ids, builder.constant(np.int64(padding))])
-    tokens = builder.add("Cast", [builder.add("Not", [is_padding])], to="float32")
-    counts = builder.add("MatMul", [tokens, builder.add("Cast", [triangle], to="float32")])
-    counts = builder.add("Cast", [builder.add("Mul", [counts, tokens])], to="int64")
+    tokens = builder.add("Cast", [builder.add("Not", [is_padding])], to=FLOAT)
+    counts = builder.add("MatMul", [tokens, builder.add("Cast", [triangle], to=FLOAT)])
+    counts = builder.add("Cast", [builder.add("Mul", [counts, tokens])], to=INT64)
     at = builder.add("Add", [counts, builder.constant(np.int64(padding))])
     return builder.add("Gather", [table, at], axis=0)
 

@@ -16,7 +16,10 @@ from qcore.frameworks.pretrained.weights import Weights
 from qcore.graph.emitter import Emitter
 from qcore.graph.value import Value
 
-__all__ = ["Architecture", "Builder", "Encoded", "Names"]
+__all__ = ["FLOAT", "INT64", "Architecture", "Builder", "Encoded", "Names"]
+
+#: Types as the attribute of ONNX's Cast numbers them.
+FLOAT, INT64 = 1, 7
 
 # The functions of feed-forward layers, as libraries call them.
 _ACTIVATIONS: dict[str, tuple[str, dict[str, str]]] = {
@@ -188,7 +191,7 @@ class Builder(Emitter):
 
     def added_mask(self, mask: str) -> str:
         """Emit what is added to the scores of keys: 0, or the lowest number where masked."""
-        floats = self.add("Cast", [mask], to="float32")
+        floats = self.add("Cast", [mask], to=FLOAT)
         wide = self.add("Unsqueeze", [floats, self.ints([1, 2])])
         off = self.add("Sub", [self.number(1), wide])
         return self.add("Mul", [off, self.number(_LOWEST)])

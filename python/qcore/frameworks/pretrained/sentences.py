@@ -11,7 +11,7 @@ import numpy as np
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.formats import open_tensors
 from qcore.files.limits import Limits
-from qcore.frameworks.pretrained.builder import Builder, Encoded
+from qcore.frameworks.pretrained.builder import FLOAT, Builder, Encoded
 from qcore.frameworks.pretrained.config import read_json
 
 __all__ = ["POOLINGS", "Module", "modules_of", "pooled", "unit_length"]
@@ -102,7 +102,7 @@ def pooled(builder: Builder, encoded: Encoded, mode: str) -> str:
         return builder.first_token(encoded.hidden)
     if not encoded.mask:
         return builder.add("ReduceMean", [encoded.hidden, builder.ints([1])], keepdims=0)
-    floats = builder.add("Cast", [encoded.mask], to="float32")
+    floats = builder.add("Cast", [encoded.mask], to=FLOAT)
     wide = builder.add("Unsqueeze", [floats, builder.ints([2])])
     if mode == "max":
         none = builder.add("Equal", [wide, builder.number(0)])

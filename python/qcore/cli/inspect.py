@@ -105,6 +105,9 @@ def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
             row["type"] = parts[0][0].stored.lower()
         elif "bits" in parts[1]:
             row["type"] = f"int{parts[1]['bits']} {parts[1].get('scheme', 'affine')}"
+    layout = source.layout(name)
+    if layout is not None:
+        row["type"], row["bytes"] = layout
     if header:
         return row
     import numpy as np
@@ -112,7 +115,7 @@ def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
     value = source[name]
     row.setdefault("bytes", int(value.nbytes))
     if not isinstance(value, np.ndarray):
-        row["type"] = kind_of(value)
+        row["type"] = kind_of(value) if layout is None else f"{layout[0]}: {kind_of(value)}"
     values = values_in_one_row(value)
     if values.size and values.dtype.kind in "fiu":
         row |= {

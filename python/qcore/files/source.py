@@ -96,6 +96,10 @@ class TensorSource(Mapping[str, NDArray[Any] | QTensor | SparseMatrix]):
         """Return what to copy to keep a tensor byte for byte; None if it has to be decoded."""
         return None
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as, and its bytes, where that is not what it loads as."""
+        return None
+
     def copy_part(self, name: str, part: str, offset: int, out: NDArray[np.uint8]) -> None:
         """Fill `out` with a stored part's bytes from `offset` on."""
         raise NotImplementedError

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import qcore as qc
+from qcore.cli import main
 from qcore.files.formats import open_tensors
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "others"
@@ -231,6 +233,31 @@ def test_marlin_24_whose_parts_do_not_fit_is_refused(tmp_path):
         save_file(whole | {part: np.ascontiguousarray(change(whole[part]))}, path)
         with pytest.raises(qc.FormatError, match=r"b4g4"):
             open_tensors(path)["b4g4.weight"]
+
+
+def test_inspect_names_what_each_is_stored_as(tmp_path):
+    tensors = {
+        f"{scheme}.weight": qc.quantize(weight(), scheme=scheme)
+        for scheme in ("mxfp4", "mxfp6_e2m3", "nvfp4", "mxfp8_e4m3")
+    }
+    tensors["f8.weight"] = qc.quantize(weight(), scheme="fp8_e4m3", axis=0)
+    tensors["i8.weight"] = qc.quantize(weight(), axis=0)
+    path = tmp_path / "model.safetensors"
+    qc.save(path, tensors, file_format="compressed-tensors")
+    run = CliRunner().invoke(main, ["inspect", str(path), "--json"])
+    found = {row["tensor"]: (row["type"], row["bytes"]) for row in json.loads(run.output)["rows"]}
+    assert found == {
+        "mxfp4.weight": ("mxfp4", 2448), "mxfp6_e2m3.weight": ("mxfp6_e2m3", 3600),
+        "nvfp4.weight": ("nvfp4", 2596), "mxfp8_e4m3.weight": ("mxfp8", 4752),
+        "f8.weight": ("f8_e4m3 with scales", 4800), "i8.weight": ("int8 affine", 4800),
+    }  # fmt: skip
+    qc.save(tmp_path / "b.safetensors", {"w": weight()}, lossless=True)
+    run = CliRunner().invoke(main, ["inspect", str(tmp_path / "b.safetensors"), "--json"])
+    (row,) = json.loads(run.output)["rows"]
+    assert row["type"] == "f32, coded"
+    assert row["bytes"] < weight().nbytes
+    run = CliRunner().invoke(main, ["inspect", str(SAMPLES / "marlin_24.safetensors")])
+    assert "marlin-24, 4 bits" in run.output
 
 
 def test_what_has_no_place_is_told(tmp_path):

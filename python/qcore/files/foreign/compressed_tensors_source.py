@@ -96,6 +96,10 @@ class CompressedTensors(TensorSource):
         """Return some rows of a tensor; see `TensorSource.read_rows`."""
         return self._source.read_rows(name, start, stop, buffer)
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as; see `TensorSource.layout`."""
+        return None if name in self._integers else self._source.layout(name)
+
     def stored_parts(self, name: str) -> tuple[list[StoredPart], dict[str, Any]] | None:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""
         return None if name in self._integers else self._source.stored_parts(name)

@@ -118,6 +118,14 @@ class ScaledFloats(TensorSource):
         rows = self._source.read_rows(name, start, stop, buffer)
         return rows if name not in self._scales else rows * self._factors(name, start, stop)
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as; see `TensorSource.layout`."""
+        if name not in self._scales:
+            return self._source.layout(name)
+        found = [self._source.stored_parts(part) for part in (name, self._scales[name])]
+        parts = [part for each in found if each for part in each[0]]
+        return f"{parts[0].stored.lower()} with scales", sum(part.nbytes for part in parts)
+
     def stored_parts(self, name: str) -> tuple[list[StoredPart], dict[str, Any]] | None:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""
         return None if name in self._scales else self._source.stored_parts(name)

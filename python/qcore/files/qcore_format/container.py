@@ -168,6 +168,12 @@ class Container(TensorSource):
         self.copy_part(name, "", start * row, data)
         return decode(dtype, data, [stop - start, *shape[1:]])
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as; see `TensorSource.layout`."""
+        if name not in self._coded:
+            return None
+        return f"{self._coded[name].stored.lower()}, coded", self._file.info(name)[2]
+
     def stored_parts(self, name: str) -> tuple[list[StoredPart], Description]:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""
         found = []

@@ -70,6 +70,10 @@ class Shards(TensorSource):
         """Return some rows of a tensor; see `TensorSource.read_rows`."""
         return self._homes[name].read_rows(name, start, stop, buffer)
 
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as; see `TensorSource.layout`."""
+        return self._homes[name].layout(name)
+
     def stored_parts(self, name: str) -> tuple[list[StoredPart], Description]:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""
         return self._homes[name].stored_parts(name)

@@ -47,6 +47,7 @@ def find(source: TensorSource, config: Mapping[str, Any]) -> dict[str, ComposedW
 
 
 class _Bitmask(ComposedWeight):
+    layout = "bitmask"
     in_rows = False
 
     def __init__(self, source: TensorSource, parts: list[str]) -> None:

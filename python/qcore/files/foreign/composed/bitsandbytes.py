@@ -58,6 +58,7 @@ def find(source: TensorSource, config: Mapping[str, Any]) -> dict[str, ComposedW
 
 
 class _FourBits(ComposedWeight):
+    layout = "bitsandbytes, 4 bits"
     in_rows = False
 
     def __init__(self, source: TensorSource, name: str, state: str) -> None:
@@ -106,6 +107,7 @@ def _spread(scale: NDArray[np.float32], block: Any, size: int) -> NDArray[np.flo
 
 
 class _EightBits(ComposedWeight):
+    layout = "bitsandbytes"
     bits = 8
 
     def __init__(self, source: TensorSource, name: str, scale: str) -> None:

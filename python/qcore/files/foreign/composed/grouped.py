@@ -69,10 +69,12 @@ class _Grouped(ComposedWeight):
     """What both have in common."""
 
     in_rows = False
+    maker: str
 
     def __init__(self, source: TensorSource, parts: list[str], inputs: int, bits: int) -> None:
         self.parts = tuple(parts)
         self._source, self._bits = source, bits
+        self.layout = f"{self.maker}, {bits} bits"
         self._groups, outputs = source.info(parts[2]).shape
         self.shape = (outputs, inputs)
         order = source[parts[3]] if len(parts) > 3 else None
@@ -118,6 +120,8 @@ class _Grouped(ComposedWeight):
 
 
 class _Gptq(_Grouped):
+    maker = "GPTQ"
+
     def __init__(self, source: TensorSource, parts: list[str], more: int) -> None:
         (words, outputs), zeros = source.info(parts[0]).shape, source.info(parts[1]).shape
         bits = zeros[1] * 32 // max(outputs, 1)
@@ -133,6 +137,8 @@ class _Gptq(_Grouped):
 
 
 class _Awq(_Grouped):
+    maker = "AWQ"
+
     def __init__(self, source: TensorSource, parts: list[str]) -> None:
         inputs, words = source.info(parts[0]).shape
         outputs = source.info(parts[2]).shape[1]

@@ -66,6 +66,7 @@ class _Hqq(ComposedWeight):
         if packing not in _PACKINGS:
             raise ValueError(f"{stem!r} is packed {packing!r}; known are {', '.join(_PACKINGS)}")
         self._bits, self._count = _PACKINGS[packing]
+        self.layout = f"HQQ, {self._bits} bits"
         self.shape = tuple(int(n) for n in np.asarray(source[f"{stem}.shape"]).reshape(-1))
         codes = source.info(stem + _CODES)
         wanted = np.int32 if self._bits == 3 else np.uint8

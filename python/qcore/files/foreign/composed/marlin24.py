@@ -59,6 +59,7 @@ class _Marlin(ComposedWeight):
         rows, columns = scale.shape[1], packed.shape[0] * 2 * _TILE
         self.shape = (rows, columns)
         self._bits = packed.shape[1] * 2 // max(rows, 1)
+        self.layout = f"marlin-24, {self._bits} bits"
         fits = rows > 0 and rows % 64 == 0 and packed.shape[1] == rows * self._bits // 2
         groups = scale.shape[0]
         fits = fits and self._bits in (4, 8) and groups > 0 and columns % groups == 0

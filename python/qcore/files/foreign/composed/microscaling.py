@@ -60,7 +60,9 @@ def find(source: TensorSource, config: Mapping[str, Any]) -> dict[str, ComposedW
 
 
 class _Scaled(ComposedWeight):
-    """Rows of small floats with scales along them."""
+    """Rows of small floats with scales along them: MXFP4."""
+
+    layout = "mxfp4"
 
     def __init__(
         self, source: TensorSource, parts: tuple[str, ...], shape: tuple[int, ...]
@@ -91,6 +93,8 @@ class _Scaled(ComposedWeight):
 class _Two(_Scaled):
     """NVFP4: scales of 8-bit floats, with one more for the tensor."""
 
+    layout = "nvfp4"
+
     def __init__(
         self,
         source: TensorSource,
@@ -114,6 +118,8 @@ class _Two(_Scaled):
 class _Six(_Scaled):
     """MXFP6 of E2M3: four floats in three bytes, each row a little-endian bit stream."""
 
+    layout = "mxfp6_e2m3"
+
     def values(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the small floats of some rows; see `_Scaled.values`."""
         packed = np.ascontiguousarray(read_part(self._source, self.parts[0], start, stop))
@@ -122,6 +128,8 @@ class _Six(_Scaled):
 
 class _Eight(_Scaled):
     """MXFP8: a float a byte."""
+
+    layout = "mxfp8"
 
     def values(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the small floats of some rows; see `_Scaled.values`."""

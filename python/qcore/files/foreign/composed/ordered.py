@@ -55,6 +55,7 @@ class _Ordered(ComposedWeight):
         self.shape = (rows, columns)
         words = source.info(self.parts[0]).shape
         self._bits = words[-1] * 32 // max(columns, 1) if words else 0
+        self.layout = f"int{self._bits}, inputs in another order"
         fits = len(words) == 2 and words == (rows, -(-columns * self._bits // 32))
         if not fits or not 1 <= self._bits <= 8:
             raise ValueError(f"{self.parts[0]!r} of shape {words} is none of {rows} x {columns}")

@@ -30,12 +30,15 @@ class ComposedWeight(ABC):
         Of codes, where it loads as a `QTensor`; None: it loads as float32.
     in_rows : bool
         Whether some rows can be read without the rest.
+    layout : str
+        What it is stored as, in a word or two.
     """
 
     parts: tuple[str, ...]
     shape: tuple[int, ...]
     bits: int | None = None
     in_rows = True
+    layout: str
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
@@ -110,6 +113,14 @@ class ComposedWeights(TensorSource):
             return self._source.read_rows(name, start, stop, buffer)
         with self._checked(name):
             return self._weights[name].rows(start, stop)
+
+    def layout(self, name: str) -> tuple[str, int] | None:
+        """Return what a tensor is stored as; see `TensorSource.layout`."""
+        if name not in self._weights:
+            return self._source.layout(name)
+        weight = self._weights[name]
+        found = [self._source.stored_parts(part) for part in weight.parts]
+        return weight.layout, sum(p.nbytes for parts in found if parts for p in parts[0])
 
     def stored_parts(self, name: str) -> tuple[list[StoredPart], dict[str, Any]] | None:
         """Return the parts of a tensor; see `TensorSource.stored_parts`."""

@@ -98,6 +98,11 @@ impl Drop for Inside {
 /// thread without touching the pool: the outermost split is the one that keeps caches warm. Tasks are
 /// left out once the operation is [to stop](crate::interrupt).
 pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
+    each(tasks, &task);
+}
+
+/// [`for_each`] of any task: compiled once, where each kernel would bring the pool's code along.
+fn each(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
     let here = || {
         for index in 0..tasks {
             if interrupt::requested() {
@@ -144,13 +149,17 @@ pub fn for_each(tasks: usize, task: impl Fn(usize) + Sync + Send) {
 /// [`for_each`] of tasks that can fail; of several errors that of the first task is returned, whatever
 /// the threads.
 pub fn try_for_each(tasks: usize, task: impl Fn(usize) -> Result<()> + Sync + Send) -> Result<()> {
+    try_each(tasks, &task)
+}
+
+fn try_each(tasks: usize, task: &(dyn Fn(usize) -> Result<()> + Sync)) -> Result<()> {
     if tasks == 1 {
         // Whoever is short asks nobody; whoever is long asks while it runs, and leaves out the rest.
         task(0)?;
         return if interrupt::stopped() { Err(KernelError::Interrupted) } else { Ok(()) };
     }
     let first: Mutex<Option<(usize, KernelError)>> = Mutex::new(None);
-    for_each(tasks, |index| {
+    each(tasks, &|index| {
         if let Err(error) = task(index) {
             let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
             if first.as_ref().is_none_or(|(before, _)| index < *before) {

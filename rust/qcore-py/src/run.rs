@@ -41,17 +41,28 @@ pub(crate) fn run_as<T: Send, E: Send>(
     convert: impl FnOnce(E) -> PyErr,
     operation: impl FnOnce() -> Result<T, E> + Send,
 ) -> PyResult<T> {
+    let mut operation = Some(operation);
+    let mut outcome = None;
+    guarded(py, work, &mut || outcome = operation.take().map(|operation| operation()))?;
+    match outcome {
+        Some(result) => result.map_err(convert),
+        None => Err(told(&"it never ran")),
+    }
+}
+
+/// What every operation needs around it: compiled once, and not for each of them.
+fn guarded(py: Python<'_>, work: usize, operation: &mut (dyn FnMut() + Send)) -> PyResult<()> {
     // What an operation leaves half done after a panic, it leaves so after an error too.
-    let guarded = || catch_unwind(AssertUnwindSafe(operation));
+    let mut call = || catch_unwind(AssertUnwindSafe(&mut *operation));
     let outcome = if work < SMALL {
-        Ok(guarded())
+        Ok(call())
     } else if is_main(py) {
-        py.detach(|| interrupt::watched(ask, || Ok(guarded())))
+        py.detach(|| interrupt::watched(ask, || Ok(call())))
     } else {
-        Ok(py.detach(guarded))
+        Ok(py.detach(call))
     };
     match outcome {
-        Ok(Ok(result)) => result.map_err(convert),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(panic)) => Err(told(&*panic)),
         Err(error) => Err(RAISED.take().unwrap_or_else(|| to_py(error))),
     }

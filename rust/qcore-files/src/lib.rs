@@ -7,6 +7,24 @@
 //! of a file in memory takes [`plan_tensors`] and an [`AtomicFile`], as writers of other kinds of
 //! files do: a reader sees the old file or the new one, never a part.
 
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use qcore_files::{Dtype, Tensor, TensorFile, write_tensors};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("w.safetensors");
+//! let tensor = Tensor { name: "w", dtype: Dtype::I8, shape: &[2, 2], data: &[1, 2, 3, 4] };
+//! write_tensors(&path, &[tensor], &BTreeMap::new())?;
+//!
+//! let file = TensorFile::open(&path)?;
+//! assert_eq!(file.names(), ["w"]);
+//! let mut bytes = [0; 4];
+//! file.read_into("w", &mut bytes)?;
+//! assert_eq!(bytes, [1, 2, 3, 4]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
 // Lengths and offsets come from files: what does not fit is an error, and never wraps.
 #![deny(clippy::arithmetic_side_effects)]

@@ -26,6 +26,27 @@
 //! that JSON has not are texts: `"inf"`, `"-inf"`, `"nan"`. `"codes"` says which values are integers and
 //! what they stand for; with `"exact": "tflite"` they are computed as that project does.
 
+//! # Running one
+//! ```
+//! use qcore_graph::{DType, Graph, Tensor};
+//! use qcore_kernels::isa;
+//!
+//! let spec = r#"{"inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 2]}],
+//!     "outputs": ["y"], "constants": {"w": 0},
+//!     "nodes": [{"name": "n", "op": "MatMul", "inputs": ["x", "w"], "outputs": ["y"],
+//!                "attributes": {"activation": "relu"}}]}"#;
+//! let weight = Tensor::new(DType::F32, &[2, 1], &[2.0f32, -1.0])?;
+//! let graph = Graph::new(spec, &[weight])?;
+//!
+//! let plan = graph.compiled(&[vec![2, 2]], &[None], graph.outputs())?;
+//! let x: Vec<u8> = [3.0f32, 1.0, 1.0, 4.0].iter().flat_map(|value| value.to_ne_bytes()).collect();
+//! let x = Tensor::from_bytes(DType::F32, &[2, 2], &x)?; // aligned
+//! let mut y = Tensor::new(DType::F32, &[2, 1], &[0.0f32; 2])?.bytes().to_vec();
+//! plan.run(isa::active()?, &[x.bytes()], &mut [&mut y])?;
+//! assert_eq!(y, [5.0f32, 0.0].iter().flat_map(|value| value.to_ne_bytes()).collect::<Vec<_>>());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
 
 mod attributes;

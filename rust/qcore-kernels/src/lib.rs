@@ -21,6 +21,25 @@
 //! | [`memory`], [`made`] | the one way to take memory; parts made when they are first needed |
 //! | [`view`] | strided matrices with bounds checked once |
 //!
+//! Quantize two matrices, and multiply them exactly:
+//!
+//! ```
+//! use qcore_kernels::gemm::{ZeroPoint, matmul_integer};
+//! use qcore_kernels::quant::{Layout, Params, quantize};
+//! use qcore_kernels::view::MatRef;
+//!
+//! let params = Params { layout: Layout::Tensor, scale: &[0.5], zero_point: &[], min: -128, max: 127 };
+//! let mut codes = [0i8; 4];
+//! quantize(&[0.5f32, -1.0, 1.25, 100.0], params, &mut codes)?;
+//! assert_eq!(codes, [1, -2, 2, 127]); // halves to even; what is too great saturates
+//!
+//! let a = MatRef::from_slice(&codes, 2, 2)?;
+//! let mut sums = [0i32; 4];
+//! matmul_integer(a, a, ZeroPoint::One(0), ZeroPoint::One(0), &mut sums)?;
+//! assert_eq!(sums, [1 - 4, -2 - 254, 2 + 254, -4 + 127 * 127]);
+//! # Ok::<(), qcore_kernels::KernelError>(())
+//! ```
+//!
 //! Each operation comes in two forms: `op(...)` uses the instruction set in force, and
 //! `op_with(isa, ...)` the one it is given. Results do not depend on the number of threads; integer
 //! results do not depend on the instruction set either.

@@ -12,7 +12,7 @@ pub struct Limits {
     pub left_bytes: usize,
     /// The same where B is laid out anew for each block of A.
     pub left_bytes_for_strips: usize,
-    /// Rows from which on B is laid out anew for [`super::microkernel::Kernel::many`].
+    /// Rows from which on B is laid out anew for a kernel of many rows.
     pub many_rows: usize,
     /// The most rows for which a B that is not packed is read where it lies, row by row.
     pub few_rows: usize,

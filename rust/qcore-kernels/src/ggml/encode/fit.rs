@@ -18,7 +18,9 @@ const HOPE: f32 = 1.25;
 /// to the outermost level.
 #[inline(always)]
 fn starts(side: f32) -> impl Iterator<Item = f32> {
-    let fine = (-9..=9).map(move |tenths| side / (side + FINE * tenths as f32));
+    // Of a hundred levels each is a small thing, and so is what a search finds.
+    let step = if side < 64.0 { 1 } else { 3 };
+    let fine = (-9..=9).step_by(step).map(move |tenths| side / (side + FINE * tenths as f32));
     let many = side > 8.0;
     // Of a hundred levels none is worth giving up for the rest.
     let grid = GRID.into_iter().filter(move |share| !many || (side < 64.0 && *share < 0.95));

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import save_file
 
 import qcore as qc
 from qcore.cli.models import open_model
@@ -31,6 +32,7 @@ ALLOWED = (qc.FormatError, OSError)
 #: no chain, a tensor that no quantizer takes. Errors from the inside are never of this kind.
 MEANT = (ValueError, OverflowError, MemoryError, NotImplementedError)
 ROUNDS = 40
+MARLIN = Path(__file__).parents[1] / "samples" / "others" / "marlin_24.safetensors"
 
 
 def network(mode="static", **options):
@@ -50,11 +52,23 @@ def tensors():
         "sparse": w, "codes": qc.quantize(w, axis=0),
         "int4": qc.quantize(dense, bits=4, group_size=8),
         "nf4": qc.quantize(dense, scheme="nf4", group_size=32),
+        "mxfp6": qc.quantize(dense, scheme="mxfp6_e3m2"),
+        "nvfp4": qc.quantize(dense, scheme="nvfp4"),
         "kmeans": qc.quantize(dense, scheme="kmeans", levels=5),
         "floor": qc.quantize(dense, rounding="floor"), "csr": qc.CsrMatrix.from_dense(w),
         "bsr": qc.BsrMatrix.from_dense(w, "4x1"), "ints": np.arange(5),
         "empty": np.zeros((0, 3), F),
         "nm": qc.NmMatrix.from_dense(qc.prune(dense, pattern="2:4")),
+    }  # fmt: skip
+
+
+def hqq(rng):
+    """Return a weight as HQQ stores it: two codes of 4 bits in a byte."""
+    scale = rng.random((8, 1)).astype(F)
+    return {
+        "fc.W_q": rng.integers(0, 256, (4, 16), dtype=np.uint8), "fc.scale": scale,
+        "fc.zero": scale * 9, "fc.axis": np.array(1, np.int32), "fc.shape": np.array([8, 16]),
+        "fc.packing": np.frombuffer(b"4bit_u8", np.uint8), "fc.nbits": np.array(4, np.int32),
     }  # fmt: skip
 
 
@@ -73,6 +87,18 @@ def write_files(folder):
     coded = {"fc.weight": qc.quantize(dense["fc.weight"], bits=4, group_size=8)}
     (folder / "ct").mkdir()
     qc.save(folder / "ct" / "model.safetensors", coded, file_format="compressed-tensors")
+    wide = rng.normal(size=(16, 96)).astype(F)
+    qc.save(
+        folder / "lossless.safetensors", {"w": wide, "h": wide.astype(np.float16)}, lossless=True
+    )
+    (folder / "floats").mkdir()
+    floats = {
+        f"{scheme}.weight": qc.quantize(wide, scheme=scheme)
+        for scheme in ("mxfp4", "mxfp6_e2m3", "mxfp8_e4m3", "nvfp4", "fp8_e4m3")
+    }
+    qc.save(folder / "floats" / "m.safetensors", floats, file_format="compressed-tensors")
+    (folder / "marlin.safetensors").write_bytes(MARLIN.read_bytes())
+    save_file(hqq(rng), folder / "hqq.safetensors")
     grouped = qc.quantize(dense["fc.weight"], group_size=32, scale_dtype="float16")
     qc.save(folder / "a.gguf", {"w": grouped, "b": dense["fc.bias"]})
     np.savez_compressed(folder / "a.npz", **dense)
@@ -87,7 +113,8 @@ def write_files(folder):
         "tensors.safetensors", "network.safetensors", "mixed.safetensors", "packed.safetensors",
         "ct/model.safetensors", "ct/config.json", "a.gguf", "a.npz", "a.npy", "static.onnx",
         "dynamic.onnx", "weights.onnx", "s.safetensors.index.json", "a.idx", "a.idx.gz",
-        "recipe.toml",
+        "recipe.toml", "lossless.safetensors", "floats/m.safetensors", "marlin.safetensors",
+        "hqq.safetensors",
     ]  # fmt: skip
 
 
@@ -284,6 +311,7 @@ NAMES = [
     "tensors.safetensors", "network.safetensors", "mixed.safetensors", "packed.safetensors",
     "ct/model.safetensors", "ct/config.json", "a.gguf", "a.npz", "a.npy", "static.onnx",
     "dynamic.onnx", "weights.onnx", "s.safetensors.index.json", "a.idx", "a.idx.gz", "recipe.toml",
+    "lossless.safetensors", "floats/m.safetensors", "marlin.safetensors", "hqq.safetensors",
 ]  # fmt: skip
 
 

@@ -29,12 +29,15 @@ def has_attention(graph: BaseGraph) -> bool:
 
 
 def with_attention(graph: BaseGraph, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Return nodes of which those that end an attention compute all of it.
-
-    Those that it makes superfluous stay; nothing needs them.
-    """
+    """Return nodes of which those that end an attention compute all of it, and no idle ones."""
     finder = _Finder(graph)
-    return tuple(finder.attention(node) or node for node in nodes)
+    wanted = {value.name for value in graph.outputs}
+    kept = []
+    for node in reversed([finder.attention(node) or node for node in nodes]):
+        if wanted.intersection(node.outputs):
+            wanted.update(node.read)
+            kept.append(node)
+    return tuple(kept[::-1])
 
 
 class _Heads(NamedTuple):

@@ -17,7 +17,8 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.graph.attention import with_attention
 from qcore.graph.node import Body, Node
-from qcore.graph.operands import laid_out
+from qcore.graph.operands import floats_laid_out, laid_out, with_coded_rows
+from qcore.graph.padding import padding_mask, without_padding
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:
@@ -49,9 +50,16 @@ def compiled(graph: BaseGraph, *, plain: bool = False) -> _core.Graph:
     }
     outputs = [value.name for value in graph.outputs]
     nodes, operands = laid_out(graph)
+    nodes, gathered = with_coded_rows(graph, nodes)
     if not plain:
         nodes = with_attention(graph, nodes)
-    return _made(nodes, graph.inputs, outputs, graph.constants, codes, graph.exact, operands)
+        if padding_mask(graph, nodes):
+            linear, floats = floats_laid_out(graph, nodes)
+            packed = without_padding(graph, linear)
+            if packed is not linear:
+                nodes, operands = packed, operands | floats
+    constants = {**graph.constants, **gathered}
+    return _made(nodes, graph.inputs, outputs, constants, codes, graph.exact, operands)
 
 
 def run_nodes(

@@ -41,5 +41,15 @@ pub(crate) struct Spec<'a> {
     pub(crate) outputs: usize,
 }
 
+impl Spec<'_> {
+    /// Refuses a node of more outputs than the op has.
+    pub(crate) fn gives(&self, most: usize) -> Result<()> {
+        if self.outputs <= most {
+            return Ok(());
+        }
+        Err(crate::error::spec_error!("it has {} outputs; there are at most {most}", self.outputs))
+    }
+}
+
 /// A constructor of the table.
 pub(crate) type Make = fn(&Spec<'_>) -> Result<Box<dyn Op>>;

@@ -104,7 +104,11 @@ class GraphCodes:
         small = with_matrices(graph, self.tensors, self.biases)
         nodes = [_dynamic(node) if node.name in self.dynamic else node for node in small.nodes]
         small = small.changed(nodes=nodes, codes={**small.codes, **self.codes})
-        rows = graph_rows(given, graph, small)
+        taken = {slot.name: _activations(small, slot) for slot in small.slots if slot.index == 1}
+        rows = [
+            row | ({"activations": taken[row["tensor"]]} if row["tensor"] in taken else {})
+            for row in graph_rows(given, graph, small)
+        ]
         totals = totals_of(rows)
         X, y = self._judges
         if X is not None:
@@ -219,6 +223,13 @@ class GraphCodes:
         if stats is not None and "bias_correction" in quantizer.algorithms_of(name, True):
             found = corrected_biases(graph, {name: matrix}, {name: q}, {name: stats}, [name])
             self.biases |= found
+
+
+def _activations(graph: BaseGraph, slot: WeightSlot) -> str:
+    """Return how a product takes its input."""
+    if slot.node.get(DYNAMIC):
+        return "dynamic"
+    return "static" if slot.node.inputs[0] in graph.codes else "float32"
 
 
 def _dynamic(node: Node) -> Node:

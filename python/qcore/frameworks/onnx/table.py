@@ -5,6 +5,7 @@ from __future__ import annotations
 from qcore.frameworks.onnx.op import Op
 from qcore.frameworks.onnx.ops import (
     arithmetic,
+    blocks,
     elementwise,
     fused,
     normalization,
@@ -20,8 +21,8 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
-    arithmetic, elementwise, normalization, pooling, products, quantized, recurrent, reductions,
-    shapes,
+    arithmetic, blocks, elementwise, normalization, pooling, products, quantized, recurrent,
+    reductions, shapes,
 )  # fmt: skip
 
 #: By ONNX's name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.graph.graph import G
 from qcore.graph.lower import run_nodes
@@ -26,7 +27,7 @@ def fold_constants(graph: G) -> G:
     folded = []
     for node in graph.nodes:
         has_body = any(isinstance(value, Body) for value in node.attributes.values())
-        if not has_body and all(name in known for name in node.read):
+        if not has_body and not _lays_out(graph, node) and known.issuperset(node.read):
             folded.append(node)
             known.update(name for name in node.outputs if name)
     if not folded:
@@ -95,3 +96,9 @@ def _picked(graph: G, node: Node) -> NDArray[np.int64] | None:
         return None
     found: NDArray[np.int64] = np.array(sizes, np.int64).reshape(picked.shape)
     return found
+
+
+def _lays_out(graph: G, node: Node) -> bool:
+    """Whether a node lays codes out for a product: there they stay codes."""
+    matrix = graph.constants.get(node.inputs[0]) if node.op in ("Reshape", "Transpose") else None
+    return isinstance(matrix, QTensor) and matrix.group_size is not None

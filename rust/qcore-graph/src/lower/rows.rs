@@ -133,11 +133,17 @@ impl RowTargets {
         lens
     }
 
-    /// Calls `make(first row, floats)` for blocks of at most so many rows, `work` operations each, on
-    /// the threads that there are.
+    /// Elementary operations of a step that only moves rows.
+    pub(crate) fn work(self) -> usize {
+        crate::shape::work(&[self.rows, self.n])
+    }
+
+    /// Calls `make(first row, floats)` for blocks of at most `most` rows, `work` operations each, on
+    /// the threads that there are: for all rows, or the first `kept`.
     pub(crate) fn run(
         self,
         io: &mut Io<'_>,
+        kept: Option<usize>,
         most: usize,
         work: usize,
         make: impl Fn(usize, &mut [f32]) -> Result<()> + Sync + Send,
@@ -157,7 +163,7 @@ impl RowTargets {
         } else {
             None
         };
-        let (n, rows) = (self.n, self.rows);
+        let (n, rows) = (self.n, kept.unwrap_or(self.rows).min(self.rows));
         let mut first = 0;
         let mut next = |block: usize| {
             let rows = block.min(rows - first);

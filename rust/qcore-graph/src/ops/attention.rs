@@ -2,6 +2,7 @@
 
 use qcore_kernels::attention::{Attention, Mask};
 
+use super::rows::Kept;
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, spec_error};
 use crate::fact::{Fact, Inputs};
@@ -17,7 +18,8 @@ pub(super) const OPS: &[(&str, Make)] = &[("Attention", attention)];
 const ROWS: usize = 256;
 
 /// Inputs are queries (batch, rows, heads · size), keys and values (batch, keys, heads · size), and what
-/// is added to the scaled products, which broadcasts to (batch, heads, rows, keys).
+/// is added to the scaled products, which broadcasts to (batch, heads, rows, keys). With a packing,
+/// input 4, of the rows that are kept.
 struct Attend {
     heads: [usize; 2],
     scale: Option<f32>,
@@ -69,6 +71,12 @@ impl Attend {
             return Err(shape_error!("queries {q:?}, keys {k:?} and values {v:?} do not fit"));
         }
         let heads = [d, v[2] / self.heads[1]];
+        if inputs.optional(4).is_some() {
+            super::rows::check(inputs, 4, inputs.get(0)?)?;
+            if q[1] != k[1] || inputs.optional(3).is_none() {
+                return Err(shape_error!("packed rows attend to themselves, under their mask"));
+            }
+        }
         let sizes = Sizes { batch: q[0], rows: q[1], keys: k[1], heads };
         if inputs.optional(3).is_some() {
             let found = &inputs.of(3, DType::F32)?.dims;
@@ -100,11 +108,18 @@ impl Op for Attend {
                 Some([strides[0], strides[1], strides[2], strides[3]])
             }
         };
+        let packing = match cx.inputs.optional(4) {
+            Some(_) => {
+                refs.push(cx.plain(4)?);
+                true
+            }
+            None => false,
+        };
         let width = self.heads[0] * sizes.heads[1];
         let targets = cx.row_targets(sizes.batch * sizes.rows, width);
         let scale = self.scale.unwrap_or_else(|| 1.0 / (sizes.heads[0] as f32).sqrt());
         let (heads, causal) = (self.heads, self.causal);
-        let step = Box::new(AttendStep { heads, scale, causal, sizes, mask, targets });
+        let step = Box::new(AttendStep { heads, scale, causal, sizes, mask, packing, targets });
         cx.emit_rows(step, refs, targets)
     }
 }
@@ -116,6 +131,8 @@ struct AttendStep {
     sizes: Sizes,
     /// Strides of the mask.
     mask: Option<[usize; 4]>,
+    /// Whether input 4 says which rows are kept.
+    packing: bool,
     targets: RowTargets,
 }
 
@@ -138,12 +155,29 @@ impl Step for AttendStep {
         if width == 0 || rows == 0 {
             return Ok(());
         }
-        self.targets.run(io, ROWS, self.each(), |mut first, mut out| {
+        let kept = self.packing.then(|| Kept::new(io.input(4), self.sizes.batch));
+        // Kept rows have no padding among them to be masked.
+        let packed = kept.is_some_and(|kept| kept.packed);
+        let most = kept.map(|kept| kept.rows);
+        self.targets.run(io, most, ROWS, self.each(), |mut first, mut out| {
+            let mut batch = 0;
             while !out.is_empty() {
-                let (batch, row) = (first / rows, first % rows);
-                let count = (out.len() / width).min(rows - row);
+                let (start, end) = if let Some(kept) = &kept {
+                    while kept.sequence(batch).end <= first {
+                        batch += 1;
+                    }
+                    let sequence = kept.sequence(batch);
+                    (sequence.start, sequence.end)
+                } else {
+                    batch = first / rows;
+                    (batch * rows, (batch + 1) * rows)
+                };
+                let row = first - start;
+                let count = (out.len() / width).min(end - first);
                 let (part, rest) = out.split_at_mut(count * width);
-                let mask = mask.map(|(data, strides)| Mask {
+                let (from, keys) =
+                    if kept.is_some() { (start, end - start) } else { (batch * keys, keys) };
+                let mask = mask.filter(|_| !packed).map(|(data, strides)| Mask {
                     data: &data[batch * strides[0] + row * strides[2]..],
                     strides: [strides[1], strides[2], strides[3]],
                 });
@@ -153,8 +187,8 @@ impl Step for AttendStep {
                     scale: self.scale,
                     keys,
                     q: (&q[first * q_width..], q_width),
-                    k: (&k[batch * keys * k_width..], k_width),
-                    v: (&v[batch * keys * v_width..], v_width),
+                    k: (&k[from * k_width..], k_width),
+                    v: (&v[from * v_width..], v_width),
                     mask,
                     causal: self.causal.then_some(row + 1),
                 };

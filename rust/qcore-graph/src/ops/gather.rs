@@ -78,7 +78,7 @@ impl Op for Gather {
 }
 
 /// An index that may count from the end.
-fn pick(index: i64, limit: usize) -> Result<usize> {
+pub(super) fn pick(index: i64, limit: usize) -> Result<usize> {
     let found = if index < 0 { index.wrapping_add(limit as i64) } else { index };
     usize::try_from(found)
         .ok()
@@ -87,7 +87,7 @@ fn pick(index: i64, limit: usize) -> Result<usize> {
 }
 
 /// The index at a place, of int32 or int64.
-fn index_at(io: &Io<'_>, wide: bool, at: usize) -> i64 {
+pub(super) fn index_at(io: &Io<'_>, wide: bool, at: usize) -> i64 {
     if wide { io.input::<i64>(1)[at] } else { io.input::<i32>(1)[at].into() }
 }
 

@@ -4,6 +4,7 @@ use qcore_kernels::interrupt::Pace;
 use qcore_kernels::norm::{Norm, layer_norm_with};
 
 use super::normalize::standardize;
+use super::rows::Kept;
 use crate::dtype::DType;
 use crate::error::{Result, shape_error};
 use crate::fact::{Fact, Inputs};
@@ -37,7 +38,11 @@ impl Op for Layer {
         let x = inputs.of(0, DType::F32)?;
         let at = axis(self.axis, x.rank())?;
         let tail = &x.dims[at..];
-        for index in 1..inputs.len() {
+        super::rows::check(inputs, 3, x)?;
+        if inputs.optional(3).is_some() && at + 1 != x.rank() {
+            return Err(shape_error!("packed rows are normalized along their last axis"));
+        }
+        for index in 1..inputs.len().min(3) {
             if inputs.optional(index).is_some() {
                 let found = &inputs.of(index, DType::F32)?.dims;
                 if found.len() > x.rank() || broadcast(&[found, &x.dims])? != x.dims {
@@ -54,6 +59,9 @@ impl Op for Layer {
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let x = cx.inputs.get(0)?.clone();
         let at = axis(self.axis, x.rank())?;
+        if cx.inputs.optional(3).is_some() && !Self::is_plain(cx, &x.dims[at..]) {
+            return Err(shape_error!("packed rows have one scale and one shift for each element"));
+        }
         if Self::is_plain(cx, &x.dims[at..]) {
             return self.lower_kernel(cx, product(&x.dims[at..]));
         }
@@ -98,10 +106,17 @@ impl Layer {
                 inputs.push(cx.plain(index)?);
             }
         }
+        let batch = match cx.inputs.optional(3) {
+            Some(_) => {
+                inputs.push(cx.plain(3)?);
+                Some((inputs.len() - 1, cx.outputs[0].dims[0]))
+            }
+            None => None,
+        };
         let count = cx.outputs[0].count();
         let (epsilon, centred) = (self.epsilon, self.centred);
         let targets = cx.row_targets(count / n, n);
-        let step = Box::new(KernelStep { n, epsilon, centred, at, count, targets });
+        let step = Box::new(KernelStep { n, epsilon, centred, at, count, targets, batch });
         cx.emit_rows(step, inputs, targets)
     }
 }
@@ -115,6 +130,8 @@ struct KernelStep {
     at: [Option<usize>; 2],
     count: usize,
     targets: RowTargets,
+    /// Where the packing is among the inputs, and of how many sequences.
+    batch: Option<(usize, usize)>,
 }
 
 impl Step for KernelStep {
@@ -124,11 +141,12 @@ impl Step for KernelStep {
             self.at.map(|index| index.map_or(&[][..], |index| io.input::<f32>(index)));
         let norm = Norm { centered: self.centred, epsilon: self.epsilon, scale, bias };
         let (isa, n) = (io.isa, self.n);
-        if self.targets.is_plain() {
+        let kept = self.batch.map(|(index, batch)| Kept::new(io.input(index), batch).rows);
+        if self.targets.is_plain() && kept.is_none() {
             layer_norm_with(isa, norm, x, n, io.output(0)?)?;
             return Ok(());
         }
-        self.targets.run(io, BLOCK, work(&[n, 8]), |first, out| {
+        self.targets.run(io, kept, BLOCK, work(&[n, 8]), |first, out| {
             layer_norm_with(isa, norm, &x[first * n..first * n + out.len()], n, out)?;
             Ok(())
         })

@@ -11,6 +11,8 @@ mod conv_transpose;
 mod dense;
 pub(crate) mod exact;
 mod gather;
+mod gather_codes;
+mod integers;
 mod layer_norm;
 mod normalize;
 mod pad;
@@ -19,6 +21,7 @@ mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod rows;
 mod scalar;
 mod shapes;
 mod slice;
@@ -34,6 +37,8 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     attention::OPS,
     concat::OPS,
     gather::OPS,
+    gather_codes::OPS,
+    integers::OPS,
     pad::OPS,
     binary::OPS,
     cast::OPS,
@@ -47,6 +52,7 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    rows::OPS,
     shapes::OPS,
     slice::OPS,
     softmax::OPS,

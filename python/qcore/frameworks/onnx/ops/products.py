@@ -11,15 +11,18 @@ from qcore._activations import ACTIVATIONS
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same
 from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.node import Node
+from qcore.graph.operands import DYNAMIC
 
 __all__ = ["OPS"]
 
 _FUSED = ("activation", "activation_min", "activation_max", "activation_alpha", "activation_beta")
+#: What ONNX has no word for: there a product of codes takes floats.
+_OWN = (*_FUSED, DYNAMIC)
 
 
 def write_product(node: Node, writer: Writer) -> None:
     """Write a product, the residual that is added to it, and its activation as steps of ONNX."""
-    plain = {key: value for key, value in node.attributes.items() if key not in _FUSED}
+    plain = {key: value for key, value in node.attributes.items() if key not in _OWN}
     inputs = list(node.inputs)
     bias, residual = node.input(2), node.input(3)
     kept = inputs[:3] if node.op != "MatMul" else inputs[:2]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.op import Op, Reader, same
+from qcore.frameworks.onnx.op import Op, Reader, same, write_plain
 from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
@@ -195,7 +195,21 @@ def _wide(reader: Reader, x: str, zero: str, to: int) -> str:
     return reader.add("Sub", [value, reader.add("Cast", [zero], to=to)]) if zero else value
 
 
+def _is_plain_product(node: SourceNode, reader: Reader) -> bool:
+    """Whether a product is by a constant matrix, with one zero point for all rows."""
+    weight, zero = (reader.constant_value(node.input(at)) for at in (1, 3))
+    if weight is None or weight.ndim != 2 or (node.input(3) and zero is None):
+        return False
+    first = reader.constant_value(node.input(2))
+    one = not node.input(2) or reader.rank(node.input(2)) == 0
+    columns = zero is None or zero.size in (1, weight.shape[1])
+    return columns and (one or (first is not None and first.size == 1))
+
+
 def _matmul_integer(node: SourceNode, reader: Reader) -> None:
+    if _is_plain_product(node, reader):
+        reader.add("MatMulInteger", node.inputs, node.outputs)
+        return
     operands = [_wide(reader, node.inputs[at], node.input(at + 2), _INT32) for at in (0, 1)]
     reader.add("MatMul", operands, node.outputs)
 
@@ -207,28 +221,6 @@ def _conv_integer(node: SourceNode, reader: Reader) -> None:
     w = _real(reader, node.inputs[1], one, node.input(3))
     kept = {name: node.get(name) for name in _CONV}
     reader.add("Cast", [reader.add("Conv", [x, w], **kept)], node.outputs, to=_INT32)
-
-
-def _dynamic(node: SourceNode, reader: Reader) -> None:
-    """Read a DynamicQuantizeLinear: its definition, step by step."""
-    x = node.inputs[0]
-    zero, most = reader.constant(np.float32(0)), reader.constant(np.float32(255))
-    high = reader.add("Max", [reader.add("ReduceMax", [x], keepdims=0), zero])
-    low = reader.add("Min", [reader.add("ReduceMin", [x], keepdims=0), zero])
-    span = reader.add("Sub", [high, low])
-    scale = reader.add("Div", [span, most])
-    empty = reader.add("Equal", [span, zero])
-    outputs = [name or None for name in (*node.outputs, "", "")][:3]
-    step = reader.add(
-        "Where", [empty, reader.constant(np.float32(1)), scale],
-        [outputs[1]] if outputs[1] else None,
-    )  # fmt: skip
-    raw = reader.add("Div", [reader.add("Sub", [zero, low]), step])
-    middle = reader.add("Round", [reader.add("Clip", [raw, zero, most])])
-    level = reader.add("Round", [reader.add("Div", [x, step])])
-    codes = reader.add("Clip", [reader.add("Add", [level, middle]), zero, most])
-    reader.add("Cast", [codes], [outputs[0]] if outputs[0] else None, to=_UINT8)
-    reader.add("Cast", [middle], [outputs[2]] if outputs[2] else None, to=_UINT8)
 
 
 _CONV = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
@@ -253,8 +245,8 @@ _plain = same("axis", inputs=(2, 3))
 OPS: dict[str, Op] = {
     "ConvInteger": _op(_conv_integer, (2, 4)),
     "DequantizeLinear": Op(_dequantize, _plain.write, (2, 3), 1, None),
-    "DynamicQuantizeLinear": _op(_dynamic, (1, 1), 3),
-    "MatMulInteger": _op(_matmul_integer, (2, 4)),
+    "DynamicQuantizeLinear": same(inputs=1, outputs=3),
+    "MatMulInteger": Op(_matmul_integer, write_plain, (2, 4), 1, frozenset()),
     "QLinearConv": _op(
         _linear("Conv", ((0, 1, 2), (3, 4, 5)), (6, 7), _conv_bias, _CONV), (8, 9)
     ),

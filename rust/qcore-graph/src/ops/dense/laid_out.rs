@@ -15,6 +15,7 @@ use crate::memory::bytes_of;
 use crate::op::{Op, Spec};
 use crate::operand::{Affine, Operand};
 use crate::ops::activation;
+use crate::ops::rows::{self, Kept};
 use crate::run::Io;
 use crate::shape::product;
 use crate::step::Step;
@@ -22,7 +23,8 @@ use crate::step::Step;
 /// Codes of rows have their zero at 0; the scales are the rows' own.
 const ROWS: Affine = Affine { scale: 1.0, zero_point: 0, signed: true };
 
-/// `activation(x · weightsᵀ + bias + residual)`: inputs 0, 1 and 2.
+/// `activation(x · weightsᵀ + bias + residual)`: inputs 0, 1 and 2. With a packing, input 3, of the rows
+/// that are kept.
 pub(super) struct Linear {
     operand: Arc<dyn Operand>,
     activation: Activation,
@@ -50,6 +52,7 @@ impl Op for Linear {
             let found = &inputs.get(2)?.dims;
             return Err(shape_error!("what is added {found:?} is not {dims:?}"));
         }
+        rows::check(inputs, 3, x)?;
         Ok(vec![Fact::new(DType::F32, dims)])
     }
 
@@ -70,6 +73,13 @@ impl Op for Linear {
         if residual {
             refs.push(cx.plain(2)?);
         }
+        let batch = match cx.inputs.optional(3) {
+            Some(_) => {
+                refs.push(cx.plain(3)?);
+                Some((refs.len() - 1, cx.outputs[0].dims[0]))
+            }
+            None => None,
+        };
         let targets = cx.row_targets(rows, self.operand.outputs());
         let step = Box::new(LinearStep {
             operand: Arc::clone(&self.operand),
@@ -78,6 +88,7 @@ impl Op for Linear {
             residual,
             rows,
             targets,
+            batch,
         });
         cx.emit_rows(step, refs, targets)
     }
@@ -94,6 +105,8 @@ struct LinearStep {
     residual: bool,
     rows: usize,
     targets: RowTargets,
+    /// Where the packing is among the inputs, and of how many sequences.
+    batch: Option<(usize, usize)>,
 }
 
 /// What is multiplied: floats, or codes with a scale for each row.
@@ -150,6 +163,8 @@ impl LinearStep {
 impl Step for LinearStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let isa = io.isa;
+        let kept = self.batch.map(|(index, batch)| Kept::new(io.input(index), batch).rows);
+        // Which weights are the faster follows from the shapes alone: sums of floats depend on it.
         let weights = self.operand.for_rows(isa, self.rows)?;
         // What rows choose may be floats.
         let integer = self.operand.is_integer() && self.operand.inputs() > 0;
@@ -163,9 +178,11 @@ impl Step for LinearStep {
         };
         let residual = self.residual.then(|| io.input::<f32>(if integer { 2 } else { 1 }));
         if self.targets.is_plain() && residual.is_none() {
-            return self.rows(isa, weights, rows, 0, None, io.output(0)?);
+            let out = io.output::<f32>(0)?;
+            let count = kept.map_or(out.len(), |kept| kept * weights.outputs());
+            return self.rows(isa, weights, rows, 0, None, &mut out[..count]);
         }
-        self.targets.run(io, BLOCK, self.operand.work(), |first, out| {
+        self.targets.run(io, kept, BLOCK, self.operand.work(), |first, out| {
             self.rows(isa, weights, rows, first, residual, out)
         })
     }

@@ -91,7 +91,7 @@ def _kind(file: Path, source: Any) -> str:
 def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
     """Return what is known of a tensor."""
     from qcore._histograms import histogram, values_in_one_row
-    from qcore.arrays.tensor.kinds import kind_of
+    from qcore.arrays.tensor.kinds import codes_of, kind_of
 
     info = source.info(name)
     row: dict[str, Any] = {
@@ -104,7 +104,7 @@ def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
         if not parts[1]:
             row["type"] = parts[0][0].stored.lower()
         elif "bits" in parts[1]:
-            row["type"] = f"int{parts[1]['bits']} {parts[1].get('scheme', 'affine')}"
+            row["type"] = codes_of(parts[1]["bits"], parts[1].get("scheme", "affine"))
     layout = source.layout(name)
     if layout is not None:
         row["type"], row["bytes"] = layout

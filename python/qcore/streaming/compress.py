@@ -289,7 +289,9 @@ def _report(
         if plan.options is not None:
             row["scheme"] = plan.options.get("scheme", "affine")
             if "bits" in plan.options:
-                row["bits"] = plan.options["bits"]
+                about = stored[name].description
+                found = about.get("bits", about.get("num_bits"))
+                row["bits"] = plan.options["bits"] if found is None else found
             row["clipped"] = tallies[name].clipped
             if errors:
                 row |= tallies[name].errors()

@@ -1,4 +1,4 @@
-"""Floats in fewer bytes: every bit comes back, damage is told, memory does not grow."""
+"""Floats in fewer bytes: every bit comes back, and damage is told."""
 
 from __future__ import annotations
 

@@ -6,9 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 
-__all__ = ["kind_of"]
+__all__ = ["codes_of", "kind_of"]
+
+
+def codes_of(bits: object, scheme: str) -> str:
+    """Return what codes are, in two words; formats whose name tells all go by it.
+
+    Examples
+    --------
+    >>> codes_of(4, "affine"), codes_of(8, "mxfp4")
+    ('int4 affine', 'mxfp4')
+    """
+    known = SCHEMES.get(scheme)
+    return scheme if known is not None and known.scale_format else f"int{bits} {scheme}"
 
 
 def kind_of(value: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from qcore import _core
 from qcore.arrays.tensor.functions import quantize
+from qcore.arrays.tensor.kinds import codes_of
 from qcore.cli.compressing.job import Job, run_job
 from qcore.cli.models import open_model
 from qcore.cli.params import bytes_of
@@ -209,7 +210,8 @@ def _row(tensor: TensorPlan, nbytes: int, source: TensorSource) -> dict[str, Any
     after = str(info.dtype)
     if tensor.options is not None:
         levels, group = tensor.options.get("levels"), tensor.options.get("group_size")
-        after = f"int{tensor.options.get('bits', '')} {tensor.options.get('scheme', 'affine')}"
+        scheme = tensor.options.get("scheme", "affine")
+        after = codes_of(tensor.options.get("bits", ""), scheme)
         after += f", groups of {group}" if group else f", {levels} levels" if levels else ""
     return {
         "tensor": tensor.name,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qcore._table import Report
+from qcore.arrays.tensor.kinds import codes_of
 from qcore.cli.models import open_model
 from qcore.cli.params import limits
 from qcore.estimators.quantizer.quantizer import Quantizer
@@ -71,7 +72,7 @@ def _as_compared(report: Report, source: TensorSource, options: Mapping[str, Any
         row |= {"before": str(info.dtype), "after": str(info.dtype)}
         if "scheme" in found:
             width = found.get("bits", "")
-            row["after"] = f"int{width} {found['scheme']}" + (
+            row["after"] = codes_of(width, found["scheme"]) + (
                 f", groups of {group}" if group else ""
             )
         elif "kept" in found:

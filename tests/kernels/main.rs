@@ -19,6 +19,7 @@ mod prune;
 mod quant;
 mod quant_forms;
 mod random;
+mod row_times;
 mod simd;
 mod sparse;
 mod structured;

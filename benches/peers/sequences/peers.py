@@ -56,15 +56,20 @@ def quantized_models(model: Path, samples: Sequence[Inputs]) -> Iterator[tuple[s
     except Exception as error:
         print(f"quantize_dynamic: {str(error).partition(chr(10))[0][:120]}")
     target = model.with_suffix(".static.onnx")
-    try:
-        quantize_static(
-            str(ready), str(target), _Reader(samples), quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],  # all others cost more than they gain
-            per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
-        yield "ORT static", target
-    except Exception as error:
-        print(f"quantize_static: {str(error).partition(chr(10))[0][:120]}")
+    for per_channel in (True, False):  # a scale for each channel needs opset 13
+        try:
+            quantize_static(
+                str(ready), str(target), _Reader(samples), quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=["Conv", "Gemm", "MatMul"],  # others cost more than they gain
+                per_channel=per_channel, activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )  # fmt: skip
+            ort_session(target)
+        except Exception as error:
+            print(f"quantize_static: {str(error).partition(chr(10))[0][:120]}")
+        else:
+            yield "ORT static", target
+            return
 
 
 def openvino_run(model: Path, inputs: Inputs, threads: int = 1) -> Run:

@@ -40,6 +40,7 @@ mod packed;
 mod peak;
 mod registry;
 mod relayout;
+mod row;
 mod sink;
 mod wide;
 
@@ -64,3 +65,4 @@ pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
 pub use peak::{move_all, peak_rate, read_all};
 pub use registry::kernel_id;
+pub use row::add_row_times_with;

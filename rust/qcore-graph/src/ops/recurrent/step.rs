@@ -2,6 +2,8 @@
 
 use super::gates::Gate;
 use super::{Cell, Sizes};
+use qcore_kernels::Isa;
+use qcore_kernels::gemm::add_row_times_with;
 use qcore_kernels::interrupt::Pace;
 
 use crate::error::Result;
@@ -18,15 +20,6 @@ pub(super) struct RecurrentStep {
     pub(super) batch_first: bool,
     /// Where the optional inputs are among those of the step.
     pub(super) at: [Option<usize>; 8],
-}
-
-/// `sums += x @ w`, `w` of rows as long as `sums`.
-fn accumulate(x: &[f32], w: &[f32], sums: &mut [f32]) {
-    for (&x, row) in x.iter().zip(w.chunks_exact(sums.len().max(1))) {
-        for (sum, &w) in sums.iter_mut().zip(row) {
-            *sum += x * w;
-        }
-    }
 }
 
 /// What a direction reads and writes.
@@ -46,23 +39,24 @@ impl RecurrentStep {
     /// One step of one sequence: sums hold the input's products and its bias.
     fn cell(
         &self,
+        isa: Isa,
         d: &Direction<'_>,
         sums: &mut [f32],
         h: &mut [f32],
         c: &mut [f32],
         room: &mut [f32],
-    ) {
+    ) -> Result<()> {
         let n = self.sizes.hidden;
         match self.cell {
             Cell::Plain => {
-                accumulate(h, d.r, sums);
+                add_row_times_with(isa, h, d.r, sums)?;
                 for (j, h) in h.iter_mut().enumerate() {
                     let bias = d.bias.get(j).copied().unwrap_or(0.0);
                     *h = d.gates[0].of(self.clip(sums[j] + bias));
                 }
             }
             Cell::Lstm { coupled } => {
-                accumulate(h, d.r, sums);
+                add_row_times_with(isa, h, d.r, sums)?;
                 let bias = |j: usize| d.bias.get(j).copied().unwrap_or(0.0);
                 let peep = |j: usize| d.peephole.get(j).copied().unwrap_or(0.0);
                 let [f, g, last] = [d.gates[0], d.gates[1], d.gates[2]];
@@ -122,12 +116,14 @@ impl RecurrentStep {
                 }
             }
         }
+        Ok(())
     }
 }
 
 impl Step for RecurrentStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let Sizes { steps, batch, inputs, hidden, directions, wide } = self.sizes;
+        let isa = io.isa;
         let [x, w, r] = [0, 1, 2].map(|index| io.input::<f32>(index));
         let optional =
             |index: usize| -> &[f32] { self.at[index].map_or(&[][..], |at| io.input::<f32>(at)) };
@@ -162,7 +158,8 @@ impl Step for RecurrentStep {
             for (row, sums) in products.chunks_exact_mut(wide.max(1)).enumerate() {
                 pace.check(work(&[inputs, wide]))?;
                 sums.fill(0.0);
-                accumulate(x.get(row * inputs..(row + 1) * inputs).unwrap_or(&[]), w, sums);
+                let x = x.get(row * inputs..(row + 1) * inputs).unwrap_or(&[]);
+                add_row_times_with(isa, x, w, sums)?;
                 sums.iter_mut().zip(own).for_each(|(sum, bias)| *sum += bias);
             }
             for b in 0..batch {
@@ -182,7 +179,7 @@ impl Step for RecurrentStep {
                     let t = if self.backwards[d] { len - 1 - at } else { at };
                     let row = if self.batch_first { b * steps + t } else { t * batch + b };
                     sums.copy_from_slice(&products[row * wide..][..wide]);
-                    self.cell(&direction, sums, h, c, reset);
+                    self.cell(isa, &direction, sums, h, c, reset)?;
                     let to = if self.batch_first {
                         (b * steps + t) * directions + d
                     } else {

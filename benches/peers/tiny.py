@@ -1,6 +1,6 @@
 """The networks of MLPerf Tiny, single samples: our int8 beside LiteRT, OpenVINO and ONNX Runtime.
 
-    python -m benches.peers.tiny [--data ../shared] [--threads 1] [--seconds 1]
+    python -m benches.peers.tiny [--data ../shared] [--threads 1 2] [--seconds 1] [--svg PATH]
 
 Ours is calibrated from the float network; the int8 files of the benchmark are what LiteRT and
 OpenVINO run as int8. All of one network run in one process and take turns.
@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from benches.peers.bars import bars
 
 import qcore as qc
 from qcore._environment import environment
@@ -56,9 +57,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[3] / "shared")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender")
+    parser.add_argument("--svg", type=Path, help="draw the p50 of one sample as bars to this file")
     options = parser.parse_args()
     facts = environment()
-    print(f"µs, p50 of single samples, {facts['cpu']}, {facts['isa']}\n")
+    about = f"µs, p50 of single samples, {facts['cpu']}, {facts['isa']}"
+    drawn: dict[str, dict[str, float]] = {}
+    print(f"{about}\n")
     print("| network | threads | ours, int8 | best peer | ratio | all |\n|---|---|---|---|---|---|")
     for title, name in NETWORKS.items():
         for threads in options.threads:
@@ -67,8 +71,13 @@ def main() -> None:
             peers = {key: one.p50 for key, one in times.items() if not key.startswith("qcore")}
             best = min(peers, key=peers.get) if peers else "none"
             ratio = f"{peers[best] / ours:.2f}" if peers else "–"
+            drawn[f"{title}, {threads} thread{'s'[: threads - 1]}"] = {
+                key: one.p50 for key, one in times.items()
+            }
             every = ", ".join(f"{key} {one.p50:.0f}" for key, one in times.items())
             print(f"| {title} | {threads} | {ours:.0f} | {best} | {ratio} | {every} |", flush=True)
+    if options.svg:
+        options.svg.write_text(bars(drawn, about) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

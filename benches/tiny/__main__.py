@@ -2,8 +2,8 @@
 
     python -m benches.tiny [--data ../shared] [ROW ...]
 
-Rows: keywords (DS-CNN), images (ResNet8), digits (LeNet-5), observers, tflite, hashes. Networks are
-calibrated on samples that they are not judged on; nothing is trained.
+Rows: keywords (DS-CNN), images (ResNet8), digits (LeNet-5), observers, pruned, sparse, onnx,
+tflite, hashes. Networks are calibrated on samples that they are not judged on; nothing is trained.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import warnings
 from pathlib import Path
 
-from benches.tiny import exactness, hashes, rows
+from benches.tiny import exactness, exported, hashes, rows, sparse
 
 ROWS = {
     "keywords": rows.keywords,
@@ -20,6 +20,8 @@ ROWS = {
     "digits": rows.digits,
     "observers": rows.observers,
     "pruned": rows.pruned,
+    "sparse": sparse.rows,
+    "onnx": exported.rows,
     "tflite": exactness.rows,
     "hashes": hashes.rows,
 }

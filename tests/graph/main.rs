@@ -6,6 +6,7 @@ mod absurd;
 mod chain;
 mod codes;
 mod conv_codes;
+mod conv_transpose_codes;
 mod first_calls;
 mod hostile;
 mod on_codes;

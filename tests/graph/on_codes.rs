@@ -56,6 +56,13 @@ fn cases() -> Vec<Case> {
     let mut nearest = case("Resize", resize, vec![]);
     nearest.others = vec![vector(&[]), vector(&[1.0, 1.0, 2.0, 3.0])];
     cases.push(nearest);
+    for (mode, scales) in [("linear", [1.0, 1.0, 2.0, 1.5]), ("cubic", [1.0, 1.0, 0.5, 2.0])] {
+        let mut resized = case("Resize", json!({"mode": mode}), vec![]);
+        resized.others = vec![vector(&[]), vector(&scales)];
+        resized.kernels = &["quantize", "resize int8", "resize int8", "dequantize"];
+        resized.exact = false;
+        cases.push(resized);
+    }
     let near = |op, attributes, others| Case { exact: false, ..case(op, attributes, others) };
     let kernel = json!({"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]});
     let padded = json!({"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1});

@@ -20,6 +20,9 @@ struct Case {
     signed: bool,
     zero_point: i32,
     seed: u64,
+    /// In how many weights one is not zero, and how many outputs have the same ones.
+    one_in: usize,
+    together: usize,
 }
 
 fn bytes(random: &mut Random, count: usize) -> Vec<u8> {
@@ -70,13 +73,31 @@ impl Case {
         sums
     }
 
+    fn prune(&self, random: &mut Random, weights: &mut [i8]) {
+        let size = weights.len() / self.outputs();
+        for group in weights.chunks_mut(self.together * size) {
+            for at in (0..size).filter(|_| random.below(self.one_in) > 0) {
+                group[at..].iter_mut().step_by(size).for_each(|code| *code = 0);
+            }
+        }
+    }
+
+    /// What runs it.
+    fn kind(&self) -> &'static str {
+        let shape = [self.outputs(), self.image[3], self.window.kernel[0], self.window.kernel[1]];
+        let mut weights = vec![5; shape.iter().product()];
+        self.prune(&mut Random::new(self.seed), &mut weights);
+        ConvI8::new(Isa::best(), &weights, shape, self.window, 1).unwrap().kind()
+    }
+
     fn check(&self) {
         let mut random = Random::new(self.seed);
         let [tall, wide] = self.window.kernel;
         let (each, outputs) = (self.image[3] / self.groups, self.outputs());
         let x = Guarded::new(&bytes(&mut random, self.image.iter().product()));
-        let weights: Vec<i8> =
+        let mut weights: Vec<i8> =
             bytes(&mut random, outputs * each * tall * wide).iter().map(|&b| b as i8).collect();
+        self.prune(&mut random, &mut weights);
         let images = CodeImages {
             codes: &x,
             shape: self.image,
@@ -163,7 +184,8 @@ fn codes<C: Code + PartialEq + std::fmt::Debug>(
 
 fn case(image: [usize; 4], own: usize, groups: usize, kernel: [usize; 2]) -> Case {
     let window = Window::new(kernel);
-    Case { image, own, groups, window, signed: false, zero_point: 7, seed: 5 }
+    let (signed, zero_point, seed, one_in, together) = (false, 7, 5, 1, 1);
+    Case { image, own, groups, window, signed, zero_point, seed, one_in, together }
 }
 
 impl Case {
@@ -175,6 +197,10 @@ impl Case {
     fn stride(mut self, stride: [usize; 2]) -> Self {
         self.window.stride = stride;
         self
+    }
+
+    fn pruned(self, one_in: usize, together: usize) -> Self {
+        Self { one_in, together, ..self }
     }
 
     fn signed(self) -> Self {
@@ -252,6 +278,37 @@ fn small_windows_slide() {
     }
 }
 
+#[test]
+fn pruned_weights_give_the_sums_that_they_are() {
+    let around = [[1, 1], [1, 1]];
+    let mut dilated = case([1, 9, 70, 48], 42, 1, [3, 2]).padded([[2, 1], [0, 3]]);
+    dilated.window.dilation = [2, 3];
+    for case in [
+        case([2, 7, 9, 256], 142, 1, [1, 1]),
+        case([1, 33, 40, 256], 129, 1, [1, 1]),
+        // Two pixels more than a block.
+        case([1, 10, 13, 300], 203, 1, [1, 1]),
+        case([2, 7, 7, 64], 70, 1, [3, 3]).padded(around),
+        case([1, 40, 30, 24], 64, 1, [3, 3]).padded(around),
+        case([1, 12, 64, 128], 96, 1, [1, 2]),
+        case([1, 60, 1, 96], 64, 1, [3, 1]).padded([[1, 1], [0, 0]]),
+        dilated,
+    ] {
+        for (one_in, together) in [(12, 1), (9, 4)] {
+            let pruned = case.clone().pruned(one_in, together);
+            assert!(pruned.kind().starts_with("sparse conv"), "{pruned:?}");
+            pruned.clone().check();
+            pruned.signed().check();
+        }
+    }
+    // Too few places, a stride, too many weights: dense products.
+    case([1, 5, 5, 256], 256, 1, [1, 1]).pruned(12, 1).check();
+    let strided = case([1, 9, 9, 32], 32, 1, [3, 3]).stride([2, 2]).padded(around).pruned(12, 1);
+    assert_eq!(strided.kind(), "conv int8");
+    assert_eq!(case([1, 9, 9, 256], 256, 1, [1, 1]).pruned(3, 1).kind(), "conv 1x1 int8");
+    strided.check();
+}
+
 /// Sums of more products than int32 holds for certain.
 #[test]
 fn long_sums_do_not_wrap() {
@@ -306,7 +363,8 @@ fn cases() -> impl Strategy<Value = Case> {
             };
             let zero_point = if signed { i32::from(zero as i8) } else { i32::from(zero) };
             let image = [batch, height, width, channels];
-            Case { image, own, groups, window, signed, zero_point, seed }
+            let (one_in, together) = [(1, 1), (6, 1), (9, 3)][(seed % 3) as usize];
+            Case { image, own, groups, window, signed, zero_point, seed, one_in, together }
         },
     )
 }

@@ -121,6 +121,16 @@ def test_the_entropy_threshold_is_that_of_onnx_runtime(shape):
     assert abs(max(-low, high) - onnx_runtime_threshold(x)) <= bin_width * 1.01
 
 
+@pytest.mark.parametrize("count", [9, 64, 576])
+def test_entropy_cuts_nothing_off_so_few_values(count):
+    # The weights of an output of a convolution: each scale is to cover them all.
+    w = np.random.default_rng(count).standard_normal((8, count)).astype(np.float32)
+    w[:, 0] *= 4
+    found = qc.quantize(w, bits=8, axis=0, observer="entropy")
+    np.testing.assert_array_equal(found.scale, qc.quantize(w, bits=8, axis=0).scale)
+    assert found.error(w).sqnr_db > 30
+
+
 def test_what_is_not_finite_is_left_out_or_refused():
     x = np.array([1.0, np.inf, -2.0, -np.inf], np.float32)
     seen = qc.Observer().update(x)

@@ -68,6 +68,9 @@ def test_codes_go_out_as_quantize_and_dequantize() -> None:
     weights = [name for name in stored if name.endswith(":codes")]
     assert len(weights) == 4
     assert {stored[name] for name in weights} <= {2, 3}
+    # Nothing is there twice: a bias of integers is not a float one as well.
+    read = {name for node in model.graph.node for name in node.input}
+    assert set(stored) <= read
     found = runtime(model).run(None, {"x": x})[0]
     # The last product is of floats: codes that are one step apart move it by little.
     assert np.abs(found - small(x)).max() < 0.02
@@ -88,6 +91,27 @@ def test_every_value_is_that_of_onnx_runtime_within_one_code(residual: bool) -> 
         steps = np.abs(found[name] - wanted[name]) / float(small.codes[name].scale)
         assert steps.max() < 1.01, name
         assert np.mean(steps > 0.5) < 0.02, name
+
+
+def test_a_channel_of_next_to_no_weight_is_that_of_onnx_runtime() -> None:
+    # Its bias is beyond int32 in units of its sums, where a runtime that quantizes it saturates.
+    net, x = network(residual=False), samples()
+    weight, bias = net.constants["w1"].copy(), net.constants["b1"].copy()
+    weight[2] *= np.float32(1e-9)
+    weight[5] *= np.float32(1e-20)
+    bias[[2, 5]] = [0.7, 0.4]
+    small = qc.Quantizer(8, algorithm=(), progress=False).fit_transform(
+        net.with_weights({"w1": weight, "b1": bias}), x
+    )
+    model = small.to_onnx()
+    onnx.checker.check_model(model, full_check=True)
+    names = ["d", "q", "g"]
+    for name in names:
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
+    found = small.run({"x": x}, names)
+    for name, wanted in zip(names, runtime(model).run(names, {"x": x}), strict=True):
+        steps = np.abs(found[name] - wanted) / float(small.codes[name].scale)
+        assert steps.max() < 1.01, name
 
 
 def test_what_was_written_is_read_as_codes() -> None:

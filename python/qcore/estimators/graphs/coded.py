@@ -25,7 +25,7 @@ _MOVES = frozenset({
     "ReduceMax", "ReduceMin", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile",
     "Transpose", "Unsqueeze",
 })  # fmt: skip
-_PRODUCTS = frozenset({"Conv", "Gemm", "MatMul"})
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _CLAMPS = frozenset({"Clip", "Relu"})
 # What computes codes from codes, with parameters of their own.
 _COMPUTES = frozenset({
@@ -58,7 +58,7 @@ def coded_groups(graph: BaseGraph, products: Collection[Node]) -> list[CodedGrou
     ----------
     graph : BaseGraph
     products : collection of Node
-        Each a Conv, Gemm or MatMul whose weight, the second input, becomes codes.
+        Each a Conv, ConvTranspose, Gemm or MatMul whose weight, the second input, becomes codes.
     """
     return _Placement(graph, products).groups()
 
@@ -151,7 +151,8 @@ class _Placement:
             filled = self._constant(node.input(2), 0.0)
             return filled is not None and not np.count_nonzero(filled)
         if op == "Resize":
-            return str(node.get("mode", "nearest")) == "nearest"
+            crops = "tf_crop_and_resize"
+            return str(node.get("coordinate_transformation_mode", "half_pixel")) != crops
         if op == "Gather":
             return node.inputs[0] in self.inner
         return op == "Concat" or op in _COMPUTES

@@ -76,6 +76,36 @@ class GraphWalk:
             stats.update(rows_of(slot, found[source]), rows_of(slot, exact[source]))
         return stats
 
+    def shift(self, slot: WeightSlot, matrix: NDArray[Any]) -> NDArray[np.float64]:
+        """Return by how much the mean outputs of a convolution fall with this matrix, (out,).
+
+        For weights whose outputs read different rows, so that one matrix of statistics says nothing
+        of them: the node runs on what both graphs have of its input.
+        """
+        self._advance(self._place[slot.node.name])
+        node, source = slot.node, slot.node.inputs[0]
+        kept = {
+            key: value for key, value in node.attributes.items() if not key.startswith("activation")
+        }
+        alone = Node(node.name, node.op, (source, "weight"), ("out",), kept)
+        means = []
+        weights = (np.asarray(slot.weight), slot.weight_of(np.asarray(matrix, np.float32)))
+        for lives, weight in zip((self._exact, self._found), weights, strict=True):
+            shape = lives[0][source].shape
+            part = BaseGraph(
+                [alone],
+                inputs=[Value(source, "float32", (None, *shape[1:]))],
+                outputs=[Value("out", "float32")],
+                constants={"weight": np.ascontiguousarray(weight, np.float32)},
+            )
+            count, total = 0, np.zeros(slot.shape[0])
+            for live in lives:
+                out = part.run({source: live[source]})["out"]
+                count += out.size // slot.shape[0]
+                total += out.sum(axis=(0, *range(2, out.ndim)), dtype=np.float64)
+            means.append(total / max(count, 1))
+        return np.asarray(means[0] - means[1])
+
     def quantize(
         self, slot: WeightSlot, matrix: NDArray[Any], bias: tuple[str, Any] | None
     ) -> None:

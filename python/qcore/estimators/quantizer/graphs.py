@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["GraphCodes", "graph_matrices", "ungrouped"]
 
 # Ops that run on integers where their input and their weight are codes.
-_ON_INTEGERS = ("Conv", "Gemm", "MatMul")
+_ON_INTEGERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def graph_matrices(graph: BaseGraph) -> dict[str, NDArray[np.float32]]:
@@ -210,10 +210,24 @@ class GraphCodes:
                     self.stats[name] = walk.stats(slot)
                 if name not in self.tensors:
                     self._take(quantizer, graph, name)
+                bias = bias_name(graph, name)
+                if walk is not None and bias is not None and name not in self.stats:
+                    self._shift(quantizer, graph, walk, slot, bias)
                 if walk is not None:
-                    bias = bias_name(graph, name)
                     new = (bias, self.biases[bias]) if bias in self.biases else None
                     walk.quantize(slot, self.tensors[name].dequantize(), new)
+
+    def _shift(
+        self, quantizer: Quantizer, graph: BaseGraph, walk: GraphWalk, slot: WeightSlot, bias: str
+    ) -> None:
+        """Correct the bias of a convolution in groups, of whose rows there are no statistics."""
+        asked = "bias_correction" in quantizer.algorithms_of(slot.name, True)
+        if not asked or slot.node.op != "Conv":
+            return
+        old = graph.constants.get(bias, np.zeros(slot.shape[0], np.float32))
+        if np.size(old) == slot.shape[0]:
+            off = walk.shift(slot, self.tensors[slot.name].dequantize())
+            self.biases[bias] = (np.reshape(old, -1) + off).astype(np.float32)
 
     def _take(self, quantizer: Quantizer, graph: BaseGraph, name: str) -> None:
         """Find the codes of a weight, and the bias that goes with them."""

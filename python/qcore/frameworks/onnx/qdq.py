@@ -22,7 +22,7 @@ from qcore.graph.graph import BaseGraph
 from qcore.graph.lower import dense
 from qcore.graph.node import Node
 
-__all__ = ["integer_bias", "never_saturates", "write_codes", "write_weight"]
+__all__ = ["coarse_weight", "integer_bias", "never_saturates", "write_codes", "write_weight"]
 
 _MIDDLE = 128
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
@@ -73,13 +73,51 @@ def never_saturates(codes: NDArray[np.int8], axis: int | None) -> bool:
     return bool((most * 255 < 2**15).all() and (least * 255 >= -(2**15)).all())
 
 
-def integer_bias(graph: BaseGraph, node: Node) -> tuple[NDArray[np.int32], Any] | None:
-    """Return the bias of a product in units of its sums, and these, where qcore has it so too."""
+def coarse_weight(graph: BaseGraph, node: Node) -> QTensor | None:
+    """Return the weight of a convolution with coarser steps, as qcore itself runs it.
+
+    A channel of next to no weight has a bias that no int32 holds in units of its sums. Runtimes
+    that quantize it by themselves saturate; with the step that qcore takes then, it fits. None
+    where the weight is as it is, or is read elsewhere too.
+    """
+    source, target = graph.codes.get(node.inputs[0]), graph.codes.get(node.outputs[0])
+    weight, bias = graph.constants.get(node.inputs[1]), graph.constants.get(node.input(2))
+    if node.op != "Conv" or source is None or target is None:
+        return None
+    if not isinstance(weight, QTensor) or weight.axis != 0 or weight.group_size is not None:
+        return None
+    if not isinstance(bias, np.ndarray) or graph.readers.get(node.inputs[1]) != (node,):
+        return None
+    scale = np.asarray(weight.scale, np.float32).reshape(-1)
+    if scale.size != bias.size or weight.values.dtype != np.int8 or weight.row_bits is not None:
+        return None
+    unit = np.float32(source.scale)
+    least = np.float32(1e-30) * np.float32(target.scale) / unit
+    wide = np.maximum(np.maximum(scale, np.abs(bias) / (np.float32(2**30) * unit)), least)
+    found = np.abs(np.rint(bias.astype(np.float64) / (unit * scale).astype(np.float64)))
+    fits = found <= 2**31 - 1 - weight.size // bias.size * _GREATEST_PRODUCT
+    normal = unit * scale / np.float32(target.scale) >= _TINY
+    if (fits & normal).all():
+        return None
+    ratio = (scale / wide).reshape(-1, *(1,) * (weight.values.ndim - 1))
+    codes = np.rint(weight.values.astype(np.float32) * ratio).astype(np.int8)
+    zero = np.zeros(wide.shape, np.int32)
+    return QTensor.from_parts(codes, wide.astype(np.float32), zero, axis=0, bits=weight.bits)
+
+
+def integer_bias(
+    graph: BaseGraph, node: Node, weight: QTensor | None = None
+) -> tuple[NDArray[np.int32], Any] | None:
+    """Return the bias of a product in units of its sums, and these, where qcore has it so too.
+
+    `weight`: what is written in place of the graph's.
+    """
     codes: Mapping[str, Any] = graph.codes
     if node.op not in _PRODUCTS or not node.input(2) or node.input(3):
         return None
     source, target = codes.get(node.inputs[0]), codes.get(node.outputs[0])
-    weight, bias = graph.constants.get(node.inputs[1]), graph.constants.get(node.inputs[2])
+    weight = graph.constants.get(node.inputs[1]) if weight is None else weight
+    bias = graph.constants.get(node.inputs[2])
     clamps = node.get("activation", "linear") in _CLAMPS
     if source is None or target is None or not clamps or not isinstance(bias, np.ndarray):
         return None

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._extras import require
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
-from qcore.frameworks.onnx.qdq import integer_bias, write_codes, write_weight
+from qcore.frameworks.onnx.qdq import coarse_weight, integer_bias, write_codes, write_weight
 from qcore.frameworks.onnx.table import WRITTEN
 from qcore.graph.graph import BaseGraph
 from qcore.graph.lower import dense
@@ -68,6 +68,10 @@ class ModelWriter:
         names = {name for node in graph.nodes for name in (*node.outputs, *node.inputs)}
         self.names = names | set(graph.constants) if taken is None else taken
         self.node: Node | None = None
+        products = [node for node in graph.nodes if node.input(2)]
+        coarse = {node: coarse_weight(graph, node) for node in products}
+        self.biases = {node: integer_bias(graph, node, coarse[node]) for node in products}
+        self.coarse = {node.inputs[1]: new for node, new in coarse.items() if new is not None}
 
     def model(self) -> Any:
         """Return the model."""
@@ -76,8 +80,18 @@ class ModelWriter:
         renamed |= {v.name: self.fresh(f"{v.name}:float32") for v in self._cast(self.graph.outputs)}
         for value in self._cast(self.graph.inputs):
             self._add_cast(value.name, renamed[value.name], "float32")
+        # Biases that are integers everywhere are not written as floats as well.
+        kept = {
+            name
+            for node in self.graph.nodes
+            for name in node.read
+            if name != node.input(2) or self.biases.get(node) is None
+        }
+        unread = set(self.graph.readers) - kept - {value.name for value in self.graph.outputs}
         for name, constant in self.graph.constants.items():
-            write_weight(self, renamed.get(name, name), constant)
+            if name not in unread:
+                kind = self.coarse.get(name, constant)
+                write_weight(self, renamed.get(name, name), kind)
         renamed |= self._coded_inputs(renamed)
         for node in self.graph.nodes:
             self._take_coded(_renamed(node, renamed), node)
@@ -110,7 +124,7 @@ class ModelWriter:
     def _take_coded(self, node: Node, own: Node) -> None:
         """Write a node, whose outputs are quantized where they are codes."""
         self.node = own
-        bias = integer_bias(self.graph, own)
+        bias = self.biases.get(own)
         if bias is not None:
             parts = [self.constant(part) for part in bias]
             real = self.add("DequantizeLinear", parts, axis=0)

@@ -22,6 +22,11 @@ pub(super) fn entropy_threshold(seen: &Spectrum, span: u32) -> Result<f64> {
         return Ok(absmax);
     }
     let codes = (span as usize).div_ceil(2).next_power_of_two().clamp(2, 1024);
+    // So few values are no distribution, as those of a convolution's output are: whatever lies between
+    // them, a threshold that cuts the far ones off looks like the one that keeps the most.
+    if seen.total() <= (codes * BINS_A_CODE) as f64 {
+        return Ok(absmax);
+    }
     let counts = even_bins(seen, absmax, codes * BINS_A_CODE);
     let middle = counts.len() / 2;
     let mut sums = vec![0.0];

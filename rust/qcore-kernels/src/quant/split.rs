@@ -16,10 +16,15 @@ pub(super) struct Part {
     pub(super) elements: Range<usize>,
 }
 
-/// The parts of an array of `total` elements, one for each task.
-fn parts(layout: Layout, total: usize) -> Vec<Part> {
+/// Into how many parts an array of `total` elements is worth being cut.
+fn tasks(layout: Layout, total: usize) -> usize {
     let runs = layout.run_count(total);
-    let tasks = threads::tasks_for(runs, total / runs.max(1), GRAIN);
+    threads::tasks_for(runs, total / runs.max(1), GRAIN)
+}
+
+/// The parts of an array of `total` elements, one for each task.
+fn parts(layout: Layout, total: usize, tasks: usize) -> Vec<Part> {
+    let runs = layout.run_count(total);
     let start = |run: usize| if run >= runs { total } else { layout.run(run, total).start };
     (0..tasks)
         .map(|task| runs * task / tasks..runs * (task + 1) / tasks)
@@ -37,11 +42,16 @@ pub(super) fn map_parts<O: Send, R: Send>(
     task: impl Fn(&Part, &mut [O]) -> Result<R> + Sync + Send,
     mut fold: impl FnMut(R),
 ) -> Result<()> {
-    let parts = parts(layout, out.len());
-    if let [part] = &parts[..] {
-        fold(task(part, out)?);
+    let tasks = tasks(layout, out.len());
+    if tasks <= 1 {
+        // The one part takes no memory: sessions quantize their inputs without any.
+        let part = Part { runs: 0..layout.run_count(out.len()), elements: 0..out.len() };
+        if !out.is_empty() {
+            fold(task(&part, out)?);
+        }
         return interrupt::check();
     }
+    let parts = parts(layout, out.len(), tasks);
     let mut rest = out;
     let mut slots = memory::with_capacity(parts.len())?;
     for part in parts {

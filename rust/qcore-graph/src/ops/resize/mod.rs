@@ -320,15 +320,21 @@ impl Op for Resize {
         let x = cx.inputs.get(0)?.clone();
         let layout = cx.layout(0);
         let crops = self.coordinates == Coordinates::CropAndResize;
-        let mut moved = if self.mode == Mode::Nearest && !crops {
-            cx.moved(0, 0..1, layout)?
-        } else {
+        // Codes are interpolated as the floats that they stand for, and rounded once.
+        let weighted = self.mode != Mode::Nearest;
+        let affines = cx.affine(0).zip(cx.output_affine(0)).filter(|_| weighted && !crops);
+        let mut moved = if affines.is_some() {
+            Moved { r: cx.codes(0, layout)?, size: 1, coded: true }
+        } else if weighted || crops {
             Moved { r: cx.input(0, layout)?, size: x.dtype.size(), coded: false }
+        } else {
+            cx.moved(0, 0..1, layout)?
         };
         let mut dims = layout.dims(&x.dims);
         let mut stretches = self.stretches(cx.inputs)?;
         // Axes that shrink go first: there is less to do for the others.
         stretches.sort_by(|a, b| a.scale.total_cmp(&b.scale));
+        let mut todo = Vec::new();
         for s in stretches {
             let taps = self.taps(s)?;
             let same = taps.each == 1
@@ -336,23 +342,30 @@ impl Op for Resize {
                 && taps.index.iter().copied().eq(0..s.output)
                 && !taps.outside.contains(&true);
             let linear = s.scale == 1.0 && s.input == s.output && s.part == (0.0, 1.0);
-            if same || linear {
-                continue;
+            if !same && !linear {
+                todo.push((s, taps));
             }
+        }
+        if todo.is_empty() && affines.is_some() {
+            moved = cx.moved(0, 0..1, layout)?;
+        }
+        let last = todo.len().saturating_sub(1);
+        for (index, (s, taps)) in todo.into_iter().enumerate() {
             let at = layout.axis(s.axis, x.rank());
             let (outer, inner) = (product(&dims[..at]), product(&dims[at + 1..]));
             dims[at] = s.output;
-            let len = count(&dims)? * moved.size;
-            let step = ResizeStep {
-                taps,
-                outer,
-                inner,
-                input: s.input,
-                size: moved.size,
-                weighted: self.mode != Mode::Nearest,
-                fill: self.outside,
+            let from = affines.filter(|_| index == 0).map(|(from, _)| from);
+            let to =
+                affines.filter(|_| index == last).map(|(from, to)| (to, from.scale / to.scale));
+            let size = match affines {
+                Some(_) if index < last => size_of::<f32>(),
+                _ => moved.size,
             };
-            moved.r = cx.emit_buffers(Box::new(step), vec![moved.r], &[len], 0, None)?[0];
+            let scratch = if to.is_some() { memory::size(&[inner, 4])? } else { 0 };
+            let len = memory::size(&[count(&dims)?, size])?;
+            let (input, fill) = (s.input, self.outside);
+            let step = ResizeStep { taps, outer, inner, input, size, weighted, fill, from, to };
+            moved.r = cx.emit_buffers(Box::new(step), vec![moved.r], &[len], scratch, None)?[0];
         }
         cx.put(0, layout, moved)
     }

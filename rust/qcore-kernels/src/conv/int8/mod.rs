@@ -8,6 +8,7 @@
 //! | `patches` | pixels under a window as rows of the int8 product, copied as they are used |
 //! | `strip`, `write` | rows of an image as kernels want them |
 //! | `depthwise/` | every channel by itself: lanes run across channels |
+//! | `sparse` | pruned weights, of which only those that are not zero are multiplied |
 //! | `output` | what becomes of the sums |
 
 use std::marker::PhantomData;
@@ -18,6 +19,7 @@ mod direct;
 mod merged;
 mod output;
 mod patches;
+mod sparse;
 #[cfg(target_arch = "x86_64")]
 mod strip;
 mod taps;
@@ -29,6 +31,7 @@ use direct::Direct;
 use merged::Merged;
 use output::{Part, Target};
 use patches::Places;
+use sparse::Sparse;
 use taps::Taps;
 
 use super::window::Window;
@@ -82,6 +85,8 @@ pub struct ConvI8 {
     outputs: usize,
     taps: Taps,
     form: Form,
+    /// The same weights without their zeros, where these are most.
+    sparse: Option<Sparse>,
 }
 
 #[derive(Debug)]
@@ -143,7 +148,8 @@ impl ConvI8 {
                 if groups == 1 { Merged::new(isa, weights, shape, &window)? } else { None };
             Form::Products(products, merged.map(Box::new))
         };
-        Ok(Self { window, inputs, outputs, taps: order, form })
+        let sparse = if groups == 1 { Sparse::new(weights, outputs, &window)? } else { None };
+        Ok(Self { window, inputs, outputs, taps: order, form, sparse })
     }
 
     /// Channels of the image.
@@ -161,19 +167,23 @@ impl ConvI8 {
     /// Bytes in memory.
     #[must_use]
     pub fn nbytes(&self) -> usize {
-        match &self.form {
+        let sparse = self.sparse.as_ref().map_or(0, Sparse::nbytes);
+        let dense = match &self.form {
             Form::Products(products, merged) => {
                 let merged = merged.as_ref().map(|merged| &merged.product);
                 products.iter().chain(merged).map(PackedI8::nbytes).sum()
             }
             Form::Depthwise(weights) => weights.nbytes(),
-        }
+        };
+        sparse + dense
     }
 
     /// What runs it, for people to see.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.form {
+            _ if self.sparse.is_some() && self.window.is_point() => "sparse conv 1x1 int8",
+            _ if self.sparse.is_some() => "sparse conv int8",
             Form::Products(..) if self.window.is_point() => "conv 1x1 int8",
             Form::Products(..) => "conv int8",
             Form::Depthwise(_) => "depthwise int8",
@@ -184,6 +194,8 @@ impl ConvI8 {
     #[must_use]
     pub fn kind_to_codes(&self) -> &'static str {
         match &self.form {
+            _ if self.sparse.is_some() && self.window.is_point() => "sparse conv 1x1 int8 to int8",
+            _ if self.sparse.is_some() => "sparse conv int8 to int8",
             Form::Products(..) if self.window.is_point() => "conv 1x1 int8 to int8",
             Form::Products(..) => "conv int8 to int8",
             Form::Depthwise(_) => "depthwise int8 to int8",
@@ -292,6 +304,21 @@ impl ConvI8 {
         if out.is_empty() {
             return Ok(());
         }
+        match &self.sparse {
+            Some(sparse) => sparse.run(self, isa, x, shape, target, out),
+            None => self.dense(isa, x, shape, target, out),
+        }
+    }
+
+    /// The same by all weights.
+    fn dense<T: Target>(
+        &self,
+        isa: Isa,
+        x: CodeImages<'_>,
+        shape: [usize; 4],
+        target: &T,
+        out: &mut [T::Element],
+    ) -> Result<()> {
         let (products, merged) = match &self.form {
             Form::Depthwise(weights) => {
                 return weights.run(isa, x, &self.window, shape, target, out);

@@ -41,7 +41,7 @@ pub(super) struct At {
 }
 
 /// What sums become.
-pub(super) trait Target: Sync {
+pub(super) trait Target: Sync + Sized {
     /// An element of the result.
     type Element: Copy + Send;
 
@@ -53,6 +53,9 @@ pub(super) trait Target: Sync {
         columns: Range<usize>,
         out: &mut [Self::Element],
     ) -> Result<()>;
+
+    /// The same for the pixels from one on.
+    fn after_pixels(&self, pixel: usize) -> Self;
 
     /// What is added to the sums: whoever computes these starts from it.
     fn start(&self) -> &[i32];
@@ -122,6 +125,11 @@ impl<C: Code> Target for Codes<'_, C> {
         codes_of(isa, left, zero, b, ZeroPoint::One(0), output, residual, out, stride)
     }
 
+    fn after_pixels(&self, pixel: usize) -> Self {
+        let residual = self.residual.map(|residual| residual.from(pixel, 0));
+        Self { residual, of: PhantomData, ..*self }
+    }
+
     fn start(&self) -> &[i32] {
         self.output.bias
     }
@@ -175,6 +183,10 @@ impl Target for FloatOutput<'_> {
         let Part { isa, zero_point, weights, stride } = part;
         let (b, zero) = (Right::Packed(weights), ZeroPoint::One(zero_point));
         floats_of(isa, left, zero, b, ZeroPoint::One(0), output, out, stride)
+    }
+
+    fn after_pixels(&self, _: usize) -> Self {
+        *self // there are no parameters of pixels
     }
 
     fn start(&self) -> &[i32] {

@@ -1,5 +1,7 @@
 //! Transposed convolutions: channels last, each output gathers from the inputs that reach it.
 
+mod codes;
+
 use qcore_kernels::epilogue::{Activation, finish_rows_with};
 use qcore_kernels::interrupt::Pace;
 
@@ -121,7 +123,11 @@ impl Op for Transposed {
     }
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
-        let axes = three(&self.axes(cx.inputs)?)?;
+        let axes = self.axes(cx.inputs)?;
+        if codes::lower_codes(cx, self, &axes)? {
+            return Ok(());
+        }
+        let axes = three(&axes)?;
         let (x, w) = (cx.inputs.get(0)?.clone(), cx.inputs.get(1)?.clone());
         // Weights [in, out, taps] as [taps, in, out].
         let (inputs, outputs, taps) = (w.dims[0], w.dims[1], product(&w.dims[2..]));

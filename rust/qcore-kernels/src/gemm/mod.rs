@@ -59,6 +59,8 @@ pub(crate) use left::{Form, LeftOperand, PackedRows, Patches};
 pub use limits::{Limits, limits_of};
 pub use masked::MaskedI8;
 #[cfg(target_arch = "x86_64")]
+pub(crate) use micro::segment_codes::{Added, CodesTile, CodesTiles, codes_tiles};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use micro::segments::{SegmentKernel, SegmentTile, segment_kernel};
 pub(crate) use microkernel::Left as LeftKind;
 pub use operand::{Int8, ZeroPoint};

@@ -29,6 +29,13 @@ pub(super) struct Parameters {
     bias: Vec<f32>,
 }
 
+impl Parameters {
+    /// The multipliers that were made.
+    pub(super) fn multipliers(&self) -> &[f32] {
+        &self.scale
+    }
+}
+
 /// Where a block of results lies.
 #[derive(Clone, Copy)]
 pub(super) struct At {
@@ -38,6 +45,15 @@ pub(super) struct At {
     pub(super) column: usize,
     /// Elements from a row to the next.
     pub(super) stride: usize,
+}
+
+/// How sums become codes of one byte each.
+#[derive(Clone, Copy)]
+pub(super) struct ToBytes<'a> {
+    pub(super) output: &'a Requantize<'a>,
+    pub(super) residual: Option<Residual<'a>>,
+    /// Whether they are int8, not uint8.
+    pub(super) signed: bool,
 }
 
 /// What sums become.
@@ -60,8 +76,8 @@ pub(super) trait Target: Sync + Sized {
     /// What is added to the sums: whoever computes these starts from it.
     fn start(&self) -> &[i32];
 
-    /// How sums become codes of one byte each, to which nothing is added, and whether these are signed.
-    fn plain_bytes(&self) -> Option<(&Requantize<'_>, bool)> {
+    /// How sums become codes of one byte each, if they do.
+    fn bytes(&self) -> Option<ToBytes<'_>> {
         None
     }
 
@@ -134,8 +150,9 @@ impl<C: Code> Target for Codes<'_, C> {
         self.output.bias
     }
 
-    fn plain_bytes(&self) -> Option<(&Requantize<'_>, bool)> {
-        (C::BYTE && self.residual.is_none()).then_some((&self.output, C::MIN < 0))
+    fn bytes(&self) -> Option<ToBytes<'_>> {
+        let (output, residual, signed) = (&self.output, self.residual, C::MIN < 0);
+        C::BYTE.then_some(ToBytes { output, residual, signed })
     }
 
     fn prepare(&self, pixels: usize, parameters: &mut Parameters) -> Result<()> {

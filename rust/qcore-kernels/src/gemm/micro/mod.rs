@@ -16,6 +16,8 @@ pub(super) mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx_vnni;
 #[cfg(target_arch = "x86_64")]
+pub(super) mod segment_codes;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod segments;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod sse2;

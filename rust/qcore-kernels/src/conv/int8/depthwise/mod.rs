@@ -24,7 +24,7 @@ mod sums;
 use job::{Job, SCRATCH};
 
 use super::CodeImages;
-use super::output::Target;
+use super::output::{Target, ToBytes};
 use crate::aligned::AlignedBytes;
 use crate::conv::window::Window;
 use crate::error::Result;
@@ -160,7 +160,7 @@ impl Depthwise {
         #[cfg(target_arch = "x86_64")]
         if let Some(slide) = &self.slide
             && isa.includes(Isa::Avx512Vnni)
-            && let Some((output, signed)) = target.plain_bytes()
+            && let Some(ToBytes { output, residual: None, signed }) = target.bytes()
         {
             return threads::try_for_each(all.div_ceil(together), |task| {
                 memory::with_kept(&ROOM, |room| {

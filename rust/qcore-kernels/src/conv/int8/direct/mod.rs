@@ -1,6 +1,8 @@
 //! Products whose rows of A are read where they lie: the rows of a window are segments of the image, or
 //! of some of its rows with what lies around them.
 
+mod codes;
+
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -12,7 +14,9 @@ use crate::aligned::AlignedBytes;
 use crate::conv::window::Window;
 use crate::epilogue::SumBlock;
 use crate::error::Result;
-use crate::gemm::{Form, LeftKind, PackedI8, SegmentKernel, SegmentTile, segment_kernel};
+use crate::gemm::{
+    Form, LeftKind, PackedI8, SegmentKernel, SegmentTile, codes_tiles, segment_kernel,
+};
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
@@ -253,6 +257,31 @@ impl<'a> Direct<'a> {
         dispatch(self.isa, strip);
     }
 
+    /// How many places a row of them has.
+    fn places(&self, row: usize) -> usize {
+        match self.points {
+            Some(points) => (points - row * POINTS).min(POINTS),
+            None => self.columns,
+        }
+    }
+
+    /// A tile whose results go nowhere yet.
+    #[inline(always)]
+    fn tile(&self, strip: &Rows, row: usize, place: usize, column: usize) -> SegmentTile {
+        SegmentTile {
+            a: strip.base.wrapping_add(row * strip.row + place * strip.place),
+            a_stride: strip.place,
+            segments: self.taps.runs,
+            segment_stride: strip.segment,
+            groups: self.taps.step.div_ceil(4),
+            b: self.weights.at(column, 0),
+            panel_stride: self.weights.panel_stride(),
+            start: std::ptr::null(),
+            c: std::ptr::null_mut(),
+            c_stride: 0,
+        }
+    }
+
     /// Rows of places, tile by tile.
     ///
     /// # Safety
@@ -269,12 +298,28 @@ impl<'a> Direct<'a> {
         let (unit, outputs) = (self.kernel.unit, self.weights.n());
         let start = start.as_floats().cast::<i32>();
         let room = sums.as_mut_floats().cast::<i32>();
+        let fused = target.bytes();
         let mut column = 0;
         while column < outputs {
             let units = (outputs - column).div_ceil(unit).min(self.kernel.tiles.len());
             let tiles = self.kernel.tiles[units - 1];
             let width = units * unit;
             let columns = width.min(outputs - column);
+            if let Some((codes, tiles)) = fused.zip(codes_tiles(self.isa))
+                && columns == width
+                && parameters.multipliers().len() == outputs
+            {
+                let multiplier = parameters.multipliers()[column..].as_ptr();
+                let start = start.wrapping_add(column);
+                // SAFETY: the caller's promise; the results are bytes; there is a multiplier and a start
+                // for each of these columns.
+                unsafe {
+                    let out = out.get().cast::<u8>().add(column);
+                    self.codes(strip, tiles, units, column, start, multiplier, codes, out);
+                }
+                column += columns;
+                continue;
+            }
             let most = SUMS / width;
             let mut pending = 0;
             let mut first = strip.places.start * self.columns;
@@ -289,10 +334,7 @@ impl<'a> Direct<'a> {
                 }
             };
             for (index, row) in strip.places.clone().enumerate() {
-                let places = match self.points {
-                    Some(points) => (points - row * POINTS).min(POINTS),
-                    None => self.columns,
-                };
+                let places = self.places(row);
                 let parts = places.div_ceil(tiles.len());
                 let mut place = 0;
                 for part in 0..parts {
@@ -302,16 +344,10 @@ impl<'a> Direct<'a> {
                         (first, pending) = (first + pending, 0);
                     }
                     let tile = SegmentTile {
-                        a: strip.base.wrapping_add(index * strip.row + place * strip.place),
-                        a_stride: strip.place,
-                        segments: self.taps.runs,
-                        segment_stride: strip.segment,
-                        groups: self.taps.step.div_ceil(4),
-                        b: self.weights.at(column, 0),
-                        panel_stride: self.weights.panel_stride(),
                         start: start.wrapping_add(column),
                         c: room.wrapping_add(pending * width),
                         c_stride: width,
+                        ..self.tile(strip, index, place, column)
                     };
                     // SAFETY: the rows are there, by the caller's promise; the columns exist in B, and
                     // starts for them; there is room for the sums. The kernel is this CPU's.

@@ -94,7 +94,7 @@ enum Form {
     /// A product for each group of channels; of few outputs also one for places side by side.
     Products(Vec<PackedI8>, Option<Box<Merged>>),
     /// One input channel for each group.
-    Depthwise(Depthwise),
+    Depthwise(Box<Depthwise>),
 }
 
 impl ConvI8 {
@@ -124,7 +124,7 @@ impl ConvI8 {
         memory::size(&[taps, each, 4])?;
         let order = Taps::new(&window, each, groups);
         let form = if each == 1 && groups > 1 && Depthwise::takes(window.kernel) {
-            Form::Depthwise(Depthwise::new(weights, groups, outputs / groups, &window)?)
+            Form::Depthwise(Box::new(Depthwise::new(weights, groups, outputs / groups, &window)?))
         } else {
             let (own, size) = (outputs / groups, memory::size(&[taps, each])?);
             let k = order.k();

@@ -13,19 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._table import Report
 from qcore._validation import check_one_of
-from qcore.arrays.products.matrix import SparseMatrix
-from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph import classifier
 from qcore.graph.attention import has_attention
 from qcore.graph.inputs import as_source, check_inputs
 from qcore.graph.lower import compiled
 from qcore.graph.node import Node
+from qcore.graph.parts import as_kept, each, named
 from qcore.graph.seams import Seam, seams_of
 from qcore.graph.session import Session
 from qcore.graph.slots import WeightSlot, slots_of
 from qcore.graph.stream import Stream
 from qcore.graph.structure import in_order
-from qcore.graph.value import RUNNING, Value
+from qcore.graph.value import Value
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,6 +82,7 @@ class BaseGraph:
     --------
     >>> import numpy as np, qcore as qc
     >>> from qcore.graph.node import Node
+    from qcore.graph.parts import as_kept, each, named
     >>> from qcore.graph.value import Value
     >>> net = qc.Graph(
     ...     [Node("add", "Add", ("x", "one"), ("y",))],
@@ -108,20 +108,20 @@ class BaseGraph:
         exact: str | None = None,
     ) -> None:
         check_one_of(exact, "exact", EXACT)
-        self.inputs = _each(inputs, "inputs", Value)
-        self.outputs = _each(outputs, "outputs", Value)
-        nodes = _each(nodes, "nodes", Node)
+        self.inputs = each(inputs, "inputs", Value)
+        self.outputs = each(outputs, "outputs", Value)
+        nodes = each(nodes, "nodes", Node)
         for name, given in (("constants", constants), ("codes", {} if codes is None else codes)):
             if not isinstance(given, Mapping):
                 raise TypeError(f"{name} is {type(given).__name__}; it must be a mapping")
-        kept = {name: _kept(name, constant) for name, constant in constants.items()}
+        kept = {name: as_kept(name, constant) for name, constant in constants.items()}
         names = [value.name for value in self.outputs]
         if not names:
             raise ValueError("outputs is empty; a graph gives at least one value")
         if len(set(names)) < len(names):
             raise ValueError(f"outputs has a name twice: {names}")
         found = in_order(nodes, [value.name for value in self.inputs], kept, names)
-        self.nodes = _named(found)
+        self.nodes = named(found)
         self.constants: Mapping[str, Any] = MappingProxyType(kept)
         self.codes: Mapping[str, Any] = MappingProxyType(dict(codes or {}))
         self.classes_: NDArray[Any] | None = None if classes is None else np.asarray(classes)
@@ -236,7 +236,7 @@ class BaseGraph:
         if values is None:
             found = self._executable().run(arrays)
             return {value.name: as_source(found[value.name], value) for value in self.outputs}
-        wanted = list(_each(values, "values", str))
+        wanted = list(each(values, "values", str))
         made = self._plain().run(arrays, [name for name in wanted if self._is_made(name)])
         every = {**self.constants, **arrays, **made}
         return {name: every[name] for name in wanted}
@@ -357,45 +357,6 @@ class BaseGraph:
     def __repr__(self) -> str:
         made = ", ".join(map(repr, self.inputs)), ", ".join(map(repr, self.outputs))
         return f"Graph({len(self.nodes)} nodes: {made[0]} -> {made[1]})"
-
-
-def _kept(name: str, constant: Any) -> Any:
-    """Return a constant as it is kept: arrays read-only, in the type in which they run."""
-    if isinstance(constant, (QTensor, SparseMatrix)):
-        return constant
-    array = np.asarray(constant)
-    dtype = array.dtype.name
-    if dtype in ("float16", "float64", "bfloat16"):
-        array = array.astype(np.float32)
-    elif dtype not in RUNNING:
-        raise TypeError(f"constant {name!r} has dtype {dtype}; it must be one of {RUNNING}")
-    kept = array.view()
-    kept.flags.writeable = False
-    return kept
-
-
-def _each(given: Any, name: str, kind: type[K]) -> tuple[K, ...]:
-    """Return the items of an argument, all of a kind."""
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        raise TypeError(f"{name} is {given!r}; it must be an iterable of {kind.__name__}")
-    items = tuple(given)
-    for item in items:
-        if not isinstance(item, kind):
-            raise TypeError(f"{name} has {item!r}; it must be an iterable of {kind.__name__}")
-    return items
-
-
-def _named(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """Give each node a name of its own."""
-    taken: set[str] = set()
-    found = []
-    for place, node in enumerate(nodes):
-        name = node.name or f"{node.op}_{place}"
-        while name in taken:
-            name = f"{name}_{place}"
-        taken.add(name)
-        found.append(node if name == node.name else node.changed(name=name))
-    return tuple(found)
 
 
 #: A graph of any class, which passes keep.

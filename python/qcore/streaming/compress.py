@@ -24,7 +24,7 @@ from qcore.files.sharded.shard_output import (
 from qcore.files.source import TensorSource
 from qcore.streaming.cluster import run_on_cluster
 from qcore.streaming.forms import Form, StoredTensor, form_of
-from qcore.streaming.graphs import weight_slots
+from qcore.streaming.graphs import graph_of, weight_slots
 from qcore.streaming.output import Output
 from qcore.streaming.plan import Job, TensorPlan, jobs_of, plan_tensors
 from qcore.streaming.tally import Tally
@@ -165,8 +165,11 @@ def compress_source(
     """Compress an open checkpoint into a file; see `compress_file`."""
     _check_other(source_path, target)
     infos = {name: source.info(name) for name in source}
-    slots = weight_slots(source)
+    graph = graph_of(source)
+    slots = None if graph is None else weight_slots(graph)
     quantizer.fit(infos if slots is None else {name: infos[name] for name in slots})
+    if graph is not None:
+        quantizer.stands_in(graph)
     form = form_of(target, file_format, quantizer, infos, recipe, source)
     wide: set[str] = set()
     while True:

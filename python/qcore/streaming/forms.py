@@ -323,7 +323,7 @@ def _safetensors(
 
 
 def _qcore(quantizer: Quantizer, infos: Infos, recipe: str | None, source: Source) -> Form:
-    return Qcore(list(infos), recipe, graph_about(source))
+    return Qcore(list(infos), recipe, graph_about(source, quantizer))
 
 
 def _compressed_tensors(

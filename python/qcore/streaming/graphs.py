@@ -8,35 +8,52 @@ from typing import Any
 import numpy as np
 
 from qcore.estimators.graphs.matrices import can_hold_codes, slots_by_name
+from qcore.estimators.quantizer.graphs import marked_dynamic
+from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.qcore_format.container import Container
 from qcore.files.source import TensorSource
 from qcore.graph.graph import BaseGraph
 from qcore.graph.slots import WeightSlot
-from qcore.saving.graph import decode_graph
+from qcore.saving.graph import decode_graph, encode_graph
 
-__all__ = ["graph_about", "weight_slots"]
+__all__ = ["graph_about", "graph_of", "weight_slots"]
 
 #: What describes a graph in its file, besides its tensors.
 _PARTS = ("graph", "classes")
 
 
-def graph_about(source: TensorSource | None) -> dict[str, Any] | None:
-    """Return what a file says of its graph; None where it holds none."""
+def _about(source: TensorSource | None) -> dict[str, Any] | None:
     if not isinstance(source, Container) or source.kind != "graph":
         return None
     return {part: source.about[part] for part in _PARTS if part in source.about}
 
 
-def weight_slots(source: TensorSource) -> dict[str, WeightSlot] | None:
-    """Return the float weights of a graph's file, of which no value is read; None for others."""
-    about = graph_about(source)
+def graph_about(source: TensorSource | None, quantizer: Quantizer) -> dict[str, Any] | None:
+    """Return what is to be said of a file's graph once it is quantized; None where it holds none.
+
+    Products whose inputs become int8 while they run are marked, as `Quantizer.transform` does.
+    """
+    about, graph = _about(source), graph_of(source)
+    if about is None or graph is None:
+        return None
+    marked = encode_graph(graph.changed(nodes=marked_dynamic(quantizer, graph)))[1]
+    return about | {"graph": about["graph"] | {"nodes": marked["graph"]["nodes"]}}
+
+
+def graph_of(source: TensorSource | None) -> BaseGraph | None:
+    """Return a file's graph, its floats as zeros that take no memory; None where it holds none."""
+    about = _about(source)
     if about is None or not isinstance(source, Container):
         return None
     with source.checked():
-        slots = slots_by_name(decode_graph(_Shapes(source), about, BaseGraph))
+        return decode_graph(_Shapes(source), about, BaseGraph)
+
+
+def weight_slots(graph: BaseGraph) -> dict[str, WeightSlot]:
+    """Return the float weights of a graph, of which no value is read."""
     return {
         name: slot
-        for name, slot in slots.items()
+        for name, slot in slots_by_name(graph).items()
         if isinstance(slot.weight, np.ndarray) and can_hold_codes(slot)
     }
 

@@ -7,6 +7,7 @@ memory, and for weights that several nodes share, statistics are those of the fl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class GraphCodes:
         self._judges = X if hasattr(X, "dtype") else batches, y
         graph = self._equalized(quantizer, graph, batches)
         #: Names of the products whose inputs become int8 while they run.
-        self.dynamic: set[str] = set()
+        self.dynamic: set[str]
         self.codes = self._observed(quantizer, graph, batches)
         self.stats: dict[str, InputStats] = {}
         self.tensors: dict[str, Any] = {}
@@ -139,18 +140,13 @@ class GraphCodes:
 
     def _observed(self, quantizer: Quantizer, graph: BaseGraph, batches: Any) -> dict[str, QParams]:
         """Return the parameters of the values that run as integers."""
-        products = []
-        for slot in graph.slots:
-            if slot.name not in quantizer.bits_ or slot.node.op not in _ON_INTEGERS:
-                continue
-            mode = quantizer._mode(slot.name, batches is not None)
-            fits = quantizer.bits_[slot.name] <= 8 and slot.index == 1
-            if not fits or slot.node.inputs[0] in graph.constants:
-                continue
-            if mode == "static":
-                products.append(slot.node)
-            elif mode == "dynamic" and is_product(graph, slot.node):
-                self.dynamic.add(slot.node.name)
+        modes = list(_modes(quantizer, graph, batches is not None))
+        products = [slot.node for slot, mode in modes if mode == "static"]
+        self.dynamic = {
+            slot.node.name
+            for slot, mode in modes
+            if mode == "dynamic" and is_product(graph, slot.node)
+        }
         if not products or batches is None:
             return {}
         groups = coded_groups(graph, products)
@@ -244,6 +240,29 @@ def _activations(graph: BaseGraph, slot: WeightSlot) -> str:
     if slot.node.get(DYNAMIC):
         return "dynamic"
     return "static" if slot.node.inputs[0] in graph.codes else "float32"
+
+
+def _modes(
+    quantizer: Quantizer, graph: BaseGraph, samples: bool
+) -> Iterator[tuple[WeightSlot, str | None]]:
+    """Yield the weights of products that can run on integers, and how each takes its input."""
+    for slot in graph.slots:
+        if slot.name not in quantizer.bits_ or slot.node.op not in _ON_INTEGERS:
+            continue
+        mode = quantizer._mode(slot.name, samples)
+        fits = quantizer.bits_[slot.name] <= 8 and slot.index == 1
+        if fits and slot.node.inputs[0] not in graph.constants:
+            yield slot, mode
+
+
+def marked_dynamic(quantizer: Quantizer, graph: BaseGraph) -> list[Node]:
+    """Return a graph's nodes as they are once its weights have the codes that no samples gave."""
+    found = {
+        slot.node.name
+        for slot, mode in _modes(quantizer, graph, False)
+        if mode == "dynamic" and is_product(graph, slot.node)
+    }
+    return [_dynamic(node) if node.name in found else node for node in graph.nodes]
 
 
 def _dynamic(node: Node) -> Node:

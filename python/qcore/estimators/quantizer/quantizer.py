@@ -221,6 +221,10 @@ class Quantizer(Coder):
         self.input_qparams_.update(self._codes.codes)
         return self
 
+    def stands_in(self, graph: BaseGraph) -> None:
+        """Take the weights, which streams fit by name, as those of a graph."""
+        self._ungrouped, self._on_graph = ungrouped(graph), True
+
     def leave_wide(self, values: Collection[str]) -> Quantizer:
         """Let these values of a graph be floats in what `fit` makes of it next."""
         self._wide = frozenset(values)

@@ -232,7 +232,7 @@ def test_every_option_of_compress_is_an_estimators(kind):
 # What only files have, and what only training to a target takes.
 NOT_FOR_ESTIMATORS = {
     "output", "file_format", "dask", "target_bytes", "target_ratio", "min_score",
-    "max_bytes", "max_tensors", "max_name_bytes",
+    "max_bytes", "max_tensors", "max_name_bytes", "lossless",
 }  # fmt: skip
 NOT_FOR_ESTIMATORS |= {"validation_data", "folder"}
 

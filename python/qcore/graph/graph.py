@@ -82,7 +82,6 @@ class BaseGraph:
     --------
     >>> import numpy as np, qcore as qc
     >>> from qcore.graph.node import Node
-    from qcore.graph.parts import as_kept, each, named
     >>> from qcore.graph.value import Value
     >>> net = qc.Graph(
     ...     [Node("add", "Add", ("x", "one"), ("y",))],

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pretrained_parts import CONFIG, MODULES, bert_tensors, write_folder, write_modules
 
 import qcore as qc
+from pretrained_parts import CONFIG, MODULES, bert_tensors, write_folder, write_modules
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import qcore as qc
 from qcore.estimators.graphs.batches import SIZE, batches_of
 from qcore.graph.node import Node
 from qcore.graph.value import Value
+from small_graphs import images, small_cnn
 
 RNG = np.random.default_rng(0)
 
@@ -70,3 +72,14 @@ def test_transposed_convolution_to_one_channel() -> None:
     x = RNG.standard_normal((3, 6, 4, 4)).astype(np.float32)
     exact = net(x)
     assert np.abs(qc.compress(net, x)(x) - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_samples_are_cut_to_the_batch_that_a_graph_was_exported_for():
+    net = small_cnn()
+    one = net.changed(inputs=[Value("x", "float32", (1, *net.inputs[0].shape[1:]))])
+    x = images(20)
+    found, wanted = qc.compress(one, x), qc.compress(net, x)
+    np.testing.assert_array_equal(found(x[:1]), wanted(x[:1]))
+    three = net.changed(inputs=[Value("x", "float32", (3, *net.inputs[0].shape[1:]))])
+    with pytest.raises(ValueError, match="dim 0 must be 3"):
+        qc.compress(three, x)

@@ -52,7 +52,8 @@ def batches_of(graph: BaseGraph, X: Any) -> Batches:
     graph : BaseGraph
     X : array_like, mapping of str to array_like, or iterable of either
         An array is for a graph of one input. Arrays are cut into batches where the graph leaves
-        the first dim of all its inputs open; what an iterable gives is a batch as it comes.
+        the first dim of all its inputs open, or fixes it to a part of the samples; what an
+        iterable gives is a batch as it comes.
 
     Raises
     ------
@@ -113,6 +114,13 @@ def _named(graph: BaseGraph, one: Any) -> Batch:
 
 def _cut(graph: BaseGraph, batch: Batch) -> list[Batch]:
     """Return a batch in smaller ones, along the dim that counts samples."""
+    fixed = _fixed_size(graph, batch)
+    if fixed:
+        count = len(next(iter(batch.values())))
+        return [
+            {name: array[start : start + fixed] for name, array in batch.items()}
+            for start in range(0, count, fixed)
+        ]
     axes = _sample_axes(graph)
     by_sample = [name for name, array in batch.items() if _has(axes, name, array)]
     counts = {batch[name].shape[axes[name]] for name in by_sample}
@@ -126,6 +134,16 @@ def _cut(graph: BaseGraph, batch: Batch) -> list[Batch]:
         }
         for start in range(0, counts.pop(), SIZE)
     ]
+
+
+def _fixed_size(graph: BaseGraph, batch: Batch) -> int:
+    """Return the batch that a graph was exported for, if the samples are a multiple of it."""
+    firsts = {value.shape[0] if value.shape else None for value in graph.inputs}
+    counts = {array.shape[0] if array.ndim else 0 for array in batch.values()}
+    if len(firsts) != 1 or len(counts) != 1 or len(batch) != len(graph.inputs):
+        return 0
+    size, count = firsts.pop(), counts.pop()
+    return size if isinstance(size, int) and size > 0 and count and count % size == 0 else 0
 
 
 def _has(axes: Mapping[str, int], name: str, array: NDArray[Any]) -> bool:

@@ -199,8 +199,10 @@ def _bearable(
         return small, wide
     report, ignore = quantizer.report_, quantizer.ignore
     quantizer.ignore = (*ignore, *(f"re:^{re.escape(name)}$" for name in weights))
-    tried = quantizer.fit_transform(before, X)
-    quantizer.ignore = ignore
+    try:
+        tried = quantizer.fit_transform(before, X)
+    finally:
+        quantizer.ignore = ignore
     errors = [output_totals(before, one, X)["output error"] for one in (small, tried)]
     if errors[1] > ENOUGH * errors[0]:
         quantizer.report_ = report

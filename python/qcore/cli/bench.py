@@ -61,8 +61,6 @@ def bench(
     from qcore._progress import EpochProgress
     from qcore.bench.cases import cases
     from qcore.bench.measure import measure
-    from qcore.cli.tables import json_text
-    from qcore.files.drafts import write_text
 
     if model is None and nodes:
         raise click.UsageError("--nodes needs a MODEL")
@@ -84,11 +82,7 @@ def bench(
     report = {
         "format": 1, "environment": facts, "results": [asdict(result) for result in results],
     }  # fmt: skip
-    if save is not None:
-        write_text(save, json_text(report) + "\n")
-    if as_json:
-        click.echo(json_text(report))
-    else:
+    if not _told(report, save, as_json=as_json):
         _show(results, facts)
 
 
@@ -104,6 +98,18 @@ def _graph(path: Path) -> BaseGraph:
     return net
 
 
+def _told(report: dict[str, Any], save: Path | None, *, as_json: bool) -> bool:
+    """Save a report where that is asked for; print it if it is asked for, and say whether."""
+    from qcore.cli.tables import json_text
+    from qcore.files.drafts import write_text
+
+    if save is not None:
+        write_text(save, json_text(report) + "\n")
+    if as_json:
+        click.echo(json_text(report))
+    return as_json
+
+
 def _time_nodes(
     path: Path, seconds: float, threads: int, save: Path | None, *, as_json: bool
 ) -> None:
@@ -113,8 +119,6 @@ def _time_nodes(
 
     from qcore._environment import environment
     from qcore.bench.model import samples_for, step_times
-    from qcore.cli.tables import json_text
-    from qcore.files.drafts import write_text
 
     net = _graph(path)
     steps = step_times(net, samples_for(net), seconds, threads)
@@ -123,10 +127,7 @@ def _time_nodes(
         "format": 1, "environment": facts, "model": str(path), "threads": threads,
         "steps": [step._asdict() for step in steps],
     }  # fmt: skip
-    if save is not None:
-        write_text(save, json_text(report) + "\n")
-    if as_json:
-        click.echo(json_text(report))
+    if _told(report, save, as_json=as_json):
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("node", max_width=40, no_wrap=True)
@@ -159,8 +160,6 @@ def _time_model(
 
     from qcore._environment import environment
     from qcore.bench.model import contenders, samples_for, times_of
-    from qcore.cli.tables import json_text
-    from qcore.files.drafts import write_text
 
     net = _graph(path)
     inputs = samples_for(net)
@@ -172,10 +171,7 @@ def _time_model(
         "format": 1, "environment": facts, "model": str(path), "threads": threads,
         "results": {name: one._asdict() for name, one in times.items()},
     }  # fmt: skip
-    if save is not None:
-        write_text(save, json_text(report) + "\n")
-    if as_json:
-        click.echo(json_text(report))
+    if _told(report, save, as_json=as_json):
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("runtime")

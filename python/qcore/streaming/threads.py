@@ -21,7 +21,7 @@ def run_jobs(
     """Call ``work(job)`` for each job, and yield its index and what it returned.
 
     Jobs are started in their order. After an error, or when the caller leaves, no further job is
-    started, and the threads are waited for.
+    started, what goes on is stopped, and the threads are waited for.
     """
     todo = iter(enumerate(jobs))
     taking = threading.Lock()
@@ -30,7 +30,7 @@ def run_jobs(
     results = queue.SimpleQueue()
 
     def loop() -> None:
-        _core.work_alone()
+        _core.work_alone(leave.is_set)
         while not leave.is_set():
             with taking:
                 index, job = next(todo, (-1, None))

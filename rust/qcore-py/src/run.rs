@@ -21,6 +21,8 @@ pub(crate) const LONG: usize = usize::MAX;
 thread_local! {
     /// Whether this is the interpreter's main thread, in the process of this id.
     static MAIN: Cell<Option<(u32, bool)>> = const { Cell::new(None) };
+    /// What a thread that works for another one asks: whether that one still waits for it.
+    static LEAVE: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
     /// What a signal handler raised while an operation ran.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
 }
@@ -58,6 +60,12 @@ fn guarded(py: Python<'_>, work: usize, operation: &mut (dyn FnMut() + Send)) ->
         Ok(call())
     } else if is_main(py) {
         py.detach(|| interrupt::watched(ask, || Ok(call())))
+    } else if LEAVE.with_borrow(Option::is_some) {
+        // At once, too: a worker's job is many short operations.
+        if ask_whether_to_leave() {
+            return Err(to_py(KernelError::Interrupted));
+        }
+        py.detach(|| interrupt::watched(ask_whether_to_leave, || Ok(call())))
     } else {
         Ok(py.detach(call))
     };
@@ -78,6 +86,22 @@ fn ask() -> bool {
         }
         None => false,
     }
+}
+
+/// Stops the operations of this thread once a function says that nobody waits for them any more.
+pub(crate) fn leave_when(nobody_waits: Option<Py<PyAny>>) {
+    LEAVE.set(nobody_waits);
+}
+
+fn ask_whether_to_leave() -> bool {
+    let answer = |py: Python<'_>| {
+        let question = LEAVE.with_borrow(|leave| leave.as_ref().map(|leave| leave.clone_ref(py)));
+        // A question that fails is no reason to stop.
+        question.is_some_and(|question| {
+            question.bind(py).call0().and_then(|answer| answer.is_truthy()).unwrap_or(false)
+        })
+    };
+    Python::try_attach(answer).unwrap_or(false)
 }
 
 /// Whether signal handlers run on this thread: on the main one alone. The one that forks is that of

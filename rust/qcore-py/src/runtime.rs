@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use qcore_kernels::{Isa, gemm, isa, threads};
 
 use crate::error::to_py;
-use crate::run::run;
+use crate::run::{leave_when, run};
 
 /// The instruction set in force.
 #[pyfunction]
@@ -44,10 +44,13 @@ fn at_most<'py>(threads: usize, call: &Bound<'py, PyAny>) -> PyResult<Bound<'py,
     threads::at_most(threads, || call.call0())
 }
 
-/// Keeps the operations that the calling thread starts on that thread from now on.
+/// Keeps the operations that the calling thread starts on that thread from now on, and stops them once
+/// `leave` says that nobody waits for them any more.
 #[pyfunction]
-fn work_alone() {
+#[pyo3(signature = (leave=None))]
+fn work_alone(leave: Option<Py<PyAny>>) {
     threads::work_alone();
+    leave_when(leave);
 }
 
 /// The name of the int8 micro-kernel in force.

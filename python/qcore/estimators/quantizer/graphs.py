@@ -7,7 +7,7 @@ memory, and for weights that several nodes share, statistics are those of the fl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class GraphCodes:
         if missing:
             raise ValueError(f"model has no weight {missing[0]!r}, which fit has seen")
         small = with_matrices(graph, self.tensors, self.biases)
-        nodes = [_dynamic(node) if node.name in self.dynamic else node for node in small.nodes]
+        nodes = _marked(small, self.dynamic)
         small = small.changed(nodes=nodes, codes={**small.codes, **self.codes})
         taken = {slot.name: _activations(small, slot) for slot in small.slots if slot.index == 1}
         rows = [
@@ -142,11 +142,7 @@ class GraphCodes:
         """Return the parameters of the values that run as integers."""
         modes = list(_modes(quantizer, graph, batches is not None))
         products = [slot.node for slot, mode in modes if mode == "static"]
-        self.dynamic = {
-            slot.node.name
-            for slot, mode in modes
-            if mode == "dynamic" and is_product(graph, slot.node)
-        }
+        self.dynamic = _dynamic_names(graph, modes)
         if not products or batches is None:
             return {}
         groups = coded_groups(graph, products)
@@ -255,18 +251,23 @@ def _modes(
             yield slot, mode
 
 
+def _dynamic_names(graph: BaseGraph, modes: Iterable[tuple[WeightSlot, str | None]]) -> set[str]:
+    return {
+        slot.node.name for slot, mode in modes if mode == "dynamic" and is_product(graph, slot.node)
+    }
+
+
+def _marked(graph: BaseGraph, names: set[str]) -> list[Node]:
+    """Return a graph's nodes, these as products whose inputs become int8 while they run."""
+    return [
+        node.changed(attributes={**node.attributes, DYNAMIC: 1}) if node.name in names else node
+        for node in graph.nodes
+    ]
+
+
 def marked_dynamic(quantizer: Quantizer, graph: BaseGraph) -> list[Node]:
     """Return a graph's nodes as they are once its weights have the codes that no samples gave."""
-    found = {
-        slot.node.name
-        for slot, mode in _modes(quantizer, graph, False)
-        if mode == "dynamic" and is_product(graph, slot.node)
-    }
-    return [_dynamic(node) if node.name in found else node for node in graph.nodes]
-
-
-def _dynamic(node: Node) -> Node:
-    return node.changed(attributes={**node.attributes, DYNAMIC: 1})
+    return _marked(graph, _dynamic_names(graph, _modes(quantizer, graph, samples=False)))
 
 
 def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) -> Observer:

@@ -20,10 +20,17 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from benches.peers.beside import heads, line
 from numpy.typing import NDArray
 
+from qcore._environment import environment
+
 SIDE = 224
-NETWORKS = ("resnet18", "resnet50", "mobilenet_v2")
+NETWORKS = {"resnet18": "ResNet18", "resnet50": "ResNet50", "mobilenet_v2": "MobileNetV2"}
+CONTENDERS = (
+    "qcore int8", "qcore float", "OpenVINO int8", "OpenVINO float", "ONNX Runtime int8",
+    "ONNX Runtime float",
+)  # fmt: skip
 
 Array = NDArray[np.float32]
 
@@ -116,19 +123,18 @@ def times(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     os.environ["QCORE_NUM_THREADS"] = str(given.threads)
+    facts = environment()
+    print(f"best of single images, {facts['cpu']}, {facts['isa']}\n\n{heads(CONTENDERS, 'ms')}")
     with tempfile.TemporaryDirectory() as folder:
         for name in given.networks:
             best = times(candidates(name, given.threads, Path(folder)), given.rounds)
-            ours = best["qcore int8"]
-            print(f"\n| {name} | ms | times qcore int8 |\n| --- | ---: | ---: |")
-            for peer, ms in best.items():
-                print(f"| {peer} | {ms:.2f} | {ms / ours:.2f} |")
+            print(line(NETWORKS[name], given.threads, best, CONTENDERS), flush=True)
 
 
 if __name__ == "__main__":

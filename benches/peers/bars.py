@@ -44,14 +44,15 @@ def bars(groups: Groups, title: str, ours: str = "qcore") -> str:
     line = LEFT + scale
     parts.append(
         f'<line x1="{line:.1f}" y1="{TOP - 4}" x2="{line:.1f}" y2="{y - GAP}" '
-        'stroke="currentColor" stroke-dasharray="3 3"/>'
+        'stroke="#222" stroke-dasharray="3 3"/>'
     )
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" role="img" '
-        f'font-family="sans-serif" font-size="11" fill="currentColor">'
+        f'font-family="sans-serif" font-size="11" fill="#222">'
     )
+    paper = f'<rect width="{WIDTH}" height="{y}" fill="#fff"/>'  # legible on a dark page, too
     return "\n".join(
-        [head, f"<title>{escape(title)}</title>", _text(8, 16, title), *parts, "</svg>"]
+        [head, paper, f"<title>{escape(title)}</title>", _text(8, 16, title), *parts, "</svg>"]
     )
 
 

@@ -16,6 +16,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from benches.peers import beside
 from benches.peers.bars import bars
 
 import qcore as qc
@@ -26,6 +27,12 @@ NETWORKS = {
     "ResNet8": "resnet8", "DS-CNN": "dscnn_kws", "MobileNetV1-0.25": "mobilenetv1_vww",
     "wake word": "wakeword", "autoencoder": "autoencoder",
 }  # fmt: skip
+
+#: The columns. "int8 file" is the benchmark's own int8 network.
+CONTENDERS = (
+    "qcore int8", "qcore int8 file", "qcore float", "LiteRT int8 file", "LiteRT float",
+    "OpenVINO int8 file", "OpenVINO float", "ONNX Runtime int8",
+)  # fmt: skip
 
 
 def calls(data: Path, name: str, threads: int) -> dict[str, object]:
@@ -62,20 +69,13 @@ def main() -> None:
     facts = environment()
     about = f"µs, p50 of single samples, {facts['cpu']}, {facts['isa']}"
     drawn: dict[str, dict[str, float]] = {}
-    print(f"{about}\n")
-    print("| network | threads | ours, int8 | best peer | ratio | all |\n|---|---|---|---|---|---|")
+    print(f"{about}\n\n{beside.heads(CONTENDERS, 'µs')}")
     for title, name in NETWORKS.items():
         for threads in options.threads:
             times = times_of(calls(options.data, name, threads), options.seconds)
-            ours = min(one.p50 for key, one in times.items() if key.startswith("qcore int8"))
-            peers = {key: one.p50 for key, one in times.items() if not key.startswith("qcore")}
-            best = min(peers, key=peers.get) if peers else "none"
-            ratio = f"{peers[best] / ours:.2f}" if peers else "–"
-            drawn[f"{title}, {threads} thread{'s'[: threads - 1]}"] = {
-                key: one.p50 for key, one in times.items()
-            }
-            every = ", ".join(f"{key} {one.p50:.0f}" for key, one in times.items())
-            print(f"| {title} | {threads} | {ours:.0f} | {best} | {ratio} | {every} |", flush=True)
+            middles = {key: one.p50 for key, one in times.items()}
+            drawn[f"{title}, {threads} thread{'s'[: threads - 1]}"] = middles
+            print(beside.line(title, threads, middles, CONTENDERS), flush=True)
     if options.svg:
         options.svg.write_text(bars(drawn, about) + "\n", "utf-8")
 

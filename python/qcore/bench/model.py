@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.chain.chain import Chain
 from qcore.graph.graph import BaseGraph
 from qcore.graph.session import Session, StepTime
 from qcore.graph.value import numpy_dtype
 
 __all__ = ["Times", "contenders", "samples_for", "step_times", "times_of"]
 
+Network = BaseGraph | Chain
 Run = Callable[[], Any]
 Inputs = dict[str, NDArray[Any]]
 
@@ -41,7 +43,7 @@ class Times(NamedTuple):
     runs: int
 
 
-def samples_for(net: BaseGraph, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Inputs:
+def samples_for(net: Network, sizes: Mapping[str, int] | None = None, seed: int = 0) -> Inputs:
     """Return inputs of the declared types and shapes; open dims are 1, or as `sizes` has them."""
     rng = np.random.default_rng(seed)
     found: Inputs = {}
@@ -66,13 +68,13 @@ def samples_for(net: BaseGraph, sizes: Mapping[str, int] | None = None, seed: in
 
 
 def contenders(
-    net: BaseGraph, inputs: Inputs, *, source: Path | None = None, threads: int = 1
+    net: Network, inputs: Inputs, *, source: Path | None = None, threads: int = 1
 ) -> Iterator[tuple[str, Run]]:
     """Yield each runtime that is installed, with a call that runs the network once.
 
     Parameters
     ----------
-    net : Graph
+    net : Graph or Sequential
     inputs : dict of str to array
     source : Path, optional
         The file that the network was read from, which peers of its format take as it is; ONNX
@@ -95,7 +97,7 @@ def contenders(
         yield "OpenVINO", _openvino(model, inputs, threads)
 
 
-def _session(net: BaseGraph, inputs: Inputs, threads: int) -> Session:
+def _session(net: Network, inputs: Inputs, threads: int) -> Session:
     from qcore import _core
 
     _core.set_num_threads(threads)
@@ -108,7 +110,7 @@ def _session(net: BaseGraph, inputs: Inputs, threads: int) -> Session:
     return net.session(sizes)
 
 
-def step_times(net: BaseGraph, inputs: Inputs, seconds: float, threads: int = 1) -> list[StepTime]:
+def step_times(net: Network, inputs: Inputs, seconds: float, threads: int = 1) -> list[StepTime]:
     """Return the least time of each step, in so many seconds of runs."""
     session = _session(net, inputs, threads)
     best = session.times(inputs, 3)
@@ -119,7 +121,7 @@ def step_times(net: BaseGraph, inputs: Inputs, seconds: float, threads: int = 1)
     return best
 
 
-def _exported(net: BaseGraph) -> bytes | None:
+def _exported(net: Network) -> bytes | None:
     if find_spec("onnx") is None or not hasattr(net, "to_onnx"):
         return None
     model: bytes = net.to_onnx().SerializeToString()

@@ -12,6 +12,7 @@ from qcore.cli.params import example, json_option, save_option
 
 if TYPE_CHECKING:
     from qcore.bench.measure import Result
+    from qcore.chain.chain import Chain
     from qcore.graph.graph import BaseGraph
 
 __all__ = ["bench"]
@@ -86,15 +87,14 @@ def bench(
         _show(results, facts)
 
 
-def _graph(path: Path) -> BaseGraph:
+def _network(path: Path) -> BaseGraph | Chain:
+    from qcore.chain.chain import Chain
     from qcore.graph.graph import BaseGraph
     from qcore.loading import load
 
     net = load(path)
-    if not isinstance(net, BaseGraph):
-        raise click.UsageError(
-            f"MODEL {str(path)!r} is no graph; chains of dense layers are timed by qcore compare"
-        )
+    if not isinstance(net, BaseGraph | Chain):
+        raise click.UsageError(f"MODEL {str(path)!r} is no network, but {type(net).__name__}")
     return net
 
 
@@ -120,7 +120,7 @@ def _time_nodes(
     from qcore._environment import environment
     from qcore.bench.model import samples_for, step_times
 
-    net = _graph(path)
+    net = _network(path)
     steps = step_times(net, samples_for(net), seconds, threads)
     facts = environment()
     report = {
@@ -161,7 +161,7 @@ def _time_model(
     from qcore._environment import environment
     from qcore.bench.model import contenders, samples_for, times_of
 
-    net = _graph(path)
+    net = _network(path)
     inputs = samples_for(net)
     facts = environment()
     source = path if path.suffix in (".onnx", ".tflite") else None

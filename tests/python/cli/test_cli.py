@@ -132,7 +132,10 @@ def test_bench_times_a_network_by_percentile(tmp_path: Path) -> None:
     assert {"node", "kernel", "work", "micros"} == set(steps[0])
     assert steps[0]["kernel"][:4] in call("bench", path, "--nodes", "--seconds", "0.01").output
     assert "--nodes needs" in call("bench", "--nodes").output
-    assert "is no graph" in call("bench", tmp_path / "chain.safetensors").output
+    dense = call("bench", tmp_path / "chain.safetensors", "--seconds", "0.01", "--json")
+    assert json.loads(dense.stdout)["results"]["qcore"]["p50"] > 0
+    qc.save(tmp_path / "array.safetensors", {"w": np.eye(3, dtype=np.float32)})
+    assert "is no network" in call("bench", tmp_path / "array.safetensors").output
 
 
 def test_bench_measures_every_case_beside_float32(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,14 +30,43 @@ def anchors(page):
     return found
 
 
+def shell(command, shown=True):
+    """Run a command as the page's reader would, and print what it prints."""
+    here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, shell=True, text=True, capture_output=True, check=False, env=here, timeout=300
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    if shown:
+        print(done.stdout)
+
+
+def with_commands(text):
+    """Return the page with the commands of its console blocks as examples of Python.
+
+    What stands below a command is what it prints, ``...`` for the rest; nothing there: not looked at.
+    """
+
+    def calls(block):
+        lines = block.group(1).splitlines()
+        for place, line in enumerate(lines):
+            if line.startswith("$ qcore "):
+                shown = place + 1 < len(lines) and not lines[place + 1].startswith("$ ")
+                lines[place] = f">>> shell({line[2:]!r}, {shown})"
+        return "```\n" + "\n".join(lines) + "\n\n```"
+
+    return re.sub(r"```console\n(.*?)\n```", calls, text, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_examples_run(page, tmp_path, monkeypatch):
-    text = page.read_text(encoding="utf-8")
+    text = with_commands(page.read_text(encoding="utf-8"))
     if ">>>" not in text:
         pytest.skip("there are none")
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    names = {"shell": shell}
+    examples = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), 0)
     report = []
     found = doctest.DocTestRunner(optionflags=OPTIONS).run(examples, out=report.append)
     assert found.failed == 0, "".join(report)

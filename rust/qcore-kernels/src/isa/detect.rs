@@ -31,8 +31,20 @@ pub(crate) fn expands_bytes() -> bool {
 }
 
 /// Whether this CPU and operating system can run kernels written for `isa`.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
 pub(super) fn has(isa: Isa) -> bool {
-    // No NEON kernel exists yet: AArch64 runs the scalar ones.
+    use std::arch::is_aarch64_feature_detected as cpu;
+    match isa {
+        Isa::Scalar => true,
+        Isa::Neon => cpu!("neon"),
+        Isa::NeonDot => has(Isa::Neon) && cpu!("dotprod"),
+        Isa::NeonI8mm => has(Isa::NeonDot) && cpu!("i8mm"),
+        _ => false,
+    }
+}
+
+/// Whether this CPU and operating system can run kernels written for `isa`.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn has(isa: Isa) -> bool {
     isa == Isa::Scalar
 }

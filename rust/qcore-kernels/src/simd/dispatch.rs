@@ -30,6 +30,12 @@ pub fn dispatch<O: SimdOp>(isa: Isa, op: O) -> O::Output {
             return unsafe { run_avx2(simd, op) };
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if isa.includes(Isa::Neon) {
+        let simd = super::neon::Neon::new();
+        // Every such CPU has NEON: the compiler takes it for granted, and needs no trampoline.
+        return op.eval(simd.expect("the CPU has the instruction set that was asked for"));
+    }
     let _ = isa;
     op.eval(Scalar)
 }

@@ -21,6 +21,8 @@ mod transpose;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 pub use dispatch::{SimdOp, dispatch};
 pub(crate) use dot::columns_of;

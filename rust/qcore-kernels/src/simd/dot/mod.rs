@@ -16,6 +16,12 @@ mod avx512;
 mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+mod neon_i8mm;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
 
@@ -118,9 +124,10 @@ pub trait Dot4Op {
 /// # Panics
 /// If this CPU does not have `isa`.
 pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    const HAS: &str = "the CPU has the instruction set that was asked for";
     #[cfg(target_arch = "x86_64")]
     {
-        const HAS: &str = "the CPU has the instruction set that was asked for";
         if isa.includes(Isa::Avx512Vnni) {
             let dot = avx512_vnni::Avx512Vnni::new().expect(HAS);
             // SAFETY: the token proves that the CPU has these features.
@@ -143,6 +150,22 @@ pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
         }
         if isa.includes(Isa::Sse2) {
             return op.eval(sse2::Sse2);
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        if isa.includes(Isa::NeonI8mm) {
+            let dot = neon_i8mm::NeonI8mm::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_neon_i8mm(dot, op) };
+        }
+        if isa.includes(Isa::NeonDot) {
+            let dot = neon_dot::NeonDot::new().expect(HAS);
+            // SAFETY: the token proves that the CPU has these features.
+            return unsafe { run_neon_dot(dot, op) };
+        }
+        if isa.includes(Isa::Neon) {
+            return op.eval(neon::Neon);
         }
     }
     let _ = isa;
@@ -178,5 +201,21 @@ unsafe fn run_avx2<O: Dot4Op>(dot: avx2::Avx2, op: O) -> O::Output {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,avxvnni")]
 unsafe fn run_avx_vnni<O: Dot4Op>(dot: avx_vnni::AvxVnni, op: O) -> O::Output {
+    op.eval(dot)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod,i8mm")]
+unsafe fn run_neon_i8mm<O: Dot4Op>(dot: neon_i8mm::NeonI8mm, op: O) -> O::Output {
+    op.eval(dot)
+}
+
+/// # Safety
+/// The CPU has the features; the token is made only where it does.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn run_neon_dot<O: Dot4Op>(dot: neon_dot::NeonDot, op: O) -> O::Output {
     op.eval(dot)
 }

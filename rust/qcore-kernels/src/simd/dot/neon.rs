@@ -1,0 +1,127 @@
+//! 128-bit vectors, which every `AArch64` CPU has. Products of bytes are 16 bits wide, which holds each
+//! of them, and summed in 32.
+
+use std::arch::aarch64::*;
+
+use super::Dot4;
+
+/// NEON needs no proof on `AArch64`.
+#[derive(Clone, Copy)]
+pub(super) struct Neon;
+
+/// The bytes of `a` less 128, of unsigned ones: as signed ones.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn less_128(a: int32x4_t) -> int8x16_t {
+    // SAFETY: the caller vouches for the feature.
+    unsafe { veorq_s8(vreinterpretq_s8_s32(a), vdupq_n_s8(-128)) }
+}
+
+/// Four rows of 16 bytes, the four bytes of a column side by side, in the order of the columns.
+///
+/// # Safety
+/// Each row is valid for reading 16 bytes, and the CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn interleave(rows: [*const u8; 4]) -> [int32x4_t; 4] {
+    // SAFETY: the caller vouches for the rows and for the feature.
+    unsafe {
+        let (a, b) = (vld1q_u8(rows[0]), vld1q_u8(rows[1]));
+        let (c, d) = (vld1q_u8(rows[2]), vld1q_u8(rows[3]));
+        let ab = vreinterpretq_u16_u8(vzip1q_u8(a, b));
+        let cd = vreinterpretq_u16_u8(vzip1q_u8(c, d));
+        let ab_high = vreinterpretq_u16_u8(vzip2q_u8(a, b));
+        let cd_high = vreinterpretq_u16_u8(vzip2q_u8(c, d));
+        [
+            vreinterpretq_s32_u16(vzip1q_u16(ab, cd)),
+            vreinterpretq_s32_u16(vzip2q_u16(ab, cd)),
+            vreinterpretq_s32_u16(vzip1q_u16(ab_high, cd_high)),
+            vreinterpretq_s32_u16(vzip2q_u16(ab_high, cd_high)),
+        ]
+    }
+}
+
+/// Stores the sums of interleaved columns.
+///
+/// # Safety
+/// `ptr` is valid for writing 16 integers, and the CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn store(ptr: *mut i32, sums: [int32x4_t; 4]) {
+    // SAFETY: the caller vouches for the integers and for the feature.
+    unsafe {
+        vst1q_s32(ptr, sums[0]);
+        vst1q_s32(ptr.add(4), sums[1]);
+        vst1q_s32(ptr.add(8), sums[2]);
+        vst1q_s32(ptr.add(12), sums[3]);
+    }
+}
+
+/// What is the same with and without dot products: everything but those.
+macro_rules! vectors {
+    () => {
+        const COLUMNS: usize = 16;
+        type I32 = int32x4_t;
+
+        #[inline(always)]
+        fn splat(self, value: i32) -> int32x4_t {
+            // SAFETY: NEON is part of AArch64.
+            unsafe { vdupq_n_s32(value) }
+        }
+
+        #[inline(always)]
+        fn add(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+            // SAFETY: NEON is part of AArch64.
+            unsafe { vaddq_s32(a, b) }
+        }
+
+        #[inline(always)]
+        fn xor(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+            // SAFETY: NEON is part of AArch64.
+            unsafe { veorq_s32(a, b) }
+        }
+
+        #[inline(always)]
+        fn sum(self, a: int32x4_t) -> i32 {
+            // SAFETY: NEON is part of AArch64.
+            unsafe { vaddvq_s32(a) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, ptr: *const u8) -> int32x4_t {
+            // SAFETY: the caller vouches for the bytes; NEON is part of AArch64.
+            unsafe { vreinterpretq_s32_u8(vld1q_u8(ptr)) }
+        }
+
+        #[inline(always)]
+        unsafe fn interleave(self, rows: [*const u8; 4]) -> [int32x4_t; 4] {
+            // SAFETY: the caller vouches for the rows; NEON is part of AArch64.
+            unsafe { $crate::simd::dot::neon::interleave(rows) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, ptr: *mut i32, sums: [int32x4_t; 4]) {
+            // SAFETY: the caller vouches for the integers; NEON is part of AArch64.
+            unsafe { $crate::simd::dot::neon::store(ptr, sums) }
+        }
+    };
+}
+pub(super) use vectors;
+
+impl Dot4 for Neon {
+    vectors!();
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    fn dot(self, acc: int32x4_t, unsigned: int32x4_t, signed: int32x4_t) -> int32x4_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            let (a, b) = (less_128(unsigned), vreinterpretq_s8_s32(signed));
+            let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+            let high = vpaddlq_s16(vmull_high_s8(a, b));
+            // What the unsigned bytes lack: 128 times each signed one.
+            let lacking = vshlq_n_s32::<7>(vpaddlq_s16(vpaddlq_s8(b)));
+            vaddq_s32(vaddq_s32(acc, lacking), vpaddq_s32(low, high))
+        }
+    }
+}

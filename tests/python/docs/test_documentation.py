@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,10 @@ def anchors(page):
 def shell(command, shown=True):
     """Run a command as the page's reader would, and print what it prints."""
     here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = shlex.split(command, comments=True)
     done = subprocess.run(
-        command, shell=True, text=True, capture_output=True, check=False, env=here, timeout=300
-    )
+        words, text=True, capture_output=True, check=False, env=here, timeout=300
+    )  # fmt: skip
     assert done.returncode == 0, f"{command}: {done.stderr}"
     if shown:
         print(done.stdout)
@@ -44,7 +46,7 @@ def shell(command, shown=True):
 def with_commands(text):
     """Return the page with the commands of its console blocks as examples of Python.
 
-    What stands below a command is what it prints, ``...`` for the rest; nothing there: not looked at.
+    What stands below a command is what it prints, ``...`` for the rest; nothing: not looked at.
     """
 
     def calls(block):

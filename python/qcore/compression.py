@@ -18,6 +18,7 @@ from qcore.files.foreign.gguf_blocks import BLOCK as GGUF_BLOCK
 from qcore.files.formats import format_of
 from qcore.files.limits import USUAL, Limits
 from qcore.frameworks.keras import from_keras, is_keras
+from qcore.frameworks.pretrained.folder import is_pretrained_folder
 from qcore.frameworks.sklearn import from_sklearn, is_estimator
 from qcore.frameworks.torch import from_torch, is_module
 from qcore.graph.graph import BaseGraph
@@ -81,8 +82,9 @@ def compress(
         The model; it is not changed. An estimator is one that `from_sklearn` takes, fitted;
         PyTorch's modules and Keras' models become networks by `from_torch` and `from_keras`. A path
         is that of a checkpoint of any kind that `load_tensors` reads, which may be larger than
-        memory; with samples, that of a network that `load` reads. A `Graph` is compressed weight by
-        weight; it has no targets.
+        memory; with samples, that of a network that `load` reads: ONNX, TFLite, a folder with
+        config.json and safetensors (this one also with ``activations="dynamic"``). A `Graph` is
+        compressed weight by weight; it has no targets.
     X : array_like, optional
         Samples, (n, inputs), from which a network's activations are calibrated. For a `Graph` an
         array, a dict of arrays by input, or an iterable of either.
@@ -186,7 +188,8 @@ def compress(
         )
     if isinstance(model, (str, PathLike)):
         # With samples a file is not tensors to stream, but a network to run.
-        if X is None and not _is_foreign_graph(model, output):
+        runs = _is_foreign_graph(model, output) or _is_dynamic_folder(model, activations)
+        if X is None and not runs:
             return _streamed(
                 model, output, wishes, file_format=file_format, dask=dask, limits=limits
             )
@@ -253,6 +256,11 @@ def _is_foreign_graph(path: str | PathLike[str], output: str | PathLike[str] | N
     """Whether a file holds a graph that becomes one of ours, and no tensors to stream."""
     target = "" if output is None else Path(output).suffix
     return Path(path).suffix in (".onnx", ".tflite") and target not in ("", ".onnx")
+
+
+def _is_dynamic_folder(path: str | PathLike[str], activations: str | None) -> bool:
+    """Whether a folder's encoder is to run on integers that need no samples."""
+    return activations == "dynamic" and is_pretrained_folder(Path(path))
 
 
 def _loaded_network(path: str | PathLike[str], limits: Limits) -> Any:

@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph
     from qcore.graph.node import Node
 
-__all__ = ["classifies", "outputs_for", "predict", "predict_proba", "score"]
+__all__ = ["classifies", "gives_labels", "outputs_for", "predict", "predict_proba", "score"]
 
 # Samples that run at once, where the graph leaves the batch open: the arena grows with them.
 _BATCH = 128
 # What may stand behind the probabilities and changes only their shape.
 _SHAPES = ("Identity", "Reshape", "Flatten", "Squeeze", "Cast")
+# What ends an embedding: which of its numbers is the greatest says nothing.
+_EMBEDS = frozenset({
+    "Div", "LayerNormalization", "LpNormalization", "Mul", "RMSNormalization", "ReduceMean",
+    "ReduceSum", "Tanh",
+})  # fmt: skip
 
 
 def _last(graph: BaseGraph) -> Node | None:
     """Return the node that makes what a graph of one output gives, but for its shape."""
-    if len(graph.outputs) != 1 or len(graph.inputs) != 1:
-        return None
+    return _maker(graph) if len(graph.outputs) == len(graph.inputs) == 1 else None
+
+
+def _maker(graph: BaseGraph) -> Node | None:
     node = graph.producers.get(graph.outputs[0].name)
     while node is not None and node.op in _SHAPES:
         node = graph.producers.get(node.input(0))
@@ -44,6 +51,14 @@ def _ending(graph: BaseGraph) -> str:
 def classifies(graph: BaseGraph) -> bool:
     """Whether a graph's output stands for classes."""
     return graph.classes_ is not None or _ending(graph) in ("softmax", "sigmoid")
+
+
+def gives_labels(graph: BaseGraph) -> bool:
+    """Whether the greatest of a row of the one output is an answer: not so of an embedding."""
+    if len(graph.outputs) != 1:
+        return False
+    node = _maker(graph)
+    return classifies(graph) or node is None or node.op not in _EMBEDS
 
 
 def outputs_for(graph: BaseGraph, X: ArrayLike) -> NDArray[Any]:

@@ -73,7 +73,7 @@ WRONG = [
     (["compress", "net.safetensors", "-o", "out.gguf"], 2, ["GGUF holds arrays"]),
     (["compress", "model.safetensors", "-o", "out.onnx"], 2, ["--layout"]),
     (["compress", "graph.onnx", "-o", "out.safetensors"], 2, ["no dense network"]),
-    (["compress", "graph.onnx", "-o", "out.onnx", "--data", "X.npy"], 2, ["no dense network"]),
+    (["compress", "graph.onnx", "-o", "out.onnx", "--data", "X.npy"], 1, ["must have 4 dims"]),
     (["compress", "graph.onnx", "-o", "out.onnx", "--sparsity", "0.5"], 2, ["no dense network"]),
     (["compress", "corrupt.onnx", "-o", "out.onnx"], 1, ["corrupt.onnx"]),
     (["compress", "net.safetensors", "-o", "out.onnx", "--target-ratio", "9", "--data", "X.npy",

@@ -25,7 +25,7 @@ def test_run_a_folder(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "last_hidden_state: float32 3x9x24" in result.output
     wanted = qc.load(folder).run(tokens())
-    found = np.load(out)
+    found = qc.load_tensors(out)
     assert set(found) == set(wanted)
     np.testing.assert_array_equal(found["pooler_output"], wanted["pooler_output"])
 
@@ -64,3 +64,23 @@ def test_inspect_names_the_architecture(folder: Path) -> None:
     result = call("inspect", folder, "--header", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["kind"] == "bert encoder"
+
+
+@pytest.mark.parametrize("words", [("--data", "tokens.npz"), ("--activations", "dynamic")])
+def test_compress_a_folder(folder: Path, words: tuple[str, str]) -> None:
+    """The command and the function make the same graph of a folder; it loads and runs."""
+    home = folder.parent
+    data, out = home / "tokens.npz", home / "small.safetensors"
+    given = [home / word if word.endswith(".npz") else word for word in words]
+    result = call("compress", folder, "-o", out, *given)
+    assert result.exit_code == 0, result.output
+    options = {"X": tokens()} if "--data" in words else {"activations": "dynamic"}
+    qc.compress(folder, **options, output=home / "same.safetensors")
+    wanted, small = qc.load(home / "same.safetensors"), qc.load(out)
+    assert small.nbytes == wanted.nbytes < qc.load(folder).nbytes / 2
+    result = call("run", out, "--input", data, "--output", home / "y.npz")
+    assert result.exit_code == 0, result.output
+    found = qc.load_tensors(home / "y.npz")["pooler_output"]
+    np.testing.assert_array_equal(found, wanted.run(tokens())["pooler_output"])
+    exact = qc.load(folder).run(tokens())["pooler_output"]
+    assert 0 < np.abs(found - exact).max() < 0.1

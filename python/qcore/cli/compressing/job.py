@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qcore._table import Report
+from qcore.cli.compressing.graphs import compress_graph, is_graph_job, samples_of_graph
 from qcore.cli.compressing.ranges import read_ranges
 from qcore.cli.compressing.recipe_flags import given_flags, recipe_from_flags
 from qcore.cli.compressing.streamed import stream
@@ -69,6 +70,8 @@ class Job:
         Those that were given, as they are typed.
     file_format, dask : str or None
         As in `compress_file`.
+    is_graph : bool
+        Whether the model is a graph that runs.
     """
 
     source: Path
@@ -81,6 +84,7 @@ class Job:
     flags: Sequence[str] = ()
     file_format: str | None = None
     dask: str | None = None
+    is_graph: bool = False
 
     @classmethod
     def prepare(
@@ -102,17 +106,18 @@ class Job:
             given = given_flags(flags) + (["--ranges"] if ranges else [])
             if given:
                 raise click.UsageError(f"{given[0]} and --recipe exclude each other")
-        samples = load_samples(data, labels)
-        tensors = open_model(source)
+        tensors = None if source.suffix == ".tflite" else open_model(source)
         kind = getattr(tensors, "kind", "")
         suffix = "" if output is None else output.suffix
+        is_graph = is_graph_job(source, output, kind, data, flags)
+        samples = samples_of_graph(data, labels) if is_graph else load_samples(data, labels)
         in_place = _is_in_place(source, suffix, samples, flags, recipe_path)
-        if kind == "graph" and not in_place:
+        if kind == "graph" and not (in_place or is_graph):
             raise click.UsageError(
-                f"'{source}' is no dense network, so that its weights can be quantized only, into "
-                "another .onnx file: without --data and --sparsity"
+                f"'{source}' is no dense network: give samples with --data, or --activations "
+                "dynamic, or quantize its weights only, into another .onnx file"
             )
-        is_network = kind == "network" and not in_place
+        is_network = is_graph or (kind == "network" and not in_place)
         if recipe_path is not None:
             recipe = _read_recipe(recipe_path)
         else:
@@ -152,7 +157,7 @@ class Job:
         streams = not whole
         return cls(
             source, output, recipe, recipe_path, samples, streams, in_place,
-            given_flags(flags), file_format, dask,
+            given_flags(flags), file_format, dask, is_graph,
         )  # fmt: skip
 
     @contextmanager
@@ -271,6 +276,11 @@ def run_job(job: Job, start: float, *, look: bool = True) -> Outcome:
             report = stream(job, text)
             seconds = perf_counter() - start
             models: tuple[Any, Any] = open_model(job.source), open_model(job.output)
+        elif job.is_graph:
+            done = compress_graph(job, look=look)
+            seconds = perf_counter() - start
+            models, report, outputs = done.models, done.report, done.outputs
+            variants = done.variants
         else:
             model = load_model(job.source)
             before = job.recipe.prepare(model)

@@ -90,7 +90,7 @@ def plan(job: Job) -> Plan:
 
     Of larger files, and of training, it says so from the header and a sample of the tensors.
     """
-    if bytes_of(job.source) <= _DONE_BYTES:
+    if job.is_graph or bytes_of(job.source) <= _DONE_BYTES:
         return _plan_by_doing(job)
     if job.in_place:
         return _plan_graph(job)

@@ -12,6 +12,7 @@ from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.matrices import bias_name
+from qcore.graph.classifier import gives_labels
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["corrected_biases", "graph_disagreement", "output_error", "output_totals"]
@@ -88,7 +89,7 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
     """
     losses = _Losses()
     seen = same = 0.0
-    labels = len(before.outputs) == 1
+    labels = gives_labels(before)
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
         for name, wanted in exact.items():

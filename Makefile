@@ -1,17 +1,21 @@
 # Everything that a machine with Rust, Python and make needs: each target does its own set-up.
 #
+#   make help          prints this
 #   make demo          trains the digit network, compresses it in every way, prints the table
 #   make demo DATA=DIR the same on MNIST's idx files
 #   make test          every test, Rust and Python
 #   make test-isas     what depends on the instruction set, on each that this CPU has
 #   make test-emulated the same under qemu on CPUs of 2008 and 2013, with ONNX Runtime; takes an hour
-#   make lint          rustfmt, clippy, ruff, mypy, stubs
+#   make lint          rustfmt, clippy, ruff, mypy, stubs, what the crates are packed of
 #   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark
 #   make plots         draws the plots of docs/methods.md
 #   make screenshots   makes the pictures of the documentation, in Chromium
 #   make peers         beside torch, ONNX Runtime and MKL; writes docs/peers.md (WEIGHTS=, DATA=)
 #   make develop       installs the working tree into .venv
+#   make wheels        wheels for Linux on x86_64 and aarch64, glibc and musl, into dist (packaging/wheels)
+#   make crates        packs the three libraries in Rust as crates, and builds what was packed
+#   make semver        what their interfaces changed since a commit (SINCE=), by cargo-semver-checks
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,9 +31,17 @@ OTHER_ISAS := from qcore import _core as c; print(*(set(c.available_isas()) - {c
 OLD_CPUS := Nehalem Haswell
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
+# The libraries; qcore-py is packed as wheels.
+CRATES := -p qcore-kernels -p qcore-graph -p qcore-files
+SINCE ?= HEAD~1
+
 PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
 
-.PHONY: demo docs test test-rust test-python test-isas test-emulated lint bench peers plots screenshots develop clean
+.PHONY: help demo docs test test-rust test-python test-isas test-emulated lint bench peers plots screenshots develop
+.PHONY: wheels crates semver clean
+
+help:
+	@sed -n 's/^#  *\(make .*\)/\1/p' Makefile
 
 demo: $(VENV)/.demo
 	$(BIN)/qcore demo $(if $(DATA),--data $(DATA))
@@ -63,6 +75,7 @@ lint: develop
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --workspace --quiet
+	cargo package --locked --allow-dirty --no-verify --quiet $(CRATES)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -87,6 +100,16 @@ peers: develop
 	$(BIN)/python -m benches.peers --out docs $(PEERS)
 
 develop: $(VENV)/.develop
+
+wheels:
+	packaging/wheels
+
+crates:
+	cargo package --locked $(CRATES)
+
+semver:
+	command -v cargo-semver-checks >/dev/null || cargo install --locked cargo-semver-checks
+	cargo semver-checks --baseline-rev $(SINCE) $(CRATES)
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

@@ -15,6 +15,7 @@ from qcore.graph.passes.fuse_products import (
     mean_to_pool,
 )
 from qcore.graph.passes.transposes import fuse_transposes
+from qcore.graph.passes.variance import centre_variance
 
 __all__ = ["PATTERNS", "fused"]
 
@@ -23,6 +24,7 @@ PATTERNS: tuple[Pattern, ...] = (
     fuse_transposes,
     fuse_hard_sigmoid,
     fuse_function,
+    centre_variance,
     fuse_layer_norm,
     fuse_rms_norm,
     mean_to_pool,

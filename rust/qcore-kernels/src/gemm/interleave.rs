@@ -13,6 +13,8 @@ pub(super) struct Target {
     pub(super) out: *mut u8,
     pub(super) panel_stride: usize,
     pub(super) layout: Layout,
+    /// Depth groups of a panel, without what fills up its last line.
+    pub(super) groups: usize,
 }
 
 impl Target {
@@ -22,7 +24,20 @@ impl Target {
     /// `out` has it.
     unsafe fn line(self, panel: usize, group: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe { self.out.add(panel * self.panel_stride + group * self.layout.line_bytes()) }
+        unsafe { self.out.add(panel * self.panel_stride + self.layout.group_offset(group)) }
+    }
+}
+
+/// Fills up the last lines of panels with zeros, where there is more in them than depth groups.
+///
+/// # Safety
+/// The target is valid for writing so many panels.
+unsafe fn fill_up(to: Target, panels: usize) {
+    for group in to.groups..to.layout.whole_groups(to.groups) {
+        for panel in 0..panels {
+            // SAFETY: the last line of the panel has this depth group.
+            unsafe { line_from_fours(&[0; GROUP_BYTES], to.layout, to.line(panel, group)) };
+        }
     }
 }
 
@@ -33,6 +48,8 @@ impl Target {
 /// - The target is valid for writing all panels of `range`.
 /// - The CPU has `isa`.
 pub(super) unsafe fn panels(isa: Isa, b: Bytes, flip: u8, range: Range<usize>, to: Target) {
+    // SAFETY: the caller's promise.
+    unsafe { fill_up(to, range.len()) };
     if b.row_stride == 1 && b.rows > 1 {
         for (index, panel) in range.enumerate() {
             let columns = (b.cols - panel * PANEL).min(PANEL);

@@ -21,7 +21,8 @@ pub(super) fn stride(left: Left, k: usize) -> usize {
 pub(super) fn shift(left: Left, unsigned: bool) -> i32 {
     match left {
         Left::U8 | Left::Nibbles if !unsigned => 128,
-        Left::U8 | Left::Nibbles | Left::I16 | Left::Bytes => 0,
+        Left::Signed if unsigned => -128,
+        Left::U8 | Left::Nibbles | Left::I16 | Left::Signed | Left::Bytes => 0,
     }
 }
 
@@ -126,7 +127,7 @@ impl Source<'_> {
         }
         let Bytes { ptr, cols, row_stride, col_stride, .. } = self.bytes;
         let stride = usize::try_from(row_stride).ok()?;
-        let adjacent = matches!(self.left, Left::U8 | Left::Bytes)
+        let adjacent = matches!(self.left, Left::U8 | Left::Signed | Left::Bytes)
             && col_stride == 1
             && cols.is_multiple_of(DEPTH);
         adjacent.then_some(Rows { ptr, stride, flip: self.sign_bits() })
@@ -138,7 +139,8 @@ impl Source<'_> {
     }
 
     fn sign_bits(self) -> i32 {
-        if self.unsigned { 0 } else { i32::from_ne_bytes([0x80; DEPTH]) }
+        let same = if self.left == Left::Signed { !self.unsigned } else { self.unsigned };
+        if same { 0 } else { i32::from_ne_bytes([0x80; DEPTH]) }
     }
 
     /// The sum of a row of what the kernel sees, wrapping.
@@ -155,6 +157,10 @@ impl Source<'_> {
         match self.left {
             Left::Bytes if !self.unsigned => sum(row.iter().map(|&value| i32::from(value as i8))),
             Left::U8 if !self.unsigned => sum(row.iter().map(|&value| i32::from(value ^ 0x80))),
+            Left::Signed => {
+                let flip = if self.unsigned { 0x80 } else { 0 };
+                sum(row.iter().map(|&value| i32::from((value ^ flip) as i8)))
+            }
             _ => sum(row.iter().map(|&value| i32::from(value))),
         }
     }
@@ -166,6 +172,7 @@ impl Source<'_> {
                 let (row, _) = row[..2 * k].as_chunks::<2>();
                 sum(row.iter().map(|&value| i32::from(i16::from_ne_bytes(value))))
             }
+            Left::Signed => sum(row[..k].iter().map(|&value| i32::from(value as i8))),
             Left::Bytes if !self.unsigned => {
                 sum(row[..k].iter().map(|&value| i32::from(value as i8)))
             }
@@ -186,8 +193,8 @@ impl Source<'_> {
             let form = match (self.left, self.unsigned) {
                 (Left::I16, true) => Form::Unsigned,
                 (Left::I16, false) => Form::Signed,
-                (Left::U8, false) => Form::Flipped,
-                (Left::U8, true) | (Left::Bytes, _) => Form::Same,
+                (Left::U8, false) | (Left::Signed, true) => Form::Flipped,
+                (Left::U8, true) | (Left::Signed, false) | (Left::Bytes, _) => Form::Same,
                 (Left::Nibbles, _) => unreachable!("a kernel for one row takes matrices only"),
             };
             let to = PackedRows { out: out.as_mut_ptr(), stride, form };
@@ -213,7 +220,8 @@ impl Source<'_> {
                 // SAFETY: the row and these columns are within the matrix.
                 let values = unsafe { self.values(row, column, length, &mut copy) };
                 match self.left {
-                    Left::U8 => flip(values, self.unsigned, &mut out[first..first + length]),
+                    Left::U8 => flip(values, !self.unsigned, &mut out[first..first + length]),
+                    Left::Signed => flip(values, self.unsigned, &mut out[first..first + length]),
                     Left::Bytes => out[first..first + length].copy_from_slice(values),
                     Left::Nibbles => {
                         // Whole pairs, until the last.
@@ -265,13 +273,13 @@ impl Source<'_> {
 /// Values that are gathered at once.
 const COPY: usize = 1024;
 
-fn flip(values: &[u8], unsigned: bool, out: &mut [u8]) {
-    if unsigned {
-        out.copy_from_slice(values);
-    } else {
+fn flip(values: &[u8], flipped: bool, out: &mut [u8]) {
+    if flipped {
         for (out, value) in out.iter_mut().zip(values) {
             *out = value ^ 0x80;
         }
+    } else {
+        out.copy_from_slice(values);
     }
 }
 

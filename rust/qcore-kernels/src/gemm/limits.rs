@@ -51,6 +51,12 @@ pub(super) static MADD_128: Limits = Limits { many_rows: 12, few_rows: 3, grain:
 /// `vpmaddwd` of 512 bits.
 pub(super) static MADD_512: Limits = Limits { few_rows: 3, ..MADD };
 
+/// NEON, with dot products or without: as `vpdpbusd`, from which it differs little in what it reads and
+/// packs; not measured.
+#[cfg(target_arch = "aarch64")]
+pub(super) static NEON: Limits =
+    Limits { left_bytes: 256 << 10, left_bytes_for_strips: 512 << 10, grain: 1 << 19, ..DOT };
+
 /// Plain code.
 pub(super) static PLAIN: Limits = Limits {
     left_bytes: 256 << 10,

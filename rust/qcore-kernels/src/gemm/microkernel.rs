@@ -25,29 +25,49 @@ pub(crate) enum Layout {
     Pairs,
     /// The same, widened to 16 bits: made of pairs where many rows meet them.
     WidePairs,
+    /// Two depth groups together, column by column: the eight bytes of each that `smmla` takes.
+    #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "for AArch64, tested here"))]
+    Eights,
 }
 
 impl Layout {
     /// Bytes of a value.
     pub(crate) const fn value_bytes(self) -> usize {
         match self {
-            Layout::Fours | Layout::Pairs => 1,
+            Layout::Fours | Layout::Pairs | Layout::Eights => 1,
             Layout::WidePairs => 2,
         }
     }
 
-    /// Bytes of a depth group of a panel: its line.
+    /// Bytes of a depth group of a panel: its line, or half of a line of two.
     pub(crate) const fn line_bytes(self) -> usize {
         GROUP_BYTES * self.value_bytes()
     }
 
-    /// Bytes from the start of a line to value `k` of four in column `column` of 16.
+    /// Depth groups of a panel that has so many: with what fills up the last line.
+    pub(crate) const fn whole_groups(self, groups: usize) -> usize {
+        match self {
+            Layout::Fours | Layout::Pairs | Layout::WidePairs => groups,
+            Layout::Eights => groups.next_multiple_of(2),
+        }
+    }
+
+    /// Bytes from the start of a panel to the first value of its depth group `group`.
+    pub(crate) const fn group_offset(self, group: usize) -> usize {
+        match self {
+            Layout::Fours | Layout::Pairs | Layout::WidePairs => group * self.line_bytes(),
+            Layout::Eights => group / 2 * (2 * GROUP_BYTES) + group % 2 * DEPTH,
+        }
+    }
+
+    /// Bytes from the first value of a depth group to value `k` of four in column `column` of 16.
     pub(crate) const fn place(self, column: usize, k: usize) -> usize {
         match self {
             Layout::Fours => column * DEPTH + k,
             Layout::Pairs | Layout::WidePairs => {
                 (k / 2 * 2 * PANEL + column * 2 + k % 2) * self.value_bytes()
             }
+            Layout::Eights => column * (2 * DEPTH) + k,
         }
     }
 }
@@ -59,6 +79,8 @@ pub(crate) enum Left {
     U8,
     /// 16-bit integers of the value itself.
     I16,
+    /// Signed bytes; uint8 comes with its top bit flipped, which takes 128 away.
+    Signed,
     /// Bytes as they are, of either sign: signed where the tile has something to flip.
     Bytes,
     /// Unsigned bytes as for `U8`, in halves: see [`super::nibbles`].
@@ -69,7 +91,7 @@ impl Left {
     /// Bytes of an element.
     pub(crate) fn size(self) -> usize {
         match self {
-            Left::U8 | Left::Bytes => 1,
+            Left::U8 | Left::Signed | Left::Bytes => 1,
             Left::I16 => 2,
             Left::Nibbles => nibbles::GROUP_BYTES / DEPTH,
         }
@@ -83,7 +105,7 @@ pub(crate) struct Tile {
     pub(crate) a: *const u8,
     /// Bytes from a row of A to the next.
     pub(crate) a_stride: usize,
-    /// What is flipped in each 4 bytes of A, where a kernel takes unsigned bytes.
+    /// What is flipped in each 4 bytes of A, where a kernel takes bytes of one sign.
     pub(crate) flip: i32,
     /// Depth groups to sum over.
     pub(crate) groups: usize,

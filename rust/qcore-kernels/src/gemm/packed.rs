@@ -1,7 +1,7 @@
 //! B laid out once: panels of 16 columns, 4 values of K after 4, which make a cache line.
 //!
 //! What is in a line is laid out as the instruction set wants it: `vpdpbusd` and NEON's `sdot` take
-//! four values of a column, `pmaddwd` two. A packed matrix knows its layout; a kernel that wants
+//! four values of a column, `pmaddwd` two, `smmla` eight. A packed matrix knows its layout; a kernel that wants
 //! another gets it strip by strip. Values are signed: uint8 is stored with its top bit flipped, which
 //! takes 128 away, and its zero point moves with it. Tails of both dimensions are zeros.
 
@@ -62,7 +62,7 @@ impl PackedI8 {
         let (k, n) = (bytes.rows, bytes.cols);
         let (groups, panels) = (k.div_ceil(DEPTH), n.div_ceil(PANEL));
         let layout = kernel.layout;
-        let panel_stride = stride(memory::size(&[groups, layout.line_bytes()])?);
+        let panel_stride = stride(layout, groups)?;
         self.data.resize_scratch(memory::size(&[panels, panel_stride])?)?;
         self.sums.clear();
         memory::resize(&mut self.sums, memory::size(&[panels, PANEL])?, 0)?;
@@ -85,7 +85,7 @@ impl PackedI8 {
                 // SAFETY: the panels of one task are its own, and lie within the data and the sums.
                 unsafe {
                     let panel = data.get().add(first * panel_stride);
-                    let target = interleave::Target { out: panel, panel_stride, layout };
+                    let target = interleave::Target { out: panel, panel_stride, layout, groups };
                     interleave::panels(kernel.isa, bytes, flip, strip.clone(), target);
                     if summed {
                         let sums = sums.get().add(first * PANEL);
@@ -107,7 +107,7 @@ impl PackedI8 {
         self.layout = layout;
         self.n = other.n.min(panels.end * PANEL).saturating_sub(panels.start * PANEL);
         (self.k, self.groups, self.unsigned) = (other.k, other.groups, other.unsigned);
-        self.panel_stride = stride(memory::size(&[self.groups, layout.line_bytes()])?);
+        self.panel_stride = stride(layout, self.groups)?;
         self.data.resize_scratch(memory::size(&[panels.len(), self.panel_stride])?)?;
         self.sums.clear();
         memory::extend(&mut self.sums, &other.sums[panels.start * PANEL..panels.end * PANEL])
@@ -124,7 +124,7 @@ impl PackedI8 {
         sums: &[i64],
     ) -> Result<()> {
         let layout = Layout::Fours;
-        let panel_stride = stride(memory::size(&[lines, layout.line_bytes()])?);
+        let panel_stride = stride(layout, lines)?;
         self.data.resize_scratch(memory::size(&[n.div_ceil(PANEL), panel_stride])?)?;
         self.layout = layout;
         self.sums.clear();
@@ -195,7 +195,7 @@ impl PackedI8 {
     pub(crate) fn at(&self, column: usize, group: usize) -> *const i8 {
         let place = self.layout.place(column % PANEL, 0);
         let offset = column / PANEL * self.panel_stride + place;
-        let line = group * self.layout.line_bytes();
+        let line = self.layout.group_offset(group);
         debug_assert!(offset + line <= self.data.len());
         self.data.as_ptr().wrapping_add(offset + line).cast()
     }
@@ -207,16 +207,17 @@ impl PackedI8 {
     #[must_use]
     pub fn get(&self, k: usize, n: usize) -> i32 {
         assert!(k < self.k && n < self.n, "({k}, {n}) is outside the matrix");
-        let line = n / PANEL * self.panel_stride + k / DEPTH * self.layout.line_bytes();
+        let line = n / PANEL * self.panel_stride + self.layout.group_offset(k / DEPTH);
         // The low byte of a word is the value's own.
         i32::from(self.data[line + self.layout.place(n % PANEL, k % DEPTH)] as i8) + self.shift()
     }
 }
 
-/// Bytes from a panel of so many to the next.
-fn stride(bytes: usize) -> usize {
+/// Bytes from a panel of so many depth groups to the next.
+fn stride(layout: Layout, groups: usize) -> Result<usize> {
+    let bytes = memory::size(&[layout.whole_groups(groups), layout.line_bytes()])?;
     // Panels a multiple of 4096 bytes apart would share their sets of the L1 cache.
-    if bytes.is_multiple_of(4096) { bytes + 64 } else { bytes }
+    Ok(if bytes.is_multiple_of(4096) { bytes + 64 } else { bytes })
 }
 
 /// Panels whose rows are a cache line of B.
@@ -243,7 +244,7 @@ unsafe fn column_sums(
     sums: *mut i64,
 ) {
     let ones = match kernel.left {
-        Left::U8 | Left::Bytes => ONES_U8.as_ptr(),
+        Left::U8 | Left::Signed | Left::Bytes => ONES_U8.as_ptr(),
         Left::I16 => ONES_I16.as_ptr().cast(),
         Left::Nibbles => ONES_NIBBLES.as_ptr().cast(),
     };
@@ -261,7 +262,7 @@ unsafe fn column_sums(
                 flip: 0,
                 groups: SUM_GROUPS.min(groups - first),
                 // SAFETY: the panel, group and column exist.
-                b: unsafe { data.add(offset + first * kernel.layout.line_bytes()) }.cast(),
+                b: unsafe { data.add(offset + kernel.layout.group_offset(first)) }.cast(),
                 panel_stride,
                 start: zeros.as_ptr(),
                 row_start: zeros.as_ptr(),

@@ -18,7 +18,7 @@ const ROUNDS: u64 = 50_000;
 const TRIES: usize = 20;
 
 /// Operations a second (a multiplication and an addition are two) of the dot instruction of the
-/// kernel that runs where `isa` is in force, with the addition that `vpmaddwd` needs beside it; 0 where
+/// kernel that runs where `isa` is in force, with the addition that `vpmaddwd` and `smull` need beside it; 0 where
 /// it has none. Takes some milliseconds.
 #[must_use]
 pub fn peak_rate(isa: Isa) -> f64 {
@@ -107,6 +107,12 @@ impl SimdOp for MoveAll<'_> {
 /// A loop of the dot instruction of a kernel, and the operations of one round.
 fn dots(isa: Isa) -> Option<(unsafe fn(u64), f64)> {
     match isa {
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => Some((arm::smmla, 12.0 * 64.0)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDot => Some((arm::sdot, 12.0 * 32.0)),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => Some((arm::smull, 12.0 * 16.0)),
         #[cfg(target_arch = "x86_64")]
         Isa::Amx => Some((amx::dots, 4.0 * amx::DOT_OPERATIONS)),
         #[cfg(target_arch = "x86_64")]
@@ -122,6 +128,9 @@ fn dots(isa: Isa) -> Option<(unsafe fn(u64), f64)> {
         _ => None,
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
 
 /// A loop of twelve of an instruction, each with a result of its own.
 #[cfg(target_arch = "x86_64")]

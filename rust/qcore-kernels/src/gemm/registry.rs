@@ -17,7 +17,16 @@ static TABLE: &[&Kernel] = &[
 ];
 
 /// Every kernel of this architecture, from the best to the plainest.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+static TABLE: &[&Kernel] = &[
+    &micro::neon_i8mm::KERNEL,
+    &micro::neon_dot::KERNEL,
+    &micro::neon::KERNEL,
+    &micro::scalar::KERNEL,
+];
+
+/// Every kernel of this architecture, from the best to the plainest.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static TABLE: &[&Kernel] = &[&micro::scalar::KERNEL];
 
 /// The best kernel that runs where `isa` is in force.

@@ -39,7 +39,7 @@ pub(super) fn relay(
         let from = b.panel(panel);
         match (b.layout(), layout) {
             (from_layout, to) if from_layout == to => {
-                let bytes = b.groups() * to.line_bytes();
+                let bytes = to.whole_groups(b.groups()) * to.line_bytes();
                 // SAFETY: a panel of either has so many bytes, and the room is another's memory.
                 unsafe { from.copy_to_nonoverlapping(out, bytes) };
             }
@@ -51,16 +51,18 @@ pub(super) fn relay(
                 }
             }
             (from_layout, to) => {
-                let step = (from_layout.line_bytes(), to.line_bytes());
-                for group in 0..b.groups() {
-                    // SAFETY: both panels have this line.
+                let groups = b.groups();
+                for group in 0..to.whole_groups(groups) {
+                    // SAFETY: both panels have this depth group, or the one that is written alone and
+                    // is filled up.
                     unsafe {
-                        let line = from.add(group * step.0);
+                        let line = from.wrapping_add(from_layout.group_offset(group));
                         let fours = match from_layout {
+                            _ if group >= groups => [0; GROUP_BYTES],
                             Layout::Fours => line.cast::<[u8; GROUP_BYTES]>().read(),
                             _ => to_fours(line, from_layout),
                         };
-                        line_from_fours(&fours, to, out.add(group * step.1));
+                        line_from_fours(&fours, to, out.add(to.group_offset(group)));
                     }
                 }
             }
@@ -69,17 +71,23 @@ pub(super) fn relay(
     Ok(())
 }
 
-/// Writes a line of fours as `layout` says.
+/// Writes a line of fours as `layout` says; of a layout with lines of two, its half of one.
 ///
 /// # Safety
 /// `out` is valid for writing a line of that layout.
 #[inline(always)]
 pub(super) unsafe fn line_from_fours(fours: &[u8; GROUP_BYTES], layout: Layout, out: *mut u8) {
-    // SAFETY: the caller vouches for a line; each of the three writes no more.
+    // SAFETY: the caller vouches for a line; each writes no more.
     unsafe {
         match layout {
             Layout::Fours => out.cast::<[u8; GROUP_BYTES]>().write_unaligned(*fours),
             Layout::Pairs => pairs_of(fours, out),
+            Layout::Eights => {
+                let (fours, _) = fours.as_chunks::<4>();
+                for (column, four) in fours.iter().enumerate() {
+                    out.add(layout.place(column, 0)).cast::<[u8; 4]>().write(*four);
+                }
+            }
             Layout::WidePairs => {
                 let mut pairs = [0_u8; GROUP_BYTES];
                 pairs_of(fours, pairs.as_mut_ptr());
@@ -189,7 +197,7 @@ mod tests {
     /// Every layout becomes every other, and keeps its values.
     #[test]
     fn values_stay_in_every_layout() {
-        let layouts = [Layout::Fours, Layout::Pairs, Layout::WidePairs];
+        let layouts = [Layout::Fours, Layout::Pairs, Layout::WidePairs, Layout::Eights];
         for isa in Isa::available() {
             for (k, n) in [(0_usize, 3_usize), (1, 1), (5, 17), (8, 16), (31, 40), (64, 64)] {
                 let values: Vec<i8> = (0..k * n).map(|at| (at * 37 % 256) as u8 as i8).collect();

@@ -15,6 +15,14 @@ pub(super) mod avx512_masked;
 pub(super) mod avx512_vnni;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon_i8mm;
+#[cfg(target_arch = "aarch64")]
+mod neon_tile;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod segment_codes;
 #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,179 @@
+//! NEON with the int8 matrix product: two rows times two columns of eight values, `smmla` where A is
+//! signed and `usmmla` where it is not.
+//!
+//! Registers of B hold eight values of two columns, as they are packed. Those of A hold eight of two
+//! rows: made of 16 of each, where these lie, by two instructions for as many columns as the tile has.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::tile_row;
+use crate::gemm::limits;
+use crate::gemm::microkernel::{DEPTH, Kernel, Layout, Left, PANEL, Tile};
+use crate::isa::Isa;
+
+/// Values along K that one instruction takes, and depth groups of as many.
+const EIGHT: usize = 2 * DEPTH;
+/// Columns of a unit: of two registers of B.
+const UNIT: usize = 4;
+/// Bytes of a register.
+const VECTOR: usize = 16;
+/// Bytes of two depth groups of a panel.
+const LINE: usize = PANEL * EIGHT;
+/// The most pairs of rows.
+const PAIRS: usize = 3;
+/// The most registers of B that meet a pair of rows.
+const VECTORS: usize = 16;
+
+/// `acc` and the products of two rows and two columns, of eight values each.
+///
+/// # Safety
+/// The CPU has the instruction.
+#[inline(always)]
+unsafe fn product<const SIGNED: bool>(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the caller vouches for the instructions, which touch registers alone. Stable Rust has no
+    // intrinsics for them.
+    unsafe {
+        if SIGNED {
+            asm!(
+                "smmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+                acc = inout(vreg) acc,
+                a = in(vreg) a,
+                b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        } else {
+            asm!(
+                "usmmla {acc:v}.4s, {a:v}.16b, {b:v}.16b",
+                acc = inout(vreg) acc,
+                a = in(vreg) a,
+                b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+    }
+    acc
+}
+
+/// Eight values of all rows, in pairs, times those of all columns; `b` is their line.
+///
+/// # Safety
+/// `b` is valid for the tile's columns of a line, and the CPU has the instructions.
+#[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
+#[inline(always)]
+unsafe fn step<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
+    acc: &mut [[int32x4_t; VECTORS]; PAIRS],
+    a: &[int8x16_t; PAIRS],
+    b: *const i8,
+    panel_stride: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for vector in 0..2 * UNITS {
+            let column = vector * 2;
+            let offset = column / PANEL * panel_stride + column % PANEL * EIGHT;
+            let columns = vld1q_s8(b.add(offset));
+            for pair in 0..ROWS.div_ceil(2) {
+                acc[pair][vector] = product::<SIGNED>(acc[pair][vector], a[pair], columns);
+            }
+        }
+    }
+}
+
+/// The sums of all products.
+///
+/// # Safety
+/// As [`crate::gemm::microkernel::TileFn`].
+#[inline(always)]
+unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
+    t: &Tile,
+) -> [[int32x4_t; VECTORS]; PAIRS] {
+    // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.
+    unsafe {
+        // Of rows and columns that the tile has not, nothing is left once this is compiled.
+        let mut acc = [[vdupq_n_s32(0); VECTORS]; PAIRS];
+        let (mut a, mut b) = (t.a, t.b);
+        // A row that has no other beside it stands in for that.
+        let second = |pair: usize| (2 * pair + 1).min(ROWS - 1);
+        for _ in 0..t.groups / 4 {
+            let (mut low, mut high) = ([vdupq_n_s8(0); PAIRS], [vdupq_n_s8(0); PAIRS]);
+            for pair in 0..ROWS.div_ceil(2) {
+                let one = vld1q_s64(a.add(2 * pair * t.a_stride).cast());
+                let other = vld1q_s64(a.add(second(pair) * t.a_stride).cast());
+                low[pair] = vreinterpretq_s8_s64(vzip1q_s64(one, other));
+                high[pair] = vreinterpretq_s8_s64(vzip2q_s64(one, other));
+            }
+            step::<SIGNED, ROWS, UNITS>(&mut acc, &low, b, t.panel_stride);
+            step::<SIGNED, ROWS, UNITS>(&mut acc, &high, b.add(LINE), t.panel_stride);
+            a = a.add(VECTOR);
+            b = b.add(2 * LINE);
+        }
+        let mut left = t.groups % 4;
+        while left > 0 {
+            let mut rows = [vdupq_n_s8(0); PAIRS];
+            for pair in 0..ROWS.div_ceil(2) {
+                let one = a.add(2 * pair * t.a_stride);
+                let other = a.add(second(pair) * t.a_stride);
+                // Half of the last line of B may be what fills it up: A has nothing there.
+                let (one, other) = if left > 1 {
+                    (one.cast::<u64>().read_unaligned(), other.cast::<u64>().read_unaligned())
+                } else {
+                    let one = one.cast::<u32>().read_unaligned();
+                    (u64::from(one), u64::from(other.cast::<u32>().read_unaligned()))
+                };
+                rows[pair] = vcombine_s8(vcreate_s8(one), vcreate_s8(other));
+            }
+            step::<SIGNED, ROWS, UNITS>(&mut acc, &rows, b, t.panel_stride);
+            a = a.add(EIGHT.min(left * DEPTH));
+            b = b.add(LINE);
+            left = left.saturating_sub(2);
+        }
+        acc
+    }
+}
+
+/// A tile of `ROWS` rows and `UNITS` units.
+///
+/// # Safety
+/// As [`crate::gemm::microkernel::TileFn`].
+#[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
+#[target_feature(enable = "neon,i8mm")]
+unsafe fn tile<const ROWS: usize, const UNITS: usize>(t: &Tile) {
+    // SAFETY: the caller vouches for every pointer of the tile.
+    unsafe {
+        let acc =
+            if t.flip == 0 { sums::<false, ROWS, UNITS>(t) } else { sums::<true, ROWS, UNITS>(t) };
+        for row in 0..ROWS {
+            let row_start = vdupq_n_s32(*t.row_start.add(row));
+            for unit in 0..UNITS {
+                let one = vreinterpretq_s64_s32(acc[row / 2][2 * unit]);
+                let other = vreinterpretq_s64_s32(acc[row / 2][2 * unit + 1]);
+                let sums =
+                    if row % 2 == 0 { vzip1q_s64(one, other) } else { vzip2q_s64(one, other) };
+                let column = unit * UNIT;
+                let start = vaddq_s32(vld1q_s32(t.start.add(column)), row_start);
+                let sums = vaddq_s32(vreinterpretq_s32_s64(sums), start);
+                vst1q_s32(t.c.add(row * t.c_stride + column), sums);
+            }
+        }
+    }
+}
+
+pub(in crate::gemm) static KERNEL: Kernel = Kernel {
+    id: "aarch64-i8s8s32-neon_i8mm-6x16",
+    isa: Isa::NeonI8mm,
+    left: Left::Bytes,
+    layout: Layout::Eights,
+    many: None,
+    one: None,
+    limits: &limits::NEON,
+    unit: UNIT,
+    tiles: &[
+        tile_row!(1: 1, 2, 3, 4, 5, 6),
+        tile_row!(2: 1, 2, 3, 4, 5, 6),
+        tile_row!(3: 1, 2, 3, 4, 5, 6),
+        tile_row!(4: 1, 2, 3, 4, 5, 6),
+    ],
+    narrow: tile_row!(8: 1, 2),
+    narrow_units: 8,
+};

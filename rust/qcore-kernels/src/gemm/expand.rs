@@ -47,6 +47,15 @@ pub(super) unsafe fn panel(isa: Isa, lines: Lines<'_>, values: *const u8, fill: 
                 };
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if isa.includes(Isa::Neon) {
+            return match lines.places.every() {
+                Some(1) => run::<neon::Neon, 2>(lines, values, fill, out),
+                Some(2) => run::<neon::Neon, 4>(lines, values, fill, out),
+                Some(3) => run::<neon::Neon, 6>(lines, values, fill, out),
+                _ => run::<neon::Neon, 0>(lines, values, fill, out),
+            };
+        }
         let _ = isa;
         run::<Scalar, 0>(lines, values, fill, out);
     }
@@ -94,11 +103,33 @@ impl Expand for Scalar {
     }
 }
 
+/// For each mask of 8 bytes which value each of them is; 0x80 where it is none.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static ORDERS: [[u8; 8]; 256] = orders();
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const fn orders() -> [[u8; 8]; 256] {
+    let mut orders = [[0x80; 8]; 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let (mut place, mut next) = (0, 0);
+        while place < 8 {
+            if mask >> place & 1 == 1 {
+                orders[mask][place] = next;
+                next += 1;
+            }
+            place += 1;
+        }
+        mask += 1;
+    }
+    orders
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Expand, GROUP_BYTES, Lines, run};
+    use super::{Expand, GROUP_BYTES, Lines, ORDERS, run};
 
     /// `vpexpandb`: a line at once.
     struct Vbmi2;
@@ -113,26 +144,6 @@ mod x86 {
                 _mm512_storeu_si512(out.cast(), _mm512_mask_expand_epi8(fill, mask, values));
             }
         }
-    }
-
-    /// For each mask of 8 bytes which value each of them is; 0x80 where it is none.
-    static ORDERS: [[u8; 8]; 256] = orders();
-
-    const fn orders() -> [[u8; 8]; 256] {
-        let mut orders = [[0x80; 8]; 256];
-        let mut mask = 0;
-        while mask < 256 {
-            let (mut place, mut next) = (0, 0);
-            while place < 8 {
-                if mask >> place & 1 == 1 {
-                    orders[mask][place] = next;
-                    next += 1;
-                }
-                place += 1;
-            }
-            mask += 1;
-        }
-        orders
     }
 
     /// `pshufb`: 8 bytes at once, or 16 where it is known how far the second 8 start from the first.
@@ -206,5 +217,66 @@ mod x86 {
     ) {
         // SAFETY: the caller's promise.
         unsafe { run::<Avx2, EACH>(lines, values, fill, out) }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+
+    use super::{Expand, GROUP_BYTES, ORDERS};
+
+    /// `tbx`: 8 bytes at once, or 16 where it is known how far the second 8 start from the first; what
+    /// is in no table stays what it was.
+    pub(super) struct Neon;
+
+    impl Expand for Neon {
+        #[inline(always)]
+        unsafe fn line<const EACH: usize>(
+            mask: u64,
+            mut values: *const u8,
+            fill: u8,
+            out: *mut u8,
+        ) {
+            if EACH > 0 {
+                // SAFETY: NEON is part of AArch64.
+                let (fill, further) =
+                    unsafe { (vdupq_n_u8(fill), vcombine_u8(vdup_n_u8(0), vdup_n_u8(EACH as u8))) };
+                for place in 0..GROUP_BYTES / 16 {
+                    let bytes = (mask >> (16 * place)) as u16;
+                    let [low, high] = bytes.to_le_bytes();
+                    // SAFETY: the caller vouches for the pointers; no more than 16 bytes are read from
+                    // the first value of each 16 on.
+                    unsafe {
+                        let low = vld1_u8(ORDERS[usize::from(low)].as_ptr());
+                        let high = vld1_u8(ORDERS[usize::from(high)].as_ptr());
+                        // Where there is no value this stays beyond the table.
+                        let order = vaddq_u8(vcombine_u8(low, high), further);
+                        let bytes = vqtbx1q_u8(fill, vld1q_u8(values), order);
+                        vst1q_u8(out.add(16 * place), bytes);
+                        values = values.add(2 * EACH);
+                    }
+                }
+                return;
+            }
+            // SAFETY: NEON is part of AArch64.
+            let (fill, counts) = unsafe {
+                let counts = vreinterpret_u64_u8(vcnt_u8(vcreate_u8(mask)));
+                (vdup_n_u8(fill), vget_lane_u64::<0>(counts))
+            };
+            // Byte i: how many values come before the i-th 8 bytes; all of them fit a byte.
+            let before = counts.wrapping_mul(0x0101_0101_0101_0101) << 8;
+            for place in 0..GROUP_BYTES / 8 {
+                let byte = (mask >> (8 * place)) as u8;
+                let first = usize::from((before >> (8 * place)) as u8);
+                // SAFETY: the caller vouches for the pointers; no more than 8 bytes are read from the
+                // first value of each 8 on.
+                unsafe {
+                    let order = vld1_u8(ORDERS[usize::from(byte)].as_ptr());
+                    let bytes = vtbx1_u8(fill, vld1_u8(values.add(first)), order);
+                    vst1_u8(out.add(8 * place), bytes);
+                }
+            }
+        }
     }
 }

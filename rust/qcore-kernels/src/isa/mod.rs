@@ -92,11 +92,11 @@ impl Isa {
         TABLE.iter().map(|entry| entry.0).filter(|isa| isa.is_available())
     }
 
-    /// Whether its kernels have run on a CPU that has it, and passed every test there. Others run only
-    /// where they are asked for by name.
+    /// Whether its kernels have run on a CPU that has it, or, of ARM, on an emulator of such CPUs, and
+    /// passed every test there. Others run only where they are asked for by name.
     #[must_use]
     pub fn is_verified(self) -> bool {
-        !matches!(self, Isa::AvxVnni | Isa::Amx)
+        self != Isa::Amx
     }
 
     /// The best that this CPU can run and that is verified.

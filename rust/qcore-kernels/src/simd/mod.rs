@@ -25,8 +25,8 @@ mod avx512;
 mod neon;
 
 pub use dispatch::{SimdOp, dispatch};
-pub(crate) use dot::columns_of;
 pub use dot::{Dot4, Dot4Op, dispatch_dot};
+pub(crate) use dot::{columns_of, data_of};
 pub use scalar::Scalar;
 pub(crate) use transpose::transpose;
 

@@ -1,7 +1,13 @@
 //! Transposition of matrices of bytes and of 32-bit elements.
 //!
-//! Tiles of 16 by 16 bytes, or 4 by 4 words, pass through registers: SSE2, which every x86-64 CPU has.
-//! Other elements, other CPUs and what fills no tile are copied one by one.
+//! Tiles of 16 by 16 bytes, or 4 by 4 words, pass through registers: SSE2, which every x86-64 CPU has,
+//! or NEON, which every `AArch64` CPU has. Other elements, other CPUs and what fills no tile are copied
+//! one by one.
+
+#[cfg(target_arch = "aarch64")]
+use neon as vectors;
+#[cfg(target_arch = "x86_64")]
+use sse2 as vectors;
 
 /// Writes the transpose of a matrix of `rows` rows, `src_stride` elements apart, into one of `cols`
 /// rows, `dst_stride` elements apart.
@@ -47,11 +53,14 @@ pub(crate) unsafe fn transpose<T: Copy>(
     }
 }
 
+/// Whether tiles pass through registers.
+const HAS_VECTORS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
 /// Rows of a tile that passes through registers; 0 if there is none for such elements.
 fn tile_of<T>() -> usize {
     match size_of::<T>() {
-        1 if cfg!(target_arch = "x86_64") => 16,
-        4 if cfg!(target_arch = "x86_64") => 4,
+        1 if HAS_VECTORS => 16,
+        4 if HAS_VECTORS => 4,
         _ => 0,
     }
 }
@@ -62,15 +71,15 @@ fn tile_of<T>() -> usize {
 /// The tile is within both matrices.
 #[inline(always)]
 unsafe fn whole_tile<T>(src: *const T, src_stride: usize, dst: *mut T, dst_stride: usize) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     // SAFETY: by the caller's promise; the elements have the size of those that are copied.
     unsafe {
         match size_of::<T>() {
-            1 => sse2::bytes(src.cast(), src_stride, dst.cast(), dst_stride),
-            _ => sse2::words(src.cast(), src_stride, dst.cast(), dst_stride),
+            1 => vectors::bytes(src.cast(), src_stride, dst.cast(), dst_stride),
+            _ => vectors::words(src.cast(), src_stride, dst.cast(), dst_stride),
         }
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (src, src_stride, dst, dst_stride);
 }
 
@@ -131,6 +140,67 @@ mod sse2 {
         for (row, vector) in tile.iter().enumerate() {
             // SAFETY: the row is in the target.
             unsafe { _mm_storeu_si128(dst.add(row * dst_stride).cast(), *vector) };
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+
+    /// Transposes 16 by 16 bytes: in each of four rounds rows that lie half the tile apart are
+    /// interleaved.
+    ///
+    /// # Safety
+    /// Both matrices have the tile.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn bytes(src: *const u8, src_stride: usize, dst: *mut u8, dst_stride: usize) {
+        let mut tile = [vdupq_n_u8(0); 16];
+        for (row, vector) in tile.iter_mut().enumerate() {
+            // SAFETY: the row is in the source.
+            *vector = unsafe { vld1q_u8(src.add(row * src_stride)) };
+        }
+        for _ in 0..4 {
+            let rows = tile;
+            for pair in 0..8 {
+                tile[2 * pair] = vzip1q_u8(rows[pair], rows[pair + 8]);
+                tile[2 * pair + 1] = vzip2q_u8(rows[pair], rows[pair + 8]);
+            }
+        }
+        for (row, vector) in tile.iter().enumerate() {
+            // SAFETY: the row is in the target.
+            unsafe { vst1q_u8(dst.add(row * dst_stride), *vector) };
+        }
+    }
+
+    /// Transposes 4 by 4 words of 32 bits.
+    ///
+    /// # Safety
+    /// Both matrices have the tile.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) unsafe fn words(
+        src: *const u32,
+        src_stride: usize,
+        dst: *mut u32,
+        dst_stride: usize,
+    ) {
+        let mut tile = [vdupq_n_u32(0); 4];
+        for (row, vector) in tile.iter_mut().enumerate() {
+            // SAFETY: the row is in the source.
+            *vector = unsafe { vld1q_u32(src.add(row * src_stride)) };
+        }
+        for _ in 0..2 {
+            let rows = tile;
+            for pair in 0..2 {
+                tile[2 * pair] = vzip1q_u32(rows[pair], rows[pair + 2]);
+                tile[2 * pair + 1] = vzip2q_u32(rows[pair], rows[pair + 2]);
+            }
+        }
+        for (row, vector) in tile.iter().enumerate() {
+            // SAFETY: the row is in the target.
+            unsafe { vst1q_u32(dst.add(row * dst_stride), *vector) };
         }
     }
 }

@@ -59,6 +59,13 @@ pub trait Dot4: Copy {
     unsafe fn interleave(self, rows: [*const u8; 4]) -> [Self::I32; 4];
     /// `acc` and the four products of the bytes of each lane, wrapping.
     fn dot(self, acc: Self::I32, unsigned: Self::I32, signed: Self::I32) -> Self::I32;
+    /// Whether [`Dot4::dot_data`] takes signed data.
+    const SIGNED_DATA: bool = false;
+    /// [`Dot4::dot`] of data that kernels move to the sign that it takes, as [`data_of`] says.
+    #[inline(always)]
+    fn dot_data(self, acc: Self::I32, data: Self::I32, signed: Self::I32) -> Self::I32 {
+        self.dot(acc, data, signed)
+    }
     /// The sums of interleaved columns, in the order of the columns.
     ///
     /// # Safety
@@ -93,6 +100,25 @@ pub trait Dot4: Copy {
     unsafe fn store_eight(self, ptr: *mut i32, sums: Self::I32) {
         let _ = (ptr, sums);
         unreachable!("vectors of {} columns", Self::COLUMNS)
+    }
+}
+
+/// What turns bytes, signed or not, into the data of [`Dot4::dot_data`] where `isa` is in force: what is
+/// flipped in each, and what that adds to it.
+pub(crate) fn data_of(isa: Isa, signed: bool) -> (u8, i32) {
+    struct SignedData;
+    impl Dot4Op for SignedData {
+        type Output = bool;
+
+        #[inline(always)]
+        fn eval<D: Dot4>(self, _: D) -> bool {
+            D::SIGNED_DATA
+        }
+    }
+    match (signed, dispatch_dot(isa, SignedData)) {
+        (true, false) => (0x80, 128),
+        (false, true) => (0x80, -128),
+        _ => (0, 0),
     }
 }
 

@@ -116,12 +116,23 @@ impl Dot4 for Neon {
     fn dot(self, acc: int32x4_t, unsigned: int32x4_t, signed: int32x4_t) -> int32x4_t {
         // SAFETY: NEON is part of AArch64.
         unsafe {
-            let (a, b) = (less_128(unsigned), vreinterpretq_s8_s32(signed));
+            // What the unsigned bytes lack: 128 times each signed one.
+            let lacking = vshlq_n_s32::<7>(vpaddlq_s16(vpaddlq_s8(vreinterpretq_s8_s32(signed))));
+            let data = vreinterpretq_s32_s8(less_128(unsigned));
+            self.dot_data(vaddq_s32(acc, lacking), data, signed)
+        }
+    }
+
+    const SIGNED_DATA: bool = true;
+
+    #[inline(always)]
+    fn dot_data(self, acc: int32x4_t, data: int32x4_t, signed: int32x4_t) -> int32x4_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            let (a, b) = (vreinterpretq_s8_s32(data), vreinterpretq_s8_s32(signed));
             let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
             let high = vpaddlq_s16(vmull_high_s8(a, b));
-            // What the unsigned bytes lack: 128 times each signed one.
-            let lacking = vshlq_n_s32::<7>(vpaddlq_s16(vpaddlq_s8(b)));
-            vaddq_s32(vaddq_s32(acc, lacking), vpaddq_s32(low, high))
+            vaddq_s32(acc, vpaddq_s32(low, high))
         }
     }
 }

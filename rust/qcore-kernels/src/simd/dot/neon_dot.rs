@@ -52,4 +52,12 @@ impl Dot4 for NeonDot {
             sdot(vaddq_s32(acc, lacking), a, b)
         }
     }
+
+    const SIGNED_DATA: bool = true;
+
+    #[inline(always)]
+    fn dot_data(self, acc: int32x4_t, data: int32x4_t, signed: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { sdot(acc, vreinterpretq_s8_s32(data), vreinterpretq_s8_s32(signed)) }
+    }
 }

@@ -141,7 +141,7 @@ unsafe fn step<D: Dot4, V: Int8Value, const WIDE: usize>(
     };
     for at in 0..4 {
         sums[at] = if V::MIN < 0 {
-            d.dot(sums[at], columns[at], value)
+            d.dot_data(sums[at], columns[at], value)
         } else {
             d.dot(sums[at], value, columns[at])
         };

@@ -34,6 +34,7 @@ pub(super) const WIDTH: usize = 64;
 
 /// The same where there are no more and vectors are no wider.
 const HALF: usize = 32;
+const QUARTER: usize = 16;
 
 /// The same where an instruction set has a way of its own for as few.
 const EIGHT: usize = 8;
@@ -158,7 +159,7 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
             vector(matrix, rows, &x, out);
         });
     }
-    let Moved { lanes, zero } = Moved::in_widths::<V, X>(x, x_zero, widths(isa, n))?;
+    let Moved { lanes, zero } = Moved::in_widths::<V, X>(isa, x, x_zero, widths(isa, n))?;
     // They are multiplied so fast that threads would wait for the last of larger ones.
     let blocks = row_blocks(matrix.indptr(), BLOCK_VALUES / 2, BLOCK_ROWS)?;
     let compute = |block: usize, lanes: &Lanes<u8>, out: &mut [i32]| {
@@ -166,6 +167,9 @@ pub fn multiply_integer_with<V: Int8Value, X: Int8Value, T: Sum>(
         with_indices!(matrix.indices(), |indices| {
             match lanes.width {
                 EIGHT => dispatch_dot(isa, EightBlock { a, indices, rows, x, zero, out }),
+                QUARTER => {
+                    dispatch_dot(isa, Block::<_, _, QUARTER> { a, indices, rows, x, zero, out });
+                }
                 HALF => dispatch_dot(isa, Block::<_, _, HALF> { a, indices, rows, x, zero, out }),
                 _ => dispatch_dot(isa, Block::<_, _, WIDTH> { a, indices, rows, x, zero, out }),
             }
@@ -179,6 +183,7 @@ fn widths(isa: Isa, n: usize) -> &'static [usize] {
     match columns_of(isa) {
         // Twice eight columns take less than half of 64.
         (_, true) if n <= 2 * EIGHT => &[EIGHT],
+        (columns, _) if columns <= QUARTER => &[QUARTER, HALF, WIDTH],
         (columns, _) if columns <= HALF => &[HALF, WIDTH],
         _ => &[WIDTH],
     }

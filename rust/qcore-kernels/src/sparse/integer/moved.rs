@@ -2,12 +2,14 @@
 
 use super::WIDTH;
 use crate::error::Result;
+use crate::isa::Isa;
+use crate::simd::data_of;
 use crate::sparse::lanes::Lanes;
 use crate::sparse::value::Int8Value;
 use crate::view::MatRef;
 
-/// The dense operand of dot products, of which one operand is unsigned and the other signed: it has
-/// the sign that the matrix has not, moved by 128 where it must be.
+/// The dense operand of dot products: data of a signed matrix, signed for an unsigned one; moved by 128
+/// where it must be.
 pub(in crate::sparse) struct Moved {
     pub(in crate::sparse) lanes: Vec<Lanes<u8>>,
     /// The zero point, moved likewise.
@@ -17,23 +19,24 @@ pub(in crate::sparse) struct Moved {
 impl Moved {
     /// `x`, of which the code of 0 is `zero`, for a matrix of `V`.
     pub(in crate::sparse) fn new<V: Int8Value, X: Int8Value>(
+        isa: Isa,
         x: MatRef<'_, X>,
         zero: i32,
     ) -> Result<Self> {
-        Self::in_widths::<V, X>(x, zero, &[WIDTH])
+        Self::in_widths::<V, X>(isa, x, zero, &[WIDTH])
     }
 
     /// The same in blocks of one of the ascending widths.
     pub(super) fn in_widths<V: Int8Value, X: Int8Value>(
+        isa: Isa,
         x: MatRef<'_, X>,
         zero: i32,
         widths: &[usize],
     ) -> Result<Self> {
-        let flip = if (X::MIN < 0) == (V::MIN < 0) { 0x80 } else { 0 };
-        let moved = match (flip, V::MIN < 0) {
-            (0, _) => 0,
-            (_, true) => 128,
-            (_, false) => -128,
+        let (flip, moved) = match (V::MIN < 0, X::MIN < 0) {
+            (true, signed) => data_of(isa, signed),
+            (false, true) => (0, 0),
+            (false, false) => (0x80, -128),
         };
         let mut lanes = Lanes::blocks(bytes(x), widths)?;
         if flip != 0 {

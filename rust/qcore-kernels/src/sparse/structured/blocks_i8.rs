@@ -96,7 +96,7 @@ impl<V: Int8Value> BlocksInteger<V> {
             return multiply_integer_with(isa, csr, x, x_zero, order, out);
         }
         let out = Out::new(out, self.matrix.rows(), x.cols(), order)?;
-        let x = Moved::new::<V, X>(x, x_zero)?;
+        let x = Moved::new::<V, X>(isa, x, x_zero)?;
         let quads = self.quads.get_or_make(|| Quads::new(&self.matrix))?;
         quads.multiply::<V, T>(isa, &x, out, T::from_i32)
     }

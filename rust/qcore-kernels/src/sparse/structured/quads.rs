@@ -206,7 +206,7 @@ fn multiply<D: Dot4, I: Index, const TALL: usize, const SIGNED: bool>(
                 let value = d.splat(values[row]);
                 for part in 0..4 {
                     sums[row][part] = if SIGNED {
-                        d.dot(sums[row][part], x[part], value)
+                        d.dot_data(sums[row][part], x[part], value)
                     } else {
                         d.dot(sums[row][part], value, x[part])
                     };

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
-use crate::simd::{Dot4, Dot4Op, dispatch_dot};
+use crate::simd::{Dot4, Dot4Op, data_of, dispatch_dot};
 use crate::threads::SendPtr;
 
 /// Sums that are computed before they are finished: they stay in the first cache.
@@ -61,7 +61,7 @@ pub(super) struct Job<'a> {
     room: usize,
     /// Pixels that are finished as one row: of few channels more than one.
     repeat: usize,
-    /// What turns a code into an unsigned byte.
+    /// What turns a code into the data of dot products.
     flip: u8,
     /// The row of places whose rows of the image are interleaved, and whether they serve the next too.
     held: Option<(usize, bool)>,
@@ -121,7 +121,7 @@ impl<'a> Job<'a> {
         let quads = memory::size(&[wide, outputs, 4])?;
         scratch.quads.resize_scratch(memory::size(&[groups, quads])?)?;
         scratch.rows.resize_scratch(memory::size(&[ROWS, line])?)?;
-        let flip = if x.signed { 0x80 } else { 0 };
+        let (flip, moved) = data_of(isa, x.signed);
         let around = x.zero_point as u8;
         // What lies to the left and to the right of the image stays from row to row.
         let left = window.padding[1][0].min(wide);
@@ -133,7 +133,7 @@ impl<'a> Job<'a> {
         scratch.rows[(ROWS - 1) * line..].fill(around);
         let room = (SUMS / outputs).max(4);
         scratch.sums.resize_scratch(memory::size(&[room, outputs, size_of::<i32>()])?)?;
-        let zero = x.zero_point + if x.signed { 128 } else { 0 };
+        let zero = x.zero_point + moved;
         scratch.start.clear();
         memory::resize(&mut scratch.start, memory::size(&[pixels, outputs])?, 0)?;
         for start in scratch.start.chunks_exact_mut(outputs) {
@@ -304,7 +304,7 @@ impl<'a> Job<'a> {
         };
         let places = Places { quads, taps, weights, start, step, count };
         if pixels > 1 && (self.window.stride[1] > 1 || count < pixels) {
-            places.one_by_one(outputs, sums);
+            places.one_by_one(outputs, self.x.signed == (self.flip == 0), sums);
             return;
         }
         // Several pixels as one; the last end with the row, and so repeat some.

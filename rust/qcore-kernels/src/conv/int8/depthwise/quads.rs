@@ -1,7 +1,7 @@
 //! Four taps of a channel side by side: what one dot instruction takes.
 //!
 //! Rows of codes are interleaved byte by byte, so that channel `c` of pixel `x` has its four taps at
-//! `4 * (x * channels + c)`, as unsigned bytes.
+//! `4 * (x * channels + c)`, as the data of dot products.
 
 use crate::simd::{Dot4, Dot4Op};
 

@@ -83,7 +83,7 @@ impl Places<'_> {
                 for tap in 0..TAPS {
                     for place in 0..TOGETHER {
                         let quad = d.load(from.add(taps[tap] + place * step));
-                        sums[place] = d.dot(sums[place], quad, weights[tap]);
+                        sums[place] = d.dot_data(sums[place], quad, weights[tap]);
                     }
                 }
                 for place in 0..TOGETHER {
@@ -95,7 +95,7 @@ impl Places<'_> {
             for _ in 0..self.count % TOGETHER {
                 let mut sum = start;
                 for tap in 0..TAPS {
-                    sum = d.dot(sum, d.load(from.add(taps[tap])), weights[tap]);
+                    sum = d.dot_data(sum, d.load(from.add(taps[tap])), weights[tap]);
                 }
                 to.cast::<D::I32>().write_unaligned(sum);
                 from = from.wrapping_add(step);
@@ -144,7 +144,8 @@ impl Places<'_> {
                 weights = weights.wrapping_add(4 * width);
                 let from = origin.add(tap);
                 for index in 0..N {
-                    sums[index] = d.dot(sums[index], d.load(from.add(index * self.step)), weight);
+                    let quad = d.load(from.add(index * self.step));
+                    sums[index] = d.dot_data(sums[index], quad, weight);
                 }
             }
             for index in 0..N {
@@ -153,8 +154,8 @@ impl Places<'_> {
         }
     }
 
-    /// Few channels, without vectors.
-    pub(super) fn one_by_one(&self, outputs: usize, sums: &mut [i32]) {
+    /// Few channels, without vectors; `signed` is whether quads are.
+    pub(super) fn one_by_one(&self, outputs: usize, signed: bool, sums: &mut [i32]) {
         for (place, sums) in sums.chunks_exact_mut(outputs).take(self.count).enumerate() {
             for (output, sum) in sums.iter_mut().enumerate() {
                 *sum = self.start[output];
@@ -162,7 +163,8 @@ impl Places<'_> {
                     let quad = &self.quads[place * self.step + tap + 4 * output..][..4];
                     let weights = &self.weights[4 * (index * self.start.len() + output)..][..4];
                     for (&code, &weight) in quad.iter().zip(weights) {
-                        *sum += i32::from(code) * i32::from(weight as i8);
+                        let code = if signed { i32::from(code as i8) } else { i32::from(code) };
+                        *sum += code * i32::from(weight as i8);
                     }
                 }
             }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
-use crate::simd::{dispatch_dot, transpose};
+use crate::simd::{data_of, dispatch_dot, transpose};
 use crate::threads::{self, SendPtr};
 
 /// Places that are computed together.
@@ -182,7 +182,7 @@ impl<'a> Bands<'a> {
     fn starts(&self, bias: &[i32], to: &mut AlignedBytes) -> Result<()> {
         let sums = &self.weights.sums;
         to.resize_scratch(memory::size(&[sums.len(), size_of::<i32>()])?)?;
-        let zero = self.x.zero_point + if self.x.signed { 128 } else { 0 };
+        let zero = self.x.zero_point + data_of(self.isa, self.x.signed).1;
         let (to, _) = to.as_chunks_mut::<4>();
         for (output, (to, &sum)) in to.iter_mut().zip(sums).enumerate() {
             let bias = match bias {
@@ -194,7 +194,7 @@ impl<'a> Bands<'a> {
         Ok(())
     }
 
-    /// Lays out what rows of places of an image read, channel by channel, as uint8.
+    /// Lays out what rows of places of an image read, channel by channel, as the dot products want it.
     fn lay_out(&self, n: usize, rows: &Range<usize>, planes: &mut AlignedBytes) {
         let [height, width] = self.image;
         let channels = self.weights.inputs;
@@ -224,8 +224,9 @@ impl<'a> Bands<'a> {
                 copy(row - above, (row - reach.start) * self.wide + left, width);
             }
         }
-        if self.x.signed {
-            planes.iter_mut().for_each(|byte| *byte ^= 0x80);
+        let (flip, _) = data_of(self.isa, self.x.signed);
+        if flip != 0 {
+            planes.iter_mut().for_each(|byte| *byte ^= flip);
         }
     }
 

@@ -102,7 +102,7 @@ impl Multiply<'_> {
                         let code = d.splat(*codes.add(row));
                         for quarter in 0..4 {
                             let sum = found[row][quarter];
-                            found[row][quarter] = d.dot(sum, columns[quarter], code);
+                            found[row][quarter] = d.dot_data(sum, columns[quarter], code);
                         }
                     }
                     codes = codes.wrapping_add(together);

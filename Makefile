@@ -12,6 +12,7 @@
 #   make plots         draws the plots of docs/methods.md
 #   make screenshots   makes the pictures of the documentation, in Chromium
 #   make peers         beside torch, ONNX Runtime and MKL; writes docs/peers.md (WEIGHTS=, DATA=)
+#   make networks      whole networks beside their peers; writes docs/networks.md and the README's table (DATA=)
 #   make develop       installs the working tree into .venv
 #   make wheels        wheels for Linux on x86_64 and aarch64, glibc and musl, into dist (packaging/wheels)
 #   make crates        packs the three libraries in Rust as crates, and builds what was packed
@@ -37,7 +38,7 @@ SINCE ?= HEAD~1
 
 PEERS = $(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(DATA),--data $(DATA))
 
-.PHONY: help demo docs test test-rust test-python test-isas test-emulated lint bench peers plots screenshots develop
+.PHONY: help demo docs test test-rust test-python test-isas test-emulated lint bench peers networks plots screenshots develop
 .PHONY: wheels crates semver clean
 
 help:
@@ -98,6 +99,12 @@ screenshots: develop
 peers: develop
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benches.peers --out docs $(PEERS)
+
+networks: develop
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benches.peers.tiny $(if $(DATA),--data $(DATA)) --svg docs/networks.svg | $(BIN)/python docs/splice.py docs/networks.md networks
+	$(BIN)/python -m benches.graph.convolutions | $(BIN)/python docs/splice.py docs/networks.md large
+	$(BIN)/python docs/summary.py | $(BIN)/python docs/splice.py README.md networks
 
 develop: $(VENV)/.develop
 

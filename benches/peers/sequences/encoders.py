@@ -161,8 +161,7 @@ def _ways(net: qc.Graph, samples: Sequence[Inputs]) -> dict[str, qc.Graph]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                given = {} if way == "dynamic" else {"X": samples}
-                found[way] = qc.compress(net, **given, bits=8, **options)
+                found[way] = qc.compress(net, samples, bits=8, **options)
         except ValueError as error:
             print(f"{way}: {str(error)[:100]}")
     return found

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qcore.graph.node import Node
+from qcore.graph.operands import DYNAMIC
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph
 
-__all__ = ["has_attention", "with_attention"]
+__all__ = ["attentions", "has_attention", "with_attention"]
 
 _HEADS_FIRST = (0, 2, 1, 3)
 _HEADS_FIRST_ACROSS = (0, 2, 3, 1)
@@ -40,6 +41,13 @@ def with_attention(graph: BaseGraph, nodes: tuple[Node, ...]) -> tuple[Node, ...
     return tuple(kept[::-1])
 
 
+def attentions(graph: BaseGraph) -> list[tuple[Node, tuple[str, str]]]:
+    """Return the one node of each attention of a graph, and the names of its two products."""
+    finder = _Finder(graph)
+    found = [finder.attention(node) for node in graph.nodes]
+    return [(node, finder.products[node.name]) for node in found if node is not None]
+
+
 class _Heads(NamedTuple):
     """Rows whose elements are those of heads, side by side."""
 
@@ -53,6 +61,8 @@ class _Finder:
     def __init__(self, graph: BaseGraph) -> None:
         self.graph = graph
         self.values = graph.values
+        #: Of each attention that was found, by the node that ends it.
+        self.products: dict[str, tuple[str, str]] = {}
 
     def attention(self, last: Node) -> Node | None:
         """Return the one node for the attention that a Reshape ends; None if there is none."""
@@ -83,6 +93,9 @@ class _Finder:
         }  # fmt: skip
         if v.scale != 1.0:
             return None
+        if scores.get(DYNAMIC) and weighted.get(DYNAMIC):
+            attributes[DYNAMIC] = 1
+        self.products[last.name] = (scores.name, weighted.name)
         inputs = (q.rows, k.rows, v.rows, mask)[: 4 if mask else 3]
         return last.changed(op="Attention", inputs=inputs, attributes=attributes)
 

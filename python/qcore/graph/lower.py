@@ -17,7 +17,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.graph.attention import with_attention
 from qcore.graph.node import Body, Node
-from qcore.graph.operands import floats_laid_out, laid_out, with_coded_rows
+from qcore.graph.operands import Place, floats_laid_out, laid_out, with_coded_rows
 from qcore.graph.padding import padding_mask, without_padding
 from qcore.graph.value import Value
 
@@ -76,7 +76,7 @@ def _made(
     constants: Mapping[str, Any],
     codes: Mapping[str, Any],
     exact: str | None = None,
-    operands: Mapping[str, _core.PackedWeights] = MappingProxyType({}),
+    operands: Mapping[Place, _core.PackedWeights] = MappingProxyType({}),
 ) -> _core.Graph:
     text, tensors = spec_of(nodes, inputs, outputs, constants, codes, exact, list(operands))
     try:
@@ -92,11 +92,11 @@ def spec_of(
     constants: Mapping[str, Any],
     codes: Mapping[str, Any] | None = None,
     exact: str | None = None,
-    operands: Sequence[str] = (),
+    operands: Sequence[Place] = (),
 ) -> tuple[str, list[NDArray[Any]]]:
     """Return the text that describes nodes, and the arrays to which it refers.
 
-    `operands`: the nodes that have their weights laid out, in the order of these.
+    `operands`: what holds the weights that are laid out, in the order of these.
     """
     tensors: list[NDArray[Any]] = []
     nodes = tuple(nodes)
@@ -110,10 +110,9 @@ def spec_of(
         "codes": {name: found for name, found in (codes or {}).items() if name in known},
         "exact": exact,
     }
-    places = {name: {"operand": place} for place, name in enumerate(operands)}
-    for node in spec["nodes"]:
-        if node["name"] in places:
-            node["attributes"]["operand"] = places[node["name"]]
+    named = {node["name"]: node for node in spec["nodes"]}
+    for place, (name, attribute) in enumerate(operands):
+        named[name]["attributes"][attribute] = {"operand": place}
     return json.dumps(spec), tensors
 
 

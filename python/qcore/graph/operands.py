@@ -1,4 +1,7 @@
-"""Products whose weights are laid out for a kernel of their own when the graph is compiled."""
+"""Products whose weights are laid out for a kernel of their own when the graph is compiled.
+
+So are the weights of recurrent cells. Each is named by its node and the attribute that holds it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from qcore._core import PackedWeights
 from qcore.arrays.products.weights import packed_weights
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.node import Node
+from qcore.graph.recurrent import coded_cells
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph
@@ -20,11 +24,15 @@ __all__ = ["DYNAMIC", "floats_laid_out", "is_product", "laid_out", "with_coded_r
 
 #: The attribute of a product that says that its input becomes int8 row by row while it runs.
 DYNAMIC = "dynamic"
+#: The attribute of a product that holds its weights as they are laid out.
+OPERAND = "operand"
+#: The node that has weights laid out, and the attribute that holds them.
+Place = tuple[str, str]
 _ACTIVATION = ("activation", "activation_min", "activation_max", "activation_alpha")
 _ATTRIBUTES = (*_ACTIVATION, "activation_beta")
 
 
-def laid_out(graph: BaseGraph) -> tuple[tuple[Node, ...], dict[str, PackedWeights]]:
+def laid_out(graph: BaseGraph) -> tuple[tuple[Node, ...], dict[Place, PackedWeights]]:
     """Return the nodes that run, and the weights of those that have them laid out, by name.
 
     A product with the attribute `DYNAMIC` becomes a Linear, if there is an integer kernel for its
@@ -33,30 +41,35 @@ def laid_out(graph: BaseGraph) -> tuple[tuple[Node, ...], dict[str, PackedWeight
     if not any(node.get(DYNAMIC) for node in graph.nodes):
         return graph.nodes, {}
     slots = {slot.node.name: slot for slot in graph.slots if slot.index == 1}
-    packed: dict[str, PackedWeights] = {}
+    packed: dict[Place, PackedWeights] = {}
+    cells = coded_cells(graph, DYNAMIC)
     nodes = []
     for node in graph.nodes:
+        if node.name in cells:
+            packed |= {(node.name, part): found for part, found in cells[node.name].items()}
+            nodes.append(node.changed(inputs=(node.inputs[0], "", "", *node.inputs[3:])))
+            continue
         slot = slots.get(node.name)
         weights = _weights(graph, slot) if node.get(DYNAMIC) and slot is not None else None
         if weights is None:
             nodes.append(node)
             continue
-        packed[node.name] = weights
+        packed[node.name, OPERAND] = weights
         nodes.append(_linear(node))
     return tuple(nodes), packed
 
 
 def floats_laid_out(
     graph: BaseGraph, nodes: tuple[Node, ...]
-) -> tuple[tuple[Node, ...], dict[str, PackedWeights]]:
+) -> tuple[tuple[Node, ...], dict[Place, PackedWeights]]:
     """Return nodes of which the products of floats have their weights laid out, and these."""
     slots = {slot.node.name: slot for slot in graph.slots if slot.index == 1}
-    packed: dict[str, PackedWeights] = {}
+    packed: dict[Place, PackedWeights] = {}
     found = []
     for node in nodes:
         slot = slots.get(node.name)
         if node.op in ("Gemm", "MatMul") and slot is not None and _is_float(graph, slot):
-            packed[node.name] = PackedWeights.float(np.ascontiguousarray(slot.matrix()))
+            packed[node.name, OPERAND] = PackedWeights.float(np.ascontiguousarray(slot.matrix()))
             node = _linear(node)
         found.append(node)
     return tuple(found), packed

@@ -19,7 +19,8 @@ class _Kind(NamedTuple):
 _INT, _NUMBER, _TEXT, _FLAG = (int,), (int, float), (str,), (bool,)
 _KINDS = {
     "activation": _Kind(_TEXT), "activations": _Kind(_TEXT, by_pattern=True),
-    "algorithm": _Kind(_TEXT, listed=True, by_pattern=True), "axis": _Kind(_INT, by_pattern=True),
+    "algorithm": _Kind(_TEXT, listed=True, by_pattern=True), "attention": _Kind(_TEXT),
+    "axis": _Kind(_INT, by_pattern=True),
     "bits": _Kind((int, str), listed=True, by_pattern=True), "criterion": _Kind(_TEXT),
     "epochs": _Kind(_INT), "granularity": _Kind(_TEXT), "group_size": _Kind(_INT, by_pattern=True),
     "ignore": _Kind(_TEXT, listed=True), "layout": _Kind(_TEXT), "learning_rate": _Kind(_NUMBER),

@@ -103,10 +103,13 @@ def test_the_choice_of_activations_is_told_by_node(net: qc.Graph) -> None:
     weights = qc.compress(net, activations=None)
     assert not any(node.get("dynamic") for node in weights.nodes)
     assert not weights.codes
-    static = qc.compress(net, [sentences(seed=s) for s in range(4)])
+    samples = [sentences(seed=s) for s in range(4)]
+    floats = qc.Quantizer(attention="float32")
+    static = floats.fit_transform(net, samples)
     assert not any(node.get("dynamic") for node in static.nodes)
-    dynamic = qc.compress(net, [sentences(seed=s) for s in range(4)], activations="dynamic")
-    assert sum(bool(node.get("dynamic")) for node in dynamic.nodes) == 12
+    dynamic = qc.compress(net, samples, activations="dynamic")
+    # Twelve with weights, and those of two attentions.
+    assert sum(bool(node.get("dynamic")) for node in dynamic.nodes) == 12 + 4
     assert not dynamic.codes
 
 
@@ -148,7 +151,8 @@ from small_encoder import sentences, small_encoder
 net = prepared(small_encoder())
 x = sentences(4, 33)
 alone = [{k: v[i:i + 1] for k, v in x.items()} for i in range(4)]
-for one in (net, qc.compress(net), qc.compress(net, [x], bits=4, group_size=32)):
+attention = qc.Quantizer(attention="int8").fit_transform(net)
+for one in (net, qc.compress(net), qc.compress(net, [x], bits=4, group_size=32), attention):
     seen = set()
     for threads in (1, 2, 3):
         _core.set_num_threads(threads)
@@ -173,7 +177,7 @@ def test_an_encoder_has_one_hash_on_every_isa_thread_count_and_batch() -> None:
         found[isa] = done.stdout
     assert "scalar" in found
     assert len(set(found.values())) == 1, found
-    assert [line.split()[0] for line in found["scalar"].splitlines()] == ["1", "1", "1"]
+    assert [line.split()[0] for line in found["scalar"].splitlines()] == ["1", "1", "1", "1"]
 
 
 # padding -----------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Coder(QuantizerOptions):
         check_one_of(self.nested, "nested", (None, 4))
         if self.nested is not None and set(self.bits_.values()) - {8}:
             raise ValueError("nested codes of 4 bits lie in those of 8: bits must be 8")
+        check_one_of(self.attention, "attention", ("auto", "int8", "float32"))
         for name in names:
             modes = ("auto", "static", "dynamic", None)
             check_one_of(self._option("activations", name), "activations", modes)

@@ -36,10 +36,12 @@ from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats, observe
 from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
 from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.attention import integer_products
 from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
 from qcore.graph.node import Node
 from qcore.graph.operands import DYNAMIC, is_product
+from qcore.graph.recurrent import CELLS
 from qcore.graph.slots import WeightSlot
 
 if TYPE_CHECKING:
@@ -81,9 +83,11 @@ class GraphCodes:
         batches = None if X is None else batches_of(graph, X)
         self._judges = X if hasattr(X, "dtype") else batches, y
         graph = self._equalized(quantizer, graph, batches)
-        #: Names of the products whose inputs become int8 while they run.
+        #: Names of the products and cells whose inputs become int8 while they run.
         self.dynamic: set[str]
         self.codes = self._observed(quantizer, graph, batches)
+        if self.dynamic or self.codes:
+            self.dynamic |= integer_products(graph, batches, quantizer.attention)
         self.stats: dict[str, InputStats] = {}
         self.tensors: dict[str, Any] = {}
         self.biases: dict[str, NDArray[np.float32]] = {}
@@ -143,6 +147,7 @@ class GraphCodes:
         modes = list(_modes(quantizer, graph, batches is not None))
         products = [slot.node for slot, mode in modes if mode == "static"]
         self.dynamic = _dynamic_names(graph, modes)
+        self.dynamic |= _cell_names(quantizer, graph, samples=batches is not None)
         if not products or batches is None:
             return {}
         groups = coded_groups(graph, products)
@@ -257,6 +262,20 @@ def _dynamic_names(graph: BaseGraph, modes: Iterable[tuple[WeightSlot, str | Non
     }
 
 
+def _cell_names(quantizer: Quantizer, graph: BaseGraph, *, samples: bool) -> set[str]:
+    """Return the recurrent cells whose inputs and states become int8 while they run.
+
+    A state has no range of its own that samples could show: "static" is "dynamic" for it.
+    """
+    coded: dict[str, list[bool]] = {}
+    for slot in graph.slots:
+        if slot.node.op in CELLS:
+            fits = quantizer.bits_.get(slot.name, 16) <= 8
+            integer = fits and quantizer._mode(slot.name, samples) is not None
+            coded.setdefault(slot.node.name, []).append(integer)
+    return {name for name, both in coded.items() if both == [True, True]}
+
+
 def _marked(graph: BaseGraph, names: set[str]) -> list[Node]:
     """Return a graph's nodes, these as products whose inputs become int8 while they run."""
     return [
@@ -267,7 +286,11 @@ def _marked(graph: BaseGraph, names: set[str]) -> list[Node]:
 
 def marked_dynamic(quantizer: Quantizer, graph: BaseGraph) -> list[Node]:
     """Return a graph's nodes as they are once its weights have the codes that no samples gave."""
-    return _marked(graph, _dynamic_names(graph, _modes(quantizer, graph, samples=False)))
+    names = _dynamic_names(graph, _modes(quantizer, graph, samples=False))
+    names |= _cell_names(quantizer, graph, samples=False)
+    if names:
+        names |= integer_products(graph, None, quantizer.attention)
+    return _marked(graph, names)
 
 
 def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) -> Observer:

@@ -48,6 +48,7 @@ class QuantizerOptions(Estimator):
         percentile: float | Mapping[str, float] = 99.99,
         algorithm: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]] = "auto",
         activations: str | Mapping[str, str | None] | None = "auto",
+        attention: str = "auto",
         target_bits: float | None = None,
         target_bytes: int | None = None,
         target_us: float | None = None,
@@ -69,6 +70,7 @@ class QuantizerOptions(Estimator):
         self.percentile = percentile
         self.algorithm = algorithm
         self.activations = activations
+        self.attention = attention
         self.target_bits = target_bits
         self.target_bytes = target_bytes
         self.target_us = target_us

@@ -24,6 +24,8 @@ struct Attend {
     heads: [usize; 2],
     scale: Option<f32>,
     causal: bool,
+    /// Whether the products are of int8, made of the floats as they come.
+    integer: bool,
 }
 
 fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
@@ -39,7 +41,12 @@ fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         let [q, kv] = heads;
         return Err(spec_error!("{q} heads of queries are no multiple of {kv} of keys"));
     }
-    Ok(Box::new(Attend { heads, scale: a.float("scale")?, causal: a.flag("is_causal", false)? }))
+    Ok(Box::new(Attend {
+        heads,
+        scale: a.float("scale")?,
+        causal: a.flag("is_causal", false)?,
+        integer: a.flag("dynamic", false)?,
+    }))
 }
 
 /// Sizes of a node.
@@ -118,8 +125,9 @@ impl Op for Attend {
         let width = self.heads[0] * sizes.heads[1];
         let targets = cx.row_targets(sizes.batch * sizes.rows, width);
         let scale = self.scale.unwrap_or_else(|| 1.0 / (sizes.heads[0] as f32).sqrt());
-        let (heads, causal) = (self.heads, self.causal);
-        let step = Box::new(AttendStep { heads, scale, causal, sizes, mask, packing, targets });
+        let Self { heads, causal, integer, .. } = *self;
+        let step =
+            Box::new(AttendStep { heads, scale, causal, integer, sizes, mask, packing, targets });
         cx.emit_rows(step, refs, targets)
     }
 }
@@ -128,6 +136,7 @@ struct AttendStep {
     heads: [usize; 2],
     scale: f32,
     causal: bool,
+    integer: bool,
     sizes: Sizes,
     /// Strides of the mask.
     mask: Option<[usize; 4]>,
@@ -191,6 +200,7 @@ impl Step for AttendStep {
                     v: (&v[from * v_width..], v_width),
                     mask,
                     causal: self.causal.then_some(row + 1),
+                    integer: self.integer,
                 };
                 attention.run(isa, part)?;
                 (first, out) = (first + count, rest);
@@ -200,7 +210,7 @@ impl Step for AttendStep {
     }
 
     fn kernel(&self) -> &'static str {
-        "attention"
+        if self.integer { "attention int8" } else { "attention" }
     }
 
     fn work(&self) -> usize {

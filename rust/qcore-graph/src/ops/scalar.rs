@@ -1,9 +1,5 @@
 //! Functions of one float that no kernel has, and those of the gates of recurrent cells.
 
-pub(super) fn relu(x: f32) -> f32 {
-    if x < 0.0 { 0.0 } else { x }
-}
-
 pub(super) fn sin(x: f32) -> f32 {
     f64::from(x).sin() as f32
 }
@@ -14,10 +10,6 @@ pub(super) fn cos(x: f32) -> f32 {
 
 pub(super) fn tanh(x: f32) -> f32 {
     f64::from(x).tanh() as f32
-}
-
-pub(super) fn sigmoid(x: f32) -> f32 {
-    (1.0 / (1.0 + (-f64::from(x)).exp())) as f32
 }
 
 pub(super) fn softplus(x: f32) -> f32 {

@@ -2,9 +2,12 @@
 //!
 //! Heads lie side by side in a row, as the products before have made them: nothing is transposed but
 //! what the products lay out for themselves. Sums are those of the products and of
-//! [`crate::norm::softmax`]; the division by the total comes last, where there is less to divide.
+//! [`crate::norm::softmax`]; the division by the total comes last, where there is less to divide. Or
+//! on integers, which is faster and less exact: see `integer.rs`.
 
+mod codes;
 mod exp;
+mod integer;
 
 use std::cell::RefCell;
 
@@ -34,6 +37,8 @@ pub struct Attention<'a> {
     pub mask: Option<Mask<'a>>,
     /// Row 0 attends to so many keys, each row after it to one more; to all, if there is none.
     pub causal: Option<usize>,
+    /// Whether both products are of int8, made of the floats as they come.
+    pub integer: bool,
 }
 
 /// What is added for a head, a row and a key.
@@ -63,6 +68,7 @@ struct Room {
     scores: Vec<f32>,
     mask: Vec<f32>,
     totals: Vec<f32>,
+    integers: integer::Room,
 }
 
 thread_local! {
@@ -70,6 +76,13 @@ thread_local! {
 }
 
 impl Attention<'_> {
+    /// Writes what is added for a row of a head; nothing where there is no mask.
+    fn fill_mask(&self, head: usize, row: usize, out: &mut [f32]) {
+        if let Some(mask) = &self.mask {
+            mask.fill(head, row, out);
+        }
+    }
+
     fn check(&self, rows: usize) -> Result<()> {
         let ([heads, of_keys], [d, dv]) = (self.heads, self.sizes);
         if of_keys == 0 || !heads.is_multiple_of(of_keys) {
@@ -122,6 +135,9 @@ impl Attention<'_> {
             return Ok(());
         }
         memory::with_kept(&ROOM, |room| {
+            if self.integer {
+                return self.integers(isa, &mut room.integers, rows, out);
+            }
             memory::resize(&mut room.scores, memory::size(&[rows, self.keys])?, 0.0)?;
             memory::resize(&mut room.mask, if self.mask.is_some() { self.keys } else { 0 }, 0.0)?;
             memory::resize(&mut room.totals, rows, 0.0)?;
@@ -156,9 +172,7 @@ impl Attention<'_> {
         let across = matrices(&self.k.0[k..], 1, k_stride);
         matmul_f32_with(isa, shape, queries, across, &[], Activation::Linear, to)?;
         for (row, scores) in room.scores.chunks_exact_mut(keys).enumerate() {
-            if let Some(mask) = &self.mask {
-                mask.fill(head, row, &mut room.mask);
-            }
+            self.fill_mask(head, row, &mut room.mask);
             let seen = self.causal.map_or(keys, |first| first.saturating_add(row).min(keys));
             let (seen, hidden) = scores.split_at_mut(seen);
             hidden.fill(0.0);

@@ -64,17 +64,37 @@ fn attention_is_its_definition_and_the_same_on_every_isa() {
                 v: (&v, v_stride),
                 mask: mask.then_some(Mask { data: &m, strides }),
                 causal,
+                integer: false,
             };
-            let mut first: Option<Vec<f32>> = None;
-            for isa in Isa::available() {
-                let mut out = vec![0.0; rows * heads * dv];
-                a.run(isa, &mut out).unwrap();
-                for (found, wanted) in out.iter().zip(reference(&a, rows)) {
-                    assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} {wanted}");
-                }
-                let first = first.get_or_insert_with(|| out.clone());
-                assert!(first.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}");
-            }
+            on_every_isa(&a, rows, 1e-5);
+            on_every_isa(&Attention { integer: true, ..a }, rows, 0.03);
+        }
+    }
+}
+
+/// Checks results against the definition, and that they are the same, all rows at once or one by one.
+fn on_every_isa(a: &Attention<'_>, rows: usize, within: f64) {
+    let width = a.heads[0] * a.sizes[1];
+    let wanted = reference(a, rows);
+    let mut first: Option<Vec<f32>> = None;
+    for isa in Isa::available() {
+        let mut out = vec![0.0; rows * width];
+        a.run(isa, &mut out).unwrap();
+        for (found, wanted) in out.iter().zip(&wanted) {
+            assert!((f64::from(*found) - wanted).abs() < within, "{found} {wanted}");
+        }
+        let first = first.get_or_insert_with(|| out.clone());
+        assert!(first.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa:?}");
+        for row in 0..rows {
+            let mask =
+                a.mask.map(|mask| Mask { data: &mask.data[row * mask.strides[1]..], ..mask });
+            let causal = a.causal.map(|first| first + row);
+            let one = Attention { q: (&a.q.0[row * a.q.1..], a.q.1), mask, causal, ..*a };
+            let mut out = vec![0.0; width];
+            one.run(isa, &mut out).unwrap();
+            let same =
+                out.iter().zip(&first[row * width..]).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "row {row} {isa:?}");
         }
     }
 }
@@ -95,11 +115,45 @@ fn keys_that_a_mask_hides_change_no_bit() {
         v: (&v, 16),
         mask: Some(Mask { data: &mask, strides: [0, 0, 1] }),
         causal: None,
+        integer: false,
     };
-    let (mut one, mut other) = (vec![0.0; rows * 16], vec![0.0; rows * 16]);
-    whole.run(isa, &mut one).unwrap();
-    Attention { keys: seen, ..whole }.run(isa, &mut other).unwrap();
-    assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()));
+    for integer in [false, true] {
+        let (mut one, mut other) = (vec![0.0; rows * 16], vec![0.0; rows * 16]);
+        let whole = Attention { integer, ..whole };
+        whole.run(isa, &mut one).unwrap();
+        Attention { keys: seen, mask: None, ..whole }.run(isa, &mut other).unwrap();
+        assert!(one.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits()));
+    }
+}
+
+#[test]
+fn integers_tell_of_what_is_not_finite() {
+    let (q, k, mut v) = (noise(2 * 8, 1), noise(3 * 8, 2), noise(3 * 8, 3));
+    v[5] = f32::NAN;
+    let hidden = [f32::NEG_INFINITY; 3];
+    let a = Attention {
+        heads: [1; 2],
+        sizes: [8; 2],
+        scale: 1.0,
+        keys: 3,
+        q: (&q, 8),
+        k: (&k, 8),
+        v: (&v, 8),
+        mask: None,
+        causal: None,
+        integer: true,
+    };
+    for isa in Isa::available() {
+        let mut out = [0.0; 16];
+        a.run(isa, &mut out).unwrap();
+        for (index, value) in out.iter().enumerate() {
+            assert_eq!(value.is_nan(), index % 8 == 5, "{isa:?} {index} {value}");
+        }
+        // No key to see is no answer; so it is for floats.
+        let mask = Some(Mask { data: &hidden, strides: [0, 0, 1] });
+        Attention { mask, ..a }.run(isa, &mut out).unwrap();
+        assert!(out.iter().all(|value| value.is_nan()), "{out:?}");
+    }
 }
 
 #[test]
@@ -115,6 +169,7 @@ fn sizes_that_do_not_fit_are_refused() {
         v: (&data, 2),
         mask: None,
         causal: None,
+        integer: false,
     };
     let isa = isa::active().unwrap();
     assert!(a.run(isa, &mut [0.0; 8]).is_ok());

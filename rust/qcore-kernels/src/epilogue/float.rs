@@ -2,9 +2,10 @@
 
 use super::activation::{Activation, Clamp};
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
-use crate::elementwise::map_row;
+use crate::elementwise::{Unary, map_row};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::math::gelu_coarse;
 use crate::norm::softmax_row;
 use crate::simd::{Simd, SimdOp, dispatch};
 
@@ -102,9 +103,12 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
         let scale = ByColumn::new(s, output.scale, column, 1.0);
         let bias = ByColumn::new(s, output.bias, column, -0.0);
         let (clamp, rest) = (output.activation.clamp(s), output.activation.rest());
+        // As exact as sums of codes deserve, and done while they are in a register.
+        let gelu = rest == Some(Unary::Gelu);
+        let rest = rest.filter(|_| !gelu);
         for ((index, sums), out) in sums.chunks(stride).enumerate().zip(rows) {
             let row_scale = output.row_scale.get(row + index).copied().unwrap_or(1.0);
-            let finish = Finish { row_scale: s.splat_f32(row_scale), clamp };
+            let finish = Finish { row_scale: s.splat_f32(row_scale), clamp, gelu };
             let columns = out.len();
             if columns < S::LANES {
                 let (scale, bias) = (scale.few(0, columns), bias.few(0, columns));
@@ -143,12 +147,14 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
 struct Finish<S: Simd> {
     row_scale: S::F32,
     clamp: Clamp<S>,
+    gelu: bool,
 }
 
 impl<S: Simd> Finish<S> {
     #[inline(always)]
     fn apply(self, s: S, sum: S::I32, scale: S::F32, bias: S::F32) -> S::F32 {
         let scaled = s.mul(s.to_f32(sum), s.mul(self.row_scale, scale));
-        self.clamp.apply(s, s.add(scaled, bias))
+        let y = s.add(scaled, bias);
+        if self.gelu { gelu_coarse(s, y) } else { self.clamp.apply(s, y) }
     }
 }

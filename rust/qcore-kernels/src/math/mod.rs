@@ -1,15 +1,17 @@
 //! exp, log, erf, tanh and what is made of them: one polynomial each, on every instruction set.
 //!
-//! Multiplications and additions stay apart (no fused ones), so that results are the same to the bit
-//! everywhere. Bodies are over any [`Simd`]; errors against float64 are measured by the tests over
+//! Multiplications and additions stay apart (no fused ones, but in `coarse`), so that results are the
+//! same to the bit everywhere. Bodies are over any [`Simd`]; errors against float64 are measured by the tests over
 //! all magnitudes and said at each function.
 
+mod coarse;
 mod erf;
 mod exp;
 mod gates;
 mod log;
 mod pow;
 
+pub(crate) use coarse::{exp2_nonpositive, gelu_coarse};
 pub(crate) use erf::erf;
 pub(crate) use exp::{exp, exp_nonpositive, sigmoid, tanh};
 pub(crate) use gates::{clip, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, leaky_relu, silu};

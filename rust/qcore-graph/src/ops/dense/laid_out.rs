@@ -154,7 +154,9 @@ impl LinearStep {
         if let Some(residual) = residual {
             let residual = &residual[first * n..(first + count) * n];
             out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
-            finish_rows_with(isa, out, n, &[], self.activation)?;
+            if self.activation != Activation::Linear {
+                finish_rows_with(isa, out, n, &[], self.activation)?;
+            }
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! The activations of recurrent cells, by ONNX's names for them.
 
+use qcore_kernels::Isa;
+use qcore_kernels::elementwise::{Unary, unary_in_place_with};
+
 use crate::attributes::Attributes;
 use crate::error::{Result, value_error};
 use crate::ops::scalar;
@@ -7,31 +10,54 @@ use crate::ops::scalar;
 /// A function with its parameters.
 #[derive(Clone, Copy)]
 pub(super) struct Gate {
-    function: fn(f32, f32, f32) -> f32,
+    function: Function,
     alpha: f32,
     beta: f32,
 }
 
+#[derive(Clone, Copy)]
+enum Function {
+    /// One that kernels have.
+    Kernel(Unary),
+    /// Of an element and two parameters.
+    Each(fn(f32, f32, f32) -> f32),
+}
+
+use Function::{Each, Kernel};
+
 impl Gate {
-    pub(super) fn of(self, x: f32) -> f32 {
-        (self.function)(x, self.alpha, self.beta)
+    /// Replaces each element by what the gate makes of it, clipped before.
+    pub(super) fn apply(self, isa: Isa, clip: f32, x: &mut [f32]) {
+        if clip.is_finite() {
+            for x in x.iter_mut() {
+                *x = x.clamp(-clip, clip);
+            }
+        }
+        match self.function {
+            Kernel(unary) => unary_in_place_with(isa, unary, x),
+            Each(function) => {
+                for x in x {
+                    *x = function(*x, self.alpha, self.beta);
+                }
+            }
+        }
     }
 }
 
 /// Names (in lower case), functions and default parameters.
-type Line = (&'static str, fn(f32, f32, f32) -> f32, f32, f32);
+type Line = (&'static str, Function, f32, f32);
 const GATES: &[Line] = &[
-    ("sigmoid", |x, _, _| scalar::sigmoid(x), 0.0, 0.0),
-    ("tanh", |x, _, _| scalar::tanh(x), 0.0, 0.0),
-    ("relu", |x, _, _| scalar::relu(x), 0.0, 0.0),
-    ("affine", |x, alpha, beta| alpha * x + beta, 1.0, 0.0),
-    ("leakyrelu", scalar::leaky_relu, 0.01, 0.0),
-    ("thresholdedrelu", |x, alpha, _| if x > alpha { x } else { 0.0 }, 1.0, 0.0),
-    ("scaledtanh", |x, alpha, beta| alpha * scalar::tanh(beta * x), 1.0, 1.0),
-    ("hardsigmoid", scalar::hard_sigmoid, 0.2, 0.5),
-    ("elu", scalar::elu, 1.0, 0.0),
-    ("softsign", |x, _, _| x / (1.0 + x.abs()), 0.0, 0.0),
-    ("softplus", |x, _, _| scalar::softplus(x), 0.0, 0.0),
+    ("sigmoid", Kernel(Unary::Sigmoid), 0.0, 0.0),
+    ("tanh", Kernel(Unary::Tanh), 0.0, 0.0),
+    ("relu", Kernel(Unary::Relu), 0.0, 0.0),
+    ("affine", Each(|x, alpha, beta| alpha * x + beta), 1.0, 0.0),
+    ("leakyrelu", Each(scalar::leaky_relu), 0.01, 0.0),
+    ("thresholdedrelu", Each(|x, alpha, _| if x > alpha { x } else { 0.0 }), 1.0, 0.0),
+    ("scaledtanh", Each(|x, alpha, beta| alpha * scalar::tanh(beta * x)), 1.0, 1.0),
+    ("hardsigmoid", Each(scalar::hard_sigmoid), 0.2, 0.5),
+    ("elu", Each(scalar::elu), 1.0, 0.0),
+    ("softsign", Each(|x, _, _| x / (1.0 + x.abs())), 0.0, 0.0),
+    ("softplus", Each(|x, _, _| scalar::softplus(x)), 0.0, 0.0),
 ];
 
 /// Reads them: as many for each direction as there are defaults.

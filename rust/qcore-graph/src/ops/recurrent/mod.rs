@@ -1,11 +1,14 @@
 //! LSTM, GRU and the plain recurrent cell.
 //!
 //! The input's product is made for all steps at once; then each step multiplies the state and goes
-//! through the gates.
+//! through the gates. Weights are floats, inputs 1 and 2 of a node, or laid out as integers, for which
+//! the input's rows and the state become int8 with a scale of their own, step by step.
 
+mod coded;
 mod gates;
 mod step;
 
+use coded::Coded;
 use gates::Gate;
 use step::RecurrentStep;
 
@@ -61,6 +64,8 @@ struct Recurrent {
     gates: Vec<Gate>,
     clip: f32,
     batch_first: bool,
+    /// One for each direction; none where weights are floats.
+    coded: Vec<Coded>,
 }
 
 fn recurrent(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
@@ -80,6 +85,8 @@ fn recurrent(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         }
     };
     let gates = gates::read(*a, cell.defaults(), backwards.len())?;
+    let cell_parts = matches!(cell, Cell::Gru { .. });
+    let coded = coded::read(*a, backwards.len(), cell_parts)?;
     let hidden = a.int("hidden_size")?.and_then(|size| usize::try_from(size).ok());
     let hidden = hidden.filter(|&size| size > 0);
     Ok(Box::new(Recurrent {
@@ -90,6 +97,7 @@ fn recurrent(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         gates,
         clip: a.float_or("clip", f32::INFINITY)?,
         batch_first: a.flag("layout", false)?,
+        coded,
     }))
 }
 
@@ -115,12 +123,11 @@ impl Recurrent {
         let wide = h.checked_mul(8).ok_or_else(|| shape_error!("hidden_size is {h}"))? / 8
             * self.cell.gates();
         let state = if self.batch_first { vec![batch, d, h] } else { vec![d, batch, h] };
-        let mut checks = vec![
-            (1, vec![d, wide, size]),
-            (2, vec![d, wide, h]),
-            (3, vec![d, 2 * wide]),
-            (5, state.clone()),
-        ];
+        let mut checks = vec![(3, vec![d, 2 * wide]), (5, state.clone())];
+        if self.coded.is_empty() {
+            checks.extend([(1, vec![d, wide, size]), (2, vec![d, wide, h])]);
+        }
+        self.coded.iter().try_for_each(|coded| coded.check(size, h, wide))?;
         if let Cell::Lstm { .. } = self.cell {
             checks.extend([(6, state), (7, vec![d, 3 * h])]);
         }
@@ -162,9 +169,11 @@ impl Op for Recurrent {
         let sizes = self.sizes(cx.inputs)?;
         let Sizes { steps, batch, inputs, hidden, directions, wide } = sizes;
         let x = cx.plain(0)?;
-        let w = transposed(cx, 1, [directions, wide, inputs])?;
-        let r = transposed(cx, 2, [directions, wide, hidden])?;
-        let mut refs = vec![x, w, r];
+        let mut refs = vec![x];
+        if self.coded.is_empty() {
+            refs.push(transposed(cx, 1, [directions, wide, inputs])?);
+            refs.push(transposed(cx, 2, [directions, wide, hidden])?);
+        }
         let mut at = [None; 8];
         for (index, at) in at.iter_mut().enumerate().skip(3) {
             if cx.inputs.optional(index).is_some() {
@@ -181,6 +190,7 @@ impl Op for Recurrent {
             gates: self.gates.clone(),
             clip: self.clip,
             batch_first: self.batch_first,
+            coded: self.coded.clone(),
             at,
         });
         let layouts = same(Layout::Plain, cx.outputs.len());

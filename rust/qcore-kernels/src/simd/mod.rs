@@ -225,6 +225,24 @@ pub trait Simd: Copy {
     fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// `a * b + c` with one rounding, on every instruction set; without speed where the CPU cannot.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// Whether a lane of a register is a factor for all of another: [`Simd::fma_lane`] is there.
+    const BY_LANE: bool = false;
+    /// Four floats from `ptr`, of which [`Simd::fma_lane`] takes one. Only where [`Simd::BY_LANE`].
+    ///
+    /// # Safety
+    /// `ptr` is valid for reading four floats.
+    #[inline(always)]
+    unsafe fn load_four(self, ptr: *const f32) -> Self::F32 {
+        let _ = ptr;
+        unreachable!("vectors of {} lanes", Self::LANES)
+    }
+    /// `a[N] * b + c` with one rounding, of four that were loaded together. Only where
+    /// [`Simd::BY_LANE`].
+    #[inline(always)]
+    fn fma_lane<const N: i32>(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        let _ = (a, b, c);
+        unreachable!("vectors of {} lanes", Self::LANES)
+    }
     /// The square root, correctly rounded.
     fn sqrt(self, a: Self::F32) -> Self::F32;
     /// The smaller; `b` where either is NaN.

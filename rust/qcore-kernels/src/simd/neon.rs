@@ -163,6 +163,21 @@ impl Simd for Neon {
     type Mask = Truths;
     type Bytes = Pair<uint8x16_t>;
 
+    const BY_LANE: bool = true;
+
+    #[inline(always)]
+    unsafe fn load_four(self, ptr: *const f32) -> Floats {
+        // SAFETY: the caller vouches for the pointer, `self` for the feature.
+        let four = unsafe { vld1q_f32(ptr) };
+        Pair(four, four)
+    }
+
+    #[inline(always)]
+    fn fma_lane<const N: i32>(self, a: Floats, b: Floats, c: Floats) -> Floats {
+        // SAFETY: `self` proves that the CPU has the feature.
+        unsafe { Pair(vfmaq_laneq_f32::<N>(c.0, b.0, a.0), vfmaq_laneq_f32::<N>(c.1, b.1, a.1)) }
+    }
+
     memory! {
         load_f32(ptr: *const f32) -> Floats = Pair(vld1q_f32(ptr), vld1q_f32(ptr.add(4)));
         load_f16(ptr: *const u16) -> Floats = {

@@ -71,7 +71,23 @@ unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'
         let mut w = t.w;
         // Loops over indices, not iterators: these are unrolled whole, so sums stay in registers.
         for segment in t.segments {
-            for input in segment.offset..segment.offset + segment.len {
+            let end = segment.offset + segment.len;
+            let mut first = segment.offset;
+            if S::BY_LANE {
+                while end - first >= 4 {
+                    let mut x = [s.splat_f32(0.0); ROWS];
+                    for row in 0..ROWS {
+                        x[row] = s.load_four(rows[row].add(first));
+                    }
+                    input::<S, 0, ROWS, VECTORS>(s, t, &mut sums, &x, w);
+                    input::<S, 1, ROWS, VECTORS>(s, t, &mut sums, &x, w.add(t.w_step));
+                    input::<S, 2, ROWS, VECTORS>(s, t, &mut sums, &x, w.add(2 * t.w_step));
+                    input::<S, 3, ROWS, VECTORS>(s, t, &mut sums, &x, w.add(3 * t.w_step));
+                    w = w.add(4 * t.w_step);
+                    first += 4;
+                }
+            }
+            for input in first..end {
                 let mut columns = [s.splat_f32(0.0); VECTORS];
                 for vector in 0..VECTORS {
                     let lane = vector * S::LANES;
@@ -131,10 +147,35 @@ unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'
     }
 }
 
+/// Adds the products of input `N` of four of each row, of which `x` holds those.
+///
+/// # Safety
+/// `w` is valid for a line of the input in each panel that the vectors touch.
+#[allow(clippy::needless_range_loop, reason = "see the comment in `run`")]
+#[inline(always)]
+unsafe fn input<S: Simd, const N: i32, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    t: &Tile<'_>,
+    sums: &mut [[S::F32; VECTORS]; ROWS],
+    x: &[S::F32; ROWS],
+    w: *const f32,
+) {
+    for vector in 0..VECTORS {
+        let lane = vector * S::LANES;
+        // SAFETY: the caller vouches for the line.
+        let columns = unsafe { s.load_f32(w.add(lane / PANEL * t.w_stride + lane % PANEL)) };
+        for row in 0..ROWS {
+            sums[row][vector] = s.fma_lane::<N>(x[row], columns, sums[row][vector]);
+        }
+    }
+}
+
 /// The most rows that a tile of so many panels has: as many as fill the registers with its sums.
 pub(super) fn rows<S: Simd>(panels: usize) -> usize {
     match (S::LANES, panels) {
         (1, _) => 1,
+        // Four inputs of each row are in registers too.
+        (8, _) if S::BY_LANE => 5,
         (8, _) | (_, 4..) => 6,
         (_, 3) => 8,
         _ => 12,

@@ -55,7 +55,7 @@ unsafe fn tile<const ROWS: usize, const UNITS: usize>(t: &Tile) {
 }
 
 pub(in crate::gemm) static KERNEL: Kernel = Kernel {
-    id: "aarch64-s8s8s32-neon-3x16",
+    id: "aarch64-s8s8s32-neon-2x16",
     isa: Isa::Neon,
     left: Left::Signed,
     layout: Layout::Fours,
@@ -63,12 +63,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     one: None,
     limits: &limits::NEON,
     unit: UNIT,
-    tiles: &[
-        tile_row!(1: 1, 2, 3),
-        tile_row!(2: 1, 2, 3),
-        tile_row!(3: 1, 2, 3),
-        tile_row!(4: 1, 2, 3),
-    ],
+    tiles: &[tile_row!(1: 1, 2), tile_row!(2: 1, 2), tile_row!(3: 1, 2), tile_row!(4: 1, 2)],
     narrow: tile_row!(8: 1),
     narrow_units: 8,
 };

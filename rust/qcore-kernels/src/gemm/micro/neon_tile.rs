@@ -28,6 +28,18 @@ pub(super) trait Fours {
     unsafe fn group<const G: i32>(a: int8x16_t) -> Self::A;
     /// `acc` and the products of group `G` of a row with four columns, all signed.
     unsafe fn dot<const G: i32>(acc: Self::Acc, a: Self::A, b: int8x16_t) -> Self::Acc;
+    /// Adds depth groups in fours, where there is a loop for a tile of this size; the rows are
+    /// `a_stride` apart, the columns side by side. Returns how many fours.
+    ///
+    /// # Safety
+    /// The rows of A and the lines of B are valid for as many groups.
+    #[inline(always)]
+    unsafe fn fours<const ROWS: usize, const UNITS: usize>(
+        _acc: &mut [[Self::Acc; UNITS]; ROWS],
+        _t: &Tile,
+    ) -> usize {
+        0
+    }
     /// The sums, in the order of the columns.
     unsafe fn sums(acc: Self::Acc) -> int32x4_t;
 }
@@ -72,8 +84,10 @@ pub(super) unsafe fn tile<F: Fours, const ROWS: usize, const UNITS: usize>(t: &T
     unsafe {
         let mut acc = [[F::zero(); UNITS]; ROWS];
         let flip = vreinterpretq_s8_s32(vdupq_n_s32(t.flip));
-        let (mut a, mut b) = (t.a, t.b);
-        for _ in 0..t.groups / GROUPS {
+        let done = F::fours(&mut acc, t);
+        let mut a = t.a.add(done * VECTOR);
+        let mut b = t.b.add(done * GROUPS * GROUP_BYTES);
+        for _ in done..t.groups / GROUPS {
             let mut rows = [flip; ROWS];
             for row in 0..ROWS {
                 rows[row] = veorq_s8(vld1q_s8(a.add(row * t.a_stride).cast()), flip);

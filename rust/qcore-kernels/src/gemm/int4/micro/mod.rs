@@ -4,13 +4,19 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use super::packed::{DEPTH, LINE, PANEL};
 use crate::isa::Isa;
 
-/// The most rows that a panel is multiplied with at once.
+/// The most rows that a panel is multiplied with at once: as many as there are registers for.
+#[cfg(not(target_arch = "aarch64"))]
 pub(super) const ROWS: usize = 4;
+/// The most rows that a panel is multiplied with at once: as many as there are registers for.
+#[cfg(target_arch = "aarch64")]
+pub(super) const ROWS: usize = 6;
 /// Panels that one row is multiplied with at once: as many streams from memory.
 pub(super) const PANELS: usize = 4;
 
@@ -63,6 +69,15 @@ pub(super) fn kernel_for(isa: Isa) -> &'static Kernel {
         }
         if isa.includes(Isa::Avx2) {
             return &avx2::KERNEL;
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        if isa.includes(Isa::NeonDot) {
+            return &neon::dot::KERNEL;
+        }
+        if isa.includes(Isa::Neon) {
+            return &neon::plain::KERNEL;
         }
     }
     &scalar::KERNEL
@@ -141,17 +156,29 @@ unsafe fn tile<N: Nibbles, const ROWS: usize, const PANELS: usize>(t: &Tile) {
 macro_rules! kernel {
     ($nibbles:ty $(, $features:literal)?) => {
         /// # Safety
-        /// As [`super::TileFn`].
+        /// As [`crate::gemm::int4::micro::TileFn`].
         $(#[target_feature(enable = $features)])?
-        unsafe fn tile<const ROWS: usize, const PANELS: usize>(t: &super::Tile) {
+        unsafe fn tile<const ROWS: usize, const PANELS: usize>(
+            t: &$crate::gemm::int4::micro::Tile,
+        ) {
             // SAFETY: the caller's promise is this function's own.
-            unsafe { super::tile::<$nibbles, ROWS, PANELS>(t) }
+            unsafe { $crate::gemm::int4::micro::tile::<$nibbles, ROWS, PANELS>(t) }
         }
 
-        pub(super) static KERNEL: super::Kernel = super::Kernel {
-            rows: [tile::<1, 1>, tile::<2, 1>, tile::<3, 1>, tile::<4, 1>],
-            panels: tile::<1, { super::PANELS }>,
-        };
+        pub(in crate::gemm::int4) static KERNEL: $crate::gemm::int4::micro::Kernel =
+            $crate::gemm::int4::micro::Kernel {
+                rows: [
+                    tile::<1, 1>,
+                    tile::<2, 1>,
+                    tile::<3, 1>,
+                    tile::<4, 1>,
+                    #[cfg(target_arch = "aarch64")]
+                    tile::<5, 1>,
+                    #[cfg(target_arch = "aarch64")]
+                    tile::<6, 1>,
+                ],
+                panels: tile::<1, { $crate::gemm::int4::micro::PANELS }>,
+            };
     };
 }
 

@@ -1,0 +1,209 @@
+//! NEON: products of nibbles, 16 bits wide, and `sdot` of nibbles where the CPU has it.
+//!
+//! A nibble is at most 15, so it is a signed byte too, and 16 bits hold the products of four: 15 · 128 · 4
+//! at most.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::PANEL;
+
+/// Registers of 16 sums.
+const VECTORS: usize = PANEL / 4;
+/// Bytes of a register.
+const VECTOR: usize = 16;
+
+/// The low and the high nibbles of a register of a line: four outputs, four inputs each.
+///
+/// # Safety
+/// `line` is valid for 16 bytes, and the CPU has NEON.
+#[inline(always)]
+unsafe fn nibbles(line: *const u8) -> (int8x16_t, int8x16_t) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = vld1q_u8(line);
+        let low = vandq_u8(bytes, vdupq_n_u8(15));
+        (vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes)))
+    }
+}
+
+/// Four halves, given by their bits, widened.
+///
+/// # Safety
+/// `halves` is valid for four of them, and the CPU has NEON.
+#[inline(always)]
+unsafe fn widened(halves: *const u8) -> float32x4_t {
+    let wide: float32x4_t;
+    // SAFETY: the caller's promise; the instruction touches registers alone. Stable Rust has no
+    // intrinsic for it.
+    unsafe {
+        asm!(
+            "fcvtl {wide:v}.4s, {halves:v}.4h",
+            halves = in(vreg) vld1_u8(halves),
+            wide = lateout(vreg) wide,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    wide
+}
+
+/// What differs with the dot product.
+trait Products {
+    /// Eight activations, as the products take them.
+    type A: Copy;
+
+    /// # Safety
+    /// `a` is valid for 8 bytes; the CPU has the instructions.
+    unsafe fn load(a: *const i8) -> Self::A;
+    /// Adds the products of nibbles with eight activations.
+    ///
+    /// # Safety
+    /// The CPU has the instructions.
+    unsafe fn add(sums: int32x4_t, low: int8x16_t, high: int8x16_t, a: Self::A) -> int32x4_t;
+}
+
+/// The kernel of some products.
+macro_rules! nibbles_of {
+    ($products:ty, $features:literal) => {
+        impl $crate::gemm::int4::micro::Nibbles for $products {
+            type Sums = [int32x4_t; VECTORS];
+            type Floats = [float32x4_t; VECTORS];
+
+            #[inline(always)]
+            unsafe fn start(start: i32) -> Self::Sums {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { [vdupq_n_s32(start); VECTORS] }
+            }
+
+            #[inline(always)]
+            unsafe fn line(mut sums: Self::Sums, line: *const u8, a: *const i8) -> Self::Sums {
+                // SAFETY: the caller vouches for 64 bytes of the line, 8 of a and the instruction set.
+                unsafe {
+                    let a = <$products as Products>::load(a);
+                    for vector in 0..VECTORS {
+                        let (low, high) = nibbles(line.add(vector * VECTOR));
+                        sums[vector] = <$products as Products>::add(sums[vector], low, high, a);
+                    }
+                }
+                sums
+            }
+
+            #[inline(always)]
+            unsafe fn zero() -> Self::Floats {
+                // SAFETY: the caller vouches for the instruction set.
+                unsafe { [vdupq_n_f32(0.0); VECTORS] }
+            }
+
+            #[inline(always)]
+            unsafe fn add(
+                mut total: Self::Floats,
+                sums: Self::Sums,
+                scale: *const u8,
+                half: bool,
+            ) -> Self::Floats {
+                // SAFETY: the caller vouches for 16 scales and the instruction set.
+                unsafe {
+                    for vector in 0..VECTORS {
+                        let scale = if half {
+                            widened(scale.add(vector * VECTOR / 2))
+                        } else {
+                            vreinterpretq_f32_u8(vld1q_u8(scale.add(vector * VECTOR)))
+                        };
+                        let product = vmulq_f32(vcvtq_f32_s32(sums[vector]), scale);
+                        total[vector] = vaddq_f32(total[vector], product);
+                    }
+                }
+                total
+            }
+
+            #[inline(always)]
+            unsafe fn store(total: Self::Floats, out: *mut f32) {
+                for (vector, total) in total.into_iter().enumerate() {
+                    // SAFETY: the caller vouches for 16 floats and the instruction set.
+                    unsafe { vst1q_f32(out.add(4 * vector), total) };
+                }
+            }
+        }
+
+        $crate::gemm::int4::micro::kernel!($products, $features);
+    };
+}
+
+/// Without the dot product.
+pub(super) mod plain {
+    use super::*;
+
+    struct Plain;
+
+    impl Products for Plain {
+        /// Four and the other four, each four times.
+        type A = (int8x16_t, int8x16_t);
+
+        #[inline(always)]
+        unsafe fn load(a: *const i8) -> Self::A {
+            // SAFETY: the caller vouches for 8 bytes, and NEON.
+            unsafe {
+                let eight = vreinterpret_s32_s8(vld1_s8(a));
+                (
+                    vreinterpretq_s8_s32(vdupq_lane_s32::<0>(eight)),
+                    vreinterpretq_s8_s32(vdupq_lane_s32::<1>(eight)),
+                )
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn add(sums: int32x4_t, low: int8x16_t, high: int8x16_t, a: Self::A) -> int32x4_t {
+            // SAFETY: the caller vouches for NEON.
+            unsafe {
+                let one = vmull_s8(vget_low_s8(low), vget_low_s8(a.0));
+                let one = vmlal_s8(one, vget_low_s8(high), vget_low_s8(a.1));
+                let other = vmlal_high_s8(vmull_high_s8(low, a.0), high, a.1);
+                vpadalq_s16(sums, vpaddq_s16(one, other))
+            }
+        }
+    }
+
+    nibbles_of!(Plain, "neon");
+}
+
+/// With the dot product.
+pub(super) mod dot {
+    use super::*;
+
+    struct Dot;
+
+    impl Products for Dot {
+        type A = int8x8_t;
+
+        #[inline(always)]
+        unsafe fn load(a: *const i8) -> int8x8_t {
+            // SAFETY: the caller vouches for 8 bytes, and NEON.
+            unsafe { vld1_s8(a) }
+        }
+
+        #[inline(always)]
+        unsafe fn add(
+            mut sums: int32x4_t,
+            low: int8x16_t,
+            high: int8x16_t,
+            a: int8x8_t,
+        ) -> int32x4_t {
+            // SAFETY: the caller vouches for the instruction, which touches registers alone. Stable Rust
+            // has no intrinsic for it.
+            unsafe {
+                asm!(
+                    "sdot {sums:v}.4s, {low:v}.16b, {a:v}.4b[0]",
+                    "sdot {sums:v}.4s, {high:v}.16b, {a:v}.4b[1]",
+                    sums = inout(vreg) sums,
+                    low = in(vreg) low,
+                    high = in(vreg) high,
+                    a = in(vreg) a,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            sums
+        }
+    }
+
+    nibbles_of!(Dot, "neon,dotprod");
+}

@@ -94,6 +94,17 @@ trait Nibbles {
     unsafe fn start(start: i32) -> Self::Sums;
     /// Adds the products of a line with 8 activations.
     unsafe fn line(sums: Self::Sums, line: *const u8, a: *const i8) -> Self::Sums;
+    /// Adds the products of some lines from `first` on, where there is a loop for so many rows and
+    /// panels; returns how many lines. The rows and panels of the tile have `most` of them there.
+    #[inline(always)]
+    unsafe fn lines<const ROWS: usize, const PANELS: usize>(
+        _sums: &mut [[Self::Sums; PANELS]; ROWS],
+        _t: &Tile,
+        _first: usize,
+        _most: usize,
+    ) -> usize {
+        0
+    }
     /// Zeros.
     unsafe fn zero() -> Self::Floats;
     /// `total + sums * scale`, two roundings.
@@ -127,7 +138,8 @@ unsafe fn tile<N: Nibbles, const ROWS: usize, const PANELS: usize>(t: &Tile) {
                     sums[row][panel] = start;
                 }
             }
-            for line in first..last {
+            let done = N::lines(&mut sums, t, first, last - first);
+            for line in first + done..last {
                 for row in 0..ROWS {
                     let a = t.a.add(row * t.a_stride + line * DEPTH);
                     for panel in 0..PANELS {

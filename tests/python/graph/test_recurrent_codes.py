@@ -163,6 +163,29 @@ def test_onnx_takes_them_as_floats(tmp_path: Path) -> None:
     assert np.abs(again.run(x)["y"] - small.run(x)["y"]).max() < 0.05
 
 
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("each", [False, True])
+def test_onnx_runtimes_integers_are_read(tmp_path: Path, direction: str, each: bool) -> None:
+    pytest.importorskip("onnx")
+    tools = pytest.importorskip("onnxruntime.quantization")
+    import onnxruntime
+
+    net = cell("LSTM", direction)
+    net.to_onnx(tmp_path / "cell.onnx")
+    tools.quantize_dynamic(
+        tmp_path / "cell.onnx", tmp_path / "small.onnx", per_channel=each,
+        op_types_to_quantize=["LSTM"], weight_type=tools.QuantType.QInt8,
+    )  # fmt: skip
+    small, x = qc.load(tmp_path / "small.onnx"), given(net)
+    assert [kernel for _, kernel in small.kernels(x)] == ["lstm int8"]
+    session = onnxruntime.InferenceSession(tmp_path / "small.onnx")
+    wanted, exact = session.run(["y"], x)[0], net.run(x)["y"]
+    found = small.run(x)["y"]
+    # Both round inputs and states, each in its way.
+    assert np.abs(found - wanted).max() < 0.06
+    assert np.abs(found - exact).mean() < 0.02
+
+
 def test_what_is_not_a_number_is_told() -> None:
     small = qc.compress(cell("LSTM"))
     x = given(small)

@@ -21,6 +21,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.graphs import without_codes
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.estimators.quantizer.widening import is_well, wide_values, wide_weights
 from qcore.graph.graph import BaseGraph
@@ -187,11 +188,11 @@ def _bearable(
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph with what it does not bear as codes left wide, and what that is."""
     small.report_ = quantizer.report_
-    wide = wide_values(before, small, X)
-    if wide:
-        # Weights had made up for what such codes did to their inputs.
-        small = quantizer.leave_wide(wide).fit_transform(before, X)
-        small.report_ = quantizer.report_
+    wide: list[str] = []
+    if is_well(before, small, X):
+        return small, wide
+    if small.codes:
+        small, wide = _with_wide_values(before, X, quantizer)
     if quantizer.bits != 8 or is_well(before, small, X):
         return small, wide  # fewer bits were asked for, whatever they cost
     weights = wide_weights(before, small)
@@ -208,6 +209,35 @@ def _bearable(
         quantizer.report_ = report
         return small, wide
     return tried, wide + weights
+
+
+def _with_wide_values(
+    before: BaseGraph, X: Any, quantizer: Quantizer
+) -> tuple[BaseGraph, list[str]]:
+    """Return a quantized graph whose costliest values are floats, and which these are.
+
+    Of few samples, weights that make up for what codes do to their inputs learn the samples: they
+    may answer worse than those that are fitted to inputs in floats, which are tried first.
+    """
+    apart = quantizer.leave_wide((), apart=True).fit_transform(before, X)
+    wide = wide_values(before, apart, X)
+    small = without_codes(apart, wide, quantizer.report_)
+    small.report_ = report = quantizer.report_
+    report.totals.update(output_totals(before, small, X))
+    quantizer.leave_wide(wide, apart=True)
+    if not wide or is_well(before, small, X):
+        return small, wide
+    tried = quantizer.leave_wide(wide).fit_transform(before, X)
+    tried.report_ = quantizer.report_
+    if _error(tried) < _error(small):
+        return tried, wide
+    quantizer.leave_wide(wide, apart=True).report_ = report
+    return small, wide
+
+
+def _error(small: BaseGraph) -> float:
+    """Return what the outputs lose by the report of a quantized graph."""
+    return float(small.report_.totals["output error"])
 
 
 def merged_report(reports: list[Report]) -> Report:

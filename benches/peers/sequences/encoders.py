@@ -15,7 +15,7 @@ from benches.peers.timing import best_times
 
 import qcore as qc
 
-__all__ = ["minilm", "sentences", "torch_encoders"]
+__all__ = ["export", "minilm", "modules", "sentences", "torch_encoders"]
 
 CALIBRATE = 31
 WAYS: Mapping[str, Mapping[str, Any]] = {"static": {}, "dynamic": {"activations": "dynamic"}}
@@ -89,9 +89,9 @@ def torch_encoders(folder: Path, seconds: float, threads: int) -> Iterator[str]:
         print("ViT, Whisper: pip install torch torchvision")
         return
     rng = np.random.default_rng(0)
-    for name, module, shape in _modules():
+    for name, module, shape in modules():
         model = folder / f"{name.split()[0]}.onnx"
-        _export(module, shape, model)
+        export(module, shape, model)
         net = qc.load(model)
         inputs = {"x": rng.standard_normal(shape).astype(np.float32)}
         samples = [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(4)]
@@ -110,15 +110,20 @@ def torch_encoders(folder: Path, seconds: float, threads: int) -> Iterator[str]:
         yield from _lines(name, times, networks, f"{apart:.0e}")
 
 
-def _modules() -> Iterator[tuple[str, Any, tuple[int, ...]]]:
+def modules(*, small: bool = False) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
+    """Yield a name, a module of random weights, and the shape of its input.
+
+    Small ones have less to look at and to hear, and as many layers.
+    """
     import torch
     from torch import nn
     from torchvision.models import VisionTransformer
 
     torch.manual_seed(0)
-    vit = VisionTransformer(224, 16, 12, 3, 192, 768, num_classes=100)
+    side, frames = (64, 40) if small else (224, 1000)
+    vit = VisionTransformer(side, 16, 12, 3, 192, 768, num_classes=100)
     nn.init.normal_(vit.heads.head.weight, std=0.1)
-    yield "ViT-tiny 224²", vit.eval(), (1, 3, 224, 224)
+    yield f"ViT-tiny {side}²", vit.eval(), (1, 3, side, side)
 
     class Encoder(nn.Module):
         """Whisper's smallest encoder, for ten seconds."""
@@ -127,7 +132,7 @@ def _modules() -> Iterator[tuple[str, Any, tuple[int, ...]]]:
             super().__init__()
             self.conv1 = nn.Conv1d(80, 384, 3, padding=1)
             self.conv2 = nn.Conv1d(384, 384, 3, stride=2, padding=1)
-            self.positions = nn.Parameter(torch.randn(1, 500, 384) / 10)
+            self.positions = nn.Parameter(torch.randn(1, frames // 2, 384) / 10)
             layer = nn.TransformerEncoderLayer(
                 384, 6, 1536, 0.0, "gelu", batch_first=True, norm_first=True
             )
@@ -139,10 +144,10 @@ def _modules() -> Iterator[tuple[str, Any, tuple[int, ...]]]:
             x = nn.functional.gelu(self.conv2(nn.functional.gelu(self.conv1(x))))
             return self.layers(x.transpose(1, 2) + self.positions)
 
-    yield "Whisper-like 500×384", Encoder().eval(), (1, 80, 1000)
+    yield f"Whisper-like {frames // 2}×384", Encoder().eval(), (1, 80, frames)
 
 
-def _export(module: Any, shape: tuple[int, ...], path: Path) -> None:
+def export(module: Any, shape: tuple[int, ...], path: Path) -> None:
     import torch
 
     with warnings.catch_warnings():
@@ -150,7 +155,7 @@ def _export(module: Any, shape: tuple[int, ...], path: Path) -> None:
         torch.backends.mha.set_fastpath_enabled(False)
         torch.onnx.export(
             module, (torch.randn(*shape),), str(path), dynamo=False, opset_version=17,
-            input_names=["x"],
+            input_names=["x"], dynamic_axes={"x": {0: "n"}},
         )  # fmt: skip
 
 

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph
     from qcore.graph.node import Node
 
-__all__ = ["classifies", "gives_labels", "outputs_for", "predict", "predict_proba", "score"]
+__all__ = [
+    "chances", "classifies", "gives_labels", "outputs_for", "predict", "predict_proba", "score",
+]  # fmt: skip
 
 # Samples that run at once, where the graph leaves the batch open: the arena grows with them.
 _BATCH = 128
 # What may stand behind the probabilities and changes only their shape.
 _SHAPES = ("Identity", "Reshape", "Flatten", "Squeeze", "Cast")
+# What may stand behind one probability.
+_OF_CHANCES = (*_SHAPES, "Gather", "ReduceMean", "Slice", "Unsqueeze")
 # What ends an embedding: which of its numbers is the greatest says nothing.
 _EMBEDS = frozenset({
     "Div", "LayerNormalization", "LpNormalization", "Mul", "RMSNormalization", "ReduceMean",
@@ -51,6 +55,18 @@ def _ending(graph: BaseGraph) -> str:
 def classifies(graph: BaseGraph) -> bool:
     """Whether a graph's output stands for classes."""
     return graph.classes_ is not None or _ending(graph) in ("softmax", "sigmoid")
+
+
+def chances(graph: BaseGraph) -> set[str]:
+    """Return the outputs that are probabilities of one thing: a sigmoid, or a mean of some."""
+    found = set()
+    for value in graph.outputs:
+        node = graph.producers.get(value.name)
+        while node is not None and node.op in _OF_CHANCES:
+            node = graph.producers.get(node.input(0))
+        if node is not None and "sigmoid" in (node.op.lower(), node.get("activation")):
+            found.add(value.name)
+    return found
 
 
 def gives_labels(graph: BaseGraph) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 import qcore as qc
 from qcore.errors import AccuracyWarning
+from qcore.estimators.graphs.corrections import output_totals
 from qcore.estimators.quantizer.widening import wide_values, wide_weights
 from qcore.graph.node import Node
 from qcore.graph.value import Value
@@ -91,3 +92,25 @@ def test_fewer_bits_that_were_asked_for_stay_and_are_told() -> None:
     with pytest.warns(AccuracyWarning, match="off by"):
         small = qc.compress(net, x, bits=2)
     assert all(slot.weight.bits == 2 for slot in small.slots)
+
+
+def test_chances_are_answers_and_embeddings_are_not() -> None:
+    """A sigmoid of one column counts by its side of a half; an embedding has no answer."""
+    x = RNG.standard_normal((64, 8)).astype(np.float32)
+
+    def graph(last: str, width: int) -> qc.Graph:
+        w = np.random.default_rng(3).standard_normal((8, width)).astype(np.float32)
+        return qc.Graph(
+            [Node("w", "MatMul", ("x", "w"), ("h",)), Node("y", last, ("h",), ("y",))],
+            inputs=[Value("x", "float32", ("n", 8))], outputs=[Value("y", "float32")],
+            constants={"w": w},
+        )  # fmt: skip
+
+    def agreement(net: qc.Graph, factor: float) -> float | None:
+        other = net.changed(constants={"w": net.constants["w"] * np.float32(factor)})
+        return output_totals(net, other, x).get("agreement")
+
+    assert agreement(graph("Sigmoid", 1), 2.0) == 1.0
+    assert agreement(graph("Sigmoid", 1), -1.0) == 0.0
+    assert agreement(graph("Softmax", 5), -1.0) == 0.0
+    assert agreement(graph("Tanh", 5), -1.0) is None

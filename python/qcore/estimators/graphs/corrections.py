@@ -12,7 +12,7 @@ from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.matrices import bias_name
-from qcore.graph.classifier import gives_labels
+from qcore.graph.classifier import chances, gives_labels
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["corrected_biases", "graph_disagreement", "output_error", "output_totals"]
@@ -81,30 +81,52 @@ def output_error(
     return losses.share
 
 
+class _Answers:
+    """The share of answers that stay: labels of rows, and chances on one side of a half."""
+
+    def __init__(self, graph: BaseGraph) -> None:
+        self._labels = gives_labels(graph)
+        self._chances = chances(graph)
+        self._same: dict[str, NDArray[np.float64]] = {}
+        #: How many labels were compared.
+        self.labelled = 0
+
+    def add(self, name: str, found: NDArray[Any], exact: NDArray[Any]) -> None:
+        if exact.dtype.kind != "f" or not exact.size:
+            self._labels = False
+        elif name in self._chances and exact.size == len(exact):
+            self._count(name, (found > 0.5) == (exact > 0.5))
+        elif self._labels and exact.ndim == 2 and exact.shape[1] > 1:
+            self._count(name, found.argmax(axis=1) == exact.argmax(axis=1))
+            self.labelled += len(exact)
+
+    def _count(self, name: str, same: NDArray[Any]) -> None:
+        self._same.setdefault(name, np.zeros(2))[:] += float(np.sum(same)), same.size
+
+    @property
+    def share(self) -> float | None:
+        shares = [float(same / seen) for same, seen in self._same.values()]
+        return min(shares, default=None)
+
+
 def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]:
     """Return what the outputs lose on the first samples, as a share of their variance.
 
-    Of several outputs the one that loses most counts. Of classifiers also ``agreement``, the share
-    of samples with the same label.
+    Of several outputs the one that loses most counts. Of classifiers, and of outputs that are the
+    chance of one thing, also ``agreement``, the share of samples with the same answer.
     """
-    losses = _Losses()
-    seen = same = 0.0
-    labels = gives_labels(before)
+    losses, answers = _Losses(), _Answers(before)
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
         for name, wanted in exact.items():
-            if wanted.dtype.kind != "f" or not wanted.size:
-                labels = False
-                continue
-            losses.add(name, found[name], wanted.astype(np.float64))
-            labels = labels and wanted.ndim == 2 and wanted.shape[1] > 1
-            if labels:
-                seen += len(wanted)
-                same += float(np.sum(wanted.argmax(axis=1) == found[name].argmax(axis=1)))
-        if seen >= JUDGES:
+            answers.add(name, found[name], wanted)
+            if wanted.dtype.kind == "f" and wanted.size:
+                losses.add(name, found[name], wanted.astype(np.float64))
+        if answers.labelled >= JUDGES:
             break
+    agreement = answers.share
     totals: dict[str, Any] = {"output error": losses.share}
-    return totals | ({"agreement": same / seen} if labels and seen else {})
+    return totals if agreement is None else totals | {"agreement": agreement}
 
 
 def graph_disagreement(totals: Mapping[str, Any]) -> str | None:

@@ -47,7 +47,7 @@ from qcore.graph.slots import WeightSlot
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
 
-__all__ = ["GraphCodes", "graph_matrices", "ungrouped"]
+__all__ = ["GraphCodes", "graph_matrices", "ungrouped", "without_codes"]
 
 # Ops that run on integers where their input and their weight are codes.
 _ON_INTEGERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -183,11 +183,16 @@ class GraphCodes:
         """Return statistics of the float graph, values that become codes rounded."""
 
         def as_codes(name: str, value: NDArray[Any]) -> NDArray[Any]:
-            return fake_quantize(value, self.codes[name]) if name in self.codes else value
+            return fake_quantize(value, codes[name]) if name in codes else value
 
         if not slots:
             return {}
+        codes = self._codes_before(quantizer)
         return input_stats(graph, batches, slots, quantizer.progress, as_codes)
+
+    def _codes_before(self, quantizer: Quantizer) -> dict[str, QParams]:
+        """Return the codes of values that weights make up for."""
+        return {} if quantizer._apart else self.codes
 
     def _walk(
         self, quantizer: Quantizer, graph: BaseGraph, slots: list[WeightSlot], batches: Any
@@ -197,7 +202,7 @@ class GraphCodes:
         shared = [slot for slot in slots if places.count(slot.name) > 1]
         self.stats = self._float_stats(quantizer, graph, shared, batches)
         fitted = {slot.name for slot in slots} - set(self.stats)
-        walk = GraphWalk(graph, batches, self.codes) if fitted else None
+        walk = GraphWalk(graph, batches, self._codes_before(quantizer)) if fitted else None
         todo = [slot for slot in graph.slots if slot.name in self._names]
         with EpochProgress(quantizer.progress, len(todo), "quantize") as ticker:
             for done, slot in enumerate(todo):
@@ -241,6 +246,18 @@ def _activations(graph: BaseGraph, slot: WeightSlot) -> str:
     if slot.node.get(DYNAMIC):
         return "dynamic"
     return "static" if slot.node.inputs[0] in graph.codes else "float32"
+
+
+def without_codes(small: BaseGraph, names: Iterable[str], report: Report) -> BaseGraph:
+    """Return a quantized graph with values as floats again, and say so in the report."""
+    wide = set(names)
+    codes = {name: params for name, params in small.codes.items() if name not in wide}
+    found = small.changed(codes=codes)
+    taken = {slot.name: _activations(found, slot) for slot in found.slots if slot.index == 1}
+    for row in report.rows:
+        if "activations" in row and row["tensor"] in taken:
+            row["activations"] = taken[row["tensor"]]
+    return found
 
 
 def _modes(

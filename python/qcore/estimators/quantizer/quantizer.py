@@ -140,6 +140,7 @@ class Quantizer(Coder):
 
     report_: Report
     _wide: Collection[str] = ()
+    _apart: bool = False
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -231,9 +232,13 @@ class Quantizer(Coder):
         """Take the weights, which streams fit by name, as those of a graph."""
         self._ungrouped, self._on_graph = ungrouped(graph), True
 
-    def leave_wide(self, values: Collection[str]) -> Quantizer:
-        """Let these values of a graph be floats in what `fit` makes of it next."""
-        self._wide = frozenset(values)
+    def leave_wide(self, values: Collection[str], *, apart: bool = False) -> Quantizer:
+        """Let these values of a graph be floats in what `fit` makes of it next.
+
+        Weights make up for what codes do to their inputs, unless they are to be fitted `apart`:
+        to what the inputs are as floats.
+        """
+        self._wide, self._apart = frozenset(values), apart
         return self
 
     def partial_fit(self, model: Chain, X: ArrayLike, y: object = None) -> Quantizer:

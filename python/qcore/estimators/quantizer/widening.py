@@ -52,12 +52,13 @@ def wide_values(
     if not small.codes or is_well(before, small, X):
         return []
     parts = _value_parts(before, small, X, progress)
-    least = output_totals(before, small.changed(codes={}), X)["output error"]
+    bare = output_totals(before, small.changed(codes={}), X)
+    least, by_weights = bare["output error"], graph_disagreement(bare) is not None
 
     def bears(count: int) -> bool:
         tried = _without_codes(small, parts[:count])
         totals = output_totals(before, tried, X)
-        enough = totals["output error"] <= least * (1 + BESIDE)
+        enough = by_weights and totals["output error"] <= least * (1 + BESIDE)
         return enough or graph_disagreement(totals) is None
 
     return [name for part in parts[: _fewest(len(parts), bears)] for name in part.names]

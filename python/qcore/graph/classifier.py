@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from qcore.graph.node import Node
 
 __all__ = [
-    "chances", "classifies", "gives_labels", "outputs_for", "predict", "predict_proba", "score",
+    "chances", "classifies", "gives_labels", "labels_places", "outputs_for", "predict",
+    "predict_proba", "score",
 ]  # fmt: skip
 
 # Samples that run at once, where the graph leaves the batch open: the arena grows with them.
@@ -75,6 +76,12 @@ def gives_labels(graph: BaseGraph) -> bool:
         return False
     node = _maker(graph)
     return classifies(graph) or node is None or node.op not in _EMBEDS
+
+
+def labels_places(graph: BaseGraph) -> bool:
+    """Whether the one output, (samples, places, classes), has a label for each place."""
+    node = _maker(graph) if len(graph.outputs) == 1 else None
+    return node is not None and node.op == "Softmax" and node.get("axis", -1) in (-1, 2)
 
 
 def outputs_for(graph: BaseGraph, X: ArrayLike) -> NDArray[Any]:

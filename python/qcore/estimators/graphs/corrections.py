@@ -12,7 +12,7 @@ from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.matrices import bias_name
-from qcore.graph.classifier import chances, gives_labels
+from qcore.graph.classifier import chances, gives_labels, labels_places
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["corrected_biases", "graph_disagreement", "output_error", "output_totals"]
@@ -82,13 +82,14 @@ def output_error(
 
 
 class _Answers:
-    """The share of answers that stay: labels of rows, and chances on one side of a half."""
+    """The share of answers that stay: labels of rows or places, chances on one side of a half."""
 
     def __init__(self, graph: BaseGraph) -> None:
         self._labels = gives_labels(graph)
         self._chances = chances(graph)
+        self._ranks = (2, 3) if labels_places(graph) else (2,)
         self._same: dict[str, NDArray[np.float64]] = {}
-        #: How many labels were compared.
+        #: Of how many samples labels were compared.
         self.labelled = 0
 
     def add(self, name: str, found: NDArray[Any], exact: NDArray[Any]) -> None:
@@ -96,8 +97,8 @@ class _Answers:
             self._labels = False
         elif name in self._chances and exact.size == len(exact):
             self._count(name, (found > 0.5) == (exact > 0.5))
-        elif self._labels and exact.ndim == 2 and exact.shape[1] > 1:
-            self._count(name, found.argmax(axis=1) == exact.argmax(axis=1))
+        elif self._labels and exact.ndim in self._ranks and exact.shape[-1] > 1:
+            self._count(name, found.argmax(axis=-1) == exact.argmax(axis=-1))
             self.labelled += len(exact)
 
     def _count(self, name: str, same: NDArray[Any]) -> None:

@@ -122,7 +122,9 @@ def compress(
     min_score : float, optional
         The least score, 0 to 1, on the validation data: the smallest file that keeps it.
     validation_data : tuple of (X, y), optional
-        On which choices are made. Default: a tenth of the samples, which is not trained on.
+        On which choices are made. Default: a tenth of the samples, which is not trained on. For a
+        graph without a target ``(X, None)``: samples that nothing is fitted to, by which it is
+        found what is to stay wide. Default: X.
     folder : path-like, optional
         Keeps the state of the trainings: a call that was stopped goes on where it was.
     max_bytes, max_tensors, max_name_bytes : int, optional
@@ -186,6 +188,7 @@ def compress(
             f"compress() got an unexpected keyword argument {name!r}; without a "
             "target there is no training"
         )
+    judges = None if validation_data is None or X is None else validation_data[0]
     if isinstance(model, (str, PathLike)):
         # With samples a file is not tensors to stream, but a network to run.
         runs = _is_foreign_graph(model, output) or _is_dynamic_folder(model, activations)
@@ -195,7 +198,7 @@ def compress(
             )
         if dask is not None:
             raise ValueError("dask is given; it is for tensors that are quantized one by one")
-        small = shrunk(_loaded_network(model, limits), X, y, wishes)
+        small = shrunk(_loaded_network(model, limits), X, y, wishes, judges=judges)
         if output is not None:
             save(output, small, file_format=file_format)
         return small
@@ -207,7 +210,7 @@ def compress(
 
         small = shrunk(from_sklearn(model), X, y, wishes)
         return compressed_estimator(model, small, wishes.options())
-    return shrunk(model, X, y, wishes)
+    return shrunk(model, X, y, wishes, judges=judges)
 
 
 def _lossless(

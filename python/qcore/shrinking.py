@@ -109,9 +109,12 @@ class Wishes:
 
 
 def shrunk(
-    model: Any, X: ArrayLike | None, y: ArrayLike | None, wishes: Wishes, *, stacklevel: int = 2
-) -> Any:
+    model: Any, X: ArrayLike | None, y: ArrayLike | None, wishes: Wishes, *,
+    judges: Any = None, stacklevel: int = 2,
+) -> Any:  # fmt: skip
     """Return a network or a dict of arrays as it was wished, with ``report_``.
+
+    What a graph does not bear as codes is found on the samples `judges`; by default on X.
 
     Warns
     -----
@@ -125,11 +128,14 @@ def shrunk(
         X = batches_of(model, X)  # it can be gone through once
     if isinstance(model, BaseGraph):
         _tell_of_branches(model, stacklevel)
-    small = prune_and_quantize(model, X, y, pruner, quantizer)
+        if isinstance(judges, Iterator):
+            judges = batches_of(model, judges)
+    judges = X if judges is None else judges
+    small = prune_and_quantize(model, X, y, pruner, quantizer, judges=judges)
     if X is None or not isinstance(model, (Chain, BaseGraph)):
         return small
     if isinstance(model, BaseGraph):
-        lost = graph_disagreement(output_totals(model, small, X))
+        lost = graph_disagreement(output_totals(model, small, judges))
     else:
         lost = disagreement(model, small, X, y)
     if lost is not None:
@@ -158,6 +164,8 @@ def prune_and_quantize(
     y: ArrayLike | None,
     pruner: Pruner | None,
     quantizer: Quantizer | None,
+    *,
+    judges: Any = None,
 ) -> Any:
     """Return the model pruned and quantized: in one pass, where weights that stay move anyway."""
     reports: list[Report] = []
@@ -173,7 +181,7 @@ def prune_and_quantize(
         before, model = model, quantizer.fit_transform(model, X, prune=one_pass)
         reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
         if isinstance(before, BaseGraph) and X is not None:
-            model, wide = _bearable(before, model, X, quantizer)
+            model, wide = _bearable(before, model, X, X if judges is None else judges, quantizer)
             reports[-1] = quantizer.report_
     if isinstance(model, Mapping):
         model = CompressedWeights(model)
@@ -184,16 +192,16 @@ def prune_and_quantize(
 
 
 def _bearable(
-    before: BaseGraph, small: BaseGraph, X: Any, quantizer: Quantizer
+    before: BaseGraph, small: BaseGraph, X: Any, judges: Any, quantizer: Quantizer
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph with what it does not bear as codes left wide, and what that is."""
     small.report_ = quantizer.report_
     wide: list[str] = []
-    if is_well(before, small, X):
+    if is_well(before, small, judges):
         return small, wide
     if small.codes:
-        small, wide = _with_wide_values(before, X, quantizer)
-    if quantizer.bits != 8 or is_well(before, small, X):
+        small, wide = _with_wide_values(before, X, judges, quantizer)
+    if quantizer.bits != 8 or is_well(before, small, judges):
         return small, wide  # fewer bits were asked for, whatever they cost
     weights = wide_weights(before, small)
     if not weights:
@@ -204,7 +212,7 @@ def _bearable(
         tried = quantizer.fit_transform(before, X)
     finally:
         quantizer.ignore = ignore
-    errors = [output_totals(before, one, X)["output error"] for one in (small, tried)]
+    errors = [output_totals(before, one, judges)["output error"] for one in (small, tried)]
     if errors[1] > ENOUGH * errors[0]:
         quantizer.report_ = report
         return small, wide
@@ -212,7 +220,7 @@ def _bearable(
 
 
 def _with_wide_values(
-    before: BaseGraph, X: Any, quantizer: Quantizer
+    before: BaseGraph, X: Any, judges: Any, quantizer: Quantizer
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph whose costliest values are floats, and which these are.
 
@@ -220,15 +228,16 @@ def _with_wide_values(
     may answer worse than those that are fitted to inputs in floats, which are tried first.
     """
     apart = quantizer.leave_wide((), apart=True).fit_transform(before, X)
-    wide = wide_values(before, apart, X)
+    wide = wide_values(before, apart, judges)
     small = without_codes(apart, wide, quantizer.report_)
     small.report_ = report = quantizer.report_
-    report.totals.update(output_totals(before, small, X))
+    report.totals.update(output_totals(before, small, judges))
     quantizer.leave_wide(wide, apart=True)
-    if not wide or is_well(before, small, X):
+    if not wide or is_well(before, small, judges):
         return small, wide
     tried = quantizer.leave_wide(wide).fit_transform(before, X)
     tried.report_ = quantizer.report_
+    tried.report_.totals.update(output_totals(before, tried, judges))
     if _error(tried) < _error(small):
         return tried, wide
     quantizer.leave_wide(wide, apart=True).report_ = report

@@ -20,7 +20,15 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-from benches.peers.sequences import embeddings, encoders, hashes, pictures, speech, tokens
+from benches.peers.sequences import (
+    embeddings,
+    encoders,
+    equality,
+    hashes,
+    pictures,
+    speech,
+    tokens,
+)
 from benches.peers.sequences.tables import print_heads
 
 from qcore import _core
@@ -34,6 +42,7 @@ SECTIONS: Mapping[str, tuple[Section, bool]] = {
     "silero": (speech.silero, False),
     "rapidocr": (pictures.recognizers, True),
     "embeddings": (embeddings.nearest, False),
+    "equality": (equality.equality, False),
     "padding": (tokens.padding, False),
     "minilm-hashes": (tokens.hashes, False),
     "hashes": (hashes.hashes, False),

@@ -89,7 +89,7 @@ def _magika(folder: Path) -> Model | None:
         return None
     net = qc.load(path)
     name = net.inputs[0].name
-    return Model(net, {name: inputs_for(path.name, {name: ()})[:3]}, path)
+    return Model(net, {name: inputs_for(path.name, {"bytes": ()})}, path)
 
 
 def _basic_pitch(folder: Path) -> Model | None:

@@ -60,8 +60,8 @@ def _texts() -> list[str]:
 
 
 def recognizers(folder: Path, seconds: float, threads: int) -> Iterator[str]:
-    """Yield a line for each recognizer that is installed."""
-    for package in ("rapidocr", "rapidocr_onnxruntime"):
+    """Yield a line for the recognizer."""
+    for package in ("rapidocr",):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
             print(f"{package}: pip install {package} --no-deps")
@@ -72,12 +72,13 @@ def recognizers(folder: Path, seconds: float, threads: int) -> Iterator[str]:
 
 def _row(path: Path, folder: Path, seconds: float, threads: int) -> str:
     texts = _texts()
-    calibrate, judge = lines_of(texts[:32]), lines_of(texts[32:])
+    calibrate, validate = lines_of(texts[:32]), lines_of(texts[32:96])
+    judge = lines_of(texts[96:])
     net = qc.load(path)
     name, output = net.inputs[0].name, net.outputs[0].name
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        small = qc.compress(net, calibrate)
+        small = qc.compress(net, calibrate, validation_data=(validate, None))
     for one in told:
         print(f"{path.name}: {one.message}")
     wide = small.report_.totals.get("left wide", [])

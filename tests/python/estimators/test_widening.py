@@ -114,3 +114,42 @@ def test_chances_are_answers_and_embeddings_are_not() -> None:
     assert agreement(graph("Sigmoid", 1), -1.0) == 0.0
     assert agreement(graph("Softmax", 5), -1.0) == 0.0
     assert agreement(graph("Tanh", 5), -1.0) is None
+
+
+def read_by_places() -> qc.Graph:
+    """Return a graph that gives chances of five classes for each of many places."""
+    w = np.random.default_rng(4).standard_normal((6, 5)).astype(np.float32)
+    return qc.Graph(
+        [Node("w", "MatMul", ("x", "w"), ("h",)), Node("y", "Softmax", ("h",), ("y",))],
+        inputs=[Value("x", "float32", ("n", "places", 6))], outputs=[Value("y", "float32")],
+        constants={"w": w},
+    )  # fmt: skip
+
+
+def test_places_are_read_as_texts() -> None:
+    """Repeats and the most frequent label are left out; any other change is another answer."""
+    net = read_by_places()
+    x = RNG.standard_normal((8, 12, 6)).astype(np.float32)
+    twice = np.repeat(x, 2, axis=1)  # each place twice: the same text
+
+    class Repeated:
+        """What the graph gives for places that came twice."""
+
+        def run(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": net.run({"x": np.repeat(batch["x"][:, ::2], 2, axis=1)})["y"]}
+
+    assert output_totals(net, Repeated(), twice)["agreement"] == 1.0  # type: ignore[arg-type]
+    other = net.changed(constants={"w": -net.constants["w"]})
+    assert output_totals(net, other, x)["agreement"] == 0.0
+
+
+def test_samples_that_nothing_is_fitted_to_can_judge() -> None:
+    """What only the judges show is left wide."""
+    net = loud_channel()
+    quiet = RNG.standard_normal((64, 8)).astype(np.float32)
+    alone = qc.compress(net, quiet)
+    judged = qc.compress(net, quiet, validation_data=(1000 * quiet, None))
+    assert "x" not in alone.report_.totals["left wide"]
+    assert "x" in judged.report_.totals["left wide"]
+    found, exact = judged.run({"x": 1000 * quiet}), net.run({"x": 1000 * quiet})
+    np.testing.assert_allclose(found["h1"], exact["h1"], atol=0.1 * np.abs(exact["h1"]).max())

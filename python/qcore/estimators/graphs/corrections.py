@@ -82,12 +82,12 @@ def output_error(
 
 
 class _Answers:
-    """The share of answers that stay: labels of rows or places, chances on one side of a half."""
+    """The share of answers that stay: labels, texts of labels, chances on one side of a half."""
 
     def __init__(self, graph: BaseGraph) -> None:
         self._labels = gives_labels(graph)
         self._chances = chances(graph)
-        self._ranks = (2, 3) if labels_places(graph) else (2,)
+        self._reads = labels_places(graph)
         self._same: dict[str, NDArray[np.float64]] = {}
         #: Of how many samples labels were compared.
         self.labelled = 0
@@ -97,8 +97,15 @@ class _Answers:
             self._labels = False
         elif name in self._chances and exact.size == len(exact):
             self._count(name, (found > 0.5) == (exact > 0.5))
-        elif self._labels and exact.ndim in self._ranks and exact.shape[-1] > 1:
-            self._count(name, found.argmax(axis=-1) == exact.argmax(axis=-1))
+        elif self._labels and exact.ndim == 2 and exact.shape[1] > 1:
+            self._count(name, found.argmax(axis=1) == exact.argmax(axis=1))
+            self.labelled += len(exact)
+        elif self._reads and exact.ndim == 3:
+            labels, others = exact.argmax(axis=2), found.argmax(axis=2)
+            blank = np.bincount(labels.reshape(-1)).argmax()
+            texts = (_text(row, blank) == _text(other, blank)
+                     for row, other in zip(labels, others, strict=True))  # fmt: skip
+            self._count(name, np.fromiter(texts, bool, len(exact)))
             self.labelled += len(exact)
 
     def _count(self, name: str, same: NDArray[Any]) -> None:
@@ -108,6 +115,13 @@ class _Answers:
     def share(self) -> float | None:
         shares = [float(same / seen) for same, seen in self._same.values()]
         return min(shares, default=None)
+
+
+def _text(labels: NDArray[Any], blank: Any) -> list[int]:
+    """Return the labels of places as they are read: no repeats, and not the most frequent one."""
+    new = np.append(True, labels[1:] != labels[:-1])
+    found: list[int] = labels[new & (labels != blank)].tolist()
+    return found
 
 
 def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]:

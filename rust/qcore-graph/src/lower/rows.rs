@@ -14,8 +14,9 @@ use crate::plan::Ref;
 use crate::run::Io;
 use crate::step::Step;
 
-/// Rows that are finished together: their floats stay in the second cache.
-pub(crate) const BLOCK: usize = 64;
+/// Rows that are finished together: their floats stay in the second cache beside weights that make them,
+/// and they are whole tiles of six rows.
+pub(crate) const BLOCK: usize = 48;
 
 /// Elementary operations below which a thread of its own costs more than it saves.
 const GRAIN: usize = 1 << 20;

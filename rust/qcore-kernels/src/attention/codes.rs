@@ -3,11 +3,17 @@
 use crate::math::MAX_LANES;
 use crate::simd::{Scalar, Simd, SimdOp};
 
-/// The step of codes whose largest size is `most`, and what values are multiplied by to become codes.
-/// Where a value is not finite, the step is not a number, and so is all that is made of it.
-fn steps(most: f32, finite: bool) -> (f32, f32) {
-    let step = most / 127.0;
-    if !finite || !most.is_finite() {
+/// The bits of a float but its sign: as integers they are in the order of sizes, and those of what is
+/// not a number come last.
+const SIZE: i32 = i32::MAX;
+
+/// The step of codes of values of which the largest size is `most`, and what values are multiplied by to
+/// become codes. Where a value is not finite, neither is `most`; then the step is not a number, and so
+/// is all that is made of it.
+#[inline(always)]
+fn steps(most: f32) -> (f32, f32) {
+    let step = most * (1.0 / 127.0);
+    if !most.is_finite() {
         (f32::NAN, 0.0)
     } else if step.is_normal() {
         (step, 127.0 / most)
@@ -15,6 +21,12 @@ fn steps(most: f32, finite: bool) -> (f32, f32) {
         // All zeros, or as good as that.
         (1.0, 0.0)
     }
+}
+
+/// The largest size of some values, as its bits.
+#[inline(always)]
+fn largest(values: impl Iterator<Item = f32>, least: i32) -> i32 {
+    values.fold(least, |most, x| most.max(x.to_bits() as i32 & SIZE))
 }
 
 /// Rows of `n` values to int8, each with a step of its own.
@@ -32,23 +44,18 @@ impl SimdOp for Rows<'_> {
     fn eval<S: Simd>(self, s: S) {
         let Self { x: (x, stride), n, codes, scale } = self;
         let body = n / S::LANES * S::LANES;
-        let zero = s.splat_f32(0.0);
+        let size = s.splat_i32(SIZE);
         for (index, scale) in scale.iter_mut().enumerate() {
             let x = &x[index * stride..][..n];
             let codes = &mut codes[index * n..][..n];
-            let (mut most, mut odd) = (zero, s.lt(zero, zero));
+            let mut most = s.splat_i32(0);
             for at in (0..body).step_by(S::LANES) {
-                // SAFETY: LANES elements follow.
-                let x = unsafe { s.load_f32(x[at..at + S::LANES].as_ptr()) };
-                most = s.max(s.abs(x), most);
-                odd = s.or(odd, s.unordered(x, x));
+                // SAFETY: at + LANES <= body <= n.
+                let x = unsafe { s.load_f32(x.as_ptr().add(at)) };
+                most = s.max_i32(s.and_i32(s.bits_of(x), size), most);
             }
-            let (mut most, mut finite) = (s.reduce_max(most), s.bits(odd) == 0);
-            for x in &x[body..] {
-                finite &= !x.is_nan();
-                most = most.max(x.abs());
-            }
-            let (step, inverse) = steps(most, finite);
+            let most = largest(x[body..].iter().copied(), s.reduce_max_i32(most));
+            let (step, inverse) = steps(f32::from_bits(most as u32));
             *scale = step;
             if inverse == 0.0 {
                 codes.fill(0);
@@ -56,11 +63,10 @@ impl SimdOp for Rows<'_> {
             }
             let by = s.splat_f32(inverse);
             for at in (0..body).step_by(S::LANES) {
-                // SAFETY: LANES elements follow in both.
+                // SAFETY: at + LANES <= body <= n.
                 unsafe {
-                    let x = s.load_f32(x[at..at + S::LANES].as_ptr());
-                    let code = s.to_i32(s.mul(x, by));
-                    s.store_i8(codes[at..at + S::LANES].as_mut_ptr(), code);
+                    let x = s.load_f32(x.as_ptr().add(at));
+                    s.store_i8(codes.as_mut_ptr().add(at), s.to_i32(s.mul(x, by)));
                 }
             }
             for (code, x) in codes[body..].iter_mut().zip(&x[body..]) {
@@ -90,26 +96,25 @@ impl SimdOp for Columns<'_> {
         if seen.contains(&false) {
             codes.fill(0);
         }
-        let zero = s.splat_f32(0.0);
+        // The last vector of the last row is within the values, so all are.
+        assert!(rows == 0 || x.len() >= (rows - 1) * stride + n, "values are too few");
+        let size = s.splat_i32(SIZE);
         let body = n / S::LANES * S::LANES;
         for at in (0..body).step_by(S::LANES) {
-            let (mut most, mut odd) = (zero, s.lt(zero, zero));
+            let mut most = s.splat_i32(0);
             for row in 0..rows {
                 if seen.get(row) == Some(&false) {
                     continue;
                 }
-                // SAFETY: LANES elements follow.
-                let x = unsafe { s.load_f32(x[row * stride + at..][..S::LANES].as_ptr()) };
-                most = s.max(s.abs(x), most);
-                odd = s.or(odd, s.unordered(x, x));
+                // SAFETY: LANES elements follow, as the assertion says.
+                let x = unsafe { s.load_f32(x.as_ptr().add(row * stride + at)) };
+                most = s.max_i32(s.and_i32(s.bits_of(x), size), most);
             }
-            let (mut sizes, mut inverses) = ([0.0_f32; MAX_LANES], [0.0_f32; MAX_LANES]);
-            let odd = s.bits(odd);
+            let (mut sizes, mut inverses) = ([0_i32; MAX_LANES], [0.0_f32; MAX_LANES]);
             // SAFETY: the room has MAX_LANES elements.
-            unsafe { s.store_f32(sizes.as_mut_ptr(), most) };
+            unsafe { s.store_i32(sizes.as_mut_ptr(), most) };
             for lane in 0..S::LANES {
-                let found = steps(sizes[lane], odd >> lane & 1 == 0);
-                (scale[at + lane], inverses[lane]) = found;
+                (scale[at + lane], inverses[lane]) = steps(f32::from_bits(sizes[lane] as u32));
             }
             // SAFETY: the room has MAX_LANES elements.
             let by = unsafe { s.load_f32(inverses.as_ptr()) };
@@ -117,25 +122,20 @@ impl SimdOp for Columns<'_> {
                 if seen.get(row) == Some(&false) {
                     continue;
                 }
-                // SAFETY: LANES elements follow in both. What is not finite times 0 is not a number,
-                // whose code is the least: its step says the same.
+                // SAFETY: LANES elements follow in both: codes are `rows` rows of n. What is not finite
+                // times 0 is not a number, whose code is the least: its step says the same.
                 unsafe {
-                    let x = s.load_f32(x[row * stride + at..][..S::LANES].as_ptr());
-                    let code = s.to_i32(s.mul(x, by));
-                    s.store_i8(codes[row * n + at..][..S::LANES].as_mut_ptr(), code);
+                    let x = s.load_f32(x.as_ptr().add(row * stride + at));
+                    s.store_i8(codes.as_mut_ptr().add(row * n + at), s.to_i32(s.mul(x, by)));
                 }
             }
         }
         for column in body..n {
-            let (mut most, mut finite) = (0.0_f32, true);
-            for row in (0..rows).filter(|&row| seen.get(row) != Some(&false)) {
-                let x = x[row * stride + column];
-                finite &= !x.is_nan();
-                most = most.max(x.abs());
-            }
-            let (step, inverse) = steps(most, finite);
+            let shown = || (0..rows).filter(|&row| seen.get(row) != Some(&false));
+            let most = largest(shown().map(|row| x[row * stride + column]), 0);
+            let (step, inverse) = steps(f32::from_bits(most as u32));
             scale[column] = step;
-            for row in (0..rows).filter(|&row| seen.get(row) != Some(&false)) {
+            for row in shown() {
                 let code = Scalar.to_i32(x[row * stride + column] * inverse);
                 codes[row * n + column] = code.clamp(-128, 127) as i8;
             }

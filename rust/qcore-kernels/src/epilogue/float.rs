@@ -122,16 +122,16 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
                 }
                 continue;
             }
+            let sums = &sums[..columns];
             let mut at = 0;
             while at < columns {
                 // The last vector ends with the row and so repeats some columns.
                 at = at.min(columns - S::LANES);
-                let (from, to) = (&sums[at..at + S::LANES], &mut out[at..at + S::LANES]);
-                // SAFETY: both have LANES elements.
+                // SAFETY: at + LANES <= columns, of which sums and results have as many.
                 unsafe {
-                    let sum = s.load_i32(from.as_ptr());
+                    let sum = s.load_i32(sums.as_ptr().add(at));
                     let y = finish.apply(s, sum, scale.at(at), bias.at(at));
-                    s.store_f32(to.as_mut_ptr(), y);
+                    s.store_f32(out.as_mut_ptr().add(at), y);
                 }
                 at += S::LANES;
             }

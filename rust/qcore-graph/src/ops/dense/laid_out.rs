@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use qcore_kernels::Isa;
+use qcore_kernels::elementwise::{Binary, Operand as Flat, binary_strided_f32_with};
 use qcore_kernels::epilogue::{Activation, FloatOutput, finish_rows_with};
 use qcore_kernels::memory;
 
@@ -153,7 +154,10 @@ impl LinearStep {
         }
         if let Some(residual) = residual {
             let residual = &residual[first * n..(first + count) * n];
-            out.iter_mut().zip(residual).for_each(|(out, residual)| *out += residual);
+            let sum = Flat { data: None, strides: &[1] };
+            let added = Flat { data: Some(residual), strides: &[1] };
+            let count = [out.len()];
+            binary_strided_f32_with(isa, Binary::Add, sum, added, (&mut *out, &count))?;
             if self.activation != Activation::Linear {
                 finish_rows_with(isa, out, n, &[], self.activation)?;
             }

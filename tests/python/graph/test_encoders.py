@@ -99,6 +99,27 @@ def test_dynamic_products_are_exact_integers_times_their_scales() -> None:
     np.testing.assert_allclose(small.run({"x": x, "r": more})["y"], wanted, atol=2e-5)
 
 
+def test_gelu_behind_integers_is_within_a_small_part_of_a_step() -> None:
+    # One code times a scale of the row's own: every sum from -12 to 12, and far ones.
+    x = np.concatenate([np.linspace(-12, 12, 20_001), [-1e4, 1e4]]).astype(np.float32)
+    net = qc.Graph(
+        [Node("m", "MatMul", ("x", "w"), ("y",), {"activation": "gelu"})],
+        inputs=[Value("x", "float32", ("n", 1))],
+        outputs=[Value("y", "float32")],
+        constants={"w": np.ones((1, 40), np.float32)},
+    )
+    small = qc.compress(net)
+    assert kernels(small, {"x": x[:, None]})[-1] == "dense int8"
+    found = small.run({"x": x[:, None]})["y"]
+    assert (found == found[:, :1]).all()
+    plain = net.changed(nodes=[Node("m", "MatMul", ("x", "w"), ("y",))])
+    sums = qc.compress(plain).run({"x": x[:, None]})["y"][:, 0].astype(np.float64)
+    wanted = sums / 2 * (1 + np.vectorize(math.erf)(sums / np.sqrt(2)))
+    near = np.abs(sums) < 100
+    np.testing.assert_allclose(found[near, 0], wanted[near], atol=5e-5)
+    np.testing.assert_allclose(found[~near, 0], wanted[~near], rtol=1e-5, atol=5e-5)
+
+
 def test_the_choice_of_activations_is_told_by_node(net: qc.Graph) -> None:
     weights = qc.compress(net, activations=None)
     assert not any(node.get("dynamic") for node in weights.nodes)

@@ -50,7 +50,8 @@ fn check(m: usize, k: usize, n: usize, group: usize, half: bool, extreme: bool) 
 
 #[test]
 fn shapes_and_groups() {
-    for (m, k, n) in [(1, 1, 1), (1, 64, 16), (2, 7, 17), (3, 130, 33), (5, 256, 48), (9, 72, 100)]
+    for (m, k, n) in
+        [(1, 1, 1), (1, 64, 16), (2, 7, 17), (3, 130, 33), (5, 256, 48), (6, 200, 40), (9, 72, 100)]
     {
         for group in [8, 32, 64, k] {
             if PackedI4::takes_group(group, k) {

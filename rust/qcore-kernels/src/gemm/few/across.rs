@@ -192,10 +192,11 @@ unsafe fn step<D: Dot4, const R: usize>(
         for row in 0..R {
             let a = d.splat(a.add(row * a_stride).cast::<i32>().read_unaligned());
             for part in 0..4 {
-                acc[row][part] = if unsigned {
-                    d.dot(acc[row][part], b[part], a)
-                } else {
-                    d.dot(acc[row][part], a, b[part])
+                let sum = acc[row][part];
+                acc[row][part] = match (D::SIGNED_DATA, unsigned) {
+                    (true, true) => d.dot_unsigned(sum, a, b[part]),
+                    (_, false) => d.dot_data(sum, a, b[part]),
+                    (false, true) => d.dot(sum, b[part], a),
                 };
             }
         }

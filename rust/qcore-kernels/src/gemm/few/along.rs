@@ -126,10 +126,11 @@ unsafe fn step<D: Dot4, const R: usize>(
         for row in 0..R {
             let a = d.load(a.add(row * a_stride));
             for column in 0..COLUMNS {
-                acc[row][column] = if unsigned {
-                    d.dot(acc[row][column], b[column], a)
-                } else {
-                    d.dot(acc[row][column], a, b[column])
+                let sum = acc[row][column];
+                acc[row][column] = match (D::SIGNED_DATA, unsigned) {
+                    (true, true) => d.dot_unsigned(sum, a, b[column]),
+                    (_, false) => d.dot_data(sum, a, b[column]),
+                    (false, true) => d.dot(sum, b[column], a),
                 };
             }
         }

@@ -4,8 +4,8 @@
 //! in registers: interleaved there where the bytes of a row of B lie side by side (`across`; two by
 //! two in `halves`), and as they are where those of a column do (`along`).
 //!
-//! A is taken as it is, and B gets the sign that A has not, so that the dot instruction takes both;
-//! what that adds is a zero point of B. Sums of columns are needed where A has a zero point: they are
+//! A is taken as it is, and B gets the sign that A has not (or that it has, where the dot instruction
+//! takes bytes of one sign); what that adds is a zero point of B. Sums of columns are needed where A has a zero point: they are
 //! the product with one more row, of ones.
 
 mod across;
@@ -22,7 +22,7 @@ use super::sink::{Block, Sink};
 use crate::aligned::AlignedBytes;
 use crate::error::Result;
 use crate::isa::Isa;
-use crate::simd::dispatch_dot;
+use crate::simd::{data_of, dispatch_dot};
 use crate::{interrupt, memory, threads};
 
 /// Multiply-adds below which another thread costs more than it saves.
@@ -76,7 +76,7 @@ pub(super) fn run<S: Sink>(
     let summed = a_zero.single() != Some(0);
     memory::with_kept(&LEFT, |room| {
         let rows = Rows::new(a, summed, room)?;
-        let b = Right::new(a, b);
+        let b = Right::new(isa, a, b);
         let start = match (summed, b_zero.single()) {
             (false, Some(zb)) => {
                 let mut start = [0; ROOM_ROWS];
@@ -134,7 +134,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// B, and how it gets the sign that A has not.
+/// B, and how it gets the sign that goes with that of A.
 #[derive(Clone, Copy)]
 struct Right {
     bytes: Bytes,
@@ -147,8 +147,9 @@ struct Right {
 }
 
 impl Right {
-    fn new(a: Int8<'_>, b: Int8<'_>) -> Self {
-        let unsigned = !a.is_unsigned();
+    fn new(isa: Isa, a: Int8<'_>, b: Int8<'_>) -> Self {
+        // Where the dot instruction takes signed data, both are of one sign.
+        let unsigned = a.is_unsigned() == (data_of(isa, true).0 == 0);
         let (flip, shift) = match (b.is_unsigned(), unsigned) {
             (false, true) => (0x80, 128),
             (true, false) => (0x80, -128),

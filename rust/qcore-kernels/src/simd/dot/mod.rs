@@ -66,6 +66,13 @@ pub trait Dot4: Copy {
     fn dot_data(self, acc: Self::I32, data: Self::I32, signed: Self::I32) -> Self::I32 {
         self.dot(acc, data, signed)
     }
+    /// `acc` and the four products of the bytes of each lane, all unsigned, wrapping. Only where
+    /// [`Dot4::SIGNED_DATA`]: there bytes of one sign are multiplied sooner.
+    #[inline(always)]
+    fn dot_unsigned(self, acc: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32 {
+        let _ = (acc, a, b);
+        unreachable!("vectors of {} columns", Self::COLUMNS)
+    }
     /// The sums of interleaved columns, in the order of the columns.
     ///
     /// # Safety

@@ -135,4 +135,15 @@ impl Dot4 for Neon {
             vaddq_s32(acc, vpaddq_s32(low, high))
         }
     }
+
+    #[inline(always)]
+    fn dot_unsigned(self, acc: int32x4_t, a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            let (a, b) = (vreinterpretq_u8_s32(a), vreinterpretq_u8_s32(b));
+            let low = vpaddlq_u16(vmull_u8(vget_low_u8(a), vget_low_u8(b)));
+            let high = vpaddlq_u16(vmull_high_u8(a, b));
+            vaddq_s32(acc, vreinterpretq_s32_u32(vpaddq_u32(low, high)))
+        }
+    }
 }

@@ -1,0 +1,1 @@
+"""What the inner loops of the ARM kernels can reach, computed from their instructions."""

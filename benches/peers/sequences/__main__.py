@@ -70,10 +70,12 @@ def main() -> None:
         section, has_heads = SECTIONS[name]
         print(f"\n## {name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            rows = list(section(Path(folder), options.seconds, options.threads))
-        if has_heads:
-            print_heads()
-        print("\n".join(rows), flush=True)
+            rows = section(Path(folder), options.seconds, options.threads)
+            if has_heads:
+                rows = iter(list(rows))  # what is said on the way stands before the heads
+                print_heads()
+            for row in rows:
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -43,3 +43,7 @@ pub use header::{Limits, dtype_named};
 pub use read::{RegularFile, TensorFile, open_regular};
 pub use safetensors::Dtype;
 pub use write::{Tensor, plan_tensors, stored_len, write_tensors};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

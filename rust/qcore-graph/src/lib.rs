@@ -79,3 +79,7 @@ pub use error::{GraphError, Missing, Result};
 pub use fact::{Dim, Fact};
 pub use graph::{Graph, Input};
 pub use tensor::Tensor;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

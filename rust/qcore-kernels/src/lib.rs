@@ -75,3 +75,7 @@ pub mod view;
 
 pub use error::{KernelError, Result};
 pub use isa::Isa;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,22 +40,29 @@ def read_text(scores: np.ndarray) -> list[tuple[int, ...]]:
     return found
 
 
+def _short(words: list[str]) -> str:
+    """Return as many words as a line of this width holds."""
+    text = words[0]
+    for word in words[1:]:
+        if len(text) + 1 + len(word) > LETTERS:
+            break
+        text += f" {word}"
+    return text
+
+
 def _texts() -> list[str]:
-    """Return short lines: the ends and beginnings of sentences, and numbers."""
+    """Return short lines: the beginnings of sentences, and numbers; then ends of sentences."""
     rng = np.random.default_rng(0)
     found = []
-    for sentence in [*sentences()[0], *sentences()[1]]:
-        words = sentence.split()
-        text = words[0]
-        for word in words[1:]:
-            if len(text) + 1 + len(word) > LETTERS:
-                break
-            text += f" {word}"
-        found.append(text)
+    texts = [*sentences()[0], *sentences()[1]]
+    for sentence in texts:
+        found.append(_short(sentence.split()))
         if len(found) % 8 == 0:
             found.append(
                 f"No. {rng.integers(1000, 99999)}: {rng.integers(1, 999)}.{rng.integers(10, 99)}"
             )
+    ends = (_short(sentence.split()[::-1]) for sentence in texts)
+    found += [" ".join(end.split()[::-1]) for end in ends]
     return found
 
 
@@ -72,8 +79,8 @@ def recognizers(folder: Path, seconds: float, threads: int) -> Iterator[str]:
 
 def _row(path: Path, folder: Path, seconds: float, threads: int) -> str:
     texts = _texts()
-    calibrate, validate = lines_of(texts[:32]), lines_of(texts[32:96])
-    judge = lines_of(texts[96:])
+    calibrate, validate = lines_of(texts[:32]), lines_of(texts[32:128])
+    judge = lines_of(texts[128:])
     net = qc.load(path)
     name, output = net.inputs[0].name, net.outputs[0].name
     with warnings.catch_warnings(record=True) as told:

@@ -5,7 +5,8 @@
 #   make demo DATA=DIR the same on MNIST's idx files
 #   make test          every test, Rust and Python
 #   make test-isas     what depends on the instruction set, on each that this CPU has
-#   make test-emulated the same under qemu on CPUs of 2008 and 2013, with ONNX Runtime; takes an hour
+#   make test-emulated the same under QEMU on CPUs of 2008 and 2013, with ONNX Runtime, and Rust on three ARM
+#                      cores; takes two hours
 #   make lint          rustfmt, clippy, ruff, mypy, stubs, what the crates are packed of
 #   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark
@@ -71,6 +72,7 @@ test-emulated: develop
 			cargo test --locked --quiet -p qcore-kernels --test kernels; \
 		OPENBLAS_CORETYPE=$$cpu qemu-x86_64 -cpu $$cpu $(BIN)/python -m pytest -o timeout=0 -m '$(NUMERICS)' tests/python; \
 	done
+	tests/emulated/aarch64 -p qcore-kernels -p qcore-graph
 
 lint: develop
 	cargo fmt --all --check

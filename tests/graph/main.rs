@@ -8,6 +8,7 @@ mod codes;
 mod conv_codes;
 mod conv_transpose_codes;
 mod first_calls;
+mod hashes;
 mod hostile;
 mod on_codes;
 mod ops;

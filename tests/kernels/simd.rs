@@ -146,6 +146,9 @@ impl SimdOp for Everything<'_> {
             keep("shl_i32", &integers(s.shl_i32::<3>(i)));
             keep("shr_i32", &integers(s.shr_i32::<3>(i)));
             keep("to_i32", &integers(s.to_i32(a)));
+            keep("to_i32_below", &integers(s.to_i32_below(a, s.splat_f32(100.0))));
+            let (low, high) = (s.splat_f32(-77.0), s.splat_f32(100.0));
+            keep("to_i32_between", &integers(s.to_i32_between(a, low, high)));
             keep("to_f32", &floats(s.to_f32(i)));
             keep("bits_of", &integers(s.bits_of(s.abs(s.to_f32(i)))));
             keep("float_of", &floats(s.float_of(i)));

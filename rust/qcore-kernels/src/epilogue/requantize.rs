@@ -230,15 +230,14 @@ impl<S: Simd> Range<S> {
     /// anything below them, and so where it is NaN.
     #[inline(always)]
     fn nearest(self, s: S, level: S::F32) -> S::I32 {
-        s.to_i32(s.min(self.high, level))
+        s.to_i32_below(level, self.high)
     }
 
     #[inline(always)]
     fn code(self, s: S, level: S::F32) -> S::I32 {
         // The bounds are integers, so it does not matter that rounding comes after them, where the
         // conversion does it.
-        let level = s.min(s.max(level, self.low), self.high);
-        s.add_i32(s.to_i32(level), self.zero)
+        s.add_i32(s.to_i32_between(level, self.low, self.high), self.zero)
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) static DOT: Limits = Limits {
 };
 
 /// `vpmaddwd` of 256 bits, as measured on Zen 5.
+#[cfg(target_arch = "x86_64")]
 pub(super) static MADD: Limits = Limits {
     left_bytes: 256 << 10,
     left_bytes_for_strips: 512 << 10,
@@ -46,9 +47,11 @@ pub(super) static MADD: Limits = Limits {
 };
 
 /// `pmaddwd` of 128 bits, as measured on Zen 5.
+#[cfg(target_arch = "x86_64")]
 pub(super) static MADD_128: Limits = Limits { many_rows: 12, few_rows: 3, grain: 1 << 19, ..MADD };
 
 /// `vpmaddwd` of 512 bits.
+#[cfg(target_arch = "x86_64")]
 pub(super) static MADD_512: Limits = Limits { few_rows: 3, ..MADD };
 
 /// NEON, with dot products or without: as `vpdpbusd`, from which it differs little in what it reads and

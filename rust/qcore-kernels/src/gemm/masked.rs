@@ -28,6 +28,7 @@ pub(super) type Masks = [[u64; FOURS]; LINES];
 const PADDING: usize = GROUP_BYTES;
 
 /// A tile of a B of which only a part is stored. `tile.b` is room for the lines, on cache lines.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
 pub(super) struct MaskedTile<'a> {
     pub(super) tile: Tile,
     pub(super) places: &'a Places,

@@ -24,6 +24,7 @@ pub(crate) enum Layout {
     /// Two of K after two, and in these column by column: what `pmaddwd` takes once they are widened.
     Pairs,
     /// The same, widened to 16 bits: made of pairs where many rows meet them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
     WidePairs,
     /// Two depth groups together, column by column: the eight bytes of each that `smmla` takes.
     #[cfg_attr(not(target_arch = "aarch64"), allow(dead_code, reason = "for AArch64, tested here"))]
@@ -84,6 +85,7 @@ pub(crate) enum Left {
     /// Bytes as they are, of either sign: signed where the tile has something to flip.
     Bytes,
     /// Unsigned bytes as for `U8`, in halves: see [`super::nibbles`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
     Nibbles,
 }
 

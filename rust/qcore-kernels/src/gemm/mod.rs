@@ -62,6 +62,7 @@ pub use masked::MaskedI8;
 pub(crate) use micro::segment_codes::{Added, CodesTile, CodesTiles, codes_tiles};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use micro::segments::{SegmentKernel, SegmentTile, segment_kernel};
+#[cfg(target_arch = "x86_64")]
 pub(crate) use microkernel::Left as LeftKind;
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;

@@ -8,6 +8,7 @@ use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Pairs of K whose sums 16 bits hold.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
 pub(super) const PAIRS: usize = 8;
 
 /// Bytes that a pair of values takes: both low halves and both high ones, each twice, so that four

@@ -11,47 +11,38 @@ pub trait SimdOp {
     fn eval<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs `op` compiled for the widest vectors that `isa` includes.
-///
-/// # Panics
-/// If this CPU does not have `isa`.
-pub fn dispatch<O: SimdOp>(isa: Isa, op: O) -> O::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use super::{avx2::Avx2, avx512::Avx512};
-        if isa.includes(Isa::Avx512) {
-            let simd = Avx512::new().expect("the CPU has the instruction set that was asked for");
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx512(simd, op) };
+/// Every instruction set with vectors of its own, the widest first: its architecture, its name, its
+/// vectors, and the features that kernels over them are compiled with.
+macro_rules! table {
+    ($($arch:literal $isa:ident $module:ident $features:literal;)*) => {
+        /// Runs `op` compiled for the widest vectors that `isa` includes.
+        ///
+        /// # Panics
+        /// If this CPU does not have `isa`.
+        pub fn dispatch<O: SimdOp>(isa: Isa, op: O) -> O::Output {
+            $(
+                #[cfg(target_arch = $arch)]
+                if isa.includes(Isa::$isa) {
+                    /// # Safety
+                    /// The CPU has the features; the token is made only where it does.
+                    #[target_feature(enable = $features)]
+                    unsafe fn run<O: SimdOp>(simd: super::$module::$isa, op: O) -> O::Output {
+                        op.eval(simd)
+                    }
+                    let simd = super::$module::$isa::new();
+                    let simd = simd.expect("the CPU has the instruction set that was asked for");
+                    // SAFETY: the token proves that the CPU has these features.
+                    return unsafe { run(simd, op) };
+                }
+            )*
+            let _ = isa;
+            op.eval(Scalar)
         }
-        if isa.includes(Isa::Avx2) {
-            let simd = Avx2::new().expect("the CPU has the instruction set that was asked for");
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx2(simd, op) };
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    if isa.includes(Isa::Neon) {
-        let simd = super::neon::Neon::new();
-        // Every such CPU has NEON: the compiler takes it for granted, and needs no trampoline.
-        return op.eval(simd.expect("the CPU has the instruction set that was asked for"));
-    }
-    let _ = isa;
-    op.eval(Scalar)
+    };
 }
 
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-unsafe fn run_avx512<O: SimdOp>(simd: super::avx512::Avx512, op: O) -> O::Output {
-    op.eval(simd)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn run_avx2<O: SimdOp>(simd: super::avx2::Avx2, op: O) -> O::Output {
-    op.eval(simd)
+table! {
+    "x86_64" Avx512 avx512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c";
+    "x86_64" Avx2 avx2 "avx2,fma,f16c";
+    "aarch64" Neon neon "neon";
 }

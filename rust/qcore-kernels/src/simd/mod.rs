@@ -314,6 +314,16 @@ pub trait Simd: Copy {
 
     /// The nearest integer, half to even; `i32::MIN` for NaN and what does not fit.
     fn to_i32(self, a: Self::F32) -> Self::I32;
+    /// The nearest integer of the lesser of `a` and `high`, which fits; `i32::MIN` for NaN.
+    #[inline(always)]
+    fn to_i32_below(self, a: Self::F32, high: Self::F32) -> Self::I32 {
+        self.to_i32(self.min(high, a))
+    }
+    /// The nearest integer of `a` between two that fit; that of `low` for NaN.
+    #[inline(always)]
+    fn to_i32_between(self, a: Self::F32, low: Self::F32, high: Self::F32) -> Self::I32 {
+        self.to_i32(self.min(self.max(a, low), high))
+    }
     /// The nearest float, half to even.
     fn to_f32(self, a: Self::I32) -> Self::F32;
     /// The same bits.

@@ -205,18 +205,12 @@ impl Simd for Neon {
             )
         };
 
-        store_f32(ptr: *mut f32, v: Floats) = {
-            vst1q_f32(ptr, v.0);
-            vst1q_f32(ptr.add(4), v.1);
-        };
+        store_f32(ptr: *mut f32, v: Floats) = { vst1q_f32(ptr, v.0); vst1q_f32(ptr.add(4), v.1) };
         store_f16(ptr: *mut u16, v: Floats) =
             vst1q_u16(ptr, vcombine_u16(narrow_f16(v.0), narrow_f16(v.1)));
         store_bf16(ptr: *mut u16, v: Floats) =
             vst1q_u16(ptr, vcombine_u16(narrow_bf16(v.0), narrow_bf16(v.1)));
-        store_i32(ptr: *mut i32, v: Integers) = {
-            vst1q_s32(ptr, v.0);
-            vst1q_s32(ptr.add(4), v.1);
-        };
+        store_i32(ptr: *mut i32, v: Integers) = { vst1q_s32(ptr, v.0); vst1q_s32(ptr.add(4), v.1) };
         store_i16(ptr: *mut i16, v: Integers) = vst1q_s16(ptr, words(v));
         store_u16(ptr: *mut u16, v: Integers) =
             vst1q_u16(ptr, vqmovun_high_s32(vqmovun_s32(v.0), v.1));
@@ -244,10 +238,7 @@ impl Simd for Neon {
             vst1q_u8(ptr, vmaxq_u8(bytes_u8(a, b), low));
             vst1q_u8(ptr.add(16), vmaxq_u8(bytes_u8(c, d), low));
         };
-        store_bytes(ptr: *mut u8, v: Pair<uint8x16_t>) = {
-            vst1q_u8(ptr, v.0);
-            vst1q_u8(ptr.add(16), v.1);
-        };
+        store_bytes(ptr: *mut u8, v: Pair<uint8x16_t>) = { vst1q_u8(ptr, v.0); vst1q_u8(ptr.add(16), v.1) };
     }
 
     each! {
@@ -289,6 +280,11 @@ impl Simd for Neon {
         // What is too small saturates to the least by itself; NaN fails the comparison.
         to_i32(a: Floats) -> Integers = vbslq_s32(
             vcltq_f32(a, vdupq_n_f32(2_147_483_648.0)), vcvtnq_s32_f32(a), vdupq_n_s32(i32::MIN));
+        // Of a number and NaN this maximum is the number.
+        to_i32_below(a: Floats, high: Floats) -> Integers =
+            vcvtnq_s32_f32(vminq_f32(vmaxnmq_f32(a, vdupq_n_f32(-2_147_483_648.0)), high));
+        to_i32_between(a: Floats, low: Floats, high: Floats) -> Integers =
+            vcvtnq_s32_f32(vminq_f32(vmaxnmq_f32(a, low), high));
         to_f32(a: Integers) -> Floats = vcvtq_f32_s32(a);
         bits_of(a: Floats) -> Integers = vreinterpretq_s32_f32(a);
         float_of(a: Integers) -> Floats = vreinterpretq_f32_s32(a);

@@ -144,8 +144,12 @@ impl ConvI8 {
                 let view = MatRef::from_slice(&turned, own, k)?;
                 memory::push(&mut products, PackedI8::new(isa, view.transposed())?)?;
             }
-            let merged =
-                if groups == 1 { Merged::new(isa, weights, shape, &window)? } else { None };
+            // Only where windows are read where they lie.
+            let merged = if groups == 1 && cfg!(target_arch = "x86_64") {
+                Merged::new(isa, weights, shape, &window)?
+            } else {
+                None
+            };
             Form::Products(products, merged.map(Box::new))
         };
         let sparse = if groups == 1 { Sparse::new(weights, outputs, &window)? } else { None };

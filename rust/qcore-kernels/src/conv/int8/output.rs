@@ -31,6 +31,7 @@ pub(super) struct Parameters {
 
 impl Parameters {
     /// The multipliers that were made.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
     pub(super) fn multipliers(&self) -> &[f32] {
         &self.scale
     }
@@ -49,6 +50,7 @@ pub(super) struct At {
 
 /// How sums become codes of one byte each.
 #[derive(Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
 pub(super) struct ToBytes<'a> {
     pub(super) output: &'a Requantize<'a>,
     pub(super) residual: Option<Residual<'a>>,
@@ -77,6 +79,7 @@ pub(super) trait Target: Sync + Sized {
     fn start(&self) -> &[i32];
 
     /// How sums become codes of one byte each, if they do.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
     fn bytes(&self) -> Option<ToBytes<'_>> {
         None
     }

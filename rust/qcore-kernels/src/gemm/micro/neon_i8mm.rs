@@ -182,6 +182,7 @@ six_by_sixteen!(unsigned, "usmmla");
 ///
 /// # Safety
 /// As [`crate::gemm::microkernel::TileFn`].
+#[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
 #[inline(always)]
 unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
     t: &Tile,

@@ -152,103 +152,43 @@ pub trait Dot4Op {
     fn eval<D: Dot4>(self, dot: D) -> Self::Output;
 }
 
-/// Runs `op` compiled for the best dot products that `isa` includes.
-///
-/// # Panics
-/// If this CPU does not have `isa`.
-pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    const HAS: &str = "the CPU has the instruction set that was asked for";
-    #[cfg(target_arch = "x86_64")]
-    {
-        if isa.includes(Isa::Avx512Vnni) {
-            let dot = avx512_vnni::Avx512Vnni::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx512_vnni(dot, op) };
+/// Every instruction set with dot products of its own, the best first: its architecture, its name, its
+/// vectors, and the features that kernels over them are compiled with.
+macro_rules! table {
+    ($($arch:literal $isa:ident $module:ident $features:literal;)*) => {
+        /// Runs `op` compiled for the best dot products that `isa` includes.
+        ///
+        /// # Panics
+        /// If this CPU does not have `isa`.
+        pub fn dispatch_dot<O: Dot4Op>(isa: Isa, op: O) -> O::Output {
+            $(
+                #[cfg(target_arch = $arch)]
+                if isa.includes(Isa::$isa) {
+                    /// # Safety
+                    /// The CPU has the features; the token is made only where it does.
+                    #[target_feature(enable = $features)]
+                    unsafe fn run<O: Dot4Op>(dot: $module::$isa, op: O) -> O::Output {
+                        op.eval(dot)
+                    }
+                    let dot = $module::$isa::new();
+                    let dot = dot.expect("the CPU has the instruction set that was asked for");
+                    // SAFETY: the token proves that the CPU has these features.
+                    return unsafe { run(dot, op) };
+                }
+            )*
+            let _ = isa;
+            op.eval(Scalar)
         }
-        if isa.includes(Isa::Avx512) {
-            let dot = avx512::Avx512::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx512(dot, op) };
-        }
-        if isa.includes(Isa::AvxVnni) {
-            let dot = avx_vnni::AvxVnni::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx_vnni(dot, op) };
-        }
-        if isa.includes(Isa::Avx2) {
-            let dot = avx2::Avx2::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_avx2(dot, op) };
-        }
-        if isa.includes(Isa::Sse2) {
-            return op.eval(sse2::Sse2);
-        }
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        if isa.includes(Isa::NeonI8mm) {
-            let dot = neon_i8mm::NeonI8mm::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_neon_i8mm(dot, op) };
-        }
-        if isa.includes(Isa::NeonDot) {
-            let dot = neon_dot::NeonDot::new().expect(HAS);
-            // SAFETY: the token proves that the CPU has these features.
-            return unsafe { run_neon_dot(dot, op) };
-        }
-        if isa.includes(Isa::Neon) {
-            return op.eval(neon::Neon);
-        }
-    }
-    let _ = isa;
-    op.eval(Scalar)
+    };
 }
 
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn run_avx512_vnni<O: Dot4Op>(dot: avx512_vnni::Avx512Vnni, op: O) -> O::Output {
-    op.eval(dot)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn run_avx512<O: Dot4Op>(dot: avx512::Avx512, op: O) -> O::Output {
-    op.eval(dot)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn run_avx2<O: Dot4Op>(dot: avx2::Avx2, op: O) -> O::Output {
-    op.eval(dot)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,avxvnni")]
-unsafe fn run_avx_vnni<O: Dot4Op>(dot: avx_vnni::AvxVnni, op: O) -> O::Output {
-    op.eval(dot)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon,dotprod,i8mm")]
-unsafe fn run_neon_i8mm<O: Dot4Op>(dot: neon_i8mm::NeonI8mm, op: O) -> O::Output {
-    op.eval(dot)
-}
-
-/// # Safety
-/// The CPU has the features; the token is made only where it does.
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn run_neon_dot<O: Dot4Op>(dot: neon_dot::NeonDot, op: O) -> O::Output {
-    op.eval(dot)
+table! {
+    "x86_64" Avx512Vnni avx512_vnni "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni";
+    "x86_64" Avx512 avx512 "avx512f,avx512bw,avx512dq,avx512vl";
+    "x86_64" AvxVnni avx_vnni "avx2,avxvnni";
+    "x86_64" Avx2 avx2 "avx2";
+    "x86_64" Sse2 sse2 "sse2";
+    "aarch64" NeonI8mm neon_i8mm "neon,dotprod,i8mm";
+    "aarch64" NeonDot neon_dot "neon,dotprod";
+    "aarch64" Neon neon "neon";
 }

@@ -4,10 +4,17 @@
 use std::arch::aarch64::*;
 
 use super::Dot4;
+use crate::isa::Isa;
 
-/// NEON needs no proof on `AArch64`.
+/// Proof that this CPU has NEON, as every `AArch64` CPU has: only [`Neon::new`] makes one.
 #[derive(Clone, Copy)]
-pub(super) struct Neon;
+pub(super) struct Neon(());
+
+impl Neon {
+    pub(super) fn new() -> Option<Self> {
+        Isa::Neon.is_available().then_some(Self(()))
+    }
+}
 
 /// The bytes of `a` less 128, of unsigned ones: as signed ones.
 ///

@@ -3,10 +3,17 @@
 use std::arch::x86_64::*;
 
 use super::Dot4;
+use crate::isa::Isa;
 
-/// SSE2 needs no proof on x86-64.
+/// Proof that this CPU has SSE2, as every x86-64 CPU has: only [`Sse2::new`] makes one.
 #[derive(Clone, Copy)]
-pub(super) struct Sse2;
+pub(super) struct Sse2(());
+
+impl Sse2 {
+    pub(super) fn new() -> Option<Self> {
+        Isa::Sse2.is_available().then_some(Self(()))
+    }
+}
 
 impl Dot4 for Sse2 {
     const COLUMNS: usize = 16;

@@ -24,7 +24,9 @@ mod sums;
 use job::{Job, SCRATCH};
 
 use super::CodeImages;
-use super::output::{Target, ToBytes};
+use super::output::Target;
+#[cfg(target_arch = "x86_64")]
+use super::output::ToBytes;
 use crate::aligned::AlignedBytes;
 use crate::conv::window::Window;
 use crate::error::Result;
@@ -111,6 +113,7 @@ impl Depthwise {
             Ok(room)
         };
         let lowered = if (2..4).contains(&tall) { Some(laid_out(1)?) } else { None };
+        #[cfg(target_arch = "x86_64")]
         let own = weights;
         let weights = laid_out(0)?;
         #[cfg(target_arch = "x86_64")]

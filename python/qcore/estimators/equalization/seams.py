@@ -6,7 +6,7 @@ only what lets a positive factor of a channel through.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from qcore.arrays.params.input_stats import InputStats
 from qcore.estimators.equalization.awq import activation_aware_scale
 from qcore.estimators.equalization.cross_layer_equalization import cross_layer_scale
+from qcore.estimators.equalization.norms import norm_seams
 from qcore.estimators.equalization.smoothquant import smoothing_scale
 from qcore.estimators.graphs.matrices import with_matrices
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats
 from qcore.graph.graph import BaseGraph
 from qcore.graph.seams import Seam
+from qcore.graph.slots import WeightSlot
 
 __all__ = ["scaled_graph", "seam_scales"]
 
@@ -44,11 +46,19 @@ def seam_scales(
     stats: dict[str, InputStats] = {}
     if batches is not None and method != "cross_layer_equalization":
         slots = [reader.slot for seam in seams for reader in seam.readers]
+        slots += [slot for norm in norm_seams(graph) for slot in norm.readers]
         slots = [slot for slot in slots if has_rows(slot) and slot.shape[1] <= FEATURES]
         stats = input_stats(graph, batches, slots) if slots else {}
     scales: dict[str, Floats] = {}
+    for norm in norm_seams(graph) if stats else ():
+        found = [
+            _scale_of(method, slot, stats[slot.name], options_of)
+            for slot in norm.readers if slot.name in stats
+        ]  # fmt: skip
+        if found:
+            scales[norm.constants[0]] = _power_of_two(found)
     for seam in seams:
-        found: list[NDArray[Any]] = []
+        found = []
         for reader in seam.readers:
             weight = _by_channel(reader.slot.matrix(), seam.size, reader.repeat)
             if method == "cross_layer_equalization":
@@ -56,20 +66,26 @@ def seam_scales(
                 found.append(cross_layer_scale(before, weight))
             elif reader.slot.name in stats and reader.slot.shape[1] == seam.size:
                 seen = stats[reader.slot.name]
-                if method == "smoothquant":
-                    found.append(smoothing_scale(reader.slot.matrix(), seen))
-                else:
-                    options = options_of(reader.slot.name)
-                    found.append(
-                        activation_aware_scale(
-                            reader.slot.matrix(), seen, powers_of_two=True, **options
-                        )
-                    )
+                found.append(_scale_of(method, reader.slot, seen, options_of))
         if found:
-            scale = np.exp(np.mean(np.log(np.stack(found)), axis=0))
-            # A power of two, so that not a bit is lost.
-            scales[seam.producers[0].name] = np.exp2(np.rint(np.log2(scale))).astype(np.float32)
+            scales[seam.producers[0].name] = _power_of_two(found)
     return scales
+
+
+def _scale_of(
+    method: str, slot: WeightSlot, seen: InputStats, options_of: OptionsOf
+) -> NDArray[Any]:
+    """Return what one weight would have its inputs divided by."""
+    if method == "smoothquant":
+        return smoothing_scale(slot.matrix(), seen)
+    return activation_aware_scale(slot.matrix(), seen, powers_of_two=True, **options_of(slot.name))
+
+
+def _power_of_two(found: Sequence[NDArray[Any]]) -> Floats:
+    """Return the geometric mean of scales as powers of two, so that not a bit is lost."""
+    scale = np.exp(np.mean(np.log(np.stack(found)), axis=0))
+    powers: Floats = np.exp2(np.rint(np.log2(scale))).astype(np.float32)
+    return powers
 
 
 def scaled_graph(graph: BaseGraph, scales: Mapping[str, Floats]) -> BaseGraph:
@@ -91,6 +107,13 @@ def scaled_graph(graph: BaseGraph, scales: Mapping[str, Floats]) -> BaseGraph:
             name = reader.slot.name
             matrix = matrices.get(name, reader.slot.matrix())
             matrices[name] = matrix * _columns(scale, matrix.shape[1], reader.repeat)
+    for norm in norm_seams(graph):
+        scale = scales.get(norm.constants[0])
+        if scale is None:
+            continue
+        biases |= norm.divided(graph.constants, scale)
+        for slot in norm.readers:
+            matrices[slot.name] = matrices.get(slot.name, slot.matrix()) * scale
     return with_matrices(graph, matrices, biases)
 
 

@@ -17,7 +17,7 @@ __all__ = ["fewer_bytes"]
 Make = Callable[[qc.Graph, Sequence[Any]], qc.Graph]
 
 
-def _quantized(bits: int, **options: Any) -> Make:
+def _quantized(bits: Any, **options: Any) -> Make:
     options = {"activations": "dynamic", **options}
     return lambda net, X: qc.Quantizer(bits, progress=False, **options).fit_transform(net, X)
 
@@ -35,6 +35,8 @@ WAYS: Mapping[str, Make] = {
     "int4, groups of 32": _quantized(4, group_size=32, algorithm=()),
     "int4, groups of 32, AWQ": _quantized(4, group_size=32, algorithm="awq"),
     "int4, groups of 32, GPTQ": _quantized(4, group_size=32, algorithm="gptq"),
+    "int4, groups of 32, all methods": _quantized(4, group_size=32),
+    "the same, embeddings int8": _quantized({"embeddings.*": 8, "*": 4}, group_size=32),
     "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5),
     "int8, 2:4 (SparseGPT)": _pruned(pattern="2:4"),
 }

@@ -23,7 +23,14 @@ def _quantized(bits: Any, **options: Any) -> Make:
 
 
 def _pruned(**options: Any) -> Make:
-    return lambda net, X: qc.compress(net, X, activations="dynamic", **options)
+    """Prune what statistics know of: a table of embeddings is multiplied with nothing."""
+
+    def make(net: qc.Graph, X: Sequence[Any]) -> qc.Graph:
+        ignore = ("*bias", "embeddings.*")
+        pruner = qc.Pruner(criterion="sparsegpt", ignore=ignore, progress=False, **options)
+        return _quantized(8)(pruner.fit_transform(net, X), X)
+
+    return make
 
 
 #: None is trained; activations are int8, row by row, where it does not say "static".

@@ -197,3 +197,18 @@ fn the_largest_tell_where_they_were() {
         assert_eq!(*value, x.elements::<f32>()[index as usize]);
     }
 }
+
+#[test]
+fn a_stride_may_leave_the_padding_alone() {
+    // Width 1 and two pads before it: the one place in a row reads a pad, whatever the image holds.
+    for (width, before, due) in [(1, 2, 0.0), (2, 2, 0.0), (1, 0, 6.0)] {
+        let x = Tensor::new(DType::F32, &[1, 1, 1, width], &vec![2.0_f32; width]).unwrap();
+        let net = Net::default()
+            .input("x", DType::F32, json!([1, 1, 1, width]))
+            .constant("w", Tensor::new(DType::F32, &[1, 1, 1, 1], &[3.0_f32]).unwrap())
+            .node("Conv", "x w", "y", json!({"strides": [1, 3], "pads": [0, before, 0, 0]}))
+            .output("y");
+        let found = net.run(std::slice::from_ref(&x)).unwrap();
+        assert_eq!(found[0].elements::<f32>()[0], due, "{width} after {before} pads");
+    }
+}

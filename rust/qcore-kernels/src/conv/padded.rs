@@ -20,6 +20,8 @@ pub(super) unsafe fn pad_rows(
 ) {
     let ([top, _], [left, _]) = (window.padding[0], window.padding[1]);
     let pitch = width * channels;
+    // Taps that a stride leaves out may be all that the image has: a row is then padding alone.
+    let before = left.min(width) * channels;
     for (index, row) in rows.enumerate() {
         // SAFETY: the caller's promise: a row of `to`.
         let to = unsafe { std::slice::from_raw_parts_mut(to.add(index * pitch), pitch) };
@@ -29,9 +31,9 @@ pub(super) unsafe fn pad_rows(
         }
         let own = size[1] * channels;
         let from = &image[(row - top) * own..][..own];
-        let kept = own.min(pitch - left * channels);
-        to[..left * channels].fill(0.0);
-        to[left * channels..][..kept].copy_from_slice(&from[..kept]);
-        to[left * channels + kept..].fill(0.0);
+        let kept = own.min(pitch - before);
+        to[..before].fill(0.0);
+        to[before..][..kept].copy_from_slice(&from[..kept]);
+        to[before + kept..].fill(0.0);
     }
 }

@@ -61,7 +61,7 @@ pub trait Dot4: Copy {
     fn dot(self, acc: Self::I32, unsigned: Self::I32, signed: Self::I32) -> Self::I32;
     /// Whether [`Dot4::dot_data`] takes signed data.
     const SIGNED_DATA: bool = false;
-    /// [`Dot4::dot`] of data that kernels move to the sign that it takes, as [`data_of`] says.
+    /// [`Dot4::dot`] of data that kernels move to the sign that it takes, as `data_of` says.
     #[inline(always)]
     fn dot_data(self, acc: Self::I32, data: Self::I32, signed: Self::I32) -> Self::I32 {
         self.dot(acc, data, signed)

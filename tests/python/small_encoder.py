@@ -72,15 +72,17 @@ def small_encoder(layers: int = 2) -> qc.Graph:
     words = b.constant("words", b.rng.standard_normal((WORDS, WIDTH)))
     x = b.norm("first", b.add("embed", "Gather", words, "ids"))
     floats = b.add("floats", "Cast", "mask", to=1)
-    wide = b.add("wide", "Unsqueeze", floats, b.constant("12", [1, 2], np.int64))
+    # As torch writes mask[:, None, None, :], which ONNX Runtime's optimizer knows.
+    wide = b.add("wide", "Unsqueeze", "mask", b.constant("1", [1], np.int64))
+    wide = b.add("wider", "Unsqueeze", wide, b.constant("2", [2], np.int64))
+    wide = b.add("as floats", "Cast", wide, to=1)
     hidden = b.add("hidden", "Sub", b.constant("one", 1.0), wide)
     mask = b.add("added", "Mul", hidden, b.constant("low", -1e4))
     for n in range(layers):
         x = b.layer(n, x, mask)
-    kept = b.add("kept", "Unsqueeze", floats, b.constant("2", [2], np.int64))
-    axis = b.constant("1", [1], np.int64)
-    total = b.add("total", "ReduceSum", b.add("seen", "Mul", x, kept), axis, keepdims=0)
-    count = b.add("count", "ReduceSum", kept, axis, keepdims=0)
+    kept = b.add("kept", "Unsqueeze", floats, "2")
+    total = b.add("total", "ReduceSum", b.add("seen", "Mul", x, kept), "1", keepdims=0)
+    count = b.add("count", "ReduceSum", kept, "1", keepdims=0)
     mean = b.add("mean", "Div", total, count)
     return qc.Graph(
         b.nodes,

@@ -19,7 +19,12 @@ FLOORS = [
     ["estimators"],
     ["frameworks.onnx.scopes"],
     ["frameworks.onnx.constants", "frameworks.onnx.metadata"],
-    ["frameworks.onnx.op", "frameworks.onnx.ops", "frameworks.onnx.source"],
+    [
+        "frameworks.onnx.attending",
+        "frameworks.onnx.op",
+        "frameworks.onnx.ops",
+        "frameworks.onnx.source",
+    ],
     ["frameworks.onnx.qdq", "frameworks.onnx.table"],
     ["frameworks.onnx.export", "frameworks.onnx.write"],
     ["saving"],

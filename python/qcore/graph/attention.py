@@ -24,9 +24,11 @@ _ACROSS = (0, 1, 3, 2)
 
 
 def has_attention(graph: BaseGraph) -> bool:
-    """Whether there may be attention: a softmax that a product reads."""
+    """Whether there may be attention: a softmax that a product reads, or what guards it."""
     made = [node.outputs[0] for node in graph.nodes if node.op == "Softmax"]
-    return any(node.op == "MatMul" for name in made for node in graph.readers.get(name, ()))
+    return any(
+        node.op in ("MatMul", "Where") for name in made for node in graph.readers.get(name, ())
+    )
 
 
 def with_attention(graph: BaseGraph, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
@@ -55,6 +57,8 @@ class _Heads(NamedTuple):
     heads: int
     size: int
     scale: float
+    #: How often each head is there, one after the other.
+    times: int
 
 
 class _Finder:
@@ -74,25 +78,29 @@ class _Finder:
         weighted = self._made(turned.inputs[0], "MatMul")
         if weighted is None or not _is_plain(weighted):
             return None
-        softmax = self._made(weighted.inputs[0], "Softmax")
+        softmax, hidden = self._guarded(weighted.inputs[0])
         if softmax is None or softmax.get("axis", -1) not in (-1, 3):
             return None
         scores, scale, mask = self._scores(softmax.inputs[0])
-        if scores is None or not _is_plain(scores):
+        if scores is None or not _is_plain(scores) or hidden not in (None, mask):
             return None
         q = self._heads(scores.inputs[0], across=False)
         k = self._heads(scores.inputs[1], across=True)
         v = self._heads(weighted.inputs[1], across=False)
         if q is None or k is None or v is None or not self._ends(last, q, v):
             return None
-        if q.size != k.size or k.heads != v.heads or q.heads != k.heads:
+        if q.size != k.size or k.heads != v.heads:
+            return None
+        if not q.heads == k.heads * k.times == v.heads * v.times:
             return None
         attributes = {
             "q_num_heads": q.heads, "kv_num_heads": k.heads,
             "scale": float(np.float32(scale * q.scale * k.scale)),
         }  # fmt: skip
-        if v.scale != 1.0:
+        if v.scale != 1.0 or q.times != 1:
             return None
+        if hidden is not None:
+            attributes["guarded"] = 1
         if scores.get(DYNAMIC) and weighted.get(DYNAMIC):
             attributes[DYNAMIC] = 1
         self.products[last.name] = (scores.name, weighted.name)
@@ -102,6 +110,27 @@ class _Finder:
     def _made(self, name: str, *ops: str) -> Node | None:
         node = self.graph.producers.get(name)
         return node if node is not None and node.op in ops else None
+
+    def _guarded(self, name: str) -> tuple[Node | None, str | None]:
+        """Return the softmax that a value is, and the mask for whose hidden rows it is 0 instead.
+
+        None for the mask where nothing is said of rows of which all is hidden.
+        """
+        chosen = self._made(name, "Where")
+        if chosen is None:
+            return self._made(name, "Softmax"), None
+        same = self._made(chosen.inputs[0], "Equal")
+        most = None if same is None else self._made(same.inputs[0], "ReduceMax")
+        zero: Any = self.graph.constants.get(chosen.inputs[1])
+        if same is None or most is None or not isinstance(zero, np.ndarray) or zero.any():
+            return None, None
+        axes: Any = self.graph.constants.get(most.input(1))
+        low: Any = self.graph.constants.get(same.inputs[1])
+        if not isinstance(axes, np.ndarray) or axes.reshape(-1).tolist() not in ([-1], [3]):
+            return None, None
+        if not isinstance(low, np.ndarray) or low.size != 1 or not np.isneginf(low).all():
+            return None, None
+        return self._made(chosen.inputs[2], "Softmax"), most.inputs[0]
 
     def _scores(self, name: str) -> tuple[Node | None, float, str]:
         """Return the product of queries and keys, its factor, and what is added to it."""
@@ -154,13 +183,18 @@ class _Finder:
 
         `across`: of a value (batch, heads, size, rows).
         """
-        perms, scale = [], 1.0
+        perms: list[Any] = []
+        scale, times = 1.0, 1
         while True:
             name, factor = self._unscaled(name)
             scale *= factor
             node = self._made(name, "Transpose")
             if node is None:
-                break
+                source, more = self._repeated(name)
+                if more == 1 or times != 1 or perms != ([_ACROSS] if across else []):
+                    break
+                name, times = source, more
+                continue
             perms.append(node.get("perm"))
             name = node.inputs[0]
         wanted = [[_HEADS_FIRST_ACROSS], [_ACROSS, _HEADS_FIRST]] if across else [[_HEADS_FIRST]]
@@ -175,7 +209,30 @@ class _Finder:
             return None
         if not self._keeps_rows(shaped, rows, split):
             return None
-        return _Heads(shaped.inputs[0], heads, size, scale)
+        return _Heads(shaped.inputs[0], heads, size, scale, times)
+
+    def _repeated(self, name: str) -> tuple[str, int]:
+        """Return the heads (batch, heads, rows, size) that a value has, and how often each."""
+        folded = self._made(name, "Reshape")
+        many = None if folded is None else self._made(folded.inputs[0], "Expand")
+        apart = None if many is None else self._made(many.inputs[0], "Unsqueeze")
+        if folded is None or many is None or apart is None:
+            return name, 1
+        axes: Any = self.graph.constants.get(apart.input(1))
+        shapes = [self._shape(n) for n in (apart.inputs[0], many.outputs[0], name)]
+        if not isinstance(axes, np.ndarray) or axes.reshape(-1).tolist() != [2]:
+            return name, 1
+        if [None if shape is None else len(shape) for shape in shapes] != [4, 5, 4]:
+            return name, 1
+        one, all_, found = (shape or () for shape in shapes)
+        heads, times = one[1], all_[2]
+        if not isinstance(heads, int) or not isinstance(times, int):
+            return name, 1
+        known = one[0] is not None and one[0] == all_[0] == found[0]
+        same = isinstance(one[3], int) and one[3] == all_[4] == found[3] and heads == all_[1]
+        return (
+            (apart.inputs[0], times) if known and same and found[1] == heads * times else (name, 1)
+        )
 
     def _shape(self, name: str) -> tuple[int | str | None, ...] | None:
         value = self.values.get(name)

@@ -13,6 +13,7 @@ from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.emitter import Emitter
 from qcore.graph.graph import BaseGraph
 from qcore.graph.node import Body, Node
+from qcore.graph.value import Value
 
 __all__ = ["Op", "Reader", "Writer", "check_counts", "same", "write_plain"]
 
@@ -36,9 +37,14 @@ class Reader(Emitter):
     def miss(self, op: str, where: str) -> None:
         """Note that there is no such op."""
 
-    @abstractmethod
     def rank(self, name: str) -> int | None:
-        """Return how many dims a value has, where ONNX's own inference knows it."""
+        """Return how many dims a value has, where inference knows it."""
+        value = self.value(name)
+        return None if value is None else value.ndim
+
+    @abstractmethod
+    def value(self, name: str) -> Value | None:
+        """Return a value with its type and shape, as far as inference knows them."""
 
 
 class Writer(Protocol):

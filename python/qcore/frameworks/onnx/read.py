@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qcore._extras import require
 from qcore.errors import UnsupportedError
+from qcore.frameworks.onnx.known import Known
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.op import Op, Reader
 from qcore.frameworks.onnx.source import (
@@ -85,7 +86,7 @@ class ModelReader(Reader):
         self.path = path
         self.opset = opset_of(model)
         self.missing: dict[str, tuple[int, str]] = {} if missing is None else missing
-        self._shapes: dict[str, int] | None = None
+        self._known = Known(self)
 
     def graph(self) -> Graph:
         """Return the model's graph."""
@@ -173,13 +174,9 @@ class ModelReader(Reader):
         onnx = require("onnx", "reading ONNX")
         return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(SOURCE_DTYPES[name])))
 
-    def rank(self, name: str) -> int | None:
-        """Return how many dims a value has, where ONNX's own inference knows it."""
-        if self._shapes is None:
-            self._shapes = _ranks(self.model)
-        constant: Any = self.constants.get(name)
-        constant = self.constant_value(name) if constant is None else constant
-        return constant.ndim if constant is not None else self._shapes.get(name)
+    def value(self, name: str) -> Value | None:
+        """Return a value with its type and shape, as far as inference knows them."""
+        return self._known.value(name)
 
 
 def opset_of(model: Any) -> int:
@@ -197,17 +194,3 @@ def opset_of(model: Any) -> int:
             f"the model is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} are read"
         )
     return opset
-
-
-def _ranks(model: Any) -> dict[str, int]:
-    onnx = require("onnx", "reading ONNX")
-    try:
-        known = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # whatever it stumbles over, ranks are only hints
-        known = model.graph
-    found: Mapping[str, Any] = {
-        info.name: info.type.tensor_type
-        for info in [*known.value_info, *known.input, *known.output]
-        if info.type.WhichOneof("value") == "tensor_type"
-    }
-    return {name: len(kind.shape.dim) for name, kind in found.items() if kind.HasField("shape")}

@@ -19,6 +19,8 @@ __all__ = ["OPSETS", "SourceNode", "attributes_of", "constant_array", "dtype_nam
 #: The opsets that are read; every one is brought to what opset 21 means.
 OPSETS = range(11, 29)
 _DOMAINS = ("", "ai.onnx")
+#: ONNX Runtime's own ops, whose attributes are called as ONNX calls its own.
+_RUNTIME = "com.microsoft"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +68,18 @@ class SourceNode:
 _KINDS = {
     "FLOAT": (
         "alpha", "beta", "bias", "clip", "cubic_coeff_a", "epsilon", "extrapolation_value", "gamma",
-        "momentum", "ratio", "value_float",
+        "mask_filter_value", "momentum", "ratio", "scale", "softcap", "value_float",
     ),
-    "FLOATS": ("activation_alpha", "activation_beta", "value_floats"),
+    "FLOATS": ("activation_alpha", "activation_beta", "activation_params", "value_floats"),
     "GRAPH": ("else_branch", "then_branch"),
     "INTS": (
         "axes", "dilations", "kernel_shape", "output_padding", "output_shape", "pads", "perm",
-        "split", "strides", "value_ints",
+        "qkv_hidden_sizes", "split", "strides", "value_ints",
     ),
     "SPARSE_TENSOR": ("sparse_value",),
     "STRING": (
-        "approximate", "auto_pad", "coordinate_transformation_mode", "direction", "equation",
-        "keep_aspect_ratio_policy", "mode", "nearest_mode", "reduction", "round_mode",
+        "activation", "approximate", "auto_pad", "coordinate_transformation_mode", "direction",
+        "equation", "keep_aspect_ratio_policy", "mode", "nearest_mode", "reduction", "round_mode",
         "value_string",
     ),
     "STRINGS": ("activations", "value_strings"),
@@ -86,15 +88,20 @@ _KINDS = {
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _INTEGERS = (
     "allowzero", "antialias", "axis", "batch_dims", "block_size", "blocksize", "ceil_mode",
-    "count_include_pad",
-    "detect_negative", "detect_positive", "end", "exclude_outside", "exclusive", "fmod", "group",
-    "hidden_size", "input_forget", "keepdims", "largest", "layout", "linear_before_reset",
-    "noop_with_empty_axes", "num_outputs", "output_dtype", "p", "reverse", "saturate",
-    "select_last_index",
-    "size", "sorted", "spatial", "start", "stash_type", "storage_order", "to", "training_mode",
-    "transA", "transB", "upper", "value_int",
+    "count_include_pad", "detect_negative", "detect_positive", "do_rotary", "end",
+    "exclude_outside", "exclusive", "fmod", "group", "hidden_size", "input_forget", "interleaved",
+    "is_causal", "is_packed_batching", "keepdims", "kv_num_heads", "largest", "layout",
+    "left_window_size", "linear_before_reset", "local_window_size", "mask_index_type",
+    "noop_with_empty_axes", "num_heads", "num_outputs", "output_dtype", "p",
+    "past_present_share_buffer", "q_num_heads", "qk_matmul_output_mode", "reverse",
+    "right_window_size", "rotary_embedding_dim", "rotary_interleaved", "saturate",
+    "select_last_index", "size", "smooth_softmax", "softmax_precision", "sorted", "spatial",
+    "start", "stash_type", "storage_order", "to", "training_mode", "transA", "transB",
+    "transBatchA", "transBatchB", "unidirectional", "upper", "value_int",
 )  # fmt: skip
 _KNOWN = {*_KIND_OF, *_INTEGERS}
+#: Attributes that some of ONNX Runtime's own ops have of another type.
+_OTHERWISE = ("activation_alpha", "activation_beta")
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
@@ -124,7 +131,9 @@ def _check_kind(attribute: Any, node: Any) -> None:
     kinds = {number: name for name, number in attribute.AttributeType.items()}
     kind = kinds.get(attribute.type, "UNDEFINED")
     wanted = _KIND_OF.get(attribute.name, "INT")
-    if node.domain in _DOMAINS and kind != wanted and attribute.name in _KNOWN:
+    if node.domain == _RUNTIME and attribute.name in _OTHERWISE:
+        return
+    if node.domain in (*_DOMAINS, _RUNTIME) and kind != wanted and attribute.name in _KNOWN:
         raise ValueError(
             f"node {node.name!r} ({node.op_type}) has {attribute.name!r} of type {kind}, not "
             f"{wanted}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qcore.frameworks.onnx.op import Op
 from qcore.frameworks.onnx.ops import (
     arithmetic,
+    attention,
     blocks,
     elementwise,
     fused,
@@ -14,6 +15,9 @@ from qcore.frameworks.onnx.ops import (
     quantized,
     recurrent,
     reductions,
+    runtime,
+    runtime_attention,
+    runtime_integers,
     shapes,
 )
 
@@ -21,8 +25,8 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
-    arithmetic, blocks, elementwise, normalization, pooling, products, quantized, recurrent,
-    reductions, shapes,
+    arithmetic, attention, blocks, elementwise, normalization, pooling, products, quantized,
+    recurrent, reductions, runtime, runtime_attention, runtime_integers, shapes,
 )  # fmt: skip
 
 #: By ONNX's name.

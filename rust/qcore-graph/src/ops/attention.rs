@@ -26,6 +26,8 @@ struct Attend {
     causal: bool,
     /// Whether the products are of int8, made of the floats as they come.
     integer: bool,
+    /// Whether a row of which the mask hides all keys is 0.
+    guarded: bool,
 }
 
 fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
@@ -46,6 +48,7 @@ fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         scale: a.float("scale")?,
         causal: a.flag("is_causal", false)?,
         integer: a.flag("dynamic", false)?,
+        guarded: a.flag("guarded", false)?,
     }))
 }
 
@@ -125,9 +128,10 @@ impl Op for Attend {
         let width = self.heads[0] * sizes.heads[1];
         let targets = cx.row_targets(sizes.batch * sizes.rows, width);
         let scale = self.scale.unwrap_or_else(|| 1.0 / (sizes.heads[0] as f32).sqrt());
-        let Self { heads, causal, integer, .. } = *self;
+        let Self { heads, causal, integer, guarded, .. } = *self;
         let step =
-            Box::new(AttendStep { heads, scale, causal, integer, sizes, mask, packing, targets });
+            AttendStep { heads, scale, causal, integer, guarded, sizes, mask, packing, targets };
+        let step = Box::new(step);
         cx.emit_rows(step, refs, targets)
     }
 }
@@ -137,6 +141,7 @@ struct AttendStep {
     scale: f32,
     causal: bool,
     integer: bool,
+    guarded: bool,
     sizes: Sizes,
     /// Strides of the mask.
     mask: Option<[usize; 4]>,
@@ -201,6 +206,7 @@ impl Step for AttendStep {
                     mask,
                     causal: self.causal.then_some(row + 1),
                     integer: self.integer,
+                    guarded: self.guarded,
                 };
                 attention.run(isa, part)?;
                 (first, out) = (first + count, rest);

@@ -182,6 +182,8 @@ impl SimdOp for Weigh<'_, '_> {
                 bytes(s, row, if largest == f32::INFINITY { 0.0 } else { largest }, weights);
             *share = if seen == 0 {
                 1.0
+            } else if attention.hides_all(mask) {
+                0.0
             } else if largest.is_nan() || largest == f32::NEG_INFINITY {
                 f32::NAN
             } else {

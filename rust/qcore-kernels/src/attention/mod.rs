@@ -39,6 +39,8 @@ pub struct Attention<'a> {
     pub causal: Option<usize>,
     /// Whether both products are of int8, made of the floats as they come.
     pub integer: bool,
+    /// Whether a row of which the mask hides all keys is 0, not NaN.
+    pub guarded: bool,
 }
 
 /// What is added for a head, a row and a key.
@@ -81,6 +83,12 @@ impl Attention<'_> {
         if let Some(mask) = &self.mask {
             mask.fill(head, row, out);
         }
+    }
+
+    /// Whether a row is 0 because its mask hides every key.
+    fn hides_all(&self, mask: &[f32]) -> bool {
+        let hides = |&added: &f32| added == f32::NEG_INFINITY;
+        self.guarded && !mask.is_empty() && mask.iter().all(hides)
     }
 
     fn check(&self, rows: usize) -> Result<()> {
@@ -178,6 +186,10 @@ impl Attention<'_> {
             hidden.fill(0.0);
             let mask = room.mask.get(..seen.len()).unwrap_or(&[]);
             room.totals[row] = exp::exponentials(isa, seen, self.scale, mask);
+            if self.hides_all(mask) {
+                seen.fill(0.0);
+                room.totals[row] = 1.0;
+            }
         }
         let shape = BatchedShape { batch: &[], m: rows, k: keys, n: dv };
         let to = Results { data: &mut out[head * dv..], batch_strides, row_stride: width };

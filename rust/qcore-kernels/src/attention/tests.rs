@@ -65,6 +65,7 @@ fn attention_is_its_definition_and_the_same_on_every_isa() {
                 mask: mask.then_some(Mask { data: &m, strides }),
                 causal,
                 integer: false,
+                guarded: false,
             };
             on_every_isa(&a, rows, 1e-5);
             on_every_isa(&Attention { integer: true, ..a }, rows, 0.03);
@@ -116,6 +117,7 @@ fn keys_that_a_mask_hides_change_no_bit() {
         mask: Some(Mask { data: &mask, strides: [0, 0, 1] }),
         causal: None,
         integer: false,
+        guarded: false,
     };
     for integer in [false, true] {
         let (mut one, mut other) = (vec![0.0; rows * 16], vec![0.0; rows * 16]);
@@ -142,6 +144,7 @@ fn integers_tell_of_what_is_not_finite() {
         mask: None,
         causal: None,
         integer: true,
+        guarded: false,
     };
     for isa in Isa::available() {
         let mut out = [0.0; 16];
@@ -170,6 +173,7 @@ fn sizes_that_do_not_fit_are_refused() {
         mask: None,
         causal: None,
         integer: false,
+        guarded: false,
     };
     let isa = isa::active().unwrap();
     assert!(a.run(isa, &mut [0.0; 8]).is_ok());
@@ -179,4 +183,43 @@ fn sizes_that_do_not_fit_are_refused() {
     assert!(Attention { heads: [2, 3], ..a }.run(isa, &mut [0.0; 8]).is_err());
     let mask = Some(Mask { data: &data[..3], strides: [0, 2, 1] });
     assert!(Attention { mask, ..a }.run(isa, &mut [0.0; 8]).is_err());
+}
+
+#[test]
+fn a_row_of_which_all_is_hidden_is_zero_where_it_is_guarded_and_nan_else() {
+    let (rows, keys, heads, d) = (3, 19, 2, 8);
+    let (q, k, v) = (noise(rows * 16, 1), noise(keys * 16, 2), noise(keys * 16, 3));
+    let mut mask = vec![0.0; rows * keys];
+    mask[keys..2 * keys].fill(f32::NEG_INFINITY);
+    let whole = Attention {
+        heads: [heads; 2],
+        sizes: [d; 2],
+        scale: 0.3,
+        keys,
+        q: (&q, 16),
+        k: (&k, 16),
+        v: (&v, 16),
+        mask: Some(Mask { data: &mask, strides: [0, keys, 1] }),
+        causal: None,
+        integer: false,
+        guarded: false,
+    };
+    for isa in Isa::available() {
+        for integer in [false, true] {
+            let plain = Attention { integer, ..whole };
+            let guarded = Attention { guarded: true, ..plain };
+            let (mut nan, mut zero) = (vec![0.0; rows * 16], vec![1.0; rows * 16]);
+            plain.run(isa, &mut nan).unwrap();
+            guarded.run(isa, &mut zero).unwrap();
+            assert!(nan[16..32].iter().all(|x| x.is_nan()), "{isa:?} {integer}");
+            assert!(zero[16..32].iter().all(|&x| x == 0.0), "{isa:?} {integer}");
+            for at in (0..16).chain(32..48) {
+                assert_eq!(nan[at].to_bits(), zero[at].to_bits(), "{isa:?} {integer}");
+            }
+            // Without a mask nothing is hidden.
+            let all = Attention { mask: None, ..guarded };
+            all.run(isa, &mut zero).unwrap();
+            assert!(zero.iter().all(|x| x.is_finite()));
+        }
+    }
 }

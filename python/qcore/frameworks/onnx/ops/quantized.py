@@ -17,7 +17,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.op import Op, Reader, same, write_plain
 from qcore.frameworks.onnx.source import SourceNode
 
-__all__ = ["OPS"]
+__all__ = ["OPS", "matmul_integer"]
 
 _FLOAT, _UINT8, _INT32 = 1, 2, 6
 _MIDDLE = 128
@@ -195,23 +195,30 @@ def _wide(reader: Reader, x: str, zero: str, to: int) -> str:
     return reader.add("Sub", [value, reader.add("Cast", [zero], to=to)]) if zero else value
 
 
-def _is_plain_product(node: SourceNode, reader: Reader) -> bool:
+def _is_plain_product(reader: Reader, operands: Sequence[str]) -> bool:
     """Whether a product is by a constant matrix, with one zero point for all rows."""
-    weight, zero = (reader.constant_value(node.input(at)) for at in (1, 3))
-    if weight is None or weight.ndim != 2 or (node.input(3) and zero is None):
+    _, weight_name, first_name, zero_name = operands
+    weight, zero = (reader.constant_value(name) for name in (weight_name, zero_name))
+    if weight is None or weight.ndim != 2 or (zero_name and zero is None):
         return False
-    first = reader.constant_value(node.input(2))
-    one = not node.input(2) or reader.rank(node.input(2)) == 0
+    first = reader.constant_value(first_name)
+    one = not first_name or reader.rank(first_name) == 0
     columns = zero is None or zero.size in (1, weight.shape[1])
     return columns and (one or (first is not None and first.size == 1))
 
 
+def matmul_integer(
+    reader: Reader, operands: Sequence[str], outputs: Sequence[str] | None = None
+) -> str:
+    """Add a product of integers: both, and the zero point of each ("" for 0)."""
+    if _is_plain_product(reader, operands):
+        return reader.add("MatMulInteger", operands, outputs)
+    wide = [_wide(reader, operands[at], operands[at + 2], _INT32) for at in (0, 1)]
+    return reader.add("MatMul", wide, outputs)
+
+
 def _matmul_integer(node: SourceNode, reader: Reader) -> None:
-    if _is_plain_product(node, reader):
-        reader.add("MatMulInteger", node.inputs, node.outputs)
-        return
-    operands = [_wide(reader, node.inputs[at], node.input(at + 2), _INT32) for at in (0, 1)]
-    reader.add("MatMul", operands, node.outputs)
+    matmul_integer(reader, [node.input(at) for at in range(4)], node.outputs)
 
 
 def _conv_integer(node: SourceNode, reader: Reader) -> None:

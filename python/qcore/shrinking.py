@@ -172,7 +172,7 @@ def prune_and_quantize(
     one_pass = None
     if pruner is not None and quantizer is not None and X is not None:
         updates = find_criterion(pruner.criterion).updates
-        one_pass = pruner if updates and not isinstance(model, (Mapping, BaseGraph)) else None
+        one_pass = pruner if updates and not isinstance(model, Mapping) else None
     if pruner is not None and one_pass is None:
         model = pruner.fit_transform(model, X, y)
         reports.append(pruner.report_)
@@ -181,7 +181,12 @@ def prune_and_quantize(
         before, model = model, quantizer.fit_transform(model, X, prune=one_pass)
         reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
         if isinstance(before, BaseGraph) and X is not None:
-            model, wide = _bearable(before, model, X, X if judges is None else judges, quantizer)
+            judges = X if judges is None else judges
+            if one_pass is None:
+                model, wide = _bearable(before, model, X, judges, quantizer)
+            else:
+                model, wide = _bearable_pruned(before, model, X, judges, quantizer, one_pass)
+                reports[-2] = one_pass.report_
             reports[-1] = quantizer.report_
     if isinstance(model, Mapping):
         model = CompressedWeights(model)
@@ -217,6 +222,19 @@ def _bearable(
         quantizer.report_ = report
         return small, wide
     return tried, wide + weights
+
+
+def _bearable_pruned(
+    before: BaseGraph, small: BaseGraph, X: Any, judges: Any, quantizer: Quantizer, pruner: Pruner
+) -> tuple[BaseGraph, list[str]]:
+    """Return a pruned and quantized graph with what costs it much as codes left wide.
+
+    What pruning takes is not to count: it is held against itself without codes of values.
+    """
+    wide = wide_values(small.changed(codes={}), small, judges) if small.codes else []
+    if wide:
+        small = quantizer.leave_wide(wide).fit_transform(before, X, prune=pruner)
+    return small, wide
 
 
 def _with_wide_values(

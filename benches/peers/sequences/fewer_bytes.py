@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from benches.peers.sequences.encoders import cosines_of, minilm_of_package, sentences
+from benches.peers.sequences.encoders import minilm_of_package
 
 import qcore as qc
 
@@ -28,7 +27,8 @@ def _pruned(**options: Any) -> Make:
     def make(net: qc.Graph, X: Sequence[Any]) -> qc.Graph:
         ignore = ("*bias", "embeddings.*")
         pruner = qc.Pruner(criterion="sparsegpt", ignore=ignore, progress=False, **options)
-        return _quantized(8)(pruner.fit_transform(net, X), X)
+        coder = qc.Quantizer(8, activations="dynamic", progress=False)
+        return coder.fit_transform(net, X, prune=pruner)
 
     return make
 
@@ -54,11 +54,7 @@ def fewer_bytes(folder: Path, seconds: float, threads: int) -> Iterator[str]:
     found = minilm_of_package()
     if found is None:
         return
-    net, tokens = found
-    calibrate, judge = sentences()
-    samples = [tokens(calibrate[at : at + 8]) for at in range(0, len(calibrate), 8)]
-    judged = [tokens(judge[at : at + 8]) for at in range(0, len(judge), 8)]
-    exact = [net.run(batch)["sentence_embedding"] for batch in judged]
+    net = found.net
     path = folder / "minilm.safetensors"
     net.save(path)
     whole = path.stat().st_size
@@ -68,15 +64,10 @@ def fewer_bytes(folder: Path, seconds: float, threads: int) -> Iterator[str]:
     for name, make in WAYS.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            small = make(net, samples)
+            small = make(net, found.calibrate)
         small.save(path)
         again = qc.load(path)  # what is stored is what is judged
-        close = np.concatenate(
-            [
-                cosines_of(a, again.run(batch)["sentence_embedding"])
-                for a, batch in zip(exact, judged, strict=True)
-            ]
-        )
+        close = found.cosines(lambda batch, again=again: again.run(batch)["sentence_embedding"])
         nbytes = path.stat().st_size
         kept = f"{close.mean():.4f} | {close.min():.4f}"
         yield f"| {name} | {nbytes:,} | {whole / nbytes:.2f}× | {kept} |"

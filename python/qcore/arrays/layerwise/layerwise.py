@@ -83,11 +83,13 @@ def fit_codes(
     row_bits: NDArray[np.uint8] | None = None,
     *,
     keep: NDArray[np.bool_] | None = None,
+    target: NDArray[Any] | None = None,
 ) -> QTensor:
     """Return the tensor whose codes the algorithms choose; see the module.
 
     `row_bits`: the width of each row, 2 to 8, where they differ. `keep`: false where a weight is
-    to be 0; the others make up for it as they do for rounding.
+    to be 0; the others make up for it as they do for rounding. `target`: the rows to be met, where
+    it is known what is best without rounding.
     """
     width, symmetric, narrow = resolve(
         o.bits, o.signed, o.symmetric, o.narrow_range, given=False, has_zero_point=False
@@ -95,7 +97,7 @@ def fit_codes(
     _check(x, stats, steps, o, width, symmetric)
     assert stats is not None
     centred = "bias_correction" in steps
-    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, centred, keep)
+    problem = Problem(np.asarray(x, np.float64), stats, o.group_size, centred, keep, target)
     free = "clip_search" in steps and o.symmetric is None and o.narrow_range is None
     if row_bits is None:
         widths = np.full(len(x), width, np.uint8)
@@ -146,8 +148,11 @@ class Problem:
         group_size: int | None,
         centred: bool,
         keep: NDArray[np.bool_] | None = None,
+        target: NDArray[Any] | None = None,
     ) -> None:
         self.hessian, self.target = layer_objective(weights, stats, centred=centred)
+        if target is not None:
+            self.target = np.ascontiguousarray(target, np.float64)
         self.pruned = weights == 0 if keep is None else ~keep
         self.group = weights.shape[1] if group_size is None else group_size
         starts = np.arange(0, weights.shape[1], self.group)

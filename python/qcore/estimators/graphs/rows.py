@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qcore.graph.attention import attentions
+from qcore.graph.graph import BaseGraph
 from qcore.graph.slots import WeightSlot
 
-__all__ = ["has_rows", "rows_of"]
+__all__ = ["has_rows", "kept_tokens", "rows_of", "without_padding"]
 
 Floats = NDArray[np.float32]
+Kept = NDArray[np.bool_]
 
 #: Rows that are taken of one batch: the patches of an image are many, and alike.
 MOST_ROWS = 1 << 12
+
+#: A token to whose scores this or less is added is hidden, as in the graph's own steps.
+HIDDEN = -1e4
 
 
 def has_rows(slot: WeightSlot) -> bool:
@@ -28,18 +35,44 @@ def has_rows(slot: WeightSlot) -> bool:
     return op in ("Gemm", "MatMul")
 
 
-def rows_of(slot: WeightSlot, value: NDArray[Any]) -> Floats:
+def kept_tokens(graph: BaseGraph, batch: Mapping[str, NDArray[Any]]) -> Kept | None:
+    """Return which tokens (samples, tokens) of a batch are no padding; None without a mask.
+
+    Where all attention of a graph has one mask over (samples, 1, 1, tokens).
+    """
+    masks = {node.input(3) for node, _ in attentions(graph)}
+    if len(masks) != 1 or "" in masks or masks & set(graph.constants):
+        return None
+    [name] = masks
+    mask = batch[name] if name in batch else graph.run(batch, [name])[name]
+    if mask.ndim != 4 or mask.shape[1:3] != (1, 1):
+        return None
+    kept: Kept = mask[:, 0, 0, :] > HIDDEN
+    return kept
+
+
+def rows_of(slot: WeightSlot, value: NDArray[Any], kept: Kept | None = None) -> Floats:
     """Return the rows (n, in) that the matrix of a slot takes of its node's input.
 
-    Of more than `MOST_ROWS`, every so many-th one.
+    Of more than `MOST_ROWS`, every so many-th one. `kept`: which tokens are no padding; nothing is
+    to be fitted to what the others hold.
     """
     value = np.asarray(value, np.float32)
     if slot.node.op == "Conv":
         return _patches(slot, value)
     if slot.node.op == "Gemm" and slot.node.get("transA", 0):
         value = value.T
+    value = without_padding(value, kept)
     rows = value.reshape(-1, value.shape[-1])
     return rows[_chosen(len(rows))]
+
+
+def without_padding(value: Floats, kept: Kept | None) -> Floats:
+    """Return the rows of tokens that are no padding, where a value has a row for each token."""
+    if kept is None or value.ndim != 3 or value.shape[:2] != kept.shape or not kept.any():
+        return value
+    rows: Floats = value[kept]
+    return rows
 
 
 def _chosen(count: int) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore._progress import EpochProgress, Progress
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.observer import Observer
-from qcore.estimators.graphs.rows import rows_of
+from qcore.estimators.graphs.rows import kept_tokens, rows_of, without_padding
 from qcore.graph.graph import BaseGraph
 from qcore.graph.slots import WeightSlot
 
@@ -36,8 +36,10 @@ def observe(
     with EpochProgress(progress, _count(batches), "calibrate") as ticker:
         for done, batch in enumerate(batches):
             ticker.update(done, "")
+            kept = kept_tokens(graph, batch)
             for name, value in graph.run(batch, observers).items():
-                _see(observers[name], _finite(name, value))
+                rows = without_padding(_finite(name, value), kept)
+                _see(observers[name], rows)
 
 
 def _count(batches: Iterable[Batch]) -> int:
@@ -80,14 +82,14 @@ def input_stats(
         with EpochProgress(progress, _count(batches), "statistics") as ticker:
             for done, batch in enumerate(batches):
                 ticker.update(done, part[0].name)
-                values = graph.run(batch, names)
+                values, kept = graph.run(batch, names), kept_tokens(graph, batch)
                 for slot in part:
                     value = _finite(slot.node.inputs[0], values[slot.node.inputs[0]])
                     if changed is not None:
                         value = changed(slot.node.inputs[0], value)
                     stats = found.setdefault(slot.name, InputStats())
                     if value.size:
-                        stats.update(rows_of(slot, value))
+                        stats.update(rows_of(slot, value, kept))
     return found
 
 

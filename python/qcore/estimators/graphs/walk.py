@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.functions import fake_quantize
-from qcore.estimators.graphs.rows import rows_of
+from qcore.estimators.graphs.rows import kept_tokens, rows_of
 from qcore.graph.graph import BaseGraph
 from qcore.graph.inputs import check_inputs
 from qcore.graph.node import Node
@@ -58,6 +58,7 @@ class GraphWalk:
         self._done = 0
         self._exact: list[Live] = [check_inputs(graph.inputs, batch) for batch in batches]
         self._found: list[Live] = [self._coded(live) for live in self._exact]
+        self._kept = [kept_tokens(graph, live) for live in self._exact]
 
     def stats(self, slot: WeightSlot) -> InputStats:
         """Go on to the node of a weight, and return the statistics of the rows that it takes.
@@ -70,10 +71,11 @@ class GraphWalk:
         self._advance(self._place[slot.node.name])
         source = slot.node.inputs[0]
         stats = InputStats()
-        for exact, found in zip(self._exact, self._found, strict=True):
+        for exact, found, kept in zip(self._exact, self._found, self._kept, strict=True):
             if not np.isfinite(exact[source]).all():
                 raise ValueError(f"the value {source!r} of the graph is not finite on the samples")
-            stats.update(rows_of(slot, found[source]), rows_of(slot, exact[source]))
+            rows = [rows_of(slot, live[source], kept) for live in (found, exact)]
+            stats.update(*rows)
         return stats
 
     def shift(self, slot: WeightSlot, matrix: NDArray[Any]) -> NDArray[np.float64]:

@@ -15,20 +15,26 @@ from qcore.arrays.pruning.functions import keep_in_array
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import parse_pattern
 from qcore.estimators.graphs.matrices import matrices_of, with_matrices
-from qcore.estimators.pruner.graphs import channel_masks, graph_stats, operated, sensitive_shares
+from qcore.estimators.pruner.graphs import (
+    channel_masks,
+    graph_stats,
+    judged,
+    operated,
+    sensitive_shares,
+)
 from qcore.estimators.pruner.report import pruning_report
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
     from qcore.estimators.pruner.pruner import Pruner
 
-__all__ = ["fit_graph", "transform_graph"]
+__all__ = ["begin_graph", "count_kept", "describe_graph", "fit_graph", "transform_graph"]
 
 
-def fit_graph(
-    pruner: Pruner, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None
-) -> None:
-    """Choose which weights of a graph go, each as a matrix (out, in)."""
+def begin_graph(
+    pruner: Pruner, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None = None
+) -> Mapping[str, InputStats] | None:
+    """Choose how sparse the weights of a graph become; returns the statistics that this took."""
     criterion = find_criterion(pruner.criterion)
     pruner._check_scope(criterion)
     by_damage = pruner._scope == "sensitivity"
@@ -38,42 +44,71 @@ def fit_graph(
             f"{found}: channels of graphs have the scopes 'layer' and 'global', and "
             "criteria that need no gradient"
         )
-    matrices = matrices_of(graph)
-    chosen = pruner._chosen(matrices)
+    chosen = pruner._chosen(matrices_of(graph))
     pruner.targets_ = pruner._targets(chosen)
     pruner.left_ = []
-    pruner.updated_, pruner.scores_, pruner._bias_masks, pruner._biases = {}, {}, {}, {}
+    pruner.masks_, pruner.updated_, pruner.scores_ = {}, {}, {}
+    pruner._bias_masks, pruner._biases = {}, {}
+    if pruner.pattern == "neurons":
+        return stats
+    if criterion.updates or criterion.needs == "stats":
+        if X is None and stats is None:
+            raise ValueError("X is None; this criterion needs samples")
+        names = judged(graph, chosen) if stats is None else [n for n in chosen if n in stats]
+        pruner.left_ = [name for name in chosen if name not in names]
+        chosen = {name: chosen[name] for name in names}
+        pruner.targets_ = {name: pruner.targets_[name] for name in chosen}
+        if stats is None and (by_damage or not criterion.updates):
+            stats = graph_stats(graph, X, chosen, pruner.progress)
+    if by_damage:
+        if X is None:
+            raise ValueError("scope is 'sensitivity'; it needs samples X")
+        trial = _trial(pruner, chosen, criterion, stats)
+        pruner.targets_ = sensitive_shares(
+            graph, X, pruner.targets_, chosen, trial, pruner.progress
+        )
+    return stats
+
+
+def fit_graph(
+    pruner: Pruner, graph: BaseGraph, X: Any, stats: Mapping[str, InputStats] | None
+) -> None:
+    """Choose which weights of a graph go, each as a matrix (out, in)."""
+    given = stats
+    stats = begin_graph(pruner, graph, X, stats)
+    criterion, matrices = find_criterion(pruner.criterion), matrices_of(graph)
+    chosen = {name: matrices[name] for name in pruner.targets_}
     if pruner.pattern == "neurons":
         pruner.masks_, pruner._bias_masks = channel_masks(graph, pruner.targets_)
+    elif criterion.updates:
+        shares = {name: pruner._pattern(name) for name in chosen}
+        pruner.updated_, pruner._biases, pruner.masks_ = operated(
+            graph, chosen, given, shares, X, pruner.progress
+        )
     else:
-        needs = criterion.updates or criterion.needs == "stats"
-        if needs and stats is None:
-            stats = graph_stats(graph, X, chosen, pruner.progress)
-        if needs and stats is not None:
-            pruner.left_ = [name for name in chosen if name not in stats]
-            chosen = {name: w for name, w in chosen.items() if name in stats}
-            pruner.targets_ = {name: pruner.targets_[name] for name in chosen}
-        if by_damage:
-            if X is None:
-                raise ValueError("scope is 'sensitivity'; it needs samples X")
-            trial = _trial(pruner, chosen, criterion, stats)
-            pruner.targets_ = sensitive_shares(
-                graph, X, pruner.targets_, chosen, trial, pruner.progress
-            )
-        if criterion.updates:
-            assert stats is not None
-            shares = {name: pruner._pattern(name) for name in chosen}
-            pruner.updated_, pruner._biases, pruner.masks_ = operated(graph, chosen, stats, shares)
-        else:
-            rng = np.random.default_rng(pruner.random_state)
-            evidence = {
-                name: Evidence((stats or {}).get(name) if needs else None, rng=rng)
-                for name in chosen
-            }
-            pruner.masks_ = pruner._masks(matrices, chosen, criterion, evidence, pruner.targets_)
+        needs, rng = criterion.needs == "stats", np.random.default_rng(pruner.random_state)
+        evidence = {
+            name: Evidence((stats or {}).get(name) if needs else None, rng=rng) for name in chosen
+        }
+        pruner.masks_ = pruner._masks(matrices, chosen, criterion, evidence, pruner.targets_)
+    count_kept(pruner)
+
+
+def count_kept(pruner: Pruner) -> None:
+    """Say how many of the weights that were to lose some are gone."""
     size = sum(mask.size for mask in pruner.masks_.values())
     kept = sum(int(np.count_nonzero(mask)) for mask in pruner.masks_.values())
     pruner.sparsity_ = 1.0 - kept / size if size else 0.0
+
+
+def describe_graph(pruner: Pruner, small: BaseGraph) -> None:
+    """Report on a graph that is pruned."""
+    count_kept(pruner)
+    pruned = {name: small.constants[name] for name in pruner.masks_}
+    report = pruning_report(pruned, pruner.masks_, {})
+    note = "left: its outputs read different inputs"
+    left = [{"tensor": name, "note": note} for name in pruner.left_]
+    pruner.report_ = Report(report.title, [*report.rows, *left], report.totals)
 
 
 def transform_graph(pruner: Pruner, graph: BaseGraph) -> BaseGraph:
@@ -89,11 +124,7 @@ def transform_graph(pruner: Pruner, graph: BaseGraph) -> BaseGraph:
         bias = np.asarray(graph.constants[name])
         biases[name] = np.where(keep, bias.reshape(-1), np.float32(0))
     small = with_matrices(graph, new, biases)
-    pruned = {name: np.asarray(small.constants[name]) for name in pruner.masks_}
-    report = pruning_report(pruned, pruner.masks_, {})
-    note = "left: its outputs read different inputs"
-    left = [{"tensor": name, "note": note} for name in pruner.left_]
-    pruner.report_ = Report(report.title, [*report.rows, *left], report.totals)
+    describe_graph(pruner, small)
     return small
 
 
@@ -114,7 +145,7 @@ def _trial(
             if name not in last:
                 last.clear()  # one at a time: a surgeon of n inputs holds n² floats twice
                 last[name] = Surgeon(w, found, centred=False)
-            return last[name].prune(pattern, share)[0].astype(np.float32)
+            return last[name].prune(pattern, share, refit=False)[0].astype(np.float32)
         evidence = Evidence(found, rng=np.random.default_rng(pruner.random_state))
         keep = keep_in_array(w, pattern, share, criterion, evidence)
         return np.where(keep, w, np.float32(0)).astype(np.float32)

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qcore._activations import ACTIVATIONS
-from qcore._progress import Progress
+from qcore._progress import EpochProgress, Progress
 from qcore._table import Report
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern
 from qcore.estimators.graphs.batches import batches_of, first_samples
-from qcore.estimators.graphs.matrices import bias_name, with_matrices
+from qcore.estimators.graphs.matrices import bias_name, slots_by_name, with_matrices
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats
+from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
 from qcore.estimators.pruner.sensitivity import shared_out
 from qcore.graph.graph import BaseGraph
 from qcore.graph.seams import Seam
 
-__all__ = ["channel_masks", "compact_graph", "graph_stats", "operated", "sensitive_shares"]
+__all__ = [
+    "channel_masks", "compact_graph", "graph_stats", "judged", "operated", "sensitive_shares",
+]  # fmt: skip
 
 #: Samples on which damage is measured.
 SAMPLES = 32
@@ -38,50 +41,101 @@ _ZERO_STAYS = {
 }  # fmt: skip
 
 
+def judged(graph: BaseGraph, names: Collection[str]) -> list[str]:
+    """Return the weights among these that have statistics of what they are multiplied with.
+
+    Weights whose outputs read different rows (convolutions in groups, recurrent ones), those that
+    are not multiplied and those of more than `FEATURES` inputs have none.
+
+    Raises
+    ------
+    ValueError
+        If no weight has statistics.
+    """
+    slots = slots_by_name(graph)
+    found = [n for n in names if has_rows(slots[n]) and slots[n].shape[1] <= FEATURES]
+    if not found:
+        raise ValueError(f"no weight has statistics of its inputs: {sorted(names)}")
+    return found
+
+
 def graph_stats(
     graph: BaseGraph, X: Any, names: Collection[str], progress: Progress
 ) -> dict[str, InputStats]:
     """Return the statistics of what the weights of these names are multiplied with.
 
-    Weights whose outputs read different rows (convolutions in groups, recurrent ones) and those of
-    more than `FEATURES` inputs have none.
-
     Raises
     ------
     ValueError
-        If there are no samples, or no weight has statistics.
+        If there are no samples.
     """
     if X is None:
         raise ValueError("X is None; this criterion needs samples")
     slots = [slot for slot in graph.slots if slot.name in names]
-    without = {slot.name for slot in slots if not has_rows(slot) or slot.shape[1] > FEATURES}
-    slots = [slot for slot in slots if slot.name not in without]
-    if not slots:
-        raise ValueError(f"no weight has statistics of its inputs: {sorted(without)}")
     return input_stats(graph, batches_of(graph, X), slots, progress)
 
 
 def operated(
     graph: BaseGraph,
     matrices: Mapping[str, Floats],
-    stats: Mapping[str, InputStats],
+    given: Mapping[str, InputStats] | None,
     shares: Mapping[str, tuple[Pattern, float]],
+    X: Any,
+    progress: Progress = False,
 ) -> tuple[dict[str, Floats], dict[str, Floats], dict[str, Mask]]:
-    """Prune by SparseGPT; returns weights and biases that make up for it, and the masks."""
-    updated: dict[str, Floats] = {}
-    biases: dict[str, Floats] = {}
-    masks: dict[str, Mask] = {}
-    for name, share in shares.items():
-        bias = bias_name(graph, name)
-        old = graph.constants.get(bias) if bias is not None else None
-        fits = old is not None and np.size(old) == len(matrices[name])
-        surgeon = Surgeon(matrices[name], stats[name], centred=fits)
-        pruned, masks[name] = surgeon.prune(*share)
-        updated[name] = pruned.astype(np.float32)
-        if bias is not None and fits:
-            flat = np.asarray(old, np.float32).reshape(-1)
-            biases[bias] = corrected_bias(matrices[name], pruned, flat, stats[name])
-    return updated, biases, masks
+    """Prune by SparseGPT; returns weights and biases that make up for it, and the masks.
+
+    Weight after weight makes up for those before it, too, unless statistics are given; weights that
+    several nodes share, and graphs whose values take too much memory, are pruned by the statistics
+    of the graph in floats.
+    """
+    found = _Operated({}, {}, {})
+    places = [slot.name for slot in graph.slots]
+    shared = [name for name in shares if places.count(name) > 1]
+    stats = dict(given or (graph_stats(graph, X, shared, progress) if shared else {}))
+    walk = None if given else GraphWalk(graph, list(batches_of(graph, X)), {})
+    todo = [slot for slot in graph.slots if slot.name in shares]
+    with EpochProgress(progress, len(todo), "prune") as ticker:
+        for done, slot in enumerate(todo):
+            name = slot.name
+            ticker.update(done, name)
+            if walk is not None and name not in stats:
+                try:
+                    stats[name] = walk.stats(slot)
+                except TooLargeError:
+                    walk = None
+                    stats |= graph_stats(graph, X, set(shares) - set(stats), progress)
+            if name not in found.masks:
+                _operate(graph, name, matrices[name], stats[name], shares[name], found)
+                if walk is not None and name not in shared:
+                    del stats[name]  # of the square of its inputs
+            if walk is not None:
+                bias = bias_name(graph, name)
+                new = (bias, found.biases[bias]) if bias in found.biases else None
+                walk.quantize(slot, found.weights[name], new)
+    return found.weights, found.biases, found.masks
+
+
+class _Operated(NamedTuple):
+    """What `operated` returns, as it comes."""
+
+    weights: dict[str, Floats]
+    biases: dict[str, Floats]
+    masks: dict[str, Mask]
+
+
+def _operate(
+    graph: BaseGraph, name: str, matrix: Floats, stats: InputStats,
+    share: tuple[Pattern, float], found: _Operated,
+) -> None:  # fmt: skip
+    bias = bias_name(graph, name)
+    old = graph.constants.get(bias) if bias is not None else None
+    fits = old is not None and np.size(old) == len(matrix)
+    pruned, found.masks[name] = Surgeon(matrix, stats, centred=fits).prune(*share)
+    found.weights[name] = pruned.astype(np.float32)
+    if bias is not None and fits:
+        flat = np.asarray(old, np.float32).reshape(-1)
+        found.biases[bias] = corrected_bias(matrix, pruned, flat, stats)
 
 
 def sensitive_shares(

@@ -18,7 +18,13 @@ from qcore.arrays.pruning.patterns import Mask, parse_pattern
 from qcore.arrays.pruning.regrowth import regrown
 from qcore.arrays.pruning.schedules import ConstantSparsity, PolynomialDecay
 from qcore.estimators.pruner.evidence import gather_evidence, layer_stats
-from qcore.estimators.pruner.fitting_graphs import fit_graph, transform_graph
+from qcore.estimators.pruner.fitting_graphs import (
+    begin_graph,
+    count_kept,
+    describe_graph,
+    fit_graph,
+    transform_graph,
+)
 from qcore.estimators.pruner.layerwise import lone_surgery, prune_layers
 from qcore.estimators.pruner.options import Masks, PrunerOptions
 from qcore.estimators.pruner.report import pruning_report
@@ -162,9 +168,7 @@ class Pruner(PrunerOptions):
                 raise ValueError("X is None; this criterion needs samples")
             self.updated_, self.masks_ = prune_layers(model, X, shares, self.progress)
         self.scores_ = self._scores(model, X, y)
-        size = sum(mask.size for mask in self.masks_.values())
-        kept = sum(int(np.count_nonzero(mask)) for mask in self.masks_.values())
-        self.sparsity_ = 1.0 - kept / size if size else 0.0
+        count_kept(self)
         return self
 
     def allocate(
@@ -192,6 +196,9 @@ class Pruner(PrunerOptions):
         """Choose all that can be chosen before the first layer has changed; see `prune_layer`."""
         if not find_criterion(self.criterion).updates:
             return self.fit(model, X, y)
+        if isinstance(model, BaseGraph):
+            begin_graph(self, model, X)
+            return self
         self.allocate(model, X, y)
         self.masks_, self.updated_, self.scores_ = {}, {}, {}
         return self
@@ -221,6 +228,9 @@ class Pruner(PrunerOptions):
 
     def describe(self, model: Any) -> None:
         """Report on a model that this pruned."""
+        if isinstance(model, BaseGraph):
+            describe_graph(self, model)
+            return
         self.report_ = pruning_report(named_weights(model), self.masks_, self.scores_)
         self.sparsity_ = 1.0 - float(self.report_.totals["density"])
 

@@ -17,6 +17,7 @@ from qcore.arrays.layerwise.layerwise import fit_codes
 from qcore.arrays.layerwise.nested import nested_codes
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.qparams import QParams, check_bits, check_scale_dtype
+from qcore.arrays.pruning.criteria import find_criterion
 from qcore.arrays.schemes.table import CHOICES
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.options import Options
@@ -133,7 +134,7 @@ class Coder(QuantizerOptions):
         if self.nested is not None and stats is not None:
             return nested_codes(value, stats, self._upper_stats.get(name, stats), steps)
         options = self.tensor_options(name, fitted=bool(steps))
-        if self._pruner is not None:
+        if self._pruner is not None and (stats is not None or not self._on_graph):
             return self._pruned(name, value, steps, options)
         return quantize(value, algorithm=steps, stats=stats if steps else None, **options)
 
@@ -150,7 +151,9 @@ class Coder(QuantizerOptions):
             )
         options["observer"] = "minmax"
         options["scale_dtype"] = check_scale_dtype(options["scale_dtype"])
-        return fit_codes(value, stats, steps, Options(**options), keep=keep)
+        updates = find_criterion(self._pruner.criterion).updates
+        target = pruned if updates and name in self._pruner.targets_ else None
+        return fit_codes(value, stats, steps, Options(**options), keep=keep, target=target)
 
 
 def bias_of(name: str) -> str:

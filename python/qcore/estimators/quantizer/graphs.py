@@ -47,7 +47,7 @@ from qcore.graph.slots import WeightSlot
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
 
-__all__ = ["GraphCodes", "graph_matrices", "ungrouped", "without_codes"]
+__all__ = ["GraphCodes", "graph_matrices", "tables", "ungrouped", "without_codes"]
 
 # Ops that run on integers where their input and their weight are codes.
 _ON_INTEGERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -173,7 +173,8 @@ class GraphCodes:
         those of more than `FEATURES` inputs have no such statistics.
         """
         slots = [slot for slot in graph.slots if slot.name in quantizer.bits_]
-        slots = [slot for slot in slots if quantizer.algorithms_of(slot.name, True)]
+        pruned = () if quantizer._pruner is None else quantizer._pruner.targets_
+        slots = [s for s in slots if s.name in pruned or quantizer.algorithms_of(s.name, True)]
         without = {slot.name for slot in slots if not has_rows(slot) or slot.shape[1] > FEATURES}
         return [slot for slot in slots if slot.name not in without]
 
@@ -328,3 +329,13 @@ def _value_observer(quantizer: Quantizer, group: CodedGroup, given: set[str]) ->
 def ungrouped(graph: BaseGraph) -> set[str]:
     """Return the weights whose codes cannot go by groups: their inputs do not lie together."""
     return {name for name, slot in slots_by_name(graph).items() if not has_groups(slot)}
+
+
+def tables(graph: BaseGraph) -> set[str]:
+    """Return the weights of which rows are gathered, and nothing else: embeddings."""
+    read = {name: graph.readers.get(name, ()) for name in slots_by_name(graph)}
+    return {
+        name
+        for name, nodes in read.items()
+        if nodes and all(node.op == "Gather" and node.inputs[0] == name for node in nodes)
+    }

@@ -31,6 +31,8 @@ class QuantizerOptions(Estimator):
     mixture_: dict[str, NDArray[np.uint8] | str]
     #: Weights of a graph whose inputs do not lie side by side: they have a scale for each output.
     _ungrouped: Collection[str] = ()
+    #: Weights of a graph whose rows are gathered, not multiplied.
+    _tables: Collection[str] = ()
     _on_graph = False
 
     def __init__(
@@ -85,9 +87,13 @@ class QuantizerOptions(Estimator):
         if option == "group_size" and name in self._ungrouped:
             return None
         found = self._given(option, name)
-        if option == "symmetric" and found is None and self._runs_in_groups(name):
-            return True  # the kernel of groups has the zero at code 0
-        return found
+        if option != "symmetric" or found is not None:
+            return found
+        few = 1 < self.bits_.get(name, 8) < 8 and self._given("scheme", name) == "affine"
+        if name in self._tables and few:
+            return False  # rows that are read and not multiplied: zero points cost little
+        # The kernel of groups has the zero at code 0.
+        return True if self._runs_in_groups(name) else None
 
     def _given(self, option: str, name: str) -> Any:
         value = getattr(self, option)

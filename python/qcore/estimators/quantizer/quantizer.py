@@ -18,7 +18,7 @@ from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import layer_inputs
 from qcore.estimators.quantizer import choice
 from qcore.estimators.quantizer.coder import Coder, bias_of
-from qcore.estimators.quantizer.graphs import GraphCodes, graph_matrices, ungrouped
+from qcore.estimators.quantizer.graphs import GraphCodes, graph_matrices, tables, ungrouped
 from qcore.estimators.quantizer.mixing import mix_chain, mix_graph
 from qcore.estimators.quantizer.report import output_columns, tensor_rows, totals_of
 from qcore.estimators.quantizer.walking import activation_qparams, quantize_layers
@@ -177,7 +177,7 @@ class Quantizer(Coder):
         """
         if isinstance(model, BaseGraph):
             return self._fit_graph(model, X, y, stats, prune)
-        self._ungrouped, self._on_graph = (), False
+        self._ungrouped, self._tables, self._on_graph = (), (), False
         self.begin(model)
         model = self._prepare(model, X)
         self._pruner = self._begin_pruning(prune, model, X, y)
@@ -213,10 +213,11 @@ class Quantizer(Coder):
         stats: Mapping[str, InputStats] | None,
         prune: Pruner | None,
     ) -> Quantizer:
-        for name, given in (("stats", stats), ("prune", prune), ("nested", self.nested)):
+        for name, given in (("stats", stats), ("nested", self.nested)):
             if given is not None:
                 raise ValueError(f"{name} is given; a graph has none, leave it out")
-        self._ungrouped, self._on_graph = ungrouped(graph), True
+        self._ungrouped, self._tables = ungrouped(graph), tables(graph)
+        self._on_graph = True
         self.begin(graph_matrices(graph))
         if isinstance(self.bits, tuple):
             mix_graph(self, graph, X, y)
@@ -224,13 +225,15 @@ class Quantizer(Coder):
             set(self._algorithm(name, False)) - set(DATA_FREE) for name in self.bits_
         ):
             raise ValueError("algorithm needs samples: give X, or leave it out")
+        self._pruner = self._begin_pruning(prune, graph, X, y)
         self._codes = GraphCodes(self, graph, X, y)
         self.input_qparams_.update(self._codes.codes)
         return self
 
     def stands_in(self, graph: BaseGraph) -> None:
         """Take the weights, which streams fit by name, as those of a graph."""
-        self._ungrouped, self._on_graph = ungrouped(graph), True
+        self._ungrouped, self._tables = ungrouped(graph), tables(graph)
+        self._on_graph = True
 
     def leave_wide(self, values: Collection[str], *, apart: bool = False) -> Quantizer:
         """Let these values of a graph be floats in what `fit` makes of it next.
@@ -273,6 +276,8 @@ class Quantizer(Coder):
             if self._codes is None:
                 raise ValueError("model is a Graph; fit has seen none")
             coded, self.report_ = self._codes.apply(model)
+            if self._pruner is not None:
+                self._pruner.describe(coded)
             return coded  # type: ignore[return-value]
         given = model
         model = self._preparation.apply(given)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
-from docs.plots import codes, weights
+from docs.plots import codes, training, weights
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parents[1] / "images" / "methods"
-PLOTS: dict[str, Callable[[Figure], None]] = codes.PLOTS | weights.PLOTS
+PLOTS: dict[str, Callable[[Figure], None]] = codes.PLOTS | weights.PLOTS | training.PLOTS
 
 #: Text stays text, and files of one plot differ in nothing.
 STYLE = {

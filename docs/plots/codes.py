@@ -93,6 +93,30 @@ def levels(figure: Figure) -> None:
     axes.invert_yaxis()
 
 
+def blocks(figure: Figure) -> None:
+    """Draw what each scheme of small blocks keeps of weights, by what a weight takes."""
+    rng = np.random.default_rng(0)
+    samples = {
+        "normal weights": rng.standard_normal((256, 1024)),
+        "heavy tails": rng.standard_t(3, (256, 1024)),
+    }
+    floats = ("nvfp4", "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2")
+    for axes, (title, values) in zip(figure.subplots(1, 2), samples.items(), strict=True):
+        w = values.astype(np.float32)
+        for scheme in floats:
+            codes = qc.quantize(w, scheme=scheme)
+            at = 8 * codes.nbytes / w.size
+            axes.plot(at, sqnr(w, codes.dequantize()), "o", markersize=5, label=scheme)
+        found = [qc.quantize(w, bits, group_size=32) for bits in (4, 6, 8)]
+        axes.plot(
+            [8 * codes.nbytes / w.size for codes in found],
+            [sqnr(w, codes.dequantize()) for codes in found],
+            ".-", color="grey", label="affine, groups of 32",
+        )  # fmt: skip
+        axes.set(title=f"{title}: signal to noise, dB", xlabel="bits a weight")
+    axes.legend(fontsize=6)
+
+
 def entropy(figure: Figure) -> None:
     """Draw what a weight takes on disk, by the share that is pruned."""
     (axes,) = figure.subplots(1, 1, squeeze=False)[0]
@@ -123,5 +147,6 @@ def _bits_on_disk(codes: qc.QTensor) -> float:
 
 
 PLOTS: dict[str, Callable[[Figure], None]] = {
-    "linear": linear, "ranges": ranges, "levels": levels, "entropy": entropy,
+    "linear": linear, "ranges": ranges, "levels": levels, "blocks": blocks,
+    "entropy": entropy,
 }  # fmt: skip

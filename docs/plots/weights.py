@@ -54,6 +54,52 @@ def rounding(figure: Figure) -> None:
     axes.legend(fontsize=7)
 
 
+def hqq(figure: Figure) -> None:
+    """Draw the error of groups of 64, with steps from the range and fitted without samples."""
+    left, right = figure.subplots(1, 2)
+    rng = np.random.default_rng(0)
+    samples = {
+        "normal": rng.standard_normal((64, 512)),
+        "heavy tails": rng.standard_t(3, (64, 512)),
+    }
+    bits = [2, 3, 4]
+    for axes, (title, values) in zip((left, right), samples.items(), strict=True):
+        w = values.astype(np.float32)
+        for name in ("", "hqq"):
+            errors = []
+            for width in bits:
+                codes = qc.quantize(w, width, group_size=64, algorithm=name or None)
+                errors.append(np.mean((codes.dequantize() - w) ** 2) / np.mean(w**2))
+            axes.semilogy(bits, errors, "o-", markersize=3, label=name or "from the range")
+        axes.set(title=f"error of the weights, {title}", xlabel="bits", xticks=bits)
+    left.legend(fontsize=7)
+
+
+def low_rank(figure: Figure) -> None:
+    """Draw the error of a layer's output by bytes: few directions, few bits, and both."""
+    (axes,) = figure.subplots(1, 1, squeeze=False)[0]
+    w, x = layer()
+    ways: dict[str, list[dict[str, Any]]] = {
+        "low rank, float16": [{"rank": r} for r in (4, 8, 16, 32, 48)],
+        "rank 4, the rest in few bits": [{"rank": 4, "residual_bits": b} for b in (2, 3, 4, 6)],
+    }
+    for name, options in ways.items():
+        parts = [qc.factorize(w, dtype=np.float16, **each) for each in options]
+        axes.semilogy(
+            [part.nbytes / 1024 for part in parts],
+            [loss(w, part.to_dense(), x) for part in parts],
+            "o-", markersize=3, label=name,
+        )  # fmt: skip
+    codes = [qc.quantize(w, bits, axis=0) for bits in (2, 3, 4, 6)]
+    axes.semilogy(
+        [each.nbytes / 1024 for each in codes],
+        [loss(w, each.dequantize(), x) for each in codes],
+        "o--", markersize=3, color="grey", label="few bits alone",
+    )  # fmt: skip
+    axes.set(title="error of a layer's output", xlabel="kB, of 32 as float32")
+    axes.legend(fontsize=7)
+
+
 def outliers(figure: Figure) -> None:
     """Draw the inputs' ranges by channel before and after scales move into the weights."""
     left, right = figure.subplots(1, 2)
@@ -168,5 +214,5 @@ def mixture(figure: Figure) -> None:
 
 PLOTS: dict[str, Callable[[Figure], None]] = {
     "rounding": rounding, "outliers": outliers, "patterns": patterns, "pruned": pruned,
-    "temperatures": temperatures, "mixture": mixture,
+    "temperatures": temperatures, "mixture": mixture, "hqq": hqq, "low_rank": low_rank,
 }  # fmt: skip

@@ -18,8 +18,8 @@ from qcore.files.drafts import remove_drafts
 
 __all__ = ["run_interruptibly"]
 
-#: Seconds that a command has to end by itself, as most do, before it is ended.
-_PATIENCE = 0.05
+#: Seconds of one wait for a command; None: until it ends.
+_WAIT = 0.05 if sys.platform == "win32" else None
 
 
 def run_interruptibly(work: Callable[[], Any]) -> Any:
@@ -40,7 +40,9 @@ def run_interruptibly(work: Callable[[], Any]) -> Any:
     thread = threading.Thread(target=run, name="qcore-command", daemon=True)
     thread.start()
     try:
-        thread.join()
+        # Windows tells of no signal while it waits for a thread: it is asked between short waits.
+        while thread.is_alive():
+            thread.join(_WAIT)
     except KeyboardInterrupt:
         _leave()
     if errors:

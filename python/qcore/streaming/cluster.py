@@ -7,7 +7,6 @@ run again writes the same bytes to the same places, so that a lost worker costs 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -153,17 +152,18 @@ class _SharedFile:
     """The temporary file of another process."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY)
+        # Not `os.pwrite`, which Windows lacks: one shard at a time writes through this file.
+        self._file = Path(path).open("r+b", buffering=0)  # noqa: SIM115
 
     def __enter__(self) -> _SharedFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
     def write_at(self, offset: int, data: NDArray[np.uint8]) -> None:
         """Write bytes from `offset` on."""
+        self._file.seek(offset)
         rest = data.data
         while len(rest):
-            count = os.pwrite(self._descriptor, rest, offset)
-            rest, offset = rest[count:], offset + count
+            rest = rest[self._file.write(rest) :]

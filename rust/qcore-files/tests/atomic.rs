@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use qcore_files::{AtomicFile, FileError, RegularFile, TensorFile, open_regular, write_atomic};
+use qcore_files::{
+    AtomicFile, DraftFolder, FileError, RegularFile, TensorFile, open_regular, write_atomic,
+};
 
 fn put(path: &Path, content: &[u8]) -> Result<(), FileError> {
     write_atomic(path, |file| file.write_all(content))
@@ -189,4 +191,22 @@ mod unix {
         assert_eq!(kind(&put(null, b"").unwrap_err()), io::ErrorKind::InvalidInput);
         assert!(!fs::metadata(null).unwrap().is_file());
     }
+}
+
+/// Each writer sweeps the folder first, while others have just made their drafts and lock them.
+#[test]
+fn writers_of_one_folder_leave_each_other_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let folder = folder.path();
+            scope.spawn(move || {
+                for round in 0..200 {
+                    put(&folder.join(format!("{writer}")), round.to_string().as_bytes()).unwrap();
+                    drop(DraftFolder::create(folder).unwrap());
+                }
+            });
+        }
+    });
+    assert_eq!(names(folder.path()), ["0", "1", "2", "3", "4", "5", "6", "7"]);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests take what they need")]
 
 mod absurd;
+mod along;
 mod chain;
 mod codes;
 mod conv_codes;

@@ -68,7 +68,7 @@ class SourceNode:
 _KINDS = {
     "FLOAT": (
         "alpha", "beta", "bias", "clip", "cubic_coeff_a", "epsilon", "extrapolation_value", "gamma",
-        "mask_filter_value", "momentum", "ratio", "scale", "softcap", "value_float",
+        "lambd", "mask_filter_value", "momentum", "ratio", "scale", "softcap", "value_float",
     ),
     "FLOATS": ("activation_alpha", "activation_beta", "activation_params", "value_floats"),
     "GRAPH": ("else_branch", "then_branch"),
@@ -87,6 +87,7 @@ _KINDS = {
 }  # fmt: skip
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _INTEGERS = (
+    "dtype", "k",
     "allowzero", "antialias", "axis", "batch_dims", "block_size", "blocksize", "ceil_mode",
     "count_include_pad", "detect_negative", "detect_positive", "do_rotary", "end",
     "exclude_outside", "exclusive", "fmod", "group", "hidden_size", "input_forget", "interleaved",

@@ -7,6 +7,8 @@ from qcore.frameworks.onnx.ops import (
     arithmetic,
     attention,
     blocks,
+    composed,
+    einsum,
     elementwise,
     fused,
     normalization,
@@ -25,8 +27,8 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
-    arithmetic, attention, blocks, elementwise, normalization, pooling, products, quantized,
-    recurrent, reductions, runtime, runtime_attention, runtime_integers, shapes,
+    arithmetic, attention, blocks, composed, einsum, elementwise, normalization, pooling, products,
+    quantized, recurrent, reductions, runtime, runtime_attention, runtime_integers, shapes,
 )  # fmt: skip
 
 #: By ONNX's name.

@@ -23,6 +23,11 @@ const ROWS: usize = 256;
 struct Attend {
     heads: [usize; 2],
     scale: Option<f32>,
+    how: How,
+}
+
+#[derive(Clone, Copy)]
+struct How {
     causal: bool,
     /// Whether the products are of int8, made of the floats as they come.
     integer: bool,
@@ -46,9 +51,11 @@ fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     Ok(Box::new(Attend {
         heads,
         scale: a.float("scale")?,
-        causal: a.flag("is_causal", false)?,
-        integer: a.flag("dynamic", false)?,
-        guarded: a.flag("guarded", false)?,
+        how: How {
+            causal: a.flag("is_causal", false)?,
+            integer: a.flag("dynamic", false)?,
+            guarded: a.flag("guarded", false)?,
+        },
     }))
 }
 
@@ -128,10 +135,8 @@ impl Op for Attend {
         let width = self.heads[0] * sizes.heads[1];
         let targets = cx.row_targets(sizes.batch * sizes.rows, width);
         let scale = self.scale.unwrap_or_else(|| 1.0 / (sizes.heads[0] as f32).sqrt());
-        let Self { heads, causal, integer, guarded, .. } = *self;
-        let step =
-            AttendStep { heads, scale, causal, integer, guarded, sizes, mask, packing, targets };
-        let step = Box::new(step);
+        let Self { heads, how, .. } = *self;
+        let step = Box::new(AttendStep { heads, scale, how, sizes, mask, packing, targets });
         cx.emit_rows(step, refs, targets)
     }
 }
@@ -139,9 +144,7 @@ impl Op for Attend {
 struct AttendStep {
     heads: [usize; 2],
     scale: f32,
-    causal: bool,
-    integer: bool,
-    guarded: bool,
+    how: How,
     sizes: Sizes,
     /// Strides of the mask.
     mask: Option<[usize; 4]>,
@@ -204,9 +207,9 @@ impl Step for AttendStep {
                     k: (&k[from * k_width..], k_width),
                     v: (&v[from * v_width..], v_width),
                     mask,
-                    causal: self.causal.then_some(row + 1),
-                    integer: self.integer,
-                    guarded: self.guarded,
+                    causal: self.how.causal.then_some(row + 1),
+                    integer: self.how.integer,
+                    guarded: self.how.guarded,
                 };
                 attention.run(isa, part)?;
                 (first, out) = (first + count, rest);
@@ -216,7 +219,7 @@ impl Step for AttendStep {
     }
 
     fn kernel(&self) -> &'static str {
-        if self.integer { "attention int8" } else { "attention" }
+        if self.how.integer { "attention int8" } else { "attention" }
     }
 
     fn work(&self) -> usize {

@@ -1,6 +1,7 @@
 //! The table of ops: a name, and what reads its attributes. One file for each family.
 
 mod activation;
+mod along;
 mod arg;
 mod attention;
 mod binary;
@@ -23,6 +24,7 @@ mod reduce;
 mod resize;
 mod rows;
 mod scalar;
+mod scatter;
 mod shapes;
 mod slice;
 mod softmax;
@@ -33,6 +35,7 @@ use crate::op::Make;
 
 /// Lines of the table, family by family.
 const FAMILIES: &[&[(&str, Make)]] = &[
+    along::OPS,
     arg::OPS,
     attention::OPS,
     concat::OPS,
@@ -53,6 +56,7 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     reduce::OPS,
     resize::OPS,
     rows::OPS,
+    scatter::OPS,
     shapes::OPS,
     slice::OPS,
     softmax::OPS,

@@ -65,23 +65,19 @@ def _read_hard_sigmoid(node: SourceNode, reader: Reader) -> None:
 _SAME = (
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp",
     "Floor", "HardSwish", "Identity", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh", "IsNaN", "Mish",
+    "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Tanh",
 )  # fmt: skip
 
 OPS: dict[str, Op] = {name: same() for name in _SAME} | {
-    "Celu": same("alpha"),
     "Clip": Op(_read_clip, write_plain, (1, 3), 1, frozenset()),
     "Dropout": Op(_read_dropout, write_plain, (1, 3), 2, frozenset({"ratio", "seed"})),
     "Elu": same("alpha"),
     "Gelu": same("approximate"),
     "HardSigmoid": Op(_read_hard_sigmoid, write_plain, (1, 1), 1, frozenset({"alpha", "beta"})),
-    "Hardmax": Op(_read_softmax, write_plain, (1, 1), 1, frozenset({"axis"})),
-    "IsInf": same("detect_negative", "detect_positive"),
     "LeakyRelu": same("alpha"),
     "LogSoftmax": Op(_read_softmax, write_plain, (1, 1), 1, frozenset({"axis"})),
     "PRelu": same(inputs=2),
     "Selu": same("alpha", "gamma"),
     "Softmax": Op(_read_softmax, write_plain, (1, 1), 1, frozenset({"axis"})),
     "Swish": Op(_read_swish, write_plain, (1, 1), 1, frozenset({"alpha"})),
-    "ThresholdedRelu": same("alpha"),
 }

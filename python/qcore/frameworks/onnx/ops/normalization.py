@@ -61,11 +61,9 @@ OPS: dict[str, Op] = {
         _read_group, write_plain, (3, 3), 3, frozenset({"epsilon", "num_groups", "stash_type"})
     ),
     "InstanceNormalization": same("epsilon", inputs=3),
-    "LRN": same("alpha", "beta", "bias", "size"),
     "LayerNormalization": Op(
         _read_layer, write_plain, (2, 3), 3, frozenset({"axis", "epsilon", "stash_type"})
     ),
-    "LpNormalization": same("axis", "p"),
     "RMSNormalization": Op(
         _read_rms, write_rms, (2, 2), 1, frozenset({"axis", "epsilon", "stash_type"})
     ),

@@ -70,7 +70,6 @@ _CONV = frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "st
 OPS: dict[str, Op] = {
     "Conv": Op(_read, write_product, (2, 3), 1, _CONV),
     "ConvTranspose": same(*_CONV, "output_padding", "output_shape", inputs=(2, 3)),
-    "Einsum": same("equation", inputs=(1, None)),
     "Gemm": Op(_read, write_product, (2, 3), 1, frozenset({"alpha", "beta", "transA", "transB"})),
     "MatMul": Op(_read, write_product, (2, 2), 1, frozenset()),
 }

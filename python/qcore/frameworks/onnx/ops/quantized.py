@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.op import Op, Reader, same, write_plain
+from qcore.frameworks.onnx.ops.scaled import (
+    codes_of,
+    floats_of,
+    from_codes,
+    in_groups,
+    to_codes,
+)
 from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS", "matmul_integer"]
@@ -29,11 +36,18 @@ def _dequantize(node: SourceNode, reader: Reader) -> None:
     axis, block = int(node.get("axis", 1)), int(node.get("block_size", 0))
     if codes is None or scale is None or (node.input(2) and zero is None):
         if block or not _is_fixed(node, reader):
-            reader.miss(f"{node.op} by scales that are computed", node.name)
+            from_codes(node, reader)
             return
         reader.add("DequantizeLinear", node.inputs, node.outputs, axis=axis)
         return
-    reader.constants[node.outputs[0]] = decoded(codes, scale, zero, axis, block)
+    grouped = in_groups(codes, scale, zero, axis, block) if block else None
+    if grouped is not None and axis % codes.ndim == 0:
+        name = reader.fresh(f"{node.inputs[0]}:codes")
+        reader.constants[name] = grouped
+        reader.add("Transpose", [name], node.outputs, perm=(1, 0))
+        return
+    found = decoded(codes, scale, zero, axis, block) if grouped is None else grouped
+    reader.constants[node.outputs[0]] = found
     reader.names.add(node.outputs[0])
 
 
@@ -82,9 +96,6 @@ def _is_fixed(node: SourceNode, reader: Reader) -> bool:
 
 def _quantize(node: SourceNode, reader: Reader) -> None:
     inputs = list(node.inputs)
-    if not _is_fixed(node, reader) or node.get("block_size", 0):
-        reader.miss(f"{node.op} by scales that are computed", node.name)
-        return
     if not node.input(2):
         kind = int(node.get("output_dtype", 0)) or _UINT8
         name = {_UINT8: np.uint8, 3: np.int8}.get(kind)
@@ -92,6 +103,9 @@ def _quantize(node: SourceNode, reader: Reader) -> None:
             reader.miss(f"{node.op} to type {kind}", node.name)
             return
         inputs[2:] = [reader.constant(np.zeros((), name))]
+    if not _is_fixed(node, reader) or node.get("block_size", 0):
+        to_codes(node, reader, inputs)
+        return
     axis = int(node.get("axis", 1))
     reader.add("QuantizeLinear", inputs, node.outputs, axis=axis)
 
@@ -105,14 +119,15 @@ def _real(reader: Reader, x: str, scale: str, zero: str) -> str:
         reader.constants[name] = decoded(codes, steps, zeros, axis=0)
         return name
     if steps is None or (zeros is None and zero):
-        reader.miss("codes by scales that are computed", x)
+        return floats_of(reader, x, scale, zero)
     return reader.add("DequantizeLinear", [x, scale, zero])
 
 
 def _made(reader: Reader, value: str, scale: str, zero: str, outputs: Sequence[str]) -> None:
     """Make codes of what a QLinear op gives."""
     if reader.constant_value(scale) is None or (zero and reader.constant_value(zero) is None):
-        reader.miss("codes by scales that are computed", outputs[0])
+        codes_of(reader, value, scale, zero, outputs)
+        return
     reader.add("QuantizeLinear", [value, scale, zero], outputs)
 
 

@@ -33,6 +33,7 @@ _ATTRIBUTES = frozenset({"axes", "keepdims", "noop_with_empty_axes"})
 OPS: dict[str, Op] = {name: Op(_read, write_plain, (1, 2), 1, _ATTRIBUTES) for name in _REDUCED} | {
     "ArgMax": same("axis", "keepdims", "select_last_index"),
     "ArgMin": same("axis", "keepdims", "select_last_index"),
+    "CumProd": same("exclusive", "reverse", inputs=2),
     "CumSum": same("exclusive", "reverse", inputs=2),
     "TopK": same("axis", "largest", "sorted", inputs=2, outputs=2),
 }

@@ -72,9 +72,20 @@ def _read_if(node: SourceNode, reader: Reader) -> None:
 
 
 def _read_space_to_depth(node: SourceNode, reader: Reader) -> None:
-    if node.get("mode", "DCR") != "DCR":
-        reader.miss(f"SpaceToDepth of mode {node.get('mode')}", node.name)
-    reader.add("SpaceToDepth", node.inputs, node.outputs, blocksize=node.get("blocksize"))
+    mode, size = node.get("mode", "DCR"), node.get("blocksize")
+    if mode == "DCR":
+        reader.add("SpaceToDepth", node.inputs, node.outputs, blocksize=size)
+        return
+    if mode != "CRD" or not isinstance(size, int) or size < 1:
+        raise ValueError(f"node {node.name!r} (SpaceToDepth) has mode {mode!r}, blocksize {size}")
+    # The same with channels before the places in a block.
+    made = reader.add("SpaceToDepth", node.inputs, blocksize=size)
+    shape = reader.add("Shape", [made])
+    sides = reader.add("Slice", [shape, reader.ints(2), reader.ints(4)])
+    parts = [reader.add("Shape", [made], start=0, end=1), reader.ints([size * size, -1]), sides]
+    apart = reader.add("Reshape", [made, reader.add("Concat", parts, axis=0)])
+    turned = reader.add("Transpose", [apart], perm=(0, 2, 1, 3, 4))
+    reader.add("Reshape", [turned, shape], node.outputs)
 
 
 def _read_range(node: SourceNode, reader: Reader) -> None:
@@ -95,7 +106,6 @@ OPS: dict[str, Op] = {
     "Flatten": same("axis"),
     "Gather": same("axis", inputs=2),
     "GatherElements": same("axis", inputs=2),
-    "GatherND": same("batch_dims", inputs=2),
     "If": Op(_read_if, write_plain, (1, 1), None, frozenset({"then_branch", "else_branch"})),
     "Pad": same("mode", inputs=(2, 4)),
     "Range": Op(_read_range, write_plain, (3, 3), 1, frozenset()),
@@ -114,6 +124,5 @@ OPS: dict[str, Op] = {
     "Squeeze": Op(_read_axes, write_plain, (1, 2), 1, frozenset({"axes"})),
     "Tile": same(inputs=2),
     "Transpose": same("perm"),
-    "Trilu": same("upper", inputs=(1, 2)),
     "Unsqueeze": Op(_read_axes, write_plain, (1, 2), 1, frozenset({"axes"})),
 }

@@ -129,6 +129,17 @@ impl<'a, T: Copy> MatRef<'a, T> {
         }
     }
 
+    /// Some of its columns, side by side.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn columns(&self, columns: std::ops::Range<usize>) -> Self {
+        assert!(columns.start <= columns.end && columns.end <= self.cols, "columns of the matrix");
+        let ptr = self.ptr.wrapping_offset(columns.start as isize * self.col_stride);
+        Self { ptr, cols: columns.len(), ..*self }
+    }
+
     /// The element in row `i` and column `j`.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! Softmax and normalization of rows.
 
-use qcore_kernels::norm::{Norm, layer_norm_with, softmax_with};
+use qcore_kernels::norm::{Norm, layer_norm_in_place_with, layer_norm_with, softmax_with};
 
 use super::{floats, near, same_everywhere};
 use crate::guard::Guarded;
@@ -10,7 +10,7 @@ use crate::random::Random;
 fn rows_are_normalized() {
     let mut random = Random::new(51);
     for n in [1, 2, 15, 16, 17, 33, 100, 768, 5000] {
-        let rows = 3;
+        let rows = 7; // four side by side, and three by themselves
         let x = Guarded::new(&floats(&mut random, rows * n));
         let scale = Guarded::new(&floats(&mut random, n));
         let bias = Guarded::new(&floats(&mut random, n));
@@ -22,6 +22,9 @@ fn rows_are_normalized() {
                 let found = same_everywhere("norm", |isa| {
                     let mut out = Guarded::new(&vec![f32::NAN; rows * n]);
                     layer_norm_with(isa, norm, &x, n, &mut out).unwrap();
+                    let mut same = Guarded::new(&x);
+                    layer_norm_in_place_with(isa, norm, &mut same, n).unwrap();
+                    assert!(same.iter().zip(&*out).all(|(a, b)| a.to_bits() == b.to_bits()));
                     out.to_vec()
                 });
                 for (x, y) in x.chunks(n).zip(found.chunks(n)) {
@@ -55,6 +58,7 @@ fn rows_are_normalized() {
     let isa = qcore_kernels::Isa::Scalar;
     assert!(layer_norm_with(isa, norm, &[0.0; 6], 3, &mut [0.0; 6]).is_err());
     assert!(layer_norm_with(isa, norm, &[0.0; 5], 2, &mut [0.0; 5]).is_err());
+    assert!(layer_norm_in_place_with(isa, norm, &mut [0.0; 5], 2).is_err());
     assert!(softmax_with(isa, &mut [0.0; 5], 2).is_err());
 }
 

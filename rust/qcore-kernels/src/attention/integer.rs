@@ -6,7 +6,7 @@
 //! Everything is per head and row or per head and column of one sequence: results do not depend on
 //! what else is in a batch, nor on how many rows go together.
 
-use super::codes::{Columns, Rows};
+use super::codes::{Columns, HeadRows};
 use super::{Attention, Mask};
 use crate::epilogue::{Activation, FloatOutput};
 use crate::error::Result;
@@ -31,13 +31,18 @@ const NEVER: f32 = -1e4;
 /// Memory that is kept from call to call.
 #[derive(Default)]
 pub(super) struct Room {
-    codes: Vec<i8>,
+    /// Of all heads, one matrix after the other; those of values, one row after the other.
     queries: Vec<i8>,
     query_scale: Vec<f32>,
-    keys: PackedI8,
+    key_codes: Vec<i8>,
     key_scale: Vec<f32>,
-    values: PackedI8,
+    value_codes: Vec<i8>,
     value_scale: Vec<f32>,
+    inverse: Vec<f32>,
+    sizes: Vec<i32>,
+    /// Of one head, as the products take them.
+    keys: PackedI8,
+    values: PackedI8,
     sums: Vec<i32>,
     row: Vec<f32>,
     mask: Vec<f32>,
@@ -56,13 +61,11 @@ impl Attention<'_> {
         rows: usize,
         out: &mut [f32],
     ) -> Result<()> {
+        if self.mask.is_some_and(|mask| mask.adds_nothing(self.keys)) {
+            return Attention { mask: None, ..*self }.integers(isa, room, rows, out);
+        }
         let ([heads, of_keys], [d, dv], keys) = (self.heads, self.sizes, self.keys);
         let tall = (SUMS / keys / TALL * TALL).max(TALL).min(rows);
-        memory::resize(&mut room.query_scale, rows, 0.0)?;
-        memory::resize(&mut room.queries, memory::size(&[rows, d])?, 0)?;
-        memory::resize(&mut room.key_scale, keys, 0.0)?;
-        memory::resize(&mut room.value_scale, dv, 0.0)?;
-        memory::resize(&mut room.codes, memory::size(&[keys, d.max(dv)])?, 0)?;
         memory::resize(&mut room.sums, memory::size(&[tall, keys])?, 0)?;
         memory::resize(&mut room.weights, memory::size(&[tall, keys])?, 0)?;
         memory::resize(&mut room.row, keys, 0.0)?;
@@ -74,17 +77,22 @@ impl Attention<'_> {
             let seen = room.seen.iter_mut().enumerate();
             seen.for_each(|(key, seen)| *seen = data[key * stride] > NEVER);
         }
+        self.encode(isa, room, rows)?;
         for head in 0..heads {
             let other = head / (heads / of_keys);
             if head == 0 || other != (head - 1) / (heads / of_keys) {
-                self.lay_out(isa, room, other)?;
+                let codes = &room.key_codes[other * keys * d..][..keys * d];
+                room.keys.refill(isa, MatRef::from_slice(codes, keys, d)?.transposed())?;
+                let all = MatRef::from_slice(&room.value_codes[..], keys, of_keys * dv)?;
+                room.values.refill(isa, all.columns(other * dv..(other + 1) * dv))?;
             }
-            let Room { queries, query_scale, sums, weights, .. } = room;
-            let q = strided(self.q, head * d);
-            dispatch(isa, Rows { x: q, n: d, codes: queries, scale: query_scale });
+            let Room { queries, query_scale, key_scale, value_scale, sums, weights, .. } = room;
+            let key_scale = &key_scale[other * keys..][..keys];
+            let value_scale = &value_scale[other * dv..][..dv];
             for first in (0..rows).step_by(tall) {
                 let count = tall.min(rows - first);
-                let codes = MatRef::from_slice(&queries[first * d..][..count * d], count, d)?;
+                let at = head * rows + first;
+                let codes = MatRef::from_slice(&queries[at * d..][..count * d], count, d)?;
                 let sums = &mut sums[..count * keys];
                 let zero = ZeroPoint::One(0);
                 matmul_integer_with(isa, codes, &room.keys, zero, zero, sums)?;
@@ -96,8 +104,8 @@ impl Attention<'_> {
                         head,
                         first,
                         sums,
-                        query_scale: &query_scale[first..first + count],
-                        key_scale: &room.key_scale,
+                        query_scale: &query_scale[at..at + count],
+                        key_scale,
                         row: &mut room.row,
                         mask: &mut room.mask,
                         weights,
@@ -105,7 +113,7 @@ impl Attention<'_> {
                     },
                 );
                 let output = FloatOutput {
-                    scale: &room.value_scale,
+                    scale: value_scale,
                     row_scale: &room.shares[..count],
                     bias: &[],
                     activation: Activation::Linear,
@@ -119,24 +127,26 @@ impl Attention<'_> {
         Ok(())
     }
 
-    /// Keys and values of a head as the products take them.
-    fn lay_out(&self, isa: Isa, room: &mut Room, head: usize) -> Result<()> {
-        let ([d, dv], keys) = (self.sizes, self.keys);
-        let codes = &mut room.codes[..keys * d];
-        let k = strided(self.k, head * d);
-        dispatch(isa, Rows { x: k, n: d, codes, scale: &mut room.key_scale });
-        room.keys.refill(isa, MatRef::from_slice(&*codes, keys, d)?.transposed())?;
-        let codes = &mut room.codes[..keys * dv];
-        let v = strided(self.v, head * dv);
-        let (seen, scale) = (&room.seen[..], &mut room.value_scale[..]);
-        dispatch(isa, Columns { x: v, n: dv, seen, codes, scale });
-        room.values.refill(isa, MatRef::from_slice(&*codes, keys, dv)?)
+    /// Queries, keys and values of all heads as codes.
+    fn encode(&self, isa: Isa, room: &mut Room, rows: usize) -> Result<()> {
+        let ([heads, of_keys], [d, dv], keys) = (self.heads, self.sizes, self.keys);
+        let n = of_keys * dv;
+        memory::resize(&mut room.query_scale, memory::size(&[heads, rows])?, 0.0)?;
+        memory::resize(&mut room.queries, memory::size(&[heads, rows, d])?, 0)?;
+        memory::resize(&mut room.key_scale, memory::size(&[of_keys, keys])?, 0.0)?;
+        memory::resize(&mut room.key_codes, memory::size(&[of_keys, keys, d])?, 0)?;
+        memory::resize(&mut room.value_scale, n, 0.0)?;
+        memory::resize(&mut room.value_codes, memory::size(&[keys, n])?, 0)?;
+        memory::resize(&mut room.inverse, n, 0.0)?;
+        memory::resize(&mut room.sizes, n, 0)?;
+        let (codes, scale) = (&mut room.queries[..], &mut room.query_scale[..]);
+        dispatch(isa, HeadRows { x: self.q, n: d, rows, codes, scale });
+        let (codes, scale) = (&mut room.key_codes[..], &mut room.key_scale[..]);
+        dispatch(isa, HeadRows { x: self.k, n: d, rows: keys, codes, scale });
+        let Room { value_codes: codes, value_scale: scale, inverse, sizes, seen, .. } = room;
+        dispatch(isa, Columns { x: self.v, n, seen, codes, scale, inverse, sizes });
+        Ok(())
     }
-}
-
-/// Rows from an element on; an empty operand has none to start from.
-fn strided((data, stride): (&[f32], usize), at: usize) -> (&[f32], usize) {
-    (&data[at.min(data.len())..], stride)
 }
 
 /// Sums of a block of rows to weights, and the share of each row's weight: one over their total.

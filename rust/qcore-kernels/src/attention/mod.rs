@@ -53,6 +53,12 @@ pub struct Mask<'a> {
 }
 
 impl Mask<'_> {
+    /// Whether it is the same for all heads and rows, and hides none of so many keys.
+    fn adds_nothing(&self, keys: usize) -> bool {
+        let [of_head, of_row, of_key] = self.strides;
+        of_head == 0 && of_row == 0 && (0..keys).all(|key| self.data[key * of_key] == 0.0)
+    }
+
     /// Writes what is added for a row of a head.
     fn fill(&self, head: usize, row: usize, out: &mut [f32]) {
         let [of_head, of_row, of_key] = self.strides;

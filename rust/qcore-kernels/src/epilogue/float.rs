@@ -2,12 +2,16 @@
 
 use super::activation::{Activation, Clamp};
 use super::lanes::{ByColumn, MAX_LANES, check_length, load_few};
+use super::requantize::Block as SumBlock;
 use crate::elementwise::{Unary, map_row};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::math::gelu_coarse;
 use crate::norm::softmax_row;
 use crate::simd::{Simd, SimdOp, dispatch};
+
+/// Vectors of columns that go through all rows together.
+const TOGETHER: usize = 4;
 
 /// `activation(f32(acc) * (row_scale * scale) + bias)`.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +65,9 @@ pub fn float_rows_with(
         )));
     }
     output.check(sums.len() / n, n)?;
-    float_block(isa, 0, 0, sums, n, &output, out.chunks_exact_mut(n));
+    let part = SumBlock { rows: sums.len() / n, columns: n, sums, stride: n };
+    // SAFETY: as many results as sums, row after row.
+    unsafe { float_block(isa, 0, 0, part, &output, out.as_mut_ptr(), n) };
     if output.activation.is_of_rows() {
         for row in out.chunks_exact_mut(n) {
             softmax_row(isa, row);
@@ -70,73 +76,140 @@ pub fn float_rows_with(
     Ok(())
 }
 
-/// Turns a block of sums into rows of floats; all but what is done to whole rows.
+/// Turns a block of sums into rows of floats, `out_stride` apart; all but what is done to whole rows.
+/// `row` and `column` are the first among those that have parameters.
+///
+/// # Safety
+/// `out` is valid for writing the block.
 #[inline]
-pub(crate) fn float_block<'o>(
+pub(crate) unsafe fn float_block(
     isa: Isa,
     row: usize,
     column: usize,
-    sums: &[i32],
-    stride: usize,
+    part: SumBlock<'_>,
     output: &FloatOutput<'_>,
-    rows: impl Iterator<Item = &'o mut [f32]>,
+    out: *mut f32,
+    out_stride: usize,
 ) {
-    dispatch(isa, FloatBlock { isa, row, column, sums, stride, output, rows });
+    let SumBlock { rows, columns, sums, stride } = part;
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    assert!(sums.len() >= (rows - 1) * stride + columns, "sums of every row");
+    dispatch(isa, FloatBlock { row, column, part, output, out, out_stride });
+    // As exact as sums of codes deserve, GELU is done while they are in a register.
+    if let Some(function) = output.activation.rest().filter(|&rest| rest != Unary::Gelu) {
+        for row in 0..rows {
+            // SAFETY: the caller vouches for the row, which no one else borrows.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.add(row * out_stride), columns) };
+            map_row(isa, function, out);
+        }
+    }
 }
 
-struct FloatBlock<'a, R> {
-    isa: Isa,
+struct FloatBlock<'a> {
     row: usize,
     column: usize,
-    sums: &'a [i32],
-    stride: usize,
+    part: SumBlock<'a>,
     output: &'a FloatOutput<'a>,
-    rows: R,
+    out: *mut f32,
+    out_stride: usize,
 }
 
-impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
+impl SimdOp for FloatBlock<'_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<S: Simd>(self, s: S) {
-        let FloatBlock { isa, row, column, sums, stride, output, rows } = self;
-        let scale = ByColumn::new(s, output.scale, column, 1.0);
-        let bias = ByColumn::new(s, output.bias, column, -0.0);
-        let (clamp, rest) = (output.activation.clamp(s), output.activation.rest());
-        // As exact as sums of codes deserve, and done while they are in a register.
-        let gelu = rest == Some(Unary::Gelu);
-        let rest = rest.filter(|_| !gelu);
-        for ((index, sums), out) in sums.chunks(stride).enumerate().zip(rows) {
-            let row_scale = output.row_scale.get(row + index).copied().unwrap_or(1.0);
-            let finish = Finish { row_scale: s.splat_f32(row_scale), clamp, gelu };
-            let columns = out.len();
-            if columns < S::LANES {
-                let (scale, bias) = (scale.few(0, columns), bias.few(0, columns));
-                let y = finish.apply(s, load_few(s, &sums[..columns]), scale, bias);
-                let mut room = [0.0; MAX_LANES];
-                // SAFETY: the room has MAX_LANES elements.
-                unsafe { s.store_f32(room.as_mut_ptr(), y) };
-                out.copy_from_slice(&room[..columns]);
-                if let Some(function) = rest {
-                    map_row(isa, function, out);
+        if self.output.activation.rest() == Some(Unary::Gelu) {
+            self.all::<S, true>(s);
+        } else {
+            self.all::<S, false>(s);
+        }
+    }
+}
+
+impl FloatBlock<'_> {
+    #[inline(always)]
+    fn all<S: Simd, const GELU: bool>(&self, s: S) {
+        let columns = self.part.columns;
+        let scale = ByColumn::new(s, self.output.scale, self.column, 1.0);
+        let bias = ByColumn::new(s, self.output.bias, self.column, -0.0);
+        if columns < S::LANES {
+            self.few::<S, GELU>(s, scale.few(0, columns), bias.few(0, columns));
+            return;
+        }
+        let mut at = 0;
+        while at + TOGETHER * S::LANES <= columns {
+            self.vectors::<S, TOGETHER, GELU>(s, at, &scale, &bias);
+            at += TOGETHER * S::LANES;
+        }
+        while at < columns {
+            // The last vector ends with the row and so repeats some columns.
+            at = at.min(columns - S::LANES);
+            self.vectors::<S, 1, GELU>(s, at, &scale, &bias);
+            at += S::LANES;
+        }
+    }
+
+    /// What the sums of a row go through.
+    #[inline(always)]
+    fn finish<S: Simd, const GELU: bool>(
+        &self,
+        s: S,
+        row: usize,
+        clamp: Clamp<S>,
+    ) -> Finish<S, GELU> {
+        let row_scale = self.output.row_scale.get(self.row + row).copied().unwrap_or(1.0);
+        Finish { row_scale: s.splat_f32(row_scale), clamp }
+    }
+
+    /// `COUNT` vectors from column `at` on of all rows: their parameters stay in registers.
+    #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+    #[inline(always)]
+    fn vectors<S: Simd, const COUNT: usize, const GELU: bool>(
+        &self,
+        s: S,
+        at: usize,
+        scale: &ByColumn<'_, f32, S>,
+        bias: &ByColumn<'_, f32, S>,
+    ) {
+        let (mut scales, mut biases) = ([s.splat_f32(0.0); COUNT], [s.splat_f32(0.0); COUNT]);
+        for index in 0..COUNT {
+            scales[index] = scale.at(at + index * S::LANES);
+            biases[index] = bias.at(at + index * S::LANES);
+        }
+        let clamp = self.output.activation.clamp(s);
+        for row in 0..self.part.rows {
+            let finish = self.finish::<S, GELU>(s, row, clamp);
+            // SAFETY: COUNT vectors follow from the column on, in each row of the sums, as `float_block`
+            // checked, and of the results, for which its caller vouches.
+            unsafe {
+                let sums = self.part.sums.as_ptr().add(row * self.part.stride + at);
+                let out = self.out.add(row * self.out_stride + at);
+                for index in 0..COUNT {
+                    let sum = s.load_i32(sums.add(index * S::LANES));
+                    let y = finish.apply(s, sum, scales[index], biases[index]);
+                    s.store_f32(out.add(index * S::LANES), y);
                 }
-                continue;
             }
-            let sums = &sums[..columns];
-            let mut at = 0;
-            while at < columns {
-                // The last vector ends with the row and so repeats some columns.
-                at = at.min(columns - S::LANES);
-                // SAFETY: at + LANES <= columns, of which sums and results have as many.
-                unsafe {
-                    let sum = s.load_i32(sums.as_ptr().add(at));
-                    let y = finish.apply(s, sum, scale.at(at), bias.at(at));
-                    s.store_f32(out.as_mut_ptr().add(at), y);
-                }
-                at += S::LANES;
-            }
-            if let Some(function) = rest {
-                map_row(isa, function, out);
+        }
+    }
+
+    /// Rows of fewer columns than a vector has.
+    #[inline(always)]
+    fn few<S: Simd, const GELU: bool>(&self, s: S, scale: S::F32, bias: S::F32) {
+        let (columns, clamp) = (self.part.columns, self.output.activation.clamp(s));
+        for (row, sums) in self.part.sums.chunks(self.part.stride).take(self.part.rows).enumerate()
+        {
+            let finish = self.finish::<S, GELU>(s, row, clamp);
+            let y = finish.apply(s, load_few(s, &sums[..columns]), scale, bias);
+            let mut room = [0.0_f32; MAX_LANES];
+            // SAFETY: the room has MAX_LANES elements; the caller of `float_block` vouches for the row.
+            unsafe {
+                s.store_f32(room.as_mut_ptr(), y);
+                let out = self.out.add(row * self.out_stride);
+                out.copy_from_nonoverlapping(room.as_ptr(), columns);
             }
         }
     }
@@ -144,17 +217,16 @@ impl<'o, R: Iterator<Item = &'o mut [f32]>> SimdOp for FloatBlock<'_, R> {
 
 /// What the sums of a row go through.
 #[derive(Clone, Copy)]
-struct Finish<S: Simd> {
+struct Finish<S: Simd, const GELU: bool> {
     row_scale: S::F32,
     clamp: Clamp<S>,
-    gelu: bool,
 }
 
-impl<S: Simd> Finish<S> {
+impl<S: Simd, const GELU: bool> Finish<S, GELU> {
     #[inline(always)]
     fn apply(self, s: S, sum: S::I32, scale: S::F32, bias: S::F32) -> S::F32 {
         let scaled = s.mul(s.to_f32(sum), s.mul(self.row_scale, scale));
         let y = s.add(scaled, bias);
-        if self.gelu { gelu_coarse(s, y) } else { self.clamp.apply(s, y) }
+        if GELU { gelu_coarse(s, y) } else { self.clamp.apply(s, y) }
     }
 }

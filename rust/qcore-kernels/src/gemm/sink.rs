@@ -127,10 +127,13 @@ pub(super) struct FloatSink<'a> {
 
 impl Sink for FloatSink<'_> {
     unsafe fn put(&self, block: Block, sums: &[i32], stride: usize) {
+        let Block { row, column, rows, columns } = block;
+        let part = SumBlock { rows, columns, sums, stride };
         // SAFETY: the caller vouches for the block.
-        let rows = (0..block.rows)
-            .map(|row| unsafe { self.out.row(block.row + row, block.column, block.columns) });
-        float_block(self.isa, block.row, block.column, sums, stride, &self.output, rows);
+        unsafe {
+            let out = self.out.at(row, column);
+            float_block(self.isa, row, column, part, &self.output, out, self.out.stride);
+        }
     }
 
     unsafe fn rows_done(&self, rows: Range<usize>) {

@@ -131,6 +131,39 @@ impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
     }
 }
 
+/// The bits of a float but its sign: as integers they are in the order of sizes, and those of what is
+/// not finite come last.
+const SIZE: i32 = i32::MAX;
+
+/// The largest size of some floats; none where one is not finite.
+#[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+#[inline(always)]
+pub(super) fn largest_size<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
+    let size = s.splat_i32(SIZE);
+    let mut most = [s.splat_i32(0); 4];
+    let body = x.len() / S::LANES * S::LANES;
+    let block = x.len() / (4 * S::LANES) * (4 * S::LANES);
+    for at in (0..block).step_by(4 * S::LANES) {
+        for part in 0..4 {
+            // SAFETY: at + 4 * LANES <= block <= x.len().
+            let x = unsafe { s.load_f32(x.as_ptr().add(at + part * S::LANES)) };
+            most[part] = s.max_i32(most[part], s.and_i32(s.bits_of(x), size));
+        }
+    }
+    for at in (block..body).step_by(S::LANES) {
+        // SAFETY: at + LANES <= body <= x.len().
+        let x = unsafe { s.load_f32(x.as_ptr().add(at)) };
+        most[0] = s.max_i32(most[0], s.and_i32(s.bits_of(x), size));
+    }
+    let most = s.max_i32(s.max_i32(most[0], most[1]), s.max_i32(most[2], most[3]));
+    let mut most = s.reduce_max_i32(most);
+    for x in &x[body..] {
+        most = most.max(x.to_bits() as i32 & SIZE);
+    }
+    let most = f32::from_bits(most as u32);
+    most.is_finite().then_some(most)
+}
+
 /// The range of one run of values that compute in float32.
 #[inline(always)]
 pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {

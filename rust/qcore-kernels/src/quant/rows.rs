@@ -3,7 +3,7 @@
 use super::fake::fake_run;
 use super::layout::{Layout, Params, Run};
 use super::quantize::{Counts, Steps, quantize_run};
-use super::range::range_run;
+use super::range::{largest_size, range_run};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
 use crate::simd::{Simd, SimdOp, dispatch};
@@ -74,11 +74,16 @@ const HIGH: i32 = 127;
 /// The scale of a row; none where it has a NaN.
 #[inline(always)]
 fn row_scale<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
-    let range = range_run(s, x);
-    if range.nan > 0 {
-        return None;
-    }
-    let step = (range.absmax() / 127.5) as f32;
+    let most = if let Some(most) = largest_size(s, x) {
+        f64::from(most)
+    } else {
+        let range = range_run(s, x);
+        if range.nan > 0 {
+            return None;
+        }
+        range.absmax()
+    };
+    let step = (most / 127.5) as f32;
     // A scale of 0 or a subnormal one cannot divide: such a row is all zeros.
     Some(if step.is_normal() { step } else { 1.0 })
 }

@@ -9,4 +9,4 @@ mod axes;
 mod row;
 
 pub use axes::{Reduction, reduce_f32, reduce_f32_with};
-pub(crate) use row::{CenteredSquare, Largest, Plain, Square, Sum, reduce_row};
+pub(crate) use row::{CenteredSquare, Largest, Plain, Square, Sum, reduce_row, reduce_rows};

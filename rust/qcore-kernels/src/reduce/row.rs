@@ -121,6 +121,65 @@ impl Join for Smallest {
     }
 }
 
+/// [`reduce_row`] of some rows of one length at once, to the same bits: their chains of sums run side
+/// by side, where one row's waits for itself.
+#[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+#[inline(always)]
+pub(crate) fn reduce_rows<S: Simd, T: Term, J: Join, const N: usize>(
+    s: S,
+    rows: [&[f32]; N],
+    terms: [T; N],
+    join: J,
+) -> [f32; N] {
+    let n = rows[0].len();
+    let mut whole = [J::NOTHING; N];
+    if n == 0 || n > PANEL || rows.iter().any(|row| row.len() != n) {
+        for row in 0..N {
+            whole[row] = reduce_row(s, rows[row], terms[row], join);
+        }
+        return whole;
+    }
+    let (vectors, body) = (MAX_LANES / S::LANES, n / MAX_LANES * MAX_LANES);
+    let mut parts = [[s.splat_f32(J::NOTHING); MAX_LANES]; N];
+    let mut at = 0;
+    while at < body {
+        for row in 0..N {
+            for vector in 0..vectors {
+                // SAFETY: MAX_LANES elements follow in each row, of which this takes its LANES.
+                let x = unsafe { s.load_f32(rows[row].as_ptr().add(at + vector * S::LANES)) };
+                parts[row][vector] = J::join(s, parts[row][vector], terms[row].of(s, x));
+            }
+        }
+        at += MAX_LANES;
+    }
+    let mut lanes = [[0.0_f32; MAX_LANES]; N];
+    for row in 0..N {
+        let mut rest = [0.0_f32; MAX_LANES];
+        rest[..n - body].copy_from_slice(&rows[row][body..]);
+        for vector in 0..vectors {
+            // SAFETY: both have MAX_LANES elements.
+            unsafe {
+                let to = lanes[row].as_mut_ptr().add(vector * S::LANES);
+                s.store_f32(to, parts[row][vector]);
+                let from = rest.as_mut_ptr().add(vector * S::LANES);
+                s.store_f32(from, terms[row].of(s, s.load_f32(from)));
+            }
+        }
+        for lane in 0..n - body {
+            lanes[row][lane] = J::join_one(lanes[row][lane], rest[lane]);
+        }
+    }
+    for row in 0..N {
+        whole[row] = lanes[row][0];
+    }
+    for lane in 1..MAX_LANES {
+        for row in 0..N {
+            whole[row] = J::join_one(whole[row], lanes[row][lane]);
+        }
+    }
+    whole
+}
+
 /// Joins the terms of a row, in the order of the room.
 #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
 #[inline(always)]

@@ -228,11 +228,7 @@ impl Target for FloatOutput<'_> {
     ) {
         let Parameters { scale, bias } = parameters;
         let output = FloatOutput { scale, bias, ..*self };
-        let SumBlock { rows, columns, sums, stride } = block;
         // SAFETY: the caller vouches for the block.
-        let rows = (0..rows).map(|row| unsafe {
-            std::slice::from_raw_parts_mut(out.add(row * at.stride), columns)
-        });
-        float_block(isa, 0, at.column, sums, stride, &output, rows);
+        unsafe { float_block(isa, 0, at.column, block, &output, out, at.stride) };
     }
 }

@@ -1,5 +1,7 @@
 //! A step of a plan: one kernel with its arguments settled.
 
+use std::any::Any;
+
 use crate::error::Result;
 use crate::run::Io;
 
@@ -10,6 +12,11 @@ pub(crate) trait Step: Send + Sync {
 
     /// The kernel, for people to see.
     fn kernel(&self) -> &str;
+
+    /// Itself, where a step behind it may become a part of it.
+    fn open(&mut self) -> Option<&mut dyn Any> {
+        None
+    }
 
     /// About how many operations on elements it does.
     fn work(&self) -> usize;

@@ -83,6 +83,10 @@ pub(crate) struct Builder {
     rows: HashMap<usize, RowCodes>,
     /// In which forms values are read.
     asked: HashMap<usize, Asked>,
+    /// How many read a value.
+    readers: HashMap<usize, usize>,
+    /// The value whose rows of floats a step has made, and which step.
+    finished: Option<(usize, usize)>,
     input_lens: Vec<usize>,
     codes: Arc<Codes>,
     /// Identities of tensors that outlive the plan, and what was made of them.

@@ -3,6 +3,7 @@
 //! They are made once for all products that read a value, and where it is made if that is a step that
 //! finishes whole rows.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use qcore_kernels::{Isa, memory, quant, threads};
 
 use super::{Builder, Context, Layout};
 use crate::error::{GraphError, Result};
-use crate::plan::Ref;
+use crate::plan::{Origin, Ref};
 use crate::run::Io;
 use crate::step::Step;
 
@@ -38,6 +39,7 @@ pub(crate) struct Asked {
 impl Builder {
     /// Notes how a value is read.
     pub(crate) fn ask(&mut self, value: usize, as_codes: bool) {
+        *self.readers.entry(value).or_default() += 1;
         let asked = self.asked.entry(value).or_default();
         if as_codes { asked.codes = true } else { asked.floats = true }
     }
@@ -80,7 +82,44 @@ impl Context<'_> {
         inputs: Vec<Ref>,
         targets: RowTargets,
     ) -> Result<()> {
-        let mut made = self.emit_buffers(step, inputs, &targets.lens(), 0, None)?.into_iter();
+        let made = self.emit_buffers(step, inputs, &targets.lens(), 0, None)?;
+        if targets.is_plain()
+            && let Some(value) = self.output_values.first().copied().flatten()
+        {
+            self.builder.finished = Some((value, self.builder.drafts.len() - 1));
+        }
+        self.set_rows(targets, made)
+    }
+
+    /// Makes the step that has just made input 0 fill the targets of output 0, where nothing else reads
+    /// what it made: `change` is told of the step and of its inputs, and says whether it can.
+    pub(crate) fn join_rows(
+        &mut self,
+        targets: RowTargets,
+        change: impl FnOnce(&mut dyn Any, &mut Vec<Ref>) -> bool,
+    ) -> Result<bool> {
+        let value = self.value(0)?;
+        let builder = &mut *self.builder;
+        let (readers, last) = (builder.readers.get(&value), builder.drafts.len().checked_sub(1));
+        let (Some(1), Some(last)) = (readers, last) else { return Ok(false) };
+        let draft = &mut builder.drafts[last];
+        let open = (builder.finished == Some((value, last))).then(|| draft.step.open()).flatten();
+        let Some(step) = open else { return Ok(false) };
+        if !change(step, &mut draft.inputs) {
+            return Ok(false);
+        }
+        builder.finished = None;
+        builder.forms.remove(&value);
+        let made: Vec<Ref> =
+            targets.lens().into_iter().map(|len| builder.buffer(Origin::Step, len)).collect();
+        builder.drafts[last].outputs.clone_from(&made);
+        self.set_rows(targets, made)?;
+        Ok(true)
+    }
+
+    /// Says which buffers hold output 0, as its targets have it.
+    fn set_rows(&mut self, targets: RowTargets, made: Vec<Ref>) -> Result<()> {
+        let mut made = made.into_iter();
         if targets.asked.floats
             && let Some(floats) = made.next()
         {

@@ -10,6 +10,7 @@ use crate::error::{Result, shape_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{BLOCK, Context, Emit, Layout, RowTargets};
 use crate::op::{Make, Op, Spec};
+use crate::plan::Ref;
 use crate::run::Io;
 use crate::shape::{axis, broadcast, broadcast_strides, expanded, product, work};
 use crate::step::Step;
@@ -98,36 +99,65 @@ impl Layer {
     }
 
     fn lower_kernel(&self, cx: &mut Context<'_>, n: usize) -> Result<()> {
-        let mut inputs = vec![cx.plain(0)?];
-        let mut at = [None, None];
-        for (at, index) in at.iter_mut().zip(1..3) {
-            if cx.inputs.optional(index).is_some() {
-                *at = Some(inputs.len());
-                inputs.push(cx.plain(index)?);
-            }
-        }
-        let batch = match cx.inputs.optional(3) {
-            Some(_) => {
-                inputs.push(cx.plain(3)?);
-                Some((inputs.len() - 1, cx.outputs[0].dims[0]))
-            }
-            None => None,
-        };
         let count = cx.outputs[0].count();
         let (epsilon, centred) = (self.epsilon, self.centred);
         let targets = cx.row_targets(count / n, n);
-        let step = Box::new(KernelStep { n, epsilon, centred, at, count, targets, batch });
+        let mut parameters = [None, None];
+        for (parameter, index) in parameters.iter_mut().zip(1..3) {
+            if cx.inputs.optional(index).is_some() {
+                *parameter = Some(cx.plain(index)?);
+            }
+        }
+        let packing = match cx.inputs.optional(3) {
+            Some(_) => Some(cx.plain(3)?),
+            None => None,
+        };
+        let norm = RowNorm { n, epsilon, centred, at: parameters };
+        if super::dense::join_norm(cx, norm, packing, targets)? {
+            return Ok(());
+        }
+        let mut inputs = vec![cx.plain(0)?];
+        let norm = norm.placed(&mut inputs);
+        let batch = packing.map(|packing| {
+            inputs.push(packing);
+            (inputs.len() - 1, cx.outputs[0].dims[0])
+        });
+        let step = Box::new(KernelStep { norm, count, targets, batch });
         cx.emit_rows(step, inputs, targets)
+    }
+}
+
+/// How rows of `n` are normalized.
+#[derive(Clone, Copy)]
+pub(super) struct RowNorm {
+    pub(super) n: usize,
+    epsilon: f32,
+    centred: bool,
+    /// Scale and bias: their buffers, or where they are among the inputs of a step.
+    at: [Option<usize>; 2],
+}
+
+impl RowNorm {
+    /// The same with its buffers among the inputs of a step.
+    pub(super) fn placed(self, inputs: &mut Vec<Ref>) -> Self {
+        let mut place = |r: Ref| {
+            inputs.push(r);
+            inputs.len() - 1
+        };
+        Self { at: self.at.map(|parameter| parameter.map(&mut place)), ..self }
+    }
+
+    /// What the kernel is told.
+    pub(super) fn of<'a>(&self, io: &Io<'a>) -> Norm<'a> {
+        let [scale, bias] =
+            self.at.map(|index| index.map_or(&[][..], |index| io.input::<f32>(index)));
+        Norm { centered: self.centred, epsilon: self.epsilon, scale, bias }
     }
 }
 
 /// Rows normalized by the kernel.
 struct KernelStep {
-    n: usize,
-    epsilon: f32,
-    centred: bool,
-    /// Where scale and bias are among the inputs.
-    at: [Option<usize>; 2],
+    norm: RowNorm,
     count: usize,
     targets: RowTargets,
     /// Where the packing is among the inputs, and of how many sequences.
@@ -137,10 +167,7 @@ struct KernelStep {
 impl Step for KernelStep {
     fn run(&self, io: &mut Io<'_>) -> Result<()> {
         let x = io.input::<f32>(0);
-        let [scale, bias] =
-            self.at.map(|index| index.map_or(&[][..], |index| io.input::<f32>(index)));
-        let norm = Norm { centered: self.centred, epsilon: self.epsilon, scale, bias };
-        let (isa, n) = (io.isa, self.n);
+        let (norm, isa, n) = (self.norm.of(io), io.isa, self.norm.n);
         let kept = self.batch.map(|(index, batch)| Kept::new(io.input(index), batch).rows);
         if self.targets.is_plain() && kept.is_none() {
             layer_norm_with(isa, norm, x, n, io.output(0)?)?;
@@ -153,7 +180,7 @@ impl Step for KernelStep {
     }
 
     fn kernel(&self) -> &'static str {
-        if self.centred { "layer norm" } else { "rms norm" }
+        if self.norm.centred { "layer norm" } else { "rms norm" }
     }
 
     fn work(&self) -> usize {

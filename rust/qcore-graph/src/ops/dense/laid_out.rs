@@ -1,12 +1,14 @@
 //! Rows times weights that come laid out for their kernel: integers take rows as int8, each with a
 //! scale of its own; floats take floats.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use qcore_kernels::Isa;
 use qcore_kernels::elementwise::{Binary, Operand as Flat, binary_strided_f32_with};
 use qcore_kernels::epilogue::{Activation, FloatOutput, finish_rows_with};
 use qcore_kernels::memory;
+use qcore_kernels::norm::layer_norm_in_place_with;
 
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
@@ -16,7 +18,9 @@ use crate::memory::bytes_of;
 use crate::op::{Op, Spec};
 use crate::operand::{Affine, Operand};
 use crate::ops::activation;
+use crate::ops::layer_norm::RowNorm;
 use crate::ops::rows::{self, Kept};
+use crate::plan::Ref;
 use crate::run::Io;
 use crate::shape::product;
 use crate::step::Step;
@@ -87,6 +91,7 @@ impl Op for Linear {
             bias,
             activation: self.activation,
             residual,
+            norm: None,
             rows,
             targets,
             batch,
@@ -104,10 +109,32 @@ struct LinearStep {
     bias: Vec<f32>,
     activation: Activation,
     residual: bool,
+    /// What finished rows go through.
+    norm: Option<RowNorm>,
     rows: usize,
     targets: RowTargets,
     /// Where the packing is among the inputs, and of how many sequences.
     batch: Option<(usize, usize)>,
+}
+
+/// Makes the normalization of input 0 a part of the product that has just made it, which then fills the
+/// targets with rows that never left the caches. Of a packing it is that of the same rows.
+pub(in crate::ops) fn join_norm(
+    cx: &mut Context<'_>,
+    norm: RowNorm,
+    packing: Option<Ref>,
+    targets: RowTargets,
+) -> Result<bool> {
+    cx.join_rows(targets, |step, inputs| {
+        let Some(step) = step.downcast_mut::<LinearStep>() else { return false };
+        let packed = step.batch.map(|(index, _)| inputs[index]);
+        if step.operand.outputs() != norm.n || packed != packing {
+            return false;
+        }
+        step.norm = Some(norm.placed(inputs));
+        step.targets = targets;
+        true
+    })
 }
 
 /// What is multiplied: floats, or codes with a scale for each row.
@@ -183,18 +210,28 @@ impl Step for LinearStep {
             Rows::Floats(io.input(0))
         };
         let residual = self.residual.then(|| io.input::<f32>(if integer { 2 } else { 1 }));
-        if self.targets.is_plain() && residual.is_none() {
+        let norm = self.norm.map(|norm| norm.of(io));
+        if self.targets.is_plain() && residual.is_none() && norm.is_none() {
             let out = io.output::<f32>(0)?;
             let count = kept.map_or(out.len(), |kept| kept * weights.outputs());
             return self.rows(isa, weights, rows, 0, None, &mut out[..count]);
         }
         self.targets.run(io, kept, BLOCK, self.operand.work(), |first, out| {
-            self.rows(isa, weights, rows, first, residual, out)
+            self.rows(isa, weights, rows, first, residual, out)?;
+            match norm {
+                Some(norm) => Ok(layer_norm_in_place_with(isa, norm, out, weights.outputs())?),
+                None => Ok(()),
+            }
         })
     }
 
     fn kernel(&self) -> &str {
         self.operand.kind()
+    }
+
+    fn open(&mut self) -> Option<&mut dyn Any> {
+        // Rows that are codes already are those of what they are before a normalization.
+        (self.norm.is_none() && self.targets.is_plain()).then_some(self)
     }
 
     fn work(&self) -> usize {

@@ -5,6 +5,7 @@ mod laid_out;
 mod product;
 
 use known::{Known, lower_known};
+pub(super) use laid_out::join_norm;
 use laid_out::linear;
 use product::{Batch, Product, added, emit};
 use qcore_kernels::epilogue::Activation;

@@ -88,18 +88,21 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The nodes of a branch, which may read values of the graph around it.
+    """The nodes of a branch, or of a loop's step, which may read values of the graph around it.
 
     Attributes
     ----------
     nodes : tuple of Node
     outputs : tuple of str
     constants : mapping of str to ndarray
+    inputs : tuple of str
+        What a step takes; branches take nothing.
     """
 
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, Any]
+    inputs: tuple[str, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +113,8 @@ class Body:
     @property
     def captured(self) -> tuple[str, ...]:
         """The values from outside that it reads."""
-        made = {name for node in self.nodes for name in node.outputs} | set(self.constants)
+        made = {name for node in self.nodes for name in node.outputs}
+        made |= {*self.constants, *self.inputs}
         wanted = [name for node in self.nodes for name in node.read] + list(self.outputs)
         return tuple(dict.fromkeys(name for name in wanted if name not in made))
 

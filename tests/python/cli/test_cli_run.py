@@ -60,6 +60,25 @@ def test_what_does_not_run_is_one_line(folder: Path) -> None:
         check_one_line(call("run", *words), status, said)
 
 
+def test_attention_is_chosen_by_a_flag(folder: Path) -> None:
+    """What the flag says is what the quantizer does; arrays have no attention."""
+    home, kernels = folder.parent, {}
+    for attention in ("int8", "float32"):
+        out = home / f"{attention}.safetensors"
+        result = call(
+            "compress", folder, "-o", out, "--data", home / "tokens.npz", "--attention", attention
+        )
+        assert result.exit_code == 0, result.output
+        kernels[attention] = {kernel for _, kernel in qc.load(out).kernels(tokens())}
+    assert "attention int8" in kernels["int8"]
+    assert "attention int8" not in kernels["float32"]
+    np.savez(home / "arrays.npz", w=np.ones((4, 4), np.float32))
+    words = ("-o", home / "o.safetensors", "--attention", "int8")
+    result = call("compress", home / "arrays.npz", *words)
+    assert result.exit_code == 2
+    assert "--attention is for networks" in result.output
+
+
 def test_inspect_names_the_architecture(folder: Path) -> None:
     result = call("inspect", folder, "--header", "--json")
     assert result.exit_code == 0, result.output

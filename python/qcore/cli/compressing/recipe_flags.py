@@ -101,6 +101,9 @@ _OPTIONS = (
     click.option("--activations", type=click.Choice(["static", "dynamic", _NONE]),
                  help="How a network's activations become integers.  [default: static with --data, "
                  "else dynamic]"),
+    click.option("--attention", type=click.Choice(["auto", "int8", "float32"]),
+                 help="How attentions of a graph multiply; auto: int8 where that loses little on "
+                 "--data.  [default: auto]"),
     click.option("--layout", type=click.Choice(["out_in", "in_out"]),
                  help="The arrays are a network's: weights as torch (out_in) or scikit-learn and "
                  "Keras (in_out) lay them, and biases, in the order of the layers."),
@@ -169,6 +172,8 @@ def recipe_from_flags(
     prune = _pruning(flags, ignore, samples=is_network and has_samples)
     quantize = _quantization(flags, ignore)
     if quantize is not None and not is_network:
+        if flags["attention"] is not None:
+            raise click.UsageError("--attention is for networks; the model is arrays")
         quantize["activations"] = None  # arrays have none
     elif quantize is not None and quantize.get("activations", "auto") == "auto":
         integers = quantize.get("scheme", "affine") == "affine" and "group_size" not in quantize
@@ -224,7 +229,7 @@ def _pruning(
 def _quantization(flags: Mapping[str, Any], ignore: list[str]) -> dict[str, Any] | None:
     bits = _by_pattern(flags["bits"], "--bits") if flags["bits"] else 8
     names = ("scheme", "levels", "group_size", "axis", "scale_dtype", "observer", "percentile",
-             "activations")  # fmt: skip
+             "activations", "attention")  # fmt: skip
     params: dict[str, Any] = {name: flags[name] for name in names if flags[name] is not None}
     if bits is None:
         if params:

@@ -40,11 +40,19 @@ class Known:
             return Value(name, dtype, tuple(constant.shape))
         if self._model is None:
             self._model = _inferred(self._reader.model)
-        found = self._model.get(name)
+        found = self._made.get(name) or self._model.get(name)
+        outer: Any = self._reader.outer
+        if found is None and outer is not None:
+            around: Value | None = outer.value(name)
+            return around
         if (found is None or found.shape is None) and self._reader.outer is None:
             self._infer()
             found = self._made.get(name, found)
         return found
+
+    def note(self, infos: Any) -> None:
+        """Note what the inputs of a branch or a step say of themselves."""
+        self._made |= _stated(infos)
 
     def _infer(self) -> None:
         """Infer what the nodes make that came since the last time."""
@@ -75,9 +83,14 @@ def _inferred(model: Any) -> dict[str, Value]:
         known = onnx.shape_inference.infer_shapes(model).graph
     except Exception:  # whatever it stumbles over, these are only hints
         known = model.graph
+    return _stated([*known.value_info, *known.input, *known.output])
+
+
+def _stated(infos: Any) -> dict[str, Value]:
+    """Return what is said of values that are tensors."""
     kinds: Mapping[str, Any] = {
         info.name: info.type.tensor_type
-        for info in [*known.value_info, *known.input, *known.output]
+        for info in infos
         if info.type.WhichOneof("value") == "tensor_type"
     }
     found = {}

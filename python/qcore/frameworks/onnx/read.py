@@ -25,6 +25,7 @@ from qcore.frameworks.onnx.source import (
 from qcore.frameworks.onnx.table import OPS
 from qcore.graph.node import Body
 from qcore.graph.passes import prepared
+from qcore.graph.passes.loops import refuse_loops
 from qcore.graph.passes.quantized import read_codes
 from qcore.graph.value import SOURCE_DTYPES, Value
 from qcore.nn.graph import Graph
@@ -51,7 +52,9 @@ def read_graph(model: Any, path: Path | None = None, exact: str | None = None) -
         If it has ops, or types of values, that there are not; lists each.
     """
     graph = ModelReader(_inlined(model), path).graph()
-    return prepared(read_codes(graph.changed(exact=exact)))
+    found = prepared(read_codes(graph.changed(exact=exact)))
+    refuse_loops(found)
+    return found
 
 
 def _inlined(model: Any) -> Any:
@@ -151,14 +154,16 @@ class ModelReader(Reader):
             return None
 
     def body(self, proto: Any) -> Body:
-        """Return a branch."""
+        """Return a branch, or the step of a loop."""
         inner = ModelReader(self.model, self.path, missing=self.missing)
         inner.names = self.names  # a branch's values have names of their own
         inner.outer = self
+        inner._known.note(proto.input)
         inner.take_constants(proto)
         inner.take_nodes(proto)
         outputs = tuple(info.name for info in proto.output)
-        return Body(tuple(inner.nodes), outputs, dict(inner.constants))
+        inputs = tuple(info.name for info in proto.input)
+        return Body(tuple(inner.nodes), outputs, dict(inner.constants), inputs)
 
     def miss(self, op: str, where: str) -> None:
         """Note that there is no such op."""

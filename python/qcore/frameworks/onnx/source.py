@@ -71,10 +71,11 @@ _KINDS = {
         "lambd", "mask_filter_value", "momentum", "ratio", "scale", "softcap", "value_float",
     ),
     "FLOATS": ("activation_alpha", "activation_beta", "activation_params", "value_floats"),
-    "GRAPH": ("else_branch", "then_branch"),
+    "GRAPH": ("body", "else_branch", "then_branch"),
     "INTS": (
         "axes", "dilations", "kernel_shape", "output_padding", "output_shape", "pads", "perm",
-        "qkv_hidden_sizes", "split", "strides", "value_ints",
+        "qkv_hidden_sizes", "scan_input_axes", "scan_input_directions", "scan_output_axes",
+        "scan_output_directions", "split", "strides", "value_ints",
     ),
     "SPARSE_TENSOR": ("sparse_value",),
     "STRING": (
@@ -87,7 +88,7 @@ _KINDS = {
 }  # fmt: skip
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _INTEGERS = (
-    "dtype", "k",
+    "dtype", "k", "num_scan_inputs",
     "allowzero", "antialias", "axis", "batch_dims", "block_size", "blocksize", "ceil_mode",
     "count_include_pad", "detect_negative", "detect_positive", "do_rotary", "end",
     "exclude_outside", "exclusive", "fmod", "group", "hidden_size", "input_forget", "interleaved",

@@ -11,6 +11,7 @@ from qcore.frameworks.onnx.ops import (
     einsum,
     elementwise,
     fused,
+    loops,
     normalization,
     pooling,
     products,
@@ -27,8 +28,9 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
-    arithmetic, attention, blocks, composed, einsum, elementwise, normalization, pooling, products,
-    quantized, recurrent, reductions, runtime, runtime_attention, runtime_integers, shapes,
+    arithmetic, attention, blocks, composed, einsum, elementwise, loops, normalization, pooling,
+    products, quantized, recurrent, reductions, runtime, runtime_attention, runtime_integers,
+    shapes,
 )  # fmt: skip
 
 #: By ONNX's name.

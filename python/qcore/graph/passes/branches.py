@@ -10,7 +10,7 @@ from qcore.graph.graph import G
 from qcore.graph.node import Body, Node
 from qcore.graph.passes.tidy import renamed
 
-__all__ = ["inline_branches"]
+__all__ = ["apart", "inline_branches"]
 
 
 def inline_branches(graph: G) -> G:
@@ -29,7 +29,7 @@ def inline_branches(graph: G) -> G:
             nodes.append(node)
             continue
         found = True
-        body = _apart(node, chosen, taken)
+        body = apart(node, chosen, taken)
         taken |= set(body.constants) | {name for inner in body.nodes for name in inner.outputs}
         constants |= body.constants
         nodes += body.nodes
@@ -50,7 +50,7 @@ def _chosen(node: Node, constants: dict[str, Any]) -> Body | None:
     return body if isinstance(body, Body) else None
 
 
-def _apart(node: Node, body: Body, taken: set[str]) -> Body:
+def apart(node: Node, body: Body, taken: set[str]) -> Body:
     """Return a branch with names that nothing around it has."""
     made = [name for inner in body.nodes for name in inner.outputs if name]
     names: dict[str, str] = {}

@@ -59,10 +59,12 @@ def renamed(node: Node, names: dict[str, str]) -> Node:
 
 
 def _renamed_body(body: Body, names: dict[str, str]) -> Body:
-    inner = {name for node in body.nodes for name in node.outputs} | set(body.constants)
+    inner = {name for node in body.nodes for name in node.outputs}
+    inner |= {*body.constants, *body.inputs}
     outer = {old: new for old, new in names.items() if old not in inner}
     nodes = tuple(renamed(node, outer) for node in body.nodes)
-    return Body(nodes, tuple(outer.get(name, name) for name in body.outputs), body.constants)
+    outputs = tuple(outer.get(name, name) for name in body.outputs)
+    return Body(nodes, outputs, body.constants, body.inputs)
 
 
 def _needed(graph: G) -> G:

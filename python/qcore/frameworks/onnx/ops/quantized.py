@@ -40,13 +40,13 @@ def _dequantize(node: SourceNode, reader: Reader) -> None:
             return
         reader.add("DequantizeLinear", node.inputs, node.outputs, axis=axis)
         return
-    grouped = in_groups(codes, scale, zero, axis, block) if block else None
+    grouped: Any = in_groups(codes, scale, zero, axis, block) if block else None
     if grouped is not None and axis % codes.ndim == 0:
         name = reader.fresh(f"{node.inputs[0]}:codes")
         reader.constants[name] = grouped
         reader.add("Transpose", [name], node.outputs, perm=(1, 0))
         return
-    found = decoded(codes, scale, zero, axis, block) if grouped is None else grouped
+    found: Any = decoded(codes, scale, zero, axis, block) if grouped is None else grouped
     reader.constants[node.outputs[0]] = found
     reader.names.add(node.outputs[0])
 

@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 import qcore as qc
+from qcore.arrays.layerwise.algorithms import ARRAY_ALGORITHMS, NETWORK_ALGORITHMS
+from qcore.arrays.params.ranges import OBSERVERS
+from qcore.arrays.pruning.criteria import CRITERIA
+from qcore.arrays.pruning.patterns import _NAMED
+from qcore.arrays.schemes.table import CHOICES as SCHEMES
 
 HOME = Path(__file__).parents[3]
 PAGES = sorted([*(HOME / "docs").rglob("*.md"), HOME / "README.md", HOME / "CONTRIBUTING.md"])
@@ -93,6 +98,15 @@ def test_every_public_name_is_in_the_reference():
     assert named == set(qc.__all__) - {"nn", "sklearn", "__version__"}
     networks = set(re.findall(r"^::: qcore\.nn\.(\w+)$", pages, re.MULTILINE))
     assert networks == set(qc.nn.__all__)
+
+
+def test_every_method_is_explained():
+    names = {
+        *SCHEMES, *OBSERVERS, *ARRAY_ALGORITHMS, *NETWORK_ALGORITHMS, *CRITERIA, *_NAMED,
+        *qc.nn.__all__, "PolynomialDecay", "ConstantSparsity", "Regrowth", "Rewinding",
+    } - {"SGD", "Adam", "Dense", "Sequential"}  # fmt: skip
+    page = (HOME / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert names <= set(re.findall(r"\w+", page))
 
 
 def test_every_page_is_in_the_menu():

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
     from qcore._table import Report
+    from qcore._threads import num_threads, set_num_threads
     from qcore.arrays.params.input_stats import InputStats
     from qcore.arrays.params.observer import Observer
     from qcore.arrays.params.qparams import QParams, choose_qparams
@@ -98,10 +99,12 @@ __all__ = [
     "load_tensors",
     "matmul_integer",
     "nn",
+    "num_threads",
     "pack",
     "prune",
     "quantize",
     "save",
+    "set_num_threads",
     "sklearn",
 ]
 
@@ -153,10 +156,12 @@ _HOMES = {
     "load_tensors": "qcore.loading",
     "matmul_integer": "qcore.arrays.products.integer",
     "nn": "qcore.nn",
+    "num_threads": "qcore._threads",
     "pack": "qcore.arrays.products.integer",
     "prune": "qcore.arrays.pruning.functions",
     "quantize": "qcore.arrays.tensor.functions",
     "save": "qcore.saving.checkpoint",
+    "set_num_threads": "qcore._threads",
     "sklearn": "qcore.sklearn",
 }
 

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
@@ -23,7 +23,13 @@ from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.graphs import without_codes
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.estimators.quantizer.widening import is_well, wide_values, wide_weights
+from qcore.estimators.quantizer.widening import (
+    LEAST,
+    LEAST_JUDGED,
+    is_well,
+    wide_values,
+    wide_weights,
+)
 from qcore.graph.graph import BaseGraph
 
 __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize", "shrunk"]
@@ -130,8 +136,8 @@ def shrunk(
         _tell_of_branches(model, stacklevel)
         if isinstance(judges, Iterator):
             judges = batches_of(model, judges)
-    judges = X if judges is None else judges
     small = prune_and_quantize(model, X, y, pruner, quantizer, judges=judges)
+    judges = X if judges is None else judges
     if X is None or not isinstance(model, (Chain, BaseGraph)):
         return small
     if isinstance(model, BaseGraph):
@@ -181,11 +187,11 @@ def prune_and_quantize(
         before, model = model, quantizer.fit_transform(model, X, prune=one_pass)
         reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
         if isinstance(before, BaseGraph) and X is not None:
-            judges = X if judges is None else judges
+            found = _Judged(X, LEAST) if judges is None else _Judged(judges, LEAST_JUDGED)
             if one_pass is None:
-                model, wide = _bearable(before, model, X, judges, quantizer)
+                model, wide = _bearable(before, model, X, found, quantizer)
             else:
-                model, wide = _bearable_pruned(before, model, X, judges, quantizer, one_pass)
+                model, wide = _bearable_pruned(before, model, X, found, quantizer, one_pass)
                 reports[-2] = one_pass.report_
             reports[-1] = quantizer.report_
     if isinstance(model, Mapping):
@@ -196,17 +202,24 @@ def prune_and_quantize(
     return model
 
 
+class _Judged(NamedTuple):
+    """Samples that judge a graph, and the share of answers to them that is to stay the same."""
+
+    X: Any
+    least: float
+
+
 def _bearable(
-    before: BaseGraph, small: BaseGraph, X: Any, judges: Any, quantizer: Quantizer
+    before: BaseGraph, small: BaseGraph, X: Any, judges: _Judged, quantizer: Quantizer
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph with what it does not bear as codes left wide, and what that is."""
     small.report_ = quantizer.report_
     wide: list[str] = []
-    if is_well(before, small, judges):
+    if is_well(before, small, *judges):
         return small, wide
     if small.codes:
         small, wide = _with_wide_values(before, X, judges, quantizer)
-    if quantizer.bits != 8 or is_well(before, small, judges):
+    if quantizer.bits != 8 or is_well(before, small, *judges):
         return small, wide  # fewer bits were asked for, whatever they cost
     weights = wide_weights(before, small)
     if not weights:
@@ -217,7 +230,7 @@ def _bearable(
         tried = quantizer.fit_transform(before, X)
     finally:
         quantizer.ignore = ignore
-    errors = [output_totals(before, one, judges)["output error"] for one in (small, tried)]
+    errors = [output_totals(before, one, judges.X)["output error"] for one in (small, tried)]
     if errors[1] > ENOUGH * errors[0]:
         quantizer.report_ = report
         return small, wide
@@ -225,20 +238,21 @@ def _bearable(
 
 
 def _bearable_pruned(
-    before: BaseGraph, small: BaseGraph, X: Any, judges: Any, quantizer: Quantizer, pruner: Pruner
-) -> tuple[BaseGraph, list[str]]:
+    before: BaseGraph, small: BaseGraph, X: Any, judges: _Judged, quantizer: Quantizer,
+    pruner: Pruner,
+) -> tuple[BaseGraph, list[str]]:  # fmt: skip
     """Return a pruned and quantized graph with what costs it much as codes left wide.
 
     What pruning takes is not to count: it is held against itself without codes of values.
     """
-    wide = wide_values(small.changed(codes={}), small, judges) if small.codes else []
+    wide = wide_values(small.changed(codes={}), small, judges.X) if small.codes else []
     if wide:
         small = quantizer.leave_wide(wide).fit_transform(before, X, prune=pruner)
     return small, wide
 
 
 def _with_wide_values(
-    before: BaseGraph, X: Any, judges: Any, quantizer: Quantizer
+    before: BaseGraph, X: Any, judges: _Judged, quantizer: Quantizer
 ) -> tuple[BaseGraph, list[str]]:
     """Return a quantized graph whose costliest values are floats, and which these are.
 
@@ -246,16 +260,16 @@ def _with_wide_values(
     may answer worse than those that are fitted to inputs in floats, which are tried first.
     """
     apart = quantizer.leave_wide((), apart=True).fit_transform(before, X)
-    wide = wide_values(before, apart, judges)
+    wide = wide_values(before, apart, judges.X, least=judges.least)
     small = without_codes(apart, wide, quantizer.report_)
     small.report_ = report = quantizer.report_
-    report.totals.update(output_totals(before, small, judges))
+    report.totals.update(output_totals(before, small, judges.X))
     quantizer.leave_wide(wide, apart=True)
-    if not wide or is_well(before, small, judges):
+    if not wide or is_well(before, small, *judges):
         return small, wide
     tried = quantizer.leave_wide(wide).fit_transform(before, X)
     tried.report_ = quantizer.report_
-    tried.report_.totals.update(output_totals(before, tried, judges))
+    tried.report_.totals.update(output_totals(before, tried, judges.X))
     if _error(tried) < _error(small):
         return tried, wide
     quantizer.leave_wide(wide, apart=True).report_ = report

@@ -27,7 +27,9 @@ Tokens = Callable[..., dict[str, np.ndarray]]
 VALIDATE = 31
 #: Sentences to calibrate on, half of them with words of everything; the network's first words.
 CALIBRATE, WORDS = 1200, 9000
-WAYS: Mapping[str, Mapping[str, Any]] = {"static": {}, "dynamic": {"activations": "dynamic"}}
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    name: {"activations": name} for name in ("static", "dynamic")
+}
 
 
 def sentences() -> tuple[list[str], list[str]]:

@@ -35,16 +35,13 @@ def _pruned(**options: Any) -> Make:
 
 #: None is trained; activations are int8, row by row, where it does not say "static".
 WAYS: Mapping[str, Make] = {
-    "int8": _quantized(8, algorithm=()),
-    "int8, GPTQ": _quantized(8, algorithm="gptq"),
-    "int8 static": _quantized(8, algorithm=(), activations="static"),
-    "int8 static, SmoothQuant": _quantized(8, algorithm="smoothquant", activations="static"),
-    "int4, groups of 32": _quantized(4, group_size=32, algorithm=()),
-    "int4, groups of 32, AWQ": _quantized(4, group_size=32, algorithm="awq"),
-    "int4, groups of 32, GPTQ": _quantized(4, group_size=32, algorithm="gptq"),
+    "int8, nearest codes": _quantized(8, algorithm=()),
+    "int4, groups of 32, nearest codes": _quantized(4, group_size=32, algorithm=()),
     "int4, groups of 32, all methods": _quantized(4, group_size=32),
     "the same, embeddings int8": _quantized({"embeddings.*": 8, "*": 4}, group_size=32),
     "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5),
+    "int8, `compress(net, X)`": lambda net, X: qc.compress(net, X),
+    'int8, `activations="static"`': lambda net, X: qc.compress(net, X, activations="static"),
     "int8, 2:4 (SparseGPT)": _pruned(pattern="2:4"),
 }
 

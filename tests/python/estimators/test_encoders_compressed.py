@@ -106,3 +106,36 @@ def test_what_stays_is_fitted_together():
         best = np.linalg.solve(hessian[np.ix_(kept, kept)], hessian[kept] @ wanted)
         np.testing.assert_allclose(row[kept], best, rtol=1e-4, atol=1e-6)
         assert not row[~kept].any()
+
+
+def with_large_elements(net, size):
+    """A few elements of every token far larger than the others, as trained encoders have them."""
+    constants = dict(net.constants)
+    gain = constants["0.norm.gain"].copy()
+    gain[:2] *= size
+    constants["0.norm.gain"] = gain
+    return net.changed(constants=constants)
+
+
+def test_activations_of_encoders_are_as_exact_as_either_way():
+    seen = batches(8)
+    for size in (1, 60):
+        net = with_large_elements(small_encoder(), size)
+        small = qc.Quantizer(8, progress=False).fit(net, seen)
+        coded = small.transform(net)
+        totals = small.report_.totals
+        better = totals["static error"] > 1.25 * totals["dynamic error"]
+        assert bool(coded.codes) != better
+        by_hand = qc.Quantizer(8, activations="dynamic" if better else "static", progress=False)
+        wanted = by_hand.fit_transform(net, seen).run(seen[0])
+        for name, value in coded.run(seen[0]).items():
+            np.testing.assert_array_equal(value, wanted[name])
+    assert better
+
+
+def test_nothing_is_tried_where_the_mode_is_given_or_there_is_no_attention():
+    net, seen = small_encoder(1), batches(2)
+    for options in ({"activations": "static"}, {"bits": 4, "group_size": 16}, {"scheme": "nf4"}):
+        coder = qc.Quantizer(progress=False, **options)
+        coder.fit_transform(net, seen)
+        assert "static error" not in coder.report_.totals

@@ -9,7 +9,7 @@ import pytest
 
 import qcore as qc
 from qcore.errors import AccuracyWarning
-from qcore.estimators.graphs.corrections import output_totals
+from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.quantizer.widening import wide_values, wide_weights
 from qcore.graph.node import Node
 from qcore.graph.value import Value
@@ -153,3 +153,29 @@ def test_samples_that_nothing_is_fitted_to_can_judge() -> None:
     assert "x" in judged.report_.totals["left wide"]
     found, exact = judged.run({"x": 1000 * quiet}), net.run({"x": 1000 * quiet})
     np.testing.assert_allclose(found["h1"], exact["h1"], atol=0.1 * np.abs(exact["h1"]).max())
+
+
+def test_a_state_counts_beside_answers() -> None:
+    nodes = [
+        Node("answer", "Sigmoid", ("x",), ("chance",)),
+        Node("state", "Mul", ("state", "gain"), ("next",)),
+    ]
+
+    def network(gain: float) -> qc.Graph:
+        return qc.Graph(
+            nodes,
+            inputs=[Value("x", "float32", ("n", 1)), Value("state", "float32", ("n", 6))],
+            outputs=[Value("chance", "float32"), Value("next", "float32")],
+            constants={"gain": np.array([gain], np.float32)},
+        )
+
+    rng = np.random.default_rng(0)
+    given = {
+        "x": rng.standard_normal((64, 1)).astype(np.float32),
+        "state": rng.standard_normal((64, 6)).astype(np.float32),
+    }
+    near, far = (output_totals(network(1.0), network(gain), given) for gain in (1.05, 1.2))
+    assert near["agreement"] == far["agreement"] == 1.0
+    assert near["state error"] == pytest.approx(0.05**2, rel=0.1)
+    assert graph_disagreement(near) is None
+    assert "off by 20 %" in str(graph_disagreement(far))

@@ -92,7 +92,8 @@ class _Answers:
         #: Of how many samples labels were compared.
         self.labelled = 0
 
-    def add(self, name: str, found: NDArray[Any], exact: NDArray[Any]) -> None:
+    def add(self, name: str, found: NDArray[Any], exact: NDArray[Any]) -> bool:
+        """Take in an output for a batch; returns whether it has answers."""
         if exact.dtype.kind != "f" or not exact.size:
             self._labels = False
         elif name in self._chances and exact.size == len(exact):
@@ -107,6 +108,7 @@ class _Answers:
                      for row, other in zip(labels, others, strict=True))  # fmt: skip
             self._count(name, np.fromiter(texts, bool, len(exact)))
             self.labelled += len(exact)
+        return name in self._same
 
     def _count(self, name: str, same: NDArray[Any]) -> None:
         self._same.setdefault(name, np.zeros(2))[:] += float(np.sum(same)), same.size
@@ -128,34 +130,40 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
     """Return what the outputs lose on the first samples, as a share of their variance.
 
     Of several outputs the one that loses most counts. Of classifiers, and of outputs that are the
-    chance of one thing, also ``agreement``, the share of samples with the same answer.
+    chance of one thing, also ``agreement``, the share of samples with the same answer, and ``state
+    error``, what other outputs of theirs lose: a state that is given back as an input adds up.
     """
-    losses, answers = _Losses(), _Answers(before)
+    losses, states, answers = _Losses(), _Losses(), _Answers(before)
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
         for name, wanted in exact.items():
-            answers.add(name, found[name], wanted)
+            has_answers = answers.add(name, found[name], wanted)
             if wanted.dtype.kind == "f" and wanted.size:
-                losses.add(name, found[name], wanted.astype(np.float64))
+                exactly = wanted.astype(np.float64)
+                losses.add(name, found[name], exactly)
+                if not has_answers:
+                    states.add(name, found[name], exactly)
         if answers.labelled >= JUDGES:
             break
     agreement = answers.share
     totals: dict[str, Any] = {"output error": losses.share}
-    return totals if agreement is None else totals | {"agreement": agreement}
+    if agreement is not None:
+        totals["agreement"] = agreement
+        if states.share:
+            totals["state error"] = states.share
+    return totals
 
 
-def graph_disagreement(totals: Mapping[str, Any]) -> str | None:
+def graph_disagreement(totals: Mapping[str, Any], least: float = 0.99) -> str | None:
     """Return what is wrong where a compressed graph answers otherwise; None where it does not.
 
-    More than one answer in a hundred is another one or, where there are no labels, the outputs are
-    off by more than a tenth of their spread.
+    Less than a share of `least` of the answers are the same or outputs that have none are off by
+    more than a tenth of their spread.
     """
     agreement = totals.get("agreement")
-    if agreement is not None:
-        if agreement >= 0.99:
-            return None
+    if agreement is not None and agreement < least:
         return f"the graph gives {100 * (1 - agreement):.1f} % of the samples another answer"
-    error = float(totals.get("output error", 0.0))
+    error = float(totals.get("output error" if agreement is None else "state error", 0.0))
     if error <= 0.01:
         return None
     return f"the outputs of the graph are off by {100 * error**0.5:.0f} % of their spread"

@@ -52,6 +52,7 @@ class Coder(QuantizerOptions):
         names = [name for name, value in named_weights(model).items() if self._takes(name, value)]
         self.mixture_ = {}
         self.curve_ = []
+        self._auto = "static"
         if isinstance(self.bits, tuple):
             check_choices(self.bits)
             self.bits_ = dict.fromkeys(names, 8)

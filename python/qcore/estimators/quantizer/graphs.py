@@ -37,6 +37,7 @@ from qcore.estimators.graphs.statistics import FEATURES, input_stats, observe
 from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
 from qcore.estimators.quantizer import choice
 from qcore.estimators.quantizer.attention import integer_products
+from qcore.estimators.quantizer.modes import activation_errors, chosen_mode
 from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
 from qcore.graph.node import Node
@@ -82,7 +83,12 @@ class GraphCodes:
         self._curve = quantizer.curve_
         batches = None if X is None else batches_of(graph, X)
         self._judges = X if hasattr(X, "dtype") else batches, y
+        given = graph
         graph = self._equalized(quantizer, graph, batches)
+        if quantizer._tried is None or quantizer._tried[0] is not given:
+            quantizer._tried = given, activation_errors(quantizer, graph, batches)
+        self._errors = quantizer._tried[1]
+        quantizer._auto = chosen_mode(self._errors)
         #: Names of the products and cells whose inputs become int8 while they run.
         self.dynamic: set[str]
         self.codes = self._observed(quantizer, graph, batches)
@@ -120,6 +126,7 @@ class GraphCodes:
             lost = weight_losses(graph, self.tensors, self.biases, self.codes, X)
             rows = [row | lost.get(row["tensor"], {}) for row in rows]
             totals |= output_totals(given, small, X) | scores(given, small, X, y)
+        totals |= {f"{mode} error": error for mode, error in self._errors.items()}
         return small, Report("quantized", rows, totals, self._curve)
 
     # the parts ---------------------------------------------------------------------------------

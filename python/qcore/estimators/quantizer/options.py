@@ -34,6 +34,10 @@ class QuantizerOptions(Estimator):
     #: Weights of a graph whose rows are gathered, not multiplied.
     _tables: Collection[str] = ()
     _on_graph = False
+    #: How activations become integers where there are samples and nobody says how.
+    _auto = "static"
+    #: The graph on which that was tried last, and what each way lost.
+    _tried: tuple[Any, dict[str, float]] | None = None
 
     def __init__(
         self,
@@ -162,7 +166,7 @@ class QuantizerOptions(Estimator):
                 raise ArgumentError("activations", f"activations is {mode!r}; {odd} none")
             return None
         if mode == "auto":
-            return "static" if samples else "dynamic"
+            return self._auto if samples else "dynamic"
         if mode == "static" and not samples:
             raise ValueError("activations='static' needs samples: give X, or use 'dynamic'")
         return mode

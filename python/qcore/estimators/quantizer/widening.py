@@ -18,8 +18,10 @@ from qcore.estimators.graphs.batches import first_samples
 from qcore.estimators.graphs.corrections import graph_disagreement, output_error, output_totals
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["is_well", "wide_values", "wide_weights"]
+__all__ = ["LEAST", "LEAST_JUDGED", "is_well", "wide_values", "wide_weights"]
 
+#: The share of answers that is to stay the same, and that on samples which are given to judge by.
+LEAST, LEAST_JUDGED = 0.99, 0.995
 #: Samples on which values are judged one by one.
 SAMPLES = 8
 #: What codes of values may lose beside what the weights lose anyway.
@@ -38,8 +40,9 @@ class _Part(NamedTuple):
 
 
 def wide_values(
-    before: BaseGraph, small: BaseGraph, X: Any, progress: Progress = "auto"
-) -> list[str]:
+    before: BaseGraph, small: BaseGraph, X: Any, progress: Progress = "auto", *,
+    least: float = LEAST,
+) -> list[str]:  # fmt: skip
     """Return the values of a quantized graph that have to stay floats; none where it answers well.
 
     Parameters
@@ -48,18 +51,20 @@ def wide_values(
         In floats, and quantized.
     X : samples as `batches_of` takes them
     progress
+    least : float
+        The share of answers that is to stay the same.
     """
-    if not small.codes or is_well(before, small, X):
+    if not small.codes or is_well(before, small, X, least):
         return []
     parts = _value_parts(before, small, X, progress)
     bare = output_totals(before, small.changed(codes={}), X)
-    least, by_weights = bare["output error"], graph_disagreement(bare) is not None
+    lost, by_weights = bare["output error"], graph_disagreement(bare, least) is not None
 
     def bears(count: int) -> bool:
         tried = _without_codes(small, parts[:count])
         totals = output_totals(before, tried, X)
-        enough = by_weights and totals["output error"] <= least * (1 + BESIDE)
-        return enough or graph_disagreement(totals) is None
+        enough = by_weights and totals["output error"] <= lost * (1 + BESIDE)
+        return enough or graph_disagreement(totals, least) is None
 
     return [name for part in parts[: _fewest(len(parts), bears)] for name in part.names]
 
@@ -92,9 +97,9 @@ def wide_weights(before: BaseGraph, small: BaseGraph) -> list[str]:
     return found
 
 
-def is_well(before: BaseGraph, small: BaseGraph, X: Any) -> bool:
+def is_well(before: BaseGraph, small: BaseGraph, X: Any, least: float = LEAST) -> bool:
     """Whether a quantized graph answers as it did before, as `compress` sees it."""
-    return graph_disagreement(output_totals(before, small, X)) is None
+    return graph_disagreement(output_totals(before, small, X), least) is None
 
 
 def _fewest(most: int, bears: Callable[[int], bool]) -> int:

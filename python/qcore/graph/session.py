@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -55,6 +56,9 @@ class Runner(Protocol):
 class Session:
     """Runs a network for inputs of fixed shapes, in memory that is there before the first call.
 
+    Threads may share a session where each call gives `out` for all outputs; what belongs to the
+    session is what the last call left. A session for each thread lets them run at once.
+
     Attributes
     ----------
     inputs : tuple of Value
@@ -86,6 +90,7 @@ class Session:
         self.inputs = tuple(_fixed(value, shapes) for value in inputs)
         self.outputs = tuple(outputs)
         self._runner = runner(shapes, threads)
+        self._copying = Lock()
         # Whether arrays of the declared types are run on, and given back, as they are.
         self._as_given = all(
             value.dtype == value.running_dtype for value in (*self.inputs, *self.outputs)
@@ -117,18 +122,23 @@ class Session:
             if done is not None:
                 return done
         arrays = check_inputs(self.inputs, inputs)
-        known = {value.name for value in self.outputs}
-        if out is not None:
-            _check_names(out, known)
-        found = self._runner.run(arrays)
-        made = {value.name: as_source(found[value.name], value) for value in self.outputs}
-        given = {
-            name: check_out(array, made[name].dtype, made[name].shape, name=f"out[{name!r}]")
-            for name, array in (out or {}).items()
-        }
-        for name, array in given.items():
-            np.copyto(array, made[name])
+        if out is None:
+            return self._run(arrays)
+        _check_names(out, {value.name for value in self.outputs})
+        # Nobody fills the session's arrays again before they are copied.
+        with self._copying:
+            made = self._run(arrays)
+            given = {
+                name: check_out(array, made[name].dtype, made[name].shape, name=f"out[{name!r}]")
+                for name, array in out.items()
+            }
+            for name, array in given.items():
+                np.copyto(array, made[name])
         return made | given
+
+    def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        found = self._runner.run(arrays)
+        return {value.name: as_source(found[value.name], value) for value in self.outputs}
 
     def times(self, inputs: Mapping[str, ArrayLike], runs: int = 100) -> list[StepTime]:
         """Time each step by itself.

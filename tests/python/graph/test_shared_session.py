@@ -18,7 +18,7 @@ THREADS = 8
 
 
 def at_once(work, rounds=150):
-    """Call ``work(thread)`` over and over on all threads at once; raise what the first failure raised."""
+    """Call ``work(thread)`` over and over on all threads at once; raise the first failure."""
     errors, start = [], threading.Barrier(THREADS)
 
     def run(thread):

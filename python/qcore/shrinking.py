@@ -21,7 +21,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
-from qcore.estimators.quantizer.graphs import without_codes
+from qcore.estimators.quantizer.graphs import by_rows, told_of, without_codes
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.estimators.quantizer.widening import (
     LEAST,
@@ -41,6 +41,9 @@ SMALL = 256
 
 #: Of the error that weights as floats have to leave to be worth their bytes.
 ENOUGH = 0.7
+
+#: What products may lose by taking wide values as int8 row by row: of the error with floats.
+BY_ROWS = 1.25
 
 
 class CompressedWeights(dict[str, Any]):
@@ -261,18 +264,27 @@ def _with_wide_values(
     """
     apart = quantizer.leave_wide((), apart=True).fit_transform(before, X)
     wide = wide_values(before, apart, judges.X, least=judges.least)
-    small = without_codes(apart, wide, quantizer.report_)
-    small.report_ = report = quantizer.report_
-    report.totals.update(output_totals(before, small, judges.X))
-    quantizer.leave_wide(wide, apart=True)
+    report = quantizer.report_
+
+    def judged(graph: BaseGraph, report: Report) -> BaseGraph:
+        graph.report_ = report
+        report.totals.update(output_totals(before, graph, judges.X))
+        return graph
+
+    small = judged(without_codes(apart, wide, report), report)
+    error, rows = _error(small), False
+    tried = by_rows(quantizer, small, wide, report)
+    if tried is not None:
+        rows = _error(judged(tried, report)) <= BY_ROWS * error
+        small = tried if rows else judged(told_of(small, report), report)
+    quantizer.leave_wide(wide, apart=True, by_rows=rows)
     if not wide or is_well(before, small, *judges):
         return small, wide
-    tried = quantizer.leave_wide(wide).fit_transform(before, X)
-    tried.report_ = quantizer.report_
-    tried.report_.totals.update(output_totals(before, tried, judges.X))
-    if _error(tried) < _error(small):
+    error = _error(small)
+    tried = quantizer.leave_wide(wide, by_rows=rows).fit_transform(before, X)
+    if _error(judged(tried, quantizer.report_)) < error:
         return tried, wide
-    quantizer.leave_wide(wide, apart=True).report_ = report
+    quantizer.leave_wide(wide, apart=True, by_rows=rows).report_ = report
     return small, wide
 
 

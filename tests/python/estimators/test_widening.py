@@ -58,7 +58,36 @@ def test_the_value_that_is_not_borne_stays_wide() -> None:
     assert set(small.codes) == set(plain.codes) - {"loud"}
     assert small.report_.totals["left wide"] == ["loud"]
     assert lost(net, small, x) < 0.01
+    assert taken(small)["second"] == "float32"  # a loud channel drowns its whole row
     assert all(isinstance(slot.weight, qc.QTensor) for slot in small.slots)
+
+
+def taken(small: qc.Graph) -> dict[str, str]:
+    """Return how each product takes its input, by the report."""
+    return {row["tensor"]: row["activations"] for row in small.report_.rows if "activations" in row}
+
+
+def test_wide_values_go_row_by_row_where_that_loses_little() -> None:
+    """Samples of very different sizes share no scale; each has one of its own."""
+    rng = np.random.default_rng(1)
+    scale, bias = np.ones(16, np.float32), np.zeros(16, np.float32)
+    net = qc.Graph(
+        [
+            Node("w", "MatMul", ("x", "w"), ("h",)),
+            Node("y", "LayerNormalization", ("h", "scale", "bias"), ("y",)),
+        ],
+        inputs=[Value("x", "float32", ("n", 32))], outputs=[Value("y", "float32")],
+        constants={
+            "w": rng.standard_normal((32, 16)).astype(np.float32), "scale": scale, "bias": bias,
+        },
+    )  # fmt: skip
+    sizes = np.float32(10.0) ** np.linspace(-2, 2, 200, dtype=np.float32).reshape(-1, 1)
+    x = rng.standard_normal((200, 32)).astype(np.float32) * sizes
+    small = qc.compress(net, x)
+    assert small.codes == {}
+    assert taken(small) == {"w": "dynamic"}
+    plain = qc.Quantizer(8, progress=False).fit_transform(net, x)
+    assert 5 * lost(net, small, x) < lost(net, plain, x)
 
 
 def test_nothing_is_left_wide_where_all_is_well() -> None:

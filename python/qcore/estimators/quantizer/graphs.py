@@ -48,7 +48,9 @@ from qcore.graph.slots import WeightSlot
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
 
-__all__ = ["GraphCodes", "graph_matrices", "tables", "ungrouped", "without_codes"]
+__all__ = [
+    "GraphCodes", "by_rows", "graph_matrices", "tables", "told_of", "ungrouped", "without_codes",
+]  # fmt: skip
 
 # Ops that run on integers where their input and their weight are codes.
 _ON_INTEGERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -155,6 +157,8 @@ class GraphCodes:
         products = [slot.node for slot, mode in modes if mode == "static"]
         self.dynamic = _dynamic_names(graph, modes)
         self.dynamic |= _cell_names(quantizer, graph, samples=batches is not None)
+        if quantizer._by_rows:
+            self.dynamic |= _row_names(quantizer, graph, quantizer._wide)
         if not products or batches is None:
             return {}
         groups = coded_groups(graph, products)
@@ -260,12 +264,27 @@ def without_codes(small: BaseGraph, names: Iterable[str], report: Report) -> Bas
     """Return a quantized graph with values as floats again, and say so in the report."""
     wide = set(names)
     codes = {name: params for name, params in small.codes.items() if name not in wide}
-    found = small.changed(codes=codes)
-    taken = {slot.name: _activations(found, slot) for slot in found.slots if slot.index == 1}
+    return told_of(small.changed(codes=codes), report)
+
+
+def by_rows(
+    quantizer: Quantizer, small: BaseGraph, wide: Iterable[str], report: Report
+) -> BaseGraph | None:
+    """Return a quantized graph whose products take values that are wide as int8 row by row.
+
+    None where there is no such product, or where another way was asked for.
+    """
+    names = _row_names(quantizer, small, wide)
+    return told_of(small.changed(nodes=_marked(small, names)), report) if names else None
+
+
+def told_of(small: BaseGraph, report: Report) -> BaseGraph:
+    """Return the graph, of which the report says how its products take their inputs."""
+    taken = {slot.name: _activations(small, slot) for slot in small.slots if slot.index == 1}
     for row in report.rows:
         if "activations" in row and row["tensor"] in taken:
             row["activations"] = taken[row["tensor"]]
-    return found
+    return small
 
 
 def _modes(
@@ -284,6 +303,16 @@ def _modes(
 def _dynamic_names(graph: BaseGraph, modes: Iterable[tuple[WeightSlot, str | None]]) -> set[str]:
     return {
         slot.node.name for slot, mode in modes if mode == "dynamic" and is_product(graph, slot.node)
+    }
+
+
+def _row_names(quantizer: Quantizer, graph: BaseGraph, wide: Iterable[str]) -> set[str]:
+    """Return the products that may take values that are left wide as int8 row by row."""
+    values = set(wide)
+    return {
+        slot.node.name
+        for slot, mode in _modes(quantizer, graph, samples=True)
+        if mode == "static" and slot.node.inputs[0] in values and is_product(graph, slot.node)
     }
 
 

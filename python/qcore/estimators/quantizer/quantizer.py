@@ -78,8 +78,8 @@ class Quantizer(Coder):
         samples, or `stats`. "auto": where there are samples, all of layerwise for affine codes of
         2 to 7 bits, and "gptq" and "bias_correction" for 8; else none.
     activations : {"auto", "static", "dynamic"}, None or dict, default "auto"
-        How a network's activations become integers: "static", with ranges seen in calibration;
-        "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
+        How a network's activations become integers: "static", with ranges seen in calibration
+        (what `compress` finds to bear none is taken row by row, or as floats); "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
         `fit` gets samples, else "dynamic"; a graph with attention is tried both ways on a part of
         the samples and judged by another, and takes rows where ranges lose a quarter more: the
         report has "static error" and "dynamic error". Schemes other than affine, groups and weights
@@ -143,6 +143,7 @@ class Quantizer(Coder):
     report_: Report
     _wide: Collection[str] = ()
     _apart: bool = False
+    _by_rows: bool = False
 
     # fitting -----------------------------------------------------------------------------------
     def fit(
@@ -237,13 +238,16 @@ class Quantizer(Coder):
         self._ungrouped, self._tables = ungrouped(graph), tables(graph)
         self._on_graph = True
 
-    def leave_wide(self, values: Collection[str], *, apart: bool = False) -> Quantizer:
+    def leave_wide(
+        self, values: Collection[str], *, apart: bool = False, by_rows: bool = False
+    ) -> Quantizer:
         """Let these values of a graph be floats in what `fit` makes of it next.
 
         Weights make up for what codes do to their inputs, unless they are to be fitted `apart`:
-        to what the inputs are as floats.
+        to what the inputs are as floats. Products take them `by_rows`, as int8 with a scale for
+        each row, or as floats.
         """
-        self._wide, self._apart = frozenset(values), apart
+        self._wide, self._apart, self._by_rows = frozenset(values), apart, by_rows
         return self
 
     def partial_fit(self, model: Chain, X: ArrayLike, y: object = None) -> Quantizer:

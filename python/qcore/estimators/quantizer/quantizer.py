@@ -79,11 +79,12 @@ class Quantizer(Coder):
         2 to 7 bits, and "gptq" and "bias_correction" for 8; else none.
     activations : {"auto", "static", "dynamic"}, None or dict, default "auto"
         How a network's activations become integers: "static", with ranges seen in calibration
-        (what `compress` finds to bear none is taken row by row, or as floats); "dynamic", row by row at run time; None: not at all, weights only. "auto" is "static" where
-        `fit` gets samples, else "dynamic"; a graph with attention is tried both ways on a part of
-        the samples and judged by another, and takes rows where ranges lose a quarter more: the
-        report has "static error" and "dynamic error". Schemes other than affine, groups and weights
-        of 16 bits have no integer activations. The state of an LSTM or a GRU has no range that
+        (what `compress` finds to bear none is taken row by row, or as floats); "dynamic", row by
+        row at run time; None: not at all, weights only. "auto" is "static" where `fit` gets
+        samples, else "dynamic"; a graph with attention is tried both ways on a part of the samples
+        and judged by another, and takes rows where ranges lose a quarter more: the report has
+        "static error" and "dynamic error". Schemes other than affine, groups and weights of 16 bits
+        have no integer activations. The state of an LSTM or a GRU has no range that
         samples could show: its codes are always made step by step.
     attention : {"auto", "int8", "float32"}, default "auto"
         How the attentions of a graph multiply queries and keys, and weights and values. "int8": as

@@ -9,6 +9,9 @@ from qcore.estimators.graphs.rows import kept_tokens
 from qcore.estimators.graphs.statistics import input_stats
 from qcore.estimators.graphs.walk import GraphWalk
 from qcore.estimators.pruner.graphs import judged
+from qcore.graph.node import Node
+from qcore.graph.operands import DYNAMIC
+from qcore.graph.value import Value
 from small_encoder import sentences, small_encoder
 
 
@@ -139,3 +142,20 @@ def test_nothing_is_tried_where_the_mode_is_given_or_there_is_no_attention():
         coder = qc.Quantizer(progress=False, **options)
         coder.fit_transform(net, seen)
         assert "static error" not in coder.report_.totals
+
+
+def test_convolutions_stay_static_where_products_take_rows():
+    net = with_large_elements(small_encoder(), 60)
+    weight = np.random.default_rng(3).standard_normal((32, 32, 1)).astype(np.float32)
+    nodes = [
+        Node("turn", "Transpose", ("1.norm2:0",), ("turned",), {"perm": (0, 2, 1)}),
+        Node("conv", "Conv", ("turned", "conv.weight"), ("more",), {"kernel_shape": (1,)}),
+    ]
+    both = net.changed(
+        nodes=[*net.nodes, *nodes],
+        outputs=[*net.outputs, Value("more", "float32")],
+        constants={**net.constants, "conv.weight": weight},
+    )
+    small = qc.Quantizer(8, progress=False).fit_transform(both, batches(8))
+    assert "turned" in small.codes
+    assert {node.name for node in small.nodes if node.get(DYNAMIC)} >= {"0.q", "1.g"}

@@ -131,8 +131,9 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
 
     Of several outputs the one that loses most counts. Of classifiers, and of outputs that are the
     chance of one thing, also ``agreement``, the share of samples with the same answer, and ``state
-    error``, what other outputs of theirs lose: a state that is given back as an input adds up.
+    error``, what outputs of an input's shape lose: a state is given back, and its errors add up.
     """
+    given = {value.shape for value in before.inputs if value.dtype == "float32" and value.shape}
     losses, states, answers = _Losses(), _Losses(), _Answers(before)
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
@@ -141,7 +142,7 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
             if wanted.dtype.kind == "f" and wanted.size:
                 exactly = wanted.astype(np.float64)
                 losses.add(name, found[name], exactly)
-                if not has_answers:
+                if not has_answers and before.values[name].shape in given:
                     states.add(name, found[name], exactly)
         if answers.labelled >= JUDGES:
             break
@@ -157,13 +158,17 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
 def graph_disagreement(totals: Mapping[str, Any], least: float = 0.99) -> str | None:
     """Return what is wrong where a compressed graph answers otherwise; None where it does not.
 
-    Less than a share of `least` of the answers are the same or outputs that have none are off by
-    more than a tenth of their spread.
+    Less than a share of `least` of the answers are the same, or a state beside them is off by more
+    than the rest of it (a hundredth, of its spread); or outputs of a graph without answers are off
+    by more than a tenth of their spread.
     """
     agreement = totals.get("agreement")
     if agreement is not None and agreement < least:
         return f"the graph gives {100 * (1 - agreement):.1f} % of the samples another answer"
-    error = float(totals.get("output error" if agreement is None else "state error", 0.0))
-    if error <= 0.01:
+    if agreement is None:
+        error, most = float(totals.get("output error", 0.0)), 0.1
+    else:
+        error, most = float(totals.get("state error", 0.0)), 1 - least
+    if error <= most**2:
         return None
     return f"the outputs of the graph are off by {100 * error**0.5:.0f} % of their spread"

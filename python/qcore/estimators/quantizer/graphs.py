@@ -295,6 +295,11 @@ def _modes(
         if slot.name not in quantizer.bits_ or slot.node.op not in _ON_INTEGERS:
             continue
         mode = quantizer._mode(slot.name, samples)
+        by_default = quantizer._option("activations", slot.name) == "auto"
+        grouped = quantizer._option("group_size", slot.name) is not None
+        if samples and mode == "dynamic" and by_default and not grouped:
+            # A convolution has no rows: codes go on from one to the next.
+            mode = "dynamic" if is_product(graph, slot.node) else "static"
         fits = quantizer.bits_[slot.name] <= 8 and slot.index == 1
         if fits and slot.node.inputs[0] not in graph.constants:
             yield slot, mode

@@ -3,7 +3,7 @@
 Ranges that samples showed have to hold the few large elements of every token; codes that are made
 row by row have a range for each. Where nothing but norms and sums lies between products, as around
 attention, rows cost about as much time either way (docs/sequences.md: 0.6 to 1.2 times), so that
-what each loses decides. Elsewhere codes go on from product to product, and "static" is much faster.
+what each loses decides. Convolutions stay "static": there codes go on from one to the next.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qcore.estimators.graphs.corrections import output_error
 from qcore.graph.attention import attentions
 from qcore.graph.graph import BaseGraph
+from qcore.graph.operands import is_product
 
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer
@@ -50,7 +51,13 @@ def activation_errors(
     if batches is None or isinstance(quantizer.bits, tuple) or not attentions(graph):
         return {}
     taken = {name: quantizer._mode(name, True) for name in quantizer.bits_}
-    open_ = {n for n, mode in taken.items() if mode == "static" and _asked(quantizer, n) == "auto"}
+    open_ = {
+        slot.name
+        for slot in graph.slots
+        if taken.get(slot.name) == "static"
+        and quantizer._option("activations", slot.name) == "auto"
+        and is_product(graph, slot.node)
+    }
     if not open_:
         return {}
     some = list(islice(iter(batches), BATCHES))
@@ -69,7 +76,3 @@ def activation_errors(
         small = type(quantizer)(**options).fit_transform(graph, seen)
         found[mode] = output_error(small, judges, exact)
     return {mode: float(np.float32(error)) for mode, error in found.items()}
-
-
-def _asked(quantizer: Quantizer, name: str) -> Any:
-    return quantizer._option("activations", name)

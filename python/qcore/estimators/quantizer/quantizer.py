@@ -82,10 +82,10 @@ class Quantizer(Coder):
         (what `compress` finds to bear none is taken row by row, or as floats); "dynamic", row by
         row at run time; None: not at all, weights only. "auto" is "static" where `fit` gets
         samples, else "dynamic"; a graph with attention is tried both ways on a part of the samples
-        and judged by another, and takes rows where ranges lose a quarter more: the report has
-        "static error" and "dynamic error". Schemes other than affine, groups and weights of 16 bits
-        have no integer activations. The state of an LSTM or a GRU has no range that
-        samples could show: its codes are always made step by step.
+        and judged by another, and its dense products take rows where ranges lose a quarter more:
+        the report has "static error" and "dynamic error". Schemes other than affine, groups and
+        weights of 16 bits have no integer activations. The state of an LSTM or a GRU has no range
+        that samples could show: its codes are always made step by step.
     attention : {"auto", "int8", "float32"}, default "auto"
         How the attentions of a graph multiply queries and keys, and weights and values. "int8": as
         codes that are made of them head by head while they run; "auto": so where this takes at most

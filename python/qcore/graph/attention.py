@@ -21,6 +21,8 @@ __all__ = ["attentions", "has_attention", "with_attention"]
 _HEADS_FIRST = (0, 2, 1, 3)
 _HEADS_FIRST_ACROSS = (0, 2, 3, 1)
 _ACROSS = (0, 1, 3, 2)
+#: Whatever mask there is.
+_ANY = "*"
 
 
 def has_attention(graph: BaseGraph) -> bool:
@@ -33,21 +35,27 @@ def has_attention(graph: BaseGraph) -> bool:
 
 def with_attention(graph: BaseGraph, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """Return nodes of which those that end an attention compute all of it, and no idle ones."""
-    finder = _Finder(graph)
+    found = _Finder(graph).all()
     wanted = {value.name for value in graph.outputs}
     kept = []
-    for node in reversed([finder.attention(node) or node for node in nodes]):
+    steps = [step for node in nodes for step in found.get(node.outputs[0], _One((node,))).nodes]
+    for node in reversed(steps):
         if wanted.intersection(node.outputs):
             wanted.update(node.read)
             kept.append(node)
     return tuple(kept[::-1])
 
 
-def attentions(graph: BaseGraph) -> list[tuple[Node, tuple[str, str]]]:
-    """Return the one node of each attention of a graph, and the names of its two products."""
-    finder = _Finder(graph)
-    found = [finder.attention(node) for node in graph.nodes]
-    return [(node, finder.products[node.name]) for node in found if node is not None]
+def attentions(graph: BaseGraph) -> list[tuple[tuple[Node, ...], tuple[str, str]]]:
+    """Return the nodes that run for each attention, and the names of its two products."""
+    return [(one.nodes, one.products) for one in _Finder(graph).all().values()]
+
+
+class _One(NamedTuple):
+    """The nodes that run for an attention, and the names of the two products that it is."""
+
+    nodes: tuple[Node, ...]
+    products: tuple[str, str] = ("", "")
 
 
 class _Heads(NamedTuple):
@@ -59,53 +67,137 @@ class _Heads(NamedTuple):
     scale: float
     #: How often each head is there, one after the other.
     times: int
+    #: Whether heads come before rows, so that they have to be turned.
+    turned: bool = False
 
 
 class _Finder:
     def __init__(self, graph: BaseGraph) -> None:
         self.graph = graph
         self.values = graph.values
-        #: Of each attention that was found, by the node that ends it.
-        self.products: dict[str, tuple[str, str]] = {}
 
-    def attention(self, last: Node) -> Node | None:
-        """Return the one node for the attention that a Reshape ends; None if there is none."""
-        if last.op != "Reshape":
-            return None
+    def all(self) -> dict[str, _One]:
+        """Return each attention by the value that it makes."""
+        found: dict[str, _One] = {}
+        for node in self.graph.nodes:
+            if node.op == "Reshape" and (one := self._of_rows(node)) is not None:
+                found[node.outputs[0]] = one
+        there = {one.products[1] for one in found.values()}
+        for node in self.graph.nodes:
+            if node.op == "MatMul" and node.name not in there:
+                made = self._of_heads(node)
+                if made is not None:
+                    found[made[0]] = made[1]
+        return found
+
+    def _of_rows(self, last: Node) -> _One | None:
+        """Return the attention that a Reshape ends, of rows as they come; None if there is none."""
         turned = self._made(last.inputs[0], "Transpose")
         if turned is None or turned.get("perm") != _HEADS_FIRST:
             return None
         weighted = self._made(turned.inputs[0], "MatMul")
-        if weighted is None or not _is_plain(weighted):
+        parts = None if weighted is None else self._parts(weighted)
+        if weighted is None or parts is None:
             return None
-        softmax, hidden = self._guarded(weighted.inputs[0])
-        if softmax is None or softmax.get("axis", -1) not in (-1, 3):
-            return None
-        scores, scale, mask = self._scores(softmax.inputs[0])
-        if scores is None or not _is_plain(scores) or hidden not in (None, mask):
-            return None
+        scores, scale, mask, guarded = parts
         q = self._heads(scores.inputs[0], across=False)
         k = self._heads(scores.inputs[1], across=True)
         v = self._heads(weighted.inputs[1], across=False)
         if q is None or k is None or v is None or not self._ends(last, q, v):
             return None
-        if q.size != k.size or k.heads != v.heads:
+        attributes = _attributes(q, k, v, scale, guarded=guarded)
+        if attributes is None:
             return None
-        if not q.heads == k.heads * k.times == v.heads * v.times:
-            return None
-        attributes = {
-            "q_num_heads": q.heads, "kv_num_heads": k.heads,
-            "scale": float(np.float32(scale * q.scale * k.scale)),
-        }  # fmt: skip
-        if v.scale != 1.0 or q.times != 1:
-            return None
-        if hidden is not None:
-            attributes["guarded"] = 1
         if scores.get(DYNAMIC) and weighted.get(DYNAMIC):
             attributes[DYNAMIC] = 1
-        self.products[last.name] = (scores.name, weighted.name)
         inputs = (q.rows, k.rows, v.rows, mask)[: 4 if mask else 3]
-        return last.changed(op="Attention", inputs=inputs, attributes=attributes)
+        node = last.changed(op="Attention", inputs=inputs, attributes=attributes)
+        return _One((node,), (scores.name, weighted.name))
+
+    def _of_heads(self, weighted: Node) -> tuple[str, _One] | None:
+        """Return the attention that a product ends, of heads wherever they come from."""
+        parts = self._parts(weighted)
+        if parts is None:
+            return None
+        scores, scale, mask, guarded = parts
+        q = self._any_heads(scores.inputs[0], across=False)
+        k = self._any_heads(scores.inputs[1], across=True)
+        v = self._any_heads(weighted.inputs[1], across=False)
+        if q is None or k is None or v is None:
+            return None
+        batches = [(self._shape(part.rows) or (None,))[0] for part in (q, k, v)]
+        attributes = _attributes(q, k, v, scale, guarded=guarded)
+        if attributes is None or batches[0] is None or len(set(batches)) > 1:
+            return None
+        if scores.get(DYNAMIC) and weighted.get(DYNAMIC):
+            attributes[DYNAMIC] = 1
+        nodes, inputs = [], []
+        for letter, part in zip("qkv", (q, k, v), strict=True):
+            inputs.append(part.rows)
+            if part.turned:
+                inputs[-1] = f"{weighted.name}:{letter}"
+                turn = {"perm": _HEADS_FIRST}
+                nodes.append(Node(inputs[-1], "Transpose", (part.rows,), (inputs[-1],), turn))
+        made = weighted.outputs[0]
+        after = self.graph.readers.get(made, ())
+        ends = {value.name for value in self.graph.outputs}
+        turned = len(after) == 1 and after[0].op == "Transpose" and made not in ends
+        turned = turned and after[0].get("perm") == _HEADS_FIRST
+        rows = after[0].outputs[0] if turned else f"{weighted.name}:heads"
+        inputs += [mask] if mask else []
+        attributes["apart"] = 1
+        nodes.append(weighted.changed(
+            op="Attention", inputs=tuple(inputs), outputs=(rows,), attributes=attributes
+        ))  # fmt: skip
+        if not turned:
+            turn = {"perm": _HEADS_FIRST}
+            nodes.append(Node(f"{weighted.name}:turned", "Transpose", (rows,), (made,), turn))
+        return (rows if turned else made), _One(tuple(nodes), (scores.name, weighted.name))
+
+    def _parts(self, weighted: Node) -> tuple[Node, float, str, bool] | None:
+        """Return the product of scores, its factor, the mask, and whether hidden rows are 0."""
+        if not _is_plain(weighted):
+            return None
+        softmax, hidden = self._guarded(weighted.inputs[0])
+        if softmax is None or softmax.get("axis", -1) not in (-1, 3):
+            return None
+        scores, scale, mask = self._scores(softmax.inputs[0])
+        if scores is None or not _is_plain(scores) or hidden not in (None, _ANY, mask):
+            return None
+        if mask and not self._fits(mask):
+            return None
+        return scores, scale, mask, hidden is not None and bool(mask)
+
+    def _fits(self, mask: str) -> bool:
+        shape = self._shape(mask)
+        return shape is not None and len(shape) <= 4
+
+    def _any_heads(self, name: str, *, across: bool) -> _Heads | None:
+        """Return the heads of a value (batch, heads, rows, size), or across."""
+        name, scale = self._unscaled(name)
+        if across:
+            node = self._made(name, "Transpose")
+            if node is None or node.get("perm") not in (_ACROSS, _HEADS_FIRST_ACROSS):
+                return None
+            if node.get("perm") == _HEADS_FIRST_ACROSS:
+                return self._with_sizes(node.inputs[0], scale, 1, turned=False)
+            name, factor = self._unscaled(node.inputs[0])
+            scale *= factor
+        name, times = self._repeated(name)
+        name, factor = self._unscaled(name)
+        node = self._made(name, "Transpose")
+        if node is not None and node.get("perm") == _HEADS_FIRST:
+            return self._with_sizes(node.inputs[0], scale * factor, times, turned=False)
+        return self._with_sizes(name, scale * factor, times, turned=True)
+
+    def _with_sizes(self, name: str, scale: float, times: int, *, turned: bool) -> _Heads | None:
+        shape = self._shape(name)
+        if shape is None or len(shape) != 4 or name in self.graph.constants:
+            return None
+        heads, size = shape[1 if turned else 2], shape[3]
+        if not isinstance(heads, int) or not isinstance(size, int) or min(heads, size) < 1:
+            return None
+        return _Heads(name, heads, size, scale, times, turned)
 
     def _made(self, name: str, *ops: str) -> Node | None:
         node = self.graph.producers.get(name)
@@ -122,6 +214,12 @@ class _Finder:
         same = self._made(chosen.inputs[0], "Equal")
         most = None if same is None else self._made(same.inputs[0], "ReduceMax")
         zero: Any = self.graph.constants.get(chosen.inputs[1])
+        softmax = self._made(chosen.inputs[2], "Softmax")
+        odd = self._made(chosen.inputs[0], "Not")
+        if softmax is not None and odd is not None and isinstance(zero, np.ndarray):
+            equal = self._made(odd.inputs[0], "Equal")
+            if equal is not None and set(equal.inputs) == set(softmax.outputs) and not zero.any():
+                return softmax, _ANY  # where it is NaN
         if same is None or most is None or not isinstance(zero, np.ndarray) or zero.any():
             return None, None
         axes: Any = self.graph.constants.get(most.input(1))
@@ -257,6 +355,21 @@ class _Finder:
         if made[2] != q.heads * v.size:
             return False
         return self._keeps_rows(last, (*turned[:2], made[2]), made)
+
+
+def _attributes(
+    q: _Heads, k: _Heads, v: _Heads, scale: float, *, guarded: bool
+) -> dict[str, Any] | None:
+    """Return the attributes of the one step; None where the heads do not fit together."""
+    if q.size != k.size or k.heads != v.heads or v.scale != 1.0 or q.times != 1:
+        return None
+    if not q.heads == k.heads * k.times == v.heads * v.times:
+        return None
+    factor = float(np.float32(scale * q.scale * k.scale))
+    found: dict[str, Any] = {
+        "q_num_heads": q.heads, "kv_num_heads": k.heads, "scale": factor
+    }  # fmt: skip
+    return found | {"guarded": 1} if guarded else found
 
 
 def _is_plain(node: Node) -> bool:

@@ -40,7 +40,8 @@ def kept_tokens(graph: BaseGraph, batch: Mapping[str, NDArray[Any]]) -> Kept | N
 
     Where all attention of a graph has one mask over (samples, 1, 1, tokens).
     """
-    masks = {node.input(3) for node, _ in attentions(graph)}
+    steps = [node for nodes, _ in attentions(graph) for node in nodes]
+    masks = {node.input(3) for node in steps if node.op == "Attention"}
     if len(masks) != 1 or "" in masks or masks & set(graph.constants):
         return None
     [name] = masks

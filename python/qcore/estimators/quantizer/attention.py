@@ -34,12 +34,12 @@ def attention_losses(graph: BaseGraph, X: Any) -> dict[tuple[str, str], float]:
     """
     found = attentions(graph)
     error, size = np.zeros(len(found)), np.zeros(len(found))
-    names = list(dict.fromkeys(name for node, _ in found for name in node.read))
+    names = list(dict.fromkeys(name for nodes, _ in found for name in _read(nodes)))
     wanted = [name for name in names if name not in graph.constants]
     for batch in first_samples(graph, X, SAMPLES) if found else ():
         values = {**graph.constants, **batch, **graph.run(batch, wanted)}
-        for place, (node, _) in enumerate(found):
-            exact, coded = (_output(node, values, mark) for mark in ({}, {DYNAMIC: 1}))
+        for place, (nodes, _) in enumerate(found):
+            exact, coded = (_output(nodes, values, mark) for mark in ({}, {DYNAMIC: 1}))
             seen = np.isfinite(exact) & np.isfinite(coded)
             error[place] += np.sum(np.square(coded - exact, dtype=np.float64), where=seen)
             size[place] += np.sum(np.square(exact, dtype=np.float64), where=seen)
@@ -47,10 +47,22 @@ def attention_losses(graph: BaseGraph, X: Any) -> dict[tuple[str, str], float]:
     return {names: float(one) for (_, names), one in zip(found, lost, strict=True)}
 
 
-def _output(node: Node, values: dict[str, Any], mark: dict[str, int]) -> NDArray[np.float32]:
-    node = node.changed(attributes={**node.attributes, **mark})
-    given = {name: values[name] for name in node.read}
-    found: NDArray[np.float32] = run_nodes([node], given, [node.outputs[0]])[node.outputs[0]]
+def _read(nodes: tuple[Node, ...]) -> list[str]:
+    """Return what the nodes of an attention read of the graph."""
+    made = {name for node in nodes for name in node.outputs}
+    return [name for node in nodes for name in node.read if name not in made]
+
+
+def _output(
+    nodes: tuple[Node, ...], values: dict[str, Any], mark: dict[str, int]
+) -> NDArray[np.float32]:
+    marked = [
+        node.changed(attributes={**node.attributes, **mark}) if node.op == "Attention" else node
+        for node in nodes
+    ]
+    given = {name: values[name] for name in _read(nodes)}
+    name = nodes[-1].outputs[0]
+    found: NDArray[np.float32] = run_nodes(marked, given, [name])[name]
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,7 +64,7 @@ def known_shapes(graph: G) -> G:
         return graph  # whoever runs the graph is told
     constants, nodes = dict(graph.constants), []
     for node in graph.nodes:
-        picked = _picked(graph, node)
+        picked = _picked(graph, node) if node.op == "Gather" else _cut(graph, node)
         if picked is not None:
             constants[node.outputs[0]] = picked
             continue
@@ -77,17 +79,22 @@ def known_shapes(graph: G) -> G:
     )  # fmt: skip
 
 
-def _picked(graph: G, node: Node) -> NDArray[np.int64] | None:
-    """Return what a Gather picks of the shape of a value, if these dims are fixed."""
-    asked = graph.producers.get(node.inputs[0]) if node.op == "Gather" else None
-    picked = graph.constants.get(node.input(1)) if asked is not None else None
-    if asked is None or asked.op != "Shape" or not isinstance(picked, np.ndarray):
-        return None
-    shape = graph.values[asked.inputs[0]].shape
-    if shape is None or node.get("axis", 0) not in (0, -1):
+def _dims(graph: G, name: str) -> tuple[Any, ...] | None:
+    """Return the dims that a value lists, if it is the shape of one whose rank is known."""
+    asked = graph.producers.get(name)
+    shape = None if asked is None or asked.op != "Shape" else graph.values[asked.inputs[0]].shape
+    if asked is None or shape is None:
         return None
     first, last = int(asked.get("start", 0)), asked.get("end")
-    dims = shape[first : None if last is None else int(last)]
+    return shape[first : None if last is None else int(last)]
+
+
+def _picked(graph: G, node: Node) -> NDArray[np.int64] | None:
+    """Return what a Gather picks of the shape of a value, if these dims are fixed."""
+    picked = graph.constants.get(node.input(1))
+    dims = _dims(graph, node.inputs[0]) if isinstance(picked, np.ndarray) else None
+    if dims is None or not isinstance(picked, np.ndarray) or node.get("axis", 0) not in (0, -1):
+        return None
     places = [int(place) for place in picked.reshape(-1)]
     if any(not -len(dims) <= place < len(dims) for place in places):
         return None
@@ -96,6 +103,23 @@ def _picked(graph: G, node: Node) -> NDArray[np.int64] | None:
         return None
     found: NDArray[np.int64] = np.array(sizes, np.int64).reshape(picked.shape)
     return found
+
+
+def _cut(graph: G, node: Node) -> NDArray[np.int64] | None:
+    """Return what a Slice cuts of the shape of a value, if these dims are fixed."""
+    dims = _dims(graph, node.inputs[0]) if node.op == "Slice" else None
+    if dims is None:
+        return None
+    parts: list[Any] = [graph.constants.get(name) if name else 0 for name in node.inputs[1:]]
+    if any(part is None or np.size(part) != 1 for part in parts):
+        return None
+    numbers = [int(np.reshape(part, ())) for part in parts]
+    start, end = numbers[:2]
+    step = numbers[3] if len(numbers) > 3 else 1
+    sizes = dims[start:end:step] if step > 0 else (None,)
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    return np.array(sizes, np.int64)
 
 
 def _lays_out(graph: G, node: Node) -> bool:

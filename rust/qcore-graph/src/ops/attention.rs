@@ -17,13 +17,15 @@ pub(super) const OPS: &[(&str, Make)] = &[("Attention", attention)];
 /// Rows that go together: keys and values are laid out once for them.
 const ROWS: usize = 256;
 
-/// Inputs are queries (batch, rows, heads · size), keys and values (batch, keys, heads · size), and what
+/// Inputs are queries (batch, rows, heads · size), or with heads as an axis of their own, keys and values (batch, keys, heads · size), and what
 /// is added to the scaled products, which broadcasts to (batch, heads, rows, keys). With a packing,
 /// input 4, of the rows that are kept.
 struct Attend {
     heads: [usize; 2],
     scale: Option<f32>,
     how: How,
+    /// Whether heads are an axis of the output.
+    apart: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +53,7 @@ fn attention(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     Ok(Box::new(Attend {
         heads,
         scale: a.float("scale")?,
+        apart: a.flag("apart", false)?,
         how: How {
             causal: a.flag("is_causal", false)?,
             integer: a.flag("dynamic", false)?,
@@ -73,9 +76,15 @@ impl Attend {
     fn sizes(&self, inputs: Inputs<'_>) -> Result<Sizes> {
         let dims = |index: usize, heads: usize| -> Result<[usize; 3]> {
             let found = &inputs.of(index, DType::F32)?.dims;
-            let dims: [usize; 3] = found[..].try_into().map_err(|_| {
-                shape_error!("input {index} {found:?} is not (batch, rows, heads · size)")
-            })?;
+            let dims = match found[..] {
+                [batch, rows, width] => [batch, rows, width],
+                [batch, rows, of, size] if of == heads => [batch, rows, of * size],
+                _ => {
+                    return Err(shape_error!(
+                        "input {index} {found:?} is not (batch, rows, heads · size)"
+                    ));
+                }
+            };
             if !dims[2].is_multiple_of(heads) {
                 return Err(shape_error!("input {index} {found:?} has not {heads} heads"));
             }
@@ -109,7 +118,12 @@ impl Attend {
 impl Op for Attend {
     fn facts(&self, inputs: Inputs<'_>) -> Result<Vec<Fact>> {
         let sizes = self.sizes(inputs)?;
-        let dims = vec![sizes.batch, sizes.rows, self.heads[0] * sizes.heads[1]];
+        let (heads, size) = (self.heads[0], sizes.heads[1]);
+        let dims = if self.apart {
+            vec![sizes.batch, sizes.rows, heads, size]
+        } else {
+            vec![sizes.batch, sizes.rows, heads * size]
+        };
         Ok(vec![Fact::new(DType::F32, dims)])
     }
 

@@ -125,9 +125,8 @@ class _Finder:
         v = self._any_heads(weighted.inputs[1], across=False)
         if q is None or k is None or v is None:
             return None
-        batches = [(self._shape(part.rows) or (None,))[0] for part in (q, k, v)]
         attributes = _attributes(q, k, v, scale, guarded=guarded)
-        if attributes is None or batches[0] is None or len(set(batches)) > 1:
+        if attributes is None or not self._is_one_batch([part.rows for part in (q, k, v)]):
             return None
         if scores.get(DYNAMIC) and weighted.get(DYNAMIC):
             attributes[DYNAMIC] = 1
@@ -153,6 +152,27 @@ class _Finder:
             turn = {"perm": _HEADS_FIRST}
             nodes.append(Node(f"{weighted.name}:turned", "Transpose", (rows,), (made,), turn))
         return (rows if turned else made), _One(tuple(nodes), (scores.name, weighted.name))
+
+    def _is_one_batch(self, names: list[str]) -> bool:
+        """Whether values are known to have as many samples: by name, or as parts of one value."""
+        batches = {(self._shape(name) or (None,))[0] for name in names}
+        if len(batches) > 1 or None not in batches:
+            return len(batches) == 1
+        return len({self._whole(name) for name in names}) == 1
+
+    def _whole(self, name: str) -> str:
+        """Return the value of which one is a part along the first axis, itself if it is none."""
+        node = self._made(name, "Gather", "Squeeze")
+        if node is None:
+            return name
+        axis: Any = self.graph.constants.get(node.input(1))
+        if not isinstance(axis, np.ndarray):
+            return name
+        if node.op == "Gather":
+            return node.inputs[0] if node.get("axis", 0) == 0 and axis.ndim == 0 else name
+        split = self._made(node.inputs[0], "Split")
+        first = axis.reshape(-1).tolist() == [0] and split is not None and split.get("axis", 0) == 0
+        return split.inputs[0] if first and split is not None else name
 
     def _parts(self, weighted: Node) -> tuple[Node, float, str, bool] | None:
         """Return the product of scores, its factor, the mask, and whether hidden rows are 0."""

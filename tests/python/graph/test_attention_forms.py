@@ -146,3 +146,42 @@ def test_a_factor_that_follows_from_a_shape():
         last=np.int64([-1]), end=np.int64([np.iinfo(np.int64).max]), one=np.float32([1]),
     )  # fmt: skip
     assert steps(graph, feeds).count("attention") == 1
+
+
+@pytest.mark.parametrize("low", [-1e9, float(np.finfo(np.float32).min), -np.inf])
+@pytest.mark.parametrize("hidden", [True, False])
+def test_scores_that_a_mask_replaces(low, hidden):
+    feeds = {name: heads(seed=at) for at, name in enumerate("qkv")}
+    rng = np.random.default_rng(0)
+    feeds["hide"] = (rng.random((BATCH, 1, ROWS, ROWS)) < 0.5) & ~np.eye(ROWS, dtype=bool)
+    if low > -np.inf:
+        feeds["hide"][:, :, 2] = True  # then all are alike
+    chosen = ["hide", "low", "d"]
+    if not hidden:
+        feeds["hide"], chosen = ~feeds["hide"], ["hide", "d", "low"]
+    filled = [
+        *CORE[:3],
+        node("Where", chosen, ["m"]),
+        CORE[4],
+        node("MatMul", ["w", "v"], ["y"]),
+    ]
+    dims = named(feeds) | {"hide": ["b", 1, "t", "t"]}
+    graph = check(filled, feeds, dims=dims, root=ROOT, low=np.float32(low))
+    assert steps(graph, feeds).count("attention") == 1
+
+
+def test_windows_whose_number_is_not_known():
+    feeds = {"x": normal(6, ROWS, 3 * WIDTH)}
+    parts = [
+        node("Reshape", ["x", "apart"], ["x5"]),
+        node("Transpose", ["x5"], ["x0"], perm=[2, 0, 3, 1, 4]),
+        node("Split", ["x0"], ["q1", "k1", "v1"], axis=0, num_outputs=3),
+        *(node("Squeeze", [f"{name}1", "first"], [name]) for name in "qkv"),
+        *CORE[:-1],
+        node("MatMul", ["w", "v"], ["y"]),
+    ]
+    graph = check(
+        parts, feeds, dims={"x": ["b", ROWS, 3 * WIDTH]}, root=ROOT, mask=MASK,
+        apart=np.int64([-1, ROWS, 3, HEADS, SIZE]), first=np.int64([0]),
+    )  # fmt: skip
+    assert steps(graph, feeds).count("attention") == 1

@@ -125,7 +125,7 @@ def test_the_choice_of_activations_is_told_by_node(net: qc.Graph) -> None:
     assert not any(node.get("dynamic") for node in weights.nodes)
     assert not weights.codes
     samples = [sentences(seed=s) for s in range(4)]
-    floats = qc.Quantizer(attention="float32")
+    floats = qc.Quantizer(activations="static", attention="float32")
     static = floats.fit_transform(net, samples)
     assert not any(node.get("dynamic") for node in static.nodes)
     dynamic = qc.compress(net, samples, activations="dynamic")

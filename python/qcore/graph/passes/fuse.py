@@ -14,6 +14,7 @@ from qcore.graph.passes.fuse_products import (
     fuse_shift,
     mean_to_pool,
 )
+from qcore.graph.passes.masks import fuse_filled
 from qcore.graph.passes.transposes import fuse_transposes
 from qcore.graph.passes.variance import centre_variance
 
@@ -22,6 +23,7 @@ __all__ = ["PATTERNS", "fused"]
 #: A pattern sees what those before it have made of the graph.
 PATTERNS: tuple[Pattern, ...] = (
     fuse_transposes,
+    fuse_filled,
     fuse_hard_sigmoid,
     fuse_function,
     centre_variance,

@@ -282,3 +282,40 @@ def test_products_of_codes_by_scales_that_are_inputs():
     feeds = {"a": a, "b": b, **scales, "ys": np.array(0.05, np.float32)}
     product = node("QLinearMatMul", ["a", "as", "z", "b", "bs", "z", "ys", "z"], ["y"])
     check(product, feeds, {"y": 3}, z=zero)
+
+
+@pytest.mark.parametrize("given_", [True, False])
+def test_convolutions_of_integers_with_a_zero_point_for_each_output(given_):
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.integers(0, 255, (1, 2, 5, 5)).astype(np.uint8)}
+    others = {
+        "w": rng.integers(0, 255, (3, 2, 3, 3)).astype(np.uint8),
+        "wz": np.uint8([3, 100, 250]), "xz": np.array(7, np.uint8),
+    }  # fmt: skip
+    conv = node("ConvInteger", ["x", "w", "xz", "wz"], ["y"], pads=[1, 1, 1, 1])
+    everything = feeds | others
+    wanted = reference(model_of([conv], everything, {"y": 6}), everything)
+    if given_:
+        same_as(wanted, model_of([conv], everything, {"y": 6}), everything)
+    else:
+        same_as(wanted, model_of([conv], feeds, {"y": 6}, **others), feeds)
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 10])
+def test_old_opsets_are_raised(opset):
+    feeds = {"x": normal(2, 3, 6, 6)}
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        node("BatchNormalization", ["a", "g", "b", "m", "v"], ["c"]),
+        node("Clip", ["c"], ["d"], min=-0.4, max=0.6),
+        node("Pad", ["d"], ["e"], pads=[0, 0, 1, 0, 0, 0, 0, 1], value=0.5),
+        node("MaxPool", ["e"], ["f"], kernel_shape=[2, 2]),
+        node("ReduceMean", ["f"], ["h"], axes=[2, 3], keepdims=0),
+        node("Dropout", ["h"], ["i"], ratio=0.5), node("Softmax", ["i"], ["y"], axis=1),
+    ]  # fmt: skip
+    model = model_of(
+        nodes, feeds, {"y": 1}, opset=opset, w=normal(4, 3, 3, 3, seed=1), g=normal(4, seed=2),
+        b=normal(4, seed=3), m=normal(4, seed=4), v=np.abs(normal(4, seed=5)),
+    )  # fmt: skip
+    model.ir_version = 4
+    same_as(runtime(model, feeds), model, feeds)

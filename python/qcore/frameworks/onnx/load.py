@@ -45,7 +45,7 @@ def from_onnx(model: Any, *, exact: str | None = None) -> Sequential | Graph:
     Parameters
     ----------
     model : path or onnx.ModelProto
-        Of opset 11 to 28, with the ops that `docs/graph.md` lists. Constants are folded, and what
+        Of opset 7 to 28, with the ops that `docs/graph.md` lists. Constants are folded, and what
         exporters write in several nodes (batch normalization behind a convolution, GELU, layer
         normalization, residuals and activations) becomes one. What is quantized there (between
         QuantizeLinear and DequantizeLinear, by QLinearConv and the like) is codes here.

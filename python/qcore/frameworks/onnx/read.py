@@ -15,8 +15,10 @@ from qcore.errors import UnsupportedError
 from qcore.frameworks.onnx.known import Known
 from qcore.frameworks.onnx.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.op import Op, Reader
+from qcore.frameworks.onnx.opset import raise_opset
 from qcore.frameworks.onnx.source import (
     OPSETS,
+    RAISED,
     SourceNode,
     constant_array,
     dtype_name,
@@ -51,10 +53,26 @@ def read_graph(model: Any, path: Path | None = None, exact: str | None = None) -
     UnsupportedError
         If it has ops, or types of values, that there are not; lists each.
     """
-    graph = ModelReader(_inlined(model), path).graph()
+    graph = ModelReader(_inlined(_raised(model)), path).graph()
     found = prepared(read_codes(graph.changed(exact=exact)))
     refuse_loops(found)
     return found
+
+
+def _raised(model: Any) -> Any:
+    """Return a model of an old opset as onnx's converter raises it; others as they are."""
+    found = next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if found not in RAISED:
+        return model
+    if found < 9 and any(node.op_type == "Scan" for node in model.graph.node):
+        raise UnsupportedError("the model is of opset 8, in which Scan takes batches")
+    copy = type(model)()
+    copy.CopyFrom(model)
+    try:
+        raise_opset(copy, OPSETS[0])
+    except ValueError as error:
+        raise UnsupportedError(str(error)) from error
+    return copy
 
 
 def _inlined(model: Any) -> Any:
@@ -196,6 +214,6 @@ def opset_of(model: Any) -> int:
     opset = versions[0] if versions else 0
     if opset not in OPSETS:
         raise UnsupportedError(
-            f"the model is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} are read"
+            f"the model is of opset {opset}; {RAISED[0]} to {OPSETS[-1]} are read"
         )
     return opset

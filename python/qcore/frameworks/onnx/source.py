@@ -14,10 +14,20 @@ from qcore._extras import require
 from qcore.frameworks.onnx.constants import array_of
 from qcore.graph.value import SOURCE_DTYPES, Value
 
-__all__ = ["OPSETS", "SourceNode", "attributes_of", "constant_array", "dtype_name", "value_of"]
+__all__ = [
+    "OPSETS",
+    "RAISED",
+    "SourceNode",
+    "attributes_of",
+    "constant_array",
+    "dtype_name",
+    "value_of",
+]
 
 #: The opsets that are read; every one is brought to what opset 21 means.
 OPSETS = range(11, 29)
+#: Older ones, which onnx's own converter raises to the first of these.
+RAISED = range(7, 11)
 _DOMAINS = ("", "ai.onnx")
 #: ONNX Runtime's own ops, whose attributes are called as ONNX calls its own.
 _RUNTIME = "com.microsoft"

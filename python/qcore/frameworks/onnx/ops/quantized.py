@@ -110,8 +110,8 @@ def _quantize(node: SourceNode, reader: Reader) -> None:
     reader.add("QuantizeLinear", inputs, node.outputs, axis=axis)
 
 
-def _real(reader: Reader, x: str, scale: str, zero: str) -> str:
-    """Return what an operand of a QLinear op stands for."""
+def _real(reader: Reader, x: str, scale: str, zero: str, *, axis: int = 0) -> str:
+    """Return what an operand of a QLinear op stands for; several scales are those of an axis."""
     codes, steps = reader.constant_value(x), reader.constant_value(scale)
     zeros = reader.constant_value(zero) if zero else None
     if codes is not None and steps is not None and (zeros is not None or not zero):
@@ -119,8 +119,19 @@ def _real(reader: Reader, x: str, scale: str, zero: str) -> str:
         reader.constants[name] = decoded(codes, steps, zeros, axis=0)
         return name
     if steps is None or (zeros is None and zero):
+        scale, zero = (_by_axis(reader, x, part, axis) for part in (scale, zero))
         return floats_of(reader, x, scale, zero)
     return reader.add("DequantizeLinear", [x, scale, zero])
+
+
+def _by_axis(reader: Reader, x: str, part: str, axis: int) -> str:
+    """Return scales or zero points along an axis of the values that have them."""
+    rank, known = reader.rank(x), reader.value(part) if part else None
+    if rank is None or known is None or known.ndim != 1 or known.shape == (1,):
+        return part
+    shape = [1] * rank
+    shape[axis] = -1
+    return reader.add("Reshape", [part, reader.ints(shape)])
 
 
 def _made(reader: Reader, value: str, scale: str, zero: str, outputs: Sequence[str]) -> None:
@@ -172,7 +183,7 @@ def _per_column(node: SourceNode, reader: Reader) -> None:
         b = reader.fresh(f"{node.inputs[3]}:real")
         reader.constants[b] = decoded(codes, scale, zero, axis=-1)
     else:
-        b = _real(reader, *(node.input(at) for at in (3, 4, 5)))
+        b = _real(reader, *(node.input(at) for at in (3, 4, 5)), axis=-1)
     value = reader.add("MatMul", [a, b])
     _made(reader, value, node.inputs[6], node.input(7), node.outputs)
 
@@ -240,6 +251,10 @@ def _conv_integer(node: SourceNode, reader: Reader) -> None:
     """Read a ConvInteger: codes with steps of 1, whose sums are integers."""
     one = reader.constant(np.float32(1))
     x = _real(reader, node.inputs[0], one, node.input(2))
+    zeros = reader.value(node.input(3)) if node.input(3) else None
+    count = zeros.shape[0] if zeros is not None and zeros.shape else 1
+    if isinstance(count, int) and count > 1:
+        one = reader.constant(np.ones(count, np.float32))
     w = _real(reader, node.inputs[1], one, node.input(3))
     kept = {name: node.get(name) for name in _CONV}
     reader.add("Cast", [reader.add("Conv", [x, w], **kept)], node.outputs, to=_INT32)

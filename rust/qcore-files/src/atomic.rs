@@ -72,7 +72,7 @@ impl AtomicFile {
                 temporary.as_file().set_permissions(old)?;
             }
             temporary.as_file().sync_all()?;
-            temporary.persist(&target).map_err(|error| error.error)?;
+            persist(temporary, &target)?;
             sync_folder(folder_of(&target))
         };
         attempt().map_err(FileError::io(&path))
@@ -174,6 +174,20 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
         }
     }
     Err(io::Error::other("too many levels of symbolic links"))
+}
+
+/// Brings a complete file to its place.
+#[cfg(not(windows))]
+fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
+    temporary.persist(target).map(drop).map_err(|error| error.error)
+}
+
+/// Brings a complete file to its place, also where a reader has the old one open, which the crate's own
+/// way refuses.
+#[cfg(windows)]
+fn persist(temporary: NamedTempFile, target: &Path) -> io::Result<()> {
+    let (_file, path) = temporary.into_parts();
+    fs::rename(&path, target)
 }
 
 /// Makes the rename itself survive a crash.

@@ -84,10 +84,10 @@ pub fn sweep_drafts(folder: &Path) {
         let (path, kind) = (entry.path(), entry.file_type());
         if kind.as_ref().is_ok_and(fs::FileType::is_file) && name.ends_with(SUFFIX) {
             if_left(&path, || fs::remove_file(&path));
-        } else if kind.is_ok_and(|kind| kind.is_dir()) {
-            if !if_left(&path.join(LOCK), || fs::remove_dir_all(&path)) {
-                let _ = fs::remove_dir(&path); // an empty one: killed before it had its lock
-            }
+        } else if kind.is_ok_and(|kind| kind.is_dir())
+            && !if_left(&path.join(LOCK), || fs::remove_dir_all(&path))
+        {
+            let _ = fs::remove_dir(&path); // an empty one: killed before it had its lock
         }
     }
 }

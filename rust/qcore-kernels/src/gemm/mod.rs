@@ -60,10 +60,8 @@ pub use limits::{Limits, limits_of};
 pub use masked::MaskedI8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use micro::segment_codes::{Added, CodesTile, CodesTiles, codes_tiles};
-#[cfg(target_arch = "x86_64")]
 pub(crate) use micro::segments::{SegmentKernel, SegmentTile, segment_kernel};
-#[cfg(target_arch = "x86_64")]
-pub(crate) use microkernel::Left as LeftKind;
+pub(crate) use microkernel::{Layout, Left as LeftKind};
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
 pub use peak::{move_all, peak_rate, read_all};

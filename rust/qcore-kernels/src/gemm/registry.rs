@@ -25,6 +25,15 @@ static TABLE: &[&Kernel] = &[
     &micro::scalar::KERNEL,
 ];
 
+/// The same for cores that run instructions in order.
+#[cfg(target_arch = "aarch64")]
+static IN_ORDER: &[&Kernel] = &[
+    &micro::neon_i8mm::KERNEL,
+    &micro::neon_dot::IN_ORDER,
+    &micro::neon::IN_ORDER,
+    &micro::scalar::KERNEL,
+];
+
 /// Every kernel of this architecture, from the best to the plainest.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 static TABLE: &[&Kernel] = &[&micro::scalar::KERNEL];
@@ -35,7 +44,16 @@ static TABLE: &[&Kernel] = &[&micro::scalar::KERNEL];
 /// If this CPU does not have `isa`: kernels run no instruction that it lacks.
 pub(crate) fn kernel_for(isa: Isa) -> &'static Kernel {
     assert!(isa.is_available(), "this CPU does not have {isa}");
-    TABLE.iter().find(|kernel| isa.includes(kernel.isa)).expect("every Isa includes scalar")
+    table().iter().find(|kernel| isa.includes(kernel.isa)).expect("every Isa includes scalar")
+}
+
+/// The kernels of this CPU's cores.
+fn table() -> &'static [&'static Kernel] {
+    #[cfg(target_arch = "aarch64")]
+    if crate::isa::runs_in_order() {
+        return IN_ORDER;
+    }
+    TABLE
 }
 
 /// The name of the int8 micro-kernel that runs where `isa` is in force.

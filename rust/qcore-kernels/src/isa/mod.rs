@@ -7,6 +7,8 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod detect;
+#[cfg(target_arch = "aarch64")]
+mod order;
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::error::{KernelError, Result};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use detect::expands_bytes;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use order::runs_in_order;
 
 /// A set of CPU features that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

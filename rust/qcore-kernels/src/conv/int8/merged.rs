@@ -11,7 +11,6 @@ use crate::view::MatRef;
 /// Weights of places side by side, taken as one with the outputs of all of them: of few outputs a
 /// vector would hold little else than nothing.
 #[derive(Debug)]
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
 pub(super) struct Merged {
     /// How many places.
     pub(super) places: usize,

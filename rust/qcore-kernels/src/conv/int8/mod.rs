@@ -14,19 +14,16 @@
 use std::marker::PhantomData;
 
 mod depthwise;
-#[cfg(target_arch = "x86_64")]
 mod direct;
 mod merged;
 mod output;
 mod patches;
 mod sparse;
-#[cfg(target_arch = "x86_64")]
 mod strip;
 mod taps;
 mod write;
 
 use depthwise::Depthwise;
-#[cfg(target_arch = "x86_64")]
 use direct::Direct;
 use merged::Merged;
 use output::{Part, Target};
@@ -145,11 +142,8 @@ impl ConvI8 {
                 memory::push(&mut products, PackedI8::new(isa, view.transposed())?)?;
             }
             // Only where windows are read where they lie.
-            let merged = if groups == 1 && cfg!(target_arch = "x86_64") {
-                Merged::new(isa, weights, shape, &window)?
-            } else {
-                None
-            };
+            let merged =
+                if groups == 1 { Merged::new(isa, weights, shape, &window)? } else { None };
             Form::Products(products, merged.map(Box::new))
         };
         let sparse = if groups == 1 { Sparse::new(weights, outputs, &window)? } else { None };
@@ -329,7 +323,6 @@ impl ConvI8 {
             }
             Form::Products(products, merged) => (products, merged),
         };
-        #[cfg(target_arch = "x86_64")]
         if let Some(merged) = merged
             && shape[2].is_multiple_of(merged.places)
         {
@@ -339,8 +332,6 @@ impl ConvI8 {
                 return direct.side_by_side(*places).run(target, out);
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = merged;
         let [batch, height, width, channels] = x.shape;
         let (each, own) = (self.inputs / products.len(), self.outputs / products.len());
         let pixels = memory::size(&shape[..3])?;
@@ -348,7 +339,6 @@ impl ConvI8 {
             let part = Part { isa, zero_point: x.zero_point, weights, stride: self.outputs };
             let columns = group * own..(group + 1) * own;
             let out = &mut out[columns.start..];
-            #[cfg(target_arch = "x86_64")]
             if let [weights] = &products[..]
                 && each > 0
                 && let Some(direct) = Direct::new(isa, weights, self.taps, x, &self.window, shape)

@@ -25,7 +25,6 @@ pub(super) mod neon_i8mm;
 mod neon_tile;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod segment_codes;
-#[cfg(target_arch = "x86_64")]
 pub(super) mod segments;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod sse2;

@@ -7,6 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::neon_tile::{UNIT, store};
 use super::tile_row;
 use crate::gemm::limits;
 use crate::gemm::microkernel::{DEPTH, Kernel, Layout, Left, PANEL, Tile};
@@ -14,16 +15,14 @@ use crate::isa::Isa;
 
 /// Values along K that one instruction takes, and depth groups of as many.
 const EIGHT: usize = 2 * DEPTH;
-/// Columns of a unit: of two registers of B.
-const UNIT: usize = 4;
 /// Bytes of a register.
 const VECTOR: usize = 16;
 /// Bytes of two depth groups of a panel.
 const LINE: usize = PANEL * EIGHT;
 /// The most pairs of rows.
-const PAIRS: usize = 3;
+pub(super) const PAIRS: usize = 3;
 /// The most registers of B that meet a pair of rows.
-const VECTORS: usize = 16;
+pub(super) const VECTORS: usize = 16;
 
 /// `acc` and the products of two rows and two columns, of eight values each.
 ///
@@ -62,7 +61,7 @@ unsafe fn product<const SIGNED: bool>(mut acc: int32x4_t, a: int8x16_t, b: int8x
 #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
 #[inline(always)]
 unsafe fn step<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
-    acc: &mut [[int32x4_t; VECTORS]; PAIRS],
+    acc: &mut Sums,
     a: &[int8x16_t; PAIRS],
     b: *const i8,
     panel_stride: usize,
@@ -116,7 +115,7 @@ macro_rules! six_by_sixteen {
         /// - The CPU has the matrix product.
         #[target_feature(enable = "neon,i8mm")]
         unsafe fn $name(
-            acc: &mut [[int32x4_t; VECTORS]; PAIRS],
+            acc: &mut Sums,
             rows: [*const u8; 6],
             b: *const i8,
             fours: usize,
@@ -178,19 +177,21 @@ macro_rules! six_by_sixteen {
 six_by_sixteen!(signed, "smmla");
 six_by_sixteen!(unsigned, "usmmla");
 
-/// The sums of all products.
+/// Sums of three pairs of rows, two columns in each register.
+pub(super) type Sums = [[int32x4_t; VECTORS]; PAIRS];
+
+/// Adds the products of rows of one piece.
 ///
 /// # Safety
-/// As [`crate::gemm::microkernel::TileFn`].
+/// As [`crate::gemm::microkernel::TileFn`] of what is read.
 #[allow(clippy::needless_range_loop, reason = "over indices it is unrolled whole")]
 #[inline(always)]
-unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
+pub(super) unsafe fn add<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
+    acc: &mut Sums,
     t: &Tile,
-) -> [[int32x4_t; VECTORS]; PAIRS] {
+) {
     // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.
     unsafe {
-        // Of rows and columns that the tile has not, nothing is left once this is compiled.
-        let mut acc = [[vdupq_n_s32(0); VECTORS]; PAIRS];
         // A row that has no other beside it stands in for that.
         let second = |pair: usize| (2 * pair + 1).min(ROWS - 1);
         let mut done = 0;
@@ -199,9 +200,9 @@ unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
             let row = |index: usize| t.a.wrapping_add(index.min(ROWS - 1) * t.a_stride);
             let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
             if SIGNED {
-                signed(&mut acc, rows, t.b, done);
+                signed(acc, rows, t.b, done);
             } else {
-                unsigned(&mut acc, rows, t.b, done);
+                unsigned(acc, rows, t.b, done);
             }
         }
         let mut a = t.a.add(done * VECTOR);
@@ -214,8 +215,8 @@ unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
                 low[pair] = vreinterpretq_s8_s64(vzip1q_s64(one, other));
                 high[pair] = vreinterpretq_s8_s64(vzip2q_s64(one, other));
             }
-            step::<SIGNED, ROWS, UNITS>(&mut acc, &low, b, t.panel_stride);
-            step::<SIGNED, ROWS, UNITS>(&mut acc, &high, b.add(LINE), t.panel_stride);
+            step::<SIGNED, ROWS, UNITS>(acc, &low, b, t.panel_stride);
+            step::<SIGNED, ROWS, UNITS>(acc, &high, b.add(LINE), t.panel_stride);
             a = a.add(VECTOR);
             b = b.add(2 * LINE);
         }
@@ -234,12 +235,11 @@ unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
                 };
                 rows[pair] = vcombine_s8(vcreate_s8(one), vcreate_s8(other));
             }
-            step::<SIGNED, ROWS, UNITS>(&mut acc, &rows, b, t.panel_stride);
+            step::<SIGNED, ROWS, UNITS>(acc, &rows, b, t.panel_stride);
             a = a.add(EIGHT.min(left * DEPTH));
             b = b.add(LINE);
             left = left.saturating_sub(2);
         }
-        acc
     }
 }
 
@@ -252,21 +252,36 @@ unsafe fn sums<const SIGNED: bool, const ROWS: usize, const UNITS: usize>(
 unsafe fn tile<const ROWS: usize, const UNITS: usize>(t: &Tile) {
     // SAFETY: the caller vouches for every pointer of the tile.
     unsafe {
-        let acc =
-            if t.flip == 0 { sums::<false, ROWS, UNITS>(t) } else { sums::<true, ROWS, UNITS>(t) };
+        // Of rows and columns that the tile has not, nothing is left once this is compiled.
+        let mut acc = [[vdupq_n_s32(0); VECTORS]; PAIRS];
+        if t.flip == 0 {
+            add::<false, ROWS, UNITS>(&mut acc, t);
+        } else {
+            add::<true, ROWS, UNITS>(&mut acc, t);
+        }
         for row in 0..ROWS {
-            let row_start = vdupq_n_s32(*t.row_start.add(row));
             for unit in 0..UNITS {
-                let one = vreinterpretq_s64_s32(acc[row / 2][2 * unit]);
-                let other = vreinterpretq_s64_s32(acc[row / 2][2 * unit + 1]);
-                let sums =
-                    if row % 2 == 0 { vzip1q_s64(one, other) } else { vzip2q_s64(one, other) };
-                let column = unit * UNIT;
-                let start = vaddq_s32(vld1q_s32(t.start.add(column)), row_start);
-                let sums = vaddq_s32(vreinterpretq_s32_s64(sums), start);
-                vst1q_s32(t.c.add(row * t.c_stride + column), sums);
+                let start = t.start.add(unit * UNIT);
+                let c = t.c.add(row * t.c_stride + unit * UNIT);
+                store(columns(&acc, row, unit), start, *t.row_start.add(row), c);
             }
         }
+    }
+}
+
+/// Four columns of a row.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn columns(acc: &Sums, row: usize, unit: usize) -> int32x4_t {
+    let (one, other) = (acc[row / 2][2 * unit], acc[row / 2][2 * unit + 1]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (one, other) = (vreinterpretq_s64_s32(one), vreinterpretq_s64_s32(other));
+        let sums =
+            if row.is_multiple_of(2) { vzip1q_s64(one, other) } else { vzip2q_s64(one, other) };
+        vreinterpretq_s32_s64(sums)
     }
 }
 
@@ -277,7 +292,7 @@ pub(in crate::gemm) static KERNEL: Kernel = Kernel {
     layout: Layout::Eights,
     many: None,
     one: None,
-    limits: &limits::NEON,
+    limits: &limits::NEON_I8MM,
     unit: UNIT,
     tiles: &[
         tile_row!(1: 1, 2, 3, 4, 5, 6),

@@ -73,6 +73,34 @@ pub trait Dot4: Copy {
         let _ = (acc, a, b);
         unreachable!("vectors of {} columns", Self::COLUMNS)
     }
+    /// Whether quads that several sums meet are better kept in registers than read again.
+    const KEEPS: bool = false;
+    /// A vector of integers, read anew each time: where registers are
+    /// copied by the pipes that multiply, and memory is read by others.
+    ///
+    /// # Safety
+    /// `ptr` is valid for reading a vector of integers.
+    #[inline(always)]
+    unsafe fn read(self, ptr: *const i32) -> Self::I32 {
+        // SAFETY: the caller's promise; a vector is lanes of integers.
+        unsafe { ptr.cast::<Self::I32>().read_unaligned() }
+    }
+    /// Whether products are added to one another before they are widened, where both fit 16 bits.
+    const PAIRS: bool = false;
+    /// `acc` and the products of several vectors as [`Dot4::dot_data`] adds them. No byte of `signed` is
+    /// -128.
+    #[inline(always)]
+    fn dot_several<const N: usize>(
+        self,
+        mut acc: Self::I32,
+        data: [Self::I32; N],
+        signed: [Self::I32; N],
+    ) -> Self::I32 {
+        for at in 0..N {
+            acc = self.dot_data(acc, data[at], signed[at]);
+        }
+        acc
+    }
     /// The sums of interleaved columns, in the order of the columns.
     ///
     /// # Safety

@@ -2,6 +2,7 @@
 //! of them, and summed in 32.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
 use super::Dot4;
 use crate::isa::Isa;
@@ -64,11 +65,37 @@ pub(super) unsafe fn store(ptr: *mut i32, sums: [int32x4_t; 4]) {
     }
 }
 
+/// Four integers, which a compiler would keep in a register of their own, and copy from there.
+///
+/// # Safety
+/// `ptr` is valid for reading them, and the CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn read(ptr: *const i32) -> int32x4_t {
+    let found: int32x4_t;
+    // SAFETY: the caller's promise. It is not `pure`, so that each time it is read.
+    unsafe {
+        asm!(
+            "ldr {found:q}, [{ptr}]",
+            found = lateout(vreg) found,
+            ptr = in(reg) ptr,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    found
+}
+
 /// What is the same with and without dot products: everything but those.
 macro_rules! vectors {
     () => {
         const COLUMNS: usize = 16;
+        const KEEPS: bool = true;
         type I32 = int32x4_t;
+
+        #[inline(always)]
+        unsafe fn read(self, ptr: *const i32) -> int32x4_t {
+            // SAFETY: the caller vouches for the integers; NEON is part of AArch64.
+            unsafe { $crate::simd::dot::neon::read(ptr) }
+        }
 
         #[inline(always)]
         fn splat(self, value: i32) -> int32x4_t {
@@ -139,6 +166,39 @@ impl Dot4 for Neon {
             let (a, b) = (vreinterpretq_s8_s32(data), vreinterpretq_s8_s32(signed));
             let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
             let high = vpaddlq_s16(vmull_high_s8(a, b));
+            vaddq_s32(acc, vpaddq_s32(low, high))
+        }
+    }
+
+    const PAIRS: bool = true;
+
+    #[inline(always)]
+    fn dot_several<const N: usize>(
+        self,
+        acc: int32x4_t,
+        data: [int32x4_t; N],
+        signed: [int32x4_t; N],
+    ) -> int32x4_t {
+        // SAFETY: NEON is part of AArch64.
+        unsafe {
+            // Each half of the lanes, two sums of each channel. Two products are at most 2 * 128 * 127.
+            let (mut low, mut high) = (vdupq_n_s32(0), vdupq_n_s32(0));
+            for at in (0..N).step_by(2) {
+                let (a, b) = (vreinterpretq_s8_s32(data[at]), vreinterpretq_s8_s32(signed[at]));
+                let mut one = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+                let mut other = vmull_high_s8(a, b);
+                if at + 1 < N {
+                    let a = vreinterpretq_s8_s32(data[at + 1]);
+                    let b = vreinterpretq_s8_s32(signed[at + 1]);
+                    one = vmlal_s8(one, vget_low_s8(a), vget_low_s8(b));
+                    other = vmlal_high_s8(other, a, b);
+                }
+                if at == 0 {
+                    (low, high) = (vpaddlq_s16(one), vpaddlq_s16(other));
+                } else {
+                    (low, high) = (vpadalq_s16(low, one), vpadalq_s16(high, other));
+                }
+            }
             vaddq_s32(acc, vpaddq_s32(low, high))
         }
     }

@@ -302,7 +302,8 @@ impl<'a> Job<'a> {
             let first = sums.as_mut_floats().cast::<i32>();
             std::slice::from_raw_parts_mut(first.add(pending * outputs), count * outputs)
         };
-        let places = Places { quads, taps, weights, start, step, count };
+        let small = self.weights.small;
+        let places = Places { quads, taps, weights, start, step, count, small };
         if pixels > 1 && (self.window.stride[1] > 1 || count < pixels) {
             places.one_by_one(outputs, self.x.signed == (self.flip == 0), sums);
             return;

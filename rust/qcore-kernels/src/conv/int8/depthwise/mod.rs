@@ -50,6 +50,8 @@ pub(super) struct Depthwise {
     lowered: Option<AlignedBytes>,
     /// The sum of each output's weights.
     sums: Vec<i32>,
+    /// Whether no weight is -128: the products of two bytes then fit 16 bits together.
+    small: bool,
     outputs: usize,
     /// Outputs of each channel.
     multiplier: usize,
@@ -113,6 +115,7 @@ impl Depthwise {
             Ok(room)
         };
         let lowered = if (2..4).contains(&tall) { Some(laid_out(1)?) } else { None };
+        let small = !weights.contains(&i8::MIN);
         #[cfg(target_arch = "x86_64")]
         let own = weights;
         let weights = laid_out(0)?;
@@ -125,6 +128,7 @@ impl Depthwise {
             weights,
             lowered,
             sums,
+            small,
             outputs,
             multiplier,
             pixels,

@@ -4,6 +4,8 @@ use crate::simd::{Dot4, Dot4Op};
 
 /// Places that are computed at once: each weight is loaded once for all of them.
 const TOGETHER: usize = 4;
+/// Quads that so many places of a window five wide read.
+const MOST: usize = TOGETHER + 5 - 1;
 
 /// Places side by side: where their quads lie, and what these are multiplied with.
 #[derive(Clone, Copy)]
@@ -19,6 +21,8 @@ pub(super) struct Places<'a> {
     /// Bytes from a place to the next.
     pub(super) step: usize,
     pub(super) count: usize,
+    /// Whether no weight is -128.
+    pub(super) small: bool,
 }
 
 /// The sums of places, as many for each as there are starts.
@@ -32,17 +36,31 @@ impl Dot4Op for Sums<'_> {
 
     #[inline(always)]
     fn eval<D: Dot4>(self, d: D) {
-        let Places { quads, taps, weights, start, step, count } = self.places;
+        let Places { quads, taps, weights, start, step, count, .. } = self.places;
         let (width, lanes) = (start.len(), D::COLUMNS / 4);
         let reach = taps.iter().copied().max().unwrap_or(0);
         let last = count.saturating_sub(1) * step + reach + 4 * width;
         assert!(width >= lanes && self.sums.len() >= count * width);
         assert!(quads.len() >= last && weights.len() >= 4 * taps.len() * width);
+        let (three, five) = (self.places.slides(1, 3), self.places.slides(2, 5));
         let mut at = 0;
         while at < width {
             // The last vector ends with the channels and so repeats some.
             at = at.min(width - lanes);
             let to = self.sums[at..].as_mut_ptr();
+            if D::KEEPS && (three || five) {
+                let two = three && width - at >= 2 * lanes;
+                // SAFETY: as below.
+                unsafe {
+                    match (two, three) {
+                        (true, _) => self.places.slide::<D, 1, 3, 2>(d, at, to),
+                        (_, true) => self.places.slide::<D, 1, 3, 1>(d, at, to),
+                        _ => self.places.slide::<D, 2, 5, 1>(d, at, to),
+                    }
+                }
+                at += if two { 2 * lanes } else { lanes };
+                continue;
+            }
             // SAFETY: the quads of the last place, the weights and the sums were just checked, and
             // those of the places before it lie before them.
             unsafe {
@@ -60,6 +78,129 @@ impl Dot4Op for Sums<'_> {
 
 #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
 impl Places<'_> {
+    /// Whether taps are `groups` rows of `wide` quads side by side, which the next place has in common
+    /// with this one but for the first.
+    fn slides(&self, groups: usize, wide: usize) -> bool {
+        self.taps.len() == groups * wide
+            && self.taps.iter().enumerate().all(|(index, &tap)| {
+                tap == self.taps[index - index % wide] + index % wide * self.step
+            })
+    }
+
+    /// [`Places::column`] of some vectors, where places slide over `GROUPS` rows of `WIDE` quads: quads
+    /// stay in registers for the places that they are read for.
+    ///
+    /// # Safety
+    /// As there, for so many vectors.
+    #[inline(always)]
+    unsafe fn slide<D: Dot4, const GROUPS: usize, const WIDE: usize, const VECTORS: usize>(
+        &self,
+        d: D,
+        at: usize,
+        out: *mut i32,
+    ) {
+        let width = self.start.len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut weights = [[[d.splat(0); VECTORS]; WIDE]; GROUPS];
+            for group in 0..GROUPS {
+                for column in 0..WIDE {
+                    for vector in 0..VECTORS {
+                        let quad = (group * WIDE + column) * width + at;
+                        let weight = self.weights.as_ptr().add(4 * quad + vector * D::COLUMNS);
+                        weights[group][column][vector] = d.load(weight);
+                    }
+                }
+            }
+            let mut place = 0;
+            while place < self.count {
+                let to = out.add(place * width);
+                let whole = place + TOGETHER <= self.count;
+                match (whole, D::PAIRS && self.small) {
+                    (true, true) => self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true>(
+                        d, &weights, place, at, to,
+                    ),
+                    (true, false) => self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, false>(
+                        d, &weights, place, at, to,
+                    ),
+                    (false, true) => {
+                        self.slid::<D, GROUPS, WIDE, VECTORS, 1, true>(d, &weights, place, at, to);
+                    }
+                    (false, false) => {
+                        self.slid::<D, GROUPS, WIDE, VECTORS, 1, false>(d, &weights, place, at, to);
+                    }
+                }
+                place += if whole { TOGETHER } else { 1 };
+            }
+        }
+    }
+
+    /// [`Places::slide`] of `N` places; with `PAIRS`, of weights none of which is -128.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn slid<
+        D: Dot4,
+        const GROUPS: usize,
+        const WIDE: usize,
+        const VECTORS: usize,
+        const N: usize,
+        const PAIRS: bool,
+    >(
+        &self,
+        d: D,
+        weights: &[[[D::I32; VECTORS]; WIDE]; GROUPS],
+        place: usize,
+        at: usize,
+        to: *mut i32,
+    ) {
+        let (width, lanes) = (self.start.len(), D::COLUMNS / 4);
+        // SAFETY: the caller's promise; a vector of D is lanes of int32.
+        unsafe {
+            let start = self.start.as_ptr().add(at);
+            let mut sums = [[d.splat(0); VECTORS]; N];
+            for index in 0..N {
+                for vector in 0..VECTORS {
+                    sums[index][vector] = d.read(start.add(vector * lanes));
+                }
+            }
+            for group in 0..GROUPS {
+                let first = place * self.step + *self.taps.get_unchecked(group * WIDE) + 4 * at;
+                let mut quads = [[d.splat(0); VECTORS]; MOST];
+                for column in 0..N + WIDE - 1 {
+                    for vector in 0..VECTORS {
+                        let quad = first + column * self.step + vector * D::COLUMNS;
+                        quads[column][vector] = d.load(self.quads.as_ptr().add(quad));
+                    }
+                }
+                for index in 0..N {
+                    for vector in 0..VECTORS {
+                        let (mut data, mut with) = ([d.splat(0); WIDE], [d.splat(0); WIDE]);
+                        for column in 0..WIDE {
+                            data[column] = quads[index + column][vector];
+                            with[column] = weights[group][column][vector];
+                        }
+                        let sum = &mut sums[index][vector];
+                        if PAIRS {
+                            *sum = d.dot_several(*sum, data, with);
+                        } else {
+                            for column in 0..WIDE {
+                                *sum = d.dot_data(*sum, data[column], with[column]);
+                            }
+                        }
+                    }
+                }
+            }
+            for index in 0..N {
+                for vector in 0..VECTORS {
+                    let to = to.add(index * width + vector * lanes);
+                    to.cast::<D::I32>().write_unaligned(sums[index][vector]);
+                }
+            }
+        }
+    }
+
     /// A vector of sums of every place, from `at` on; there are `TAPS` taps.
     ///
     /// # Safety
@@ -167,6 +308,78 @@ impl Places<'_> {
                         *sum += code * i32::from(weight as i8);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::simd::{data_of, dispatch_dot};
+
+    /// Bytes, many of them the greatest and the least.
+    fn bytes(seed: u32, len: usize, least: u8) -> Vec<u8> {
+        let mut state = seed;
+        let byte = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            match state >> 30 {
+                0 => least,
+                1 => 0x7f,
+                _ if (state >> 16) as u8 == 0x80 => least,
+                _ => (state >> 16) as u8,
+            }
+        };
+        (0..len).map(byte).collect()
+    }
+
+    #[test]
+    fn windows_slide() {
+        for (groups, wide) in [(1, 3), (2, 5)] {
+            for width in [16, 20, 24, 44] {
+                for count in 1..10 {
+                    for least in [0x80, 0x81] {
+                        check(groups, wide, width, count, least);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(groups: usize, wide: usize, width: usize, count: usize, least: u8) {
+        let (step, row) = (4 * width, 4 * width * (count + wide - 1));
+        let quads = bytes(count as u32, groups * row, 0x80);
+        let weights = bytes(7 + count as u32, groups * wide * 4 * width, least);
+        let tap = |index: usize| index / wide * row + index % wide * step;
+        let taps: Vec<usize> = (0..groups * wide).map(tap).collect();
+        let start: Vec<i32> = (0..width as i32).map(|at| at * 1001 - 5000).collect();
+        let places = Places {
+            quads: &quads,
+            taps: &taps,
+            weights: &weights,
+            start: &start,
+            step,
+            count,
+            small: least == 0x81,
+        };
+        assert!(places.slides(groups, wide));
+        for isa in Isa::available() {
+            let signed = data_of(isa, true).0 == 0;
+            let mut found = vec![0; count * width];
+            dispatch_dot(isa, Sums { places, sums: &mut found });
+            for (at, &found) in found.iter().enumerate() {
+                let (place, channel) = (at / width, at % width);
+                let mut sum = start[channel];
+                for (index, tap) in taps.iter().enumerate() {
+                    for byte in 0..4 {
+                        let code = quads[place * step + tap + 4 * channel + byte];
+                        let code = if signed { i32::from(code as i8) } else { i32::from(code) };
+                        let weight = weights[4 * (index * width + channel) + byte];
+                        sum += code * i32::from(weight as i8);
+                    }
+                }
+                assert_eq!(found, sum, "{isa} {groups}x{wide}, {count} places: {place}, {channel}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Products whose rows of A are read where they lie: the rows of a window are segments of the image, or
 //! of some of its rows with what lies around them.
 
+#[cfg(target_arch = "x86_64")]
 mod codes;
 
 use std::cell::RefCell;
@@ -14,9 +15,9 @@ use crate::aligned::AlignedBytes;
 use crate::conv::window::Window;
 use crate::epilogue::SumBlock;
 use crate::error::Result;
-use crate::gemm::{
-    Form, LeftKind, PackedI8, SegmentKernel, SegmentTile, codes_tiles, segment_kernel,
-};
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::codes_tiles;
+use crate::gemm::{Form, Layout, LeftKind, PackedI8, SegmentKernel, SegmentTile, segment_kernel};
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
@@ -84,7 +85,10 @@ impl<'a> Direct<'a> {
         let few = if window.is_point() { weights.k() <= MOST_INPUTS } else { false };
         let fits = weights.k() as i64 * REACH <= i64::from(i32::MAX);
         let pays = few || weights.n() <= MOST_OUTPUTS;
-        if !(taps.line && fits && pays && weights.layout() == kernel.layout) {
+        // A line of B may be of two depth groups: no segment may end within one.
+        let whole =
+            kernel.layout != Layout::Eights || taps.runs == 1 || taps.step.is_multiple_of(8);
+        if !(taps.line && fits && pays && whole && weights.layout() == kernel.layout) {
             return None;
         }
         let [batch, rows, columns, _] = shape;
@@ -101,12 +105,19 @@ impl<'a> Direct<'a> {
         Self { together, ..self }
     }
 
+    /// What becomes of the bytes of the image for the kernel.
+    fn form(&self) -> Form {
+        match (self.kernel.left, self.x.signed) {
+            (LeftKind::I16, true) => Form::Signed,
+            (LeftKind::I16, false) => Form::Unsigned,
+            (LeftKind::U8, true) | (LeftKind::Signed, false) => Form::Flipped,
+            _ => Form::Same,
+        }
+    }
+
     /// Whether the image is read where it lies.
     fn in_place(&self) -> bool {
-        self.kernel.left == LeftKind::U8
-            && !self.x.signed
-            && !self.window.is_padded()
-            && self.taps.len.is_multiple_of(4)
+        self.form() == Form::Same && !self.window.is_padded() && self.taps.len.is_multiple_of(4)
     }
 
     /// Convolves.
@@ -188,8 +199,12 @@ impl<'a> Direct<'a> {
     fn starts(&self, bias: &[i32], to: &mut AlignedBytes) -> Result<()> {
         let sums = self.weights.sums();
         to.resize_scratch(memory::size(&[sums.len(), size_of::<i32>()])?)?;
-        let shift = self.kernel.left == LeftKind::U8 && self.x.signed;
-        let zero = self.x.zero_point + if shift { 128 } else { 0 };
+        let zero = self.x.zero_point
+            + match (self.form(), self.x.signed) {
+                (Form::Flipped, true) => 128,
+                (Form::Flipped, false) => -128,
+                _ => 0,
+            };
         // SAFETY: the room is for so many int32, on a cache line, and nobody else's; any bytes are one.
         let to =
             unsafe { std::slice::from_raw_parts_mut(to.as_mut_floats().cast::<i32>(), sums.len()) };
@@ -213,12 +228,7 @@ impl<'a> Direct<'a> {
     /// Copies rows of the image that starts at `picture`, or pixels.
     fn copy(&self, picture: usize, rows: Range<usize>, pitch: usize, out: *mut u8) {
         let [_, height, width, channels] = self.x.shape;
-        let form = match (self.kernel.left, self.x.signed) {
-            (LeftKind::I16, true) => Form::Signed,
-            (LeftKind::I16, false) => Form::Unsigned,
-            (_, true) => Form::Flipped,
-            (_, false) => Form::Same,
-        };
+        let form = self.form();
         let zero = self.x.zero_point as u8;
         let strip = match self.points {
             Some(points) => {
@@ -274,6 +284,7 @@ impl<'a> Direct<'a> {
             segments: self.taps.runs,
             segment_stride: strip.segment,
             groups: self.taps.step.div_ceil(4),
+            signed: self.x.signed,
             b: self.weights.at(column, 0),
             panel_stride: self.weights.panel_stride(),
             start: std::ptr::null(),
@@ -298,6 +309,7 @@ impl<'a> Direct<'a> {
         let (unit, outputs) = (self.kernel.unit, self.weights.n());
         let start = start.as_floats().cast::<i32>();
         let room = sums.as_mut_floats().cast::<i32>();
+        #[cfg(target_arch = "x86_64")]
         let fused = target.bytes();
         let mut column = 0;
         while column < outputs {
@@ -305,6 +317,7 @@ impl<'a> Direct<'a> {
             let tiles = self.kernel.tiles[units - 1];
             let width = units * unit;
             let columns = width.min(outputs - column);
+            #[cfg(target_arch = "x86_64")]
             if let Some((codes, tiles)) = fused.zip(codes_tiles(self.isa))
                 && columns == width
                 && parameters.multipliers().len() == outputs

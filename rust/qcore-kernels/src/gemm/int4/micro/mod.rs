@@ -6,6 +6,8 @@ mod avx2;
 mod avx512_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_rows;
 mod scalar;
 
 use super::packed::{DEPTH, LINE, PANEL};

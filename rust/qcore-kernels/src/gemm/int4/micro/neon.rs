@@ -9,7 +9,7 @@ use std::arch::asm;
 use super::{DEPTH, LINE, PANEL, Tile};
 
 /// Registers of 16 sums.
-const VECTORS: usize = PANEL / 4;
+pub(super) const VECTORS: usize = PANEL / 4;
 /// Bytes of a register.
 const VECTOR: usize = 16;
 
@@ -214,7 +214,9 @@ pub(super) mod plain {
 
 /// With the dot product.
 pub(super) mod dot {
+    use super::super::neon_rows::{six_rows, six_rows_in_order};
     use super::*;
+    use crate::isa::runs_in_order;
 
     struct Dot;
 
@@ -260,84 +262,15 @@ pub(super) mod dot {
             let row = |index: usize| t.a.wrapping_add(index * t.a_stride + first * DEPTH);
             let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
             // SAFETY: the caller's promise.
-            unsafe { six_rows(sums, rows, t.w.add(first * LINE), most) };
+            unsafe {
+                let w = t.w.add(first * LINE);
+                if runs_in_order() {
+                    six_rows_in_order(sums, rows, w, most);
+                } else {
+                    six_rows(sums, rows, w, most);
+                }
+            }
             most
-        }
-    }
-
-    /// A register of a line, of which the nibbles are taken apart, times eight values of six rows: those
-    /// of four stay in registers, those of two are read again.
-    macro_rules! register {
-        ($offset:literal; $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal) => {
-            concat!(
-                "ldr q1, [{w}, #", $offset, "]\n",
-                "ldr d7, [{a4}]\n",
-                "ushr v2.16b, v1.16b, #4\n",
-                "and v1.16b, v1.16b, v0.16b\n",
-                register!(@row $a "3"), register!(@row $b "4"), register!(@row $c "5"),
-                register!(@row $d "6"), register!(@row $e "7"),
-                "ldr d7, [{a5}]\n",
-                register!(@row $f "7"),
-            )
-        };
-        (@row $sums:literal $a:literal) => {
-            concat!(
-                "sdot v", $sums, ".4s, v1.16b, v", $a, ".4b[0]\n",
-                "sdot v", $sums, ".4s, v2.16b, v", $a, ".4b[1]\n",
-            )
-        };
-    }
-
-    /// `lines` lines of six rows, of which there are some. The sums take 24 registers, the nibbles three
-    /// and the rows five: a compiler keeps the sums in memory.
-    ///
-    /// # Safety
-    /// The rows and the panel have the lines, and the CPU has the dot product.
-    #[target_feature(enable = "neon,dotprod")]
-    unsafe fn six_rows(
-        sums: &mut [[int32x4_t; VECTORS]; 6],
-        rows: [*const i8; 6],
-        w: *const u8,
-        lines: usize,
-    ) {
-        let [one, two, three, four, five, six] = sums;
-        // SAFETY: the caller vouches for what is read; nothing is written but registers that are declared.
-        unsafe {
-            asm!(
-                "movi v0.16b, #15",
-                "2:",
-                "ldr d3, [{a0}], #8",
-                "ldr d4, [{a1}], #8",
-                "ldr d5, [{a2}], #8",
-                "ldr d6, [{a3}], #8",
-                register!("0"; "8" "12" "16" "20" "24" "28"),
-                register!("16"; "9" "13" "17" "21" "25" "29"),
-                register!("32"; "10" "14" "18" "22" "26" "30"),
-                register!("48"; "11" "15" "19" "23" "27" "31"),
-                "add {a4}, {a4}, #8",
-                "add {a5}, {a5}, #8",
-                "add {w}, {w}, #64",
-                "subs {lines}, {lines}, #1",
-                "b.ne 2b",
-                lines = inout(reg) lines => _,
-                w = inout(reg) w => _,
-                a0 = inout(reg) rows[0] => _,
-                a1 = inout(reg) rows[1] => _,
-                a2 = inout(reg) rows[2] => _,
-                a3 = inout(reg) rows[3] => _,
-                a4 = inout(reg) rows[4] => _,
-                a5 = inout(reg) rows[5] => _,
-                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
-                out("v4") _, out("v5") _, out("v6") _, out("v7") _,
-                inout("v8") one[0], inout("v9") one[1], inout("v10") one[2], inout("v11") one[3],
-                inout("v12") two[0], inout("v13") two[1], inout("v14") two[2], inout("v15") two[3],
-                inout("v16") three[0], inout("v17") three[1], inout("v18") three[2],
-                inout("v19") three[3], inout("v20") four[0], inout("v21") four[1],
-                inout("v22") four[2], inout("v23") four[3], inout("v24") five[0],
-                inout("v25") five[1], inout("v26") five[2], inout("v27") five[3],
-                inout("v28") six[0], inout("v29") six[1], inout("v30") six[2], inout("v31") six[3],
-                options(readonly, nostack),
-            );
         }
     }
 

@@ -1,74 +1,23 @@
-//! Tiles whose rows of A are several segments, the same distance apart: the rows of a window over an
-//! image, read where they lie.
+//! Segments on x86: one body over the vocabulary of the micro-kernels.
 
-use super::super::microkernel::{Layout, Left};
-use super::avx_vnni::AvxVnni;
-use super::avx2::Avx2;
-use super::avx512::Avx512;
-use super::avx512_vnni::Avx512Vnni;
-use super::{Dot, unit_offset};
+use super::{SegmentKernel, SegmentTile, SegmentTileFn};
+use crate::gemm::micro::avx_vnni::AvxVnni;
+use crate::gemm::micro::avx2::Avx2;
+use crate::gemm::micro::avx512::Avx512;
+use crate::gemm::micro::avx512_vnni::Avx512Vnni;
+use crate::gemm::micro::{Dot, unit_offset};
+use crate::gemm::microkernel::{Layout, Left};
 use crate::isa::Isa;
 
-/// One tile: where its operands and results lie.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SegmentTile {
-    /// The first segment of the first row.
-    pub(crate) a: *const u8,
-    /// Bytes from a row of A to the next.
-    pub(crate) a_stride: usize,
-    /// Segments of a row.
-    pub(crate) segments: usize,
-    /// Bytes from a segment to the next.
-    pub(crate) segment_stride: usize,
-    /// Depth groups of a segment.
-    pub(crate) groups: usize,
-    /// First column of the tile, at its first depth group.
-    pub(crate) b: *const i8,
-    /// Bytes from a panel of B to the next.
-    pub(crate) panel_stride: usize,
-    /// What the sum of each column starts from.
-    pub(crate) start: *const i32,
-    /// First result.
-    pub(crate) c: *mut i32,
-    /// Elements from a row of results to the next.
-    pub(crate) c_stride: usize,
-}
-
-/// Computes one tile of a fixed size, wrapping: `c = start + a * b`.
-///
-/// # Safety
-/// - The CPU has the kernel's instruction set.
-/// - Each segment of each row is valid for reading `groups * 4` elements of the kernel's [`Left`] type;
-///   `b` for the lines of all segments in each panel that the tile touches, `start` for the tile's
-///   columns, and `c` for writing the tile.
-pub(crate) type SegmentTileFn = unsafe fn(&SegmentTile);
-
-/// The tiles of an instruction set.
-#[derive(Debug)]
-pub(crate) struct SegmentKernel {
-    isa: Isa,
-    /// How it wants A.
-    pub(crate) left: Left,
-    /// How it wants B.
-    pub(crate) layout: Layout,
-    /// Columns of one unit: a tile is a number of units wide.
-    pub(crate) unit: usize,
-    /// `tiles[units - 1][rows - 1]`.
-    pub(crate) tiles: &'static [&'static [SegmentTileFn]],
-}
-
-/// The best kernel where `isa` is in force, if there is one.
-pub(crate) fn segment_kernel(isa: Isa) -> Option<&'static SegmentKernel> {
-    static TABLE: [&SegmentKernel; 4] =
-        [&avx512_vnni::KERNEL, &avx512::KERNEL, &avx_vnni::KERNEL, &avx2::KERNEL];
-    TABLE.into_iter().find(|kernel| isa.includes(kernel.isa))
-}
+/// From the best to the plainest.
+pub(super) static KERNELS: [&SegmentKernel; 4] =
+    [&avx512_vnni::KERNEL, &avx512::KERNEL, &avx_vnni::KERNEL, &avx2::KERNEL];
 
 /// A tile of `ROWS` rows and `UNITS` units.
 ///
 /// # Safety
 /// As [`SegmentTileFn`].
-#[allow(clippy::needless_range_loop, reason = "see `super::tile`")]
+#[allow(clippy::needless_range_loop, reason = "see `micro::tile`")]
 #[inline(always)]
 unsafe fn tile<D: Dot, const ROWS: usize, const UNITS: usize>(t: &SegmentTile) {
     // SAFETY: the caller vouches for every pointer of the tile and for the instruction set.

@@ -155,6 +155,7 @@ impl Op for Attend {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "what a step does, each by itself")]
 struct AttendStep {
     heads: [usize; 2],
     scale: f32,

@@ -26,6 +26,7 @@ pub struct Limits {
 pub(super) const STRIP_BYTES: usize = 32 << 10;
 
 /// `vpdpbusd`, as measured on Zen 4: A is read where it lies, nothing is widened.
+#[cfg(target_arch = "x86_64")]
 pub(super) static DOT: Limits = Limits {
     left_bytes: 4 << 20,
     left_bytes_for_strips: 4 << 20,

@@ -30,6 +30,8 @@ class Kernel:
     weights: int = 0
     # How many multiply, where a function has loops of several sizes.
     multiplies: int = 0
+    # Whether it is for cores that run in order, or not for these; None: for all.
+    in_order: bool | None = None
 
 
 def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
@@ -43,25 +45,52 @@ def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
 DEPTHWISE = ("conv4int89depthwise",)
 
 KERNELS = (
-    Kernel("neon", "product, 2 rows", tile("neon", 2, 4), "smull"),
-    Kernel("neon", "product, 1 row", tile("neon", 1, 8), "smull", 32),
+    Kernel("neon", "product, 3 rows", ("4neon16three_by_sixteen",), "smull", in_order=False),
+    Kernel(
+        "neon", "product, 3 rows", ("4neon25three_by_sixteen_in_order",), "smull", in_order=True
+    ),
+    Kernel("neon", "product, 1 row", ("4neon", *tile("plain", 1, 8)), "smull", 32, in_order=False),
+    Kernel(
+        "neon", "product, 1 row", ("4neon", *tile("in_order", 1, 8)), "smull", 32, in_order=True
+    ),
     Kernel("neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull"),
     Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 4),
     Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
     Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
-    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smull", 10, multiplies=20),
-    Kernel("neon_dot", "product, 6 rows", ("5micro8neon_dot",), "sdot", multiplies=96),
-    Kernel("neon_dot", "product, 1 row", tile("neon_dot", 1, 8), "sdot", 32),
-    Kernel("neon_dot", "int4, 6 rows", ("int45micro4neon3dot",), "sdot", multiplies=48),
+    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smlal", 8, multiplies=48),
+    Kernel("neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", in_order=False),
+    Kernel(
+        "neon_dot",
+        "product, 6 rows",
+        ("8neon_dot23six_by_sixteen_in_order",),
+        "sdot",
+        in_order=True,
+    ),
+    Kernel(
+        "neon_dot",
+        "product, 1 row",
+        ("8neon_dot", *tile("plain", 1, 8)),
+        "sdot",
+        32,
+        in_order=False,
+    ),
+    Kernel(
+        "neon_dot",
+        "product, 1 row",
+        ("8neon_dot", *tile("in_order", 1, 8)),
+        "sdot",
+        32,
+        in_order=True,
+    ),
+    Kernel("neon_dot", "int4, 6 rows", ("9neon_rows8six_rows",), "sdot", in_order=False),
+    Kernel("neon_dot", "int4, 6 rows", ("9neon_rows17six_rows_in_order",), "sdot", in_order=True),
     Kernel("neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16),
-    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 10, multiplies=10),
+    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 8, multiplies=24),
     Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", multiplies=48),
     Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", multiplies=48),
     Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
     Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
-    Kernel(
-        "neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 10, multiplies=10
-    ),
+    Kernel("neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 8, multiplies=24),
 )
 
 
@@ -85,6 +114,8 @@ def find(kernel: Kernel, code: dict[str, list[str]]) -> Loop:
 
 def runs(core: Core, kernel: Kernel) -> bool:
     """Return whether a core runs a kernel: the best of its kind that it has instructions for."""
+    if kernel.in_order not in (None, core.in_order):
+        return False
     order = ["neon", "neon_dot", "neon_i8mm"]
     kind = kernel.what.split(",")[0]
     isas = {each.isa for each in KERNELS if each.what.split(",")[0] == kind}
@@ -100,7 +131,8 @@ def table(code: dict[str, list[str]]) -> str:
     lines.append("|" + " --- |" * 2 + " ---: |" * (len(head) - 2))
     for kernel in KERNELS:
         loop = find(kernel, code)
-        cells = [f"`{kernel.isa}`", kernel.what, f"{loop.multiplies}"]
+        what = f"{kernel.what}, in halves" if kernel.in_order else kernel.what
+        cells = [f"`{kernel.isa}`", what, f"{loop.multiplies}"]
         cells += [f"{loop.vectors - loop.multiplies}", f"{loop.loads}", f"{loop.slots}"]
         for core in CORES:
             if not runs(core, kernel):

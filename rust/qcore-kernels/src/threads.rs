@@ -315,7 +315,8 @@ mod tests {
             let (now, peak) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let seen: Vec<_> = (0..64).map(|_| AtomicUsize::new(0)).collect();
             at_most(most, || {
-                assert_eq!(count(), most);
+                // Fewer, where another test asked for fewer at the same time.
+                assert!(count() <= most);
                 for_each(seen.len(), |i| {
                     peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::sleep(std::time::Duration::from_micros(200));

@@ -182,22 +182,24 @@ impl Dot4 for Neon {
         // SAFETY: NEON is part of AArch64.
         unsafe {
             // Each half of the lanes, two sums of each channel. Two products are at most 2 * 128 * 127.
-            let (mut low, mut high) = (vdupq_n_s32(0), vdupq_n_s32(0));
-            for at in (0..N).step_by(2) {
+            let pair = |at: usize| {
                 let (a, b) = (vreinterpretq_s8_s32(data[at]), vreinterpretq_s8_s32(signed[at]));
-                let mut one = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-                let mut other = vmull_high_s8(a, b);
-                if at + 1 < N {
-                    let a = vreinterpretq_s8_s32(data[at + 1]);
-                    let b = vreinterpretq_s8_s32(signed[at + 1]);
-                    one = vmlal_s8(one, vget_low_s8(a), vget_low_s8(b));
-                    other = vmlal_high_s8(other, a, b);
+                let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+                let high = vmull_high_s8(a, b);
+                if at + 1 == N {
+                    return (low, high);
                 }
-                if at == 0 {
-                    (low, high) = (vpaddlq_s16(one), vpaddlq_s16(other));
-                } else {
-                    (low, high) = (vpadalq_s16(low, one), vpadalq_s16(high, other));
-                }
+                let a = vreinterpretq_s8_s32(data[at + 1]);
+                let b = vreinterpretq_s8_s32(signed[at + 1]);
+                (vmlal_s8(low, vget_low_s8(a), vget_low_s8(b)), vmlal_high_s8(high, a, b))
+            };
+            let (one, other) = pair(0);
+            let (mut low, mut high) = (vpaddlq_s16(one), vpaddlq_s16(other));
+            let mut at = 2;
+            while at < N {
+                let (one, other) = pair(at);
+                (low, high) = (vpadalq_s16(low, one), vpadalq_s16(high, other));
+                at += 2;
             }
             vaddq_s32(acc, vpaddq_s32(low, high))
         }

@@ -49,16 +49,15 @@ impl Dot4Op for Sums<'_> {
             at = at.min(width - lanes);
             let to = self.sums[at..].as_mut_ptr();
             if D::KEEPS && (three || five) {
-                let two = three && width - at >= 2 * lanes;
                 // SAFETY: as below.
                 unsafe {
-                    match (two, three) {
-                        (true, _) => self.places.slide::<D, 1, 3, 2>(d, at, to),
-                        (_, true) => self.places.slide::<D, 1, 3, 1>(d, at, to),
-                        _ => self.places.slide::<D, 2, 5, 1>(d, at, to),
+                    if three {
+                        self.places.slide::<D, 1, 3>(d, at, to);
+                    } else {
+                        self.places.slide::<D, 2, 5>(d, at, to);
                     }
                 }
-                at += if two { 2 * lanes } else { lanes };
+                at += lanes;
                 continue;
             }
             // SAFETY: the quads of the last place, the weights and the sums were just checked, and
@@ -87,13 +86,13 @@ impl Places<'_> {
             })
     }
 
-    /// [`Places::column`] of some vectors, where places slide over `GROUPS` rows of `WIDE` quads: quads
-    /// stay in registers for the places that they are read for.
+    /// [`Places::column`] where places slide over `GROUPS` rows of `WIDE` quads: these stay in registers
+    /// for the places that they are read for.
     ///
     /// # Safety
-    /// As there, for so many vectors.
+    /// As there.
     #[inline(always)]
-    unsafe fn slide<D: Dot4, const GROUPS: usize, const WIDE: usize, const VECTORS: usize>(
+    unsafe fn slide<D: Dot4, const GROUPS: usize, const WIDE: usize>(
         &self,
         d: D,
         at: usize,
@@ -102,35 +101,28 @@ impl Places<'_> {
         let width = self.start.len();
         // SAFETY: the caller's promise.
         unsafe {
-            let mut weights = [[[d.splat(0); VECTORS]; WIDE]; GROUPS];
+            let mut weights = [[d.splat(0); WIDE]; GROUPS];
             for group in 0..GROUPS {
                 for column in 0..WIDE {
-                    for vector in 0..VECTORS {
-                        let quad = (group * WIDE + column) * width + at;
-                        let weight = self.weights.as_ptr().add(4 * quad + vector * D::COLUMNS);
-                        weights[group][column][vector] = d.load(weight);
-                    }
+                    let quad = (group * WIDE + column) * width + at;
+                    weights[group][column] = d.load(self.weights.as_ptr().add(4 * quad));
                 }
             }
+            let pairs = D::PAIRS && self.small;
             let mut place = 0;
+            while place + TOGETHER <= self.count {
+                let to = out.add(place * width);
+                if pairs {
+                    self.slid::<D, GROUPS, WIDE, TOGETHER, true>(d, &weights, place, at, to);
+                } else {
+                    self.slid::<D, GROUPS, WIDE, TOGETHER, false>(d, &weights, place, at, to);
+                }
+                place += TOGETHER;
+            }
             while place < self.count {
                 let to = out.add(place * width);
-                let whole = place + TOGETHER <= self.count;
-                match (whole, D::PAIRS && self.small) {
-                    (true, true) => self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true>(
-                        d, &weights, place, at, to,
-                    ),
-                    (true, false) => self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, false>(
-                        d, &weights, place, at, to,
-                    ),
-                    (false, true) => {
-                        self.slid::<D, GROUPS, WIDE, VECTORS, 1, true>(d, &weights, place, at, to);
-                    }
-                    (false, false) => {
-                        self.slid::<D, GROUPS, WIDE, VECTORS, 1, false>(d, &weights, place, at, to);
-                    }
-                }
-                place += if whole { TOGETHER } else { 1 };
+                self.slid::<D, GROUPS, WIDE, 1, false>(d, &weights, place, at, to);
+                place += 1;
             }
         }
     }
@@ -144,59 +136,54 @@ impl Places<'_> {
         D: Dot4,
         const GROUPS: usize,
         const WIDE: usize,
-        const VECTORS: usize,
         const N: usize,
         const PAIRS: bool,
     >(
         &self,
         d: D,
-        weights: &[[[D::I32; VECTORS]; WIDE]; GROUPS],
+        weights: &[[D::I32; WIDE]; GROUPS],
         place: usize,
         at: usize,
         to: *mut i32,
     ) {
-        let (width, lanes) = (self.start.len(), D::COLUMNS / 4);
+        let (width, step) = (self.start.len(), self.step);
         // SAFETY: the caller's promise; a vector of D is lanes of int32.
         unsafe {
             let start = self.start.as_ptr().add(at);
-            let mut sums = [[d.splat(0); VECTORS]; N];
+            let mut sums = [d.splat(0); N];
             for index in 0..N {
-                for vector in 0..VECTORS {
-                    sums[index][vector] = d.read(start.add(vector * lanes));
-                }
+                sums[index] = d.read(start);
             }
             for group in 0..GROUPS {
-                let first = place * self.step + *self.taps.get_unchecked(group * WIDE) + 4 * at;
-                let mut quads = [[d.splat(0); VECTORS]; MOST];
+                let first = place * step + *self.taps.get_unchecked(group * WIDE) + 4 * at;
+                let first = self.quads.as_ptr().add(first);
+                let mut quads = [d.splat(0); MOST];
                 for column in 0..N + WIDE - 1 {
-                    for vector in 0..VECTORS {
-                        let quad = first + column * self.step + vector * D::COLUMNS;
-                        quads[column][vector] = d.load(self.quads.as_ptr().add(quad));
-                    }
+                    quads[column] = d.load(first.add(column * step));
                 }
-                for index in 0..N {
-                    for vector in 0..VECTORS {
-                        let (mut data, mut with) = ([d.splat(0); WIDE], [d.splat(0); WIDE]);
-                        for column in 0..WIDE {
-                            data[column] = quads[index + column][vector];
-                            with[column] = weights[group][column][vector];
-                        }
-                        let sum = &mut sums[index][vector];
-                        if PAIRS {
-                            *sum = d.dot_several(*sum, data, with);
-                        } else {
-                            for column in 0..WIDE {
-                                *sum = d.dot_data(*sum, data[column], with[column]);
+                // Not a loop: it would not be unrolled, and quads be in memory.
+                macro_rules! place {
+                    ($($index:literal)+) => {$(
+                        if $index < N {
+                            let mut data = [quads[$index]; WIDE];
+                            for column in 1..WIDE {
+                                data[column] = quads[$index + column];
+                            }
+                            if PAIRS {
+                                sums[$index] = d.dot_several(sums[$index], data, weights[group]);
+                            } else {
+                                for column in 0..WIDE {
+                                    let weight = weights[group][column];
+                                    sums[$index] = d.dot_data(sums[$index], data[column], weight);
+                                }
                             }
                         }
-                    }
+                    )+};
                 }
+                place!(0 1 2 3);
             }
             for index in 0..N {
-                for vector in 0..VECTORS {
-                    let to = to.add(index * width + vector * lanes);
-                    to.cast::<D::I32>().write_unaligned(sums[index][vector]);
-                }
+                to.add(index * width).cast::<D::I32>().write_unaligned(sums[index]);
             }
         }
     }

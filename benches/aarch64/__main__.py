@@ -57,7 +57,7 @@ KERNELS = (
     Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 4),
     Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
     Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
-    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smlal", 8, multiplies=48),
+    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smlal", 6, multiplies=24),
     Kernel("neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", in_order=False),
     Kernel(
         "neon_dot",
@@ -82,15 +82,15 @@ KERNELS = (
         32,
         in_order=True,
     ),
-    Kernel("neon_dot", "int4, 6 rows", ("9neon_rows8six_rows",), "sdot", in_order=False),
-    Kernel("neon_dot", "int4, 6 rows", ("9neon_rows17six_rows_in_order",), "sdot", in_order=True),
+    Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=False),
+    Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=True),
     Kernel("neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16),
-    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 8, multiplies=24),
+    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 6, multiplies=12),
     Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", multiplies=48),
     Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", multiplies=48),
     Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
     Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
-    Kernel("neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 8, multiplies=24),
+    Kernel("neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 6, multiplies=12),
 )
 
 
@@ -105,11 +105,14 @@ def find(kernel: Kernel, code: dict[str, list[str]]) -> Loop:
     found = [
         loop
         for loop in found
-        if loop.counts[kernel.word] and kernel.multiplies in (0, loop.multiplies)
+        if loop.counts[kernel.word]
+        and kernel.multiplies in (0, loop.multiplies)
+        # Only those for cores that run in order load halves.
+        and kernel.in_order in (None, loop.transfers > 0)
     ]
     if not found:
         raise SystemExit(f"no loop of {kernel.isa} {kernel.what} in the assembly")
-    return max(found, key=lambda loop: loop.multiplies)
+    return max(found, key=lambda loop: (loop.multiplies, -loop.vectors))
 
 
 def runs(core: Core, kernel: Kernel) -> bool:

@@ -14,7 +14,8 @@ from benches.tiny import networks
 import qcore as qc
 from qcore import _core
 
-SETS = ("scalar", "sse2", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx")
+SETS = ("scalar", "sse2", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx",
+        "neon", "neon_dot", "neon_i8mm")  # fmt: skip
 COUNT = 24
 
 

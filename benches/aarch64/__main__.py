@@ -42,7 +42,7 @@ def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
     return (f"{len(module)}{module}4tile{first}", second if first != second else "_EB")
 
 
-DEPTHWISE = ("conv4int89depthwise",)
+DEPTHWISE = ("dispatch_dot", "conv4int89depthwise")
 
 KERNELS = (
     Kernel("neon", "product, 3 rows", ("4neon16three_by_sixteen",), "smull", in_order=False),
@@ -57,7 +57,8 @@ KERNELS = (
     Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 4),
     Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
     Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
-    Kernel("neon", "depthwise int8", ("dispatch_dot", *DEPTHWISE), "smlal", 6, multiplies=24),
+    Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 6, multiplies=24),
+    Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 8, multiplies=40),
     Kernel("neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", in_order=False),
     Kernel(
         "neon_dot",
@@ -85,12 +86,14 @@ KERNELS = (
     Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=False),
     Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=True),
     Kernel("neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16),
-    Kernel("neon_dot", "depthwise int8", ("run_neon_dot", *DEPTHWISE), "sdot", 6, multiplies=12),
+    Kernel("neon_dot", "depthwise int8, 3 x 3", DEPTHWISE, "sdot", 6, multiplies=12),
+    Kernel("neon_dot", "depthwise int8, 5 x 5", DEPTHWISE, "sdot", 8, multiplies=20),
     Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", multiplies=48),
     Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", multiplies=48),
     Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
     Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
-    Kernel("neon_i8mm", "depthwise int8", ("run_neon_i8mm", *DEPTHWISE), "usdot", 6, multiplies=12),
+    Kernel("neon_i8mm", "depthwise int8, 3 x 3", DEPTHWISE, "usdot", 6, multiplies=12),
+    Kernel("neon_i8mm", "depthwise int8, 5 x 5", DEPTHWISE, "usdot", 8, multiplies=20),
 )
 
 

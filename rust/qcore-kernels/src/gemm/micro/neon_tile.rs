@@ -112,15 +112,27 @@ unsafe fn load<F: Fours>(ptr: *const i8) -> int8x16_t {
         if !F::HALVES {
             return vld1q_s8(ptr);
         }
-        let high: u64;
-        // A compiler would make one load of two.
+        let (mut found, high): (int8x16_t, u64);
+        // A compiler would make one load of two. Each by itself, so that they can be moved apart.
+        asm!(
+            "ldr {found:d}, [{ptr}]",
+            found = lateout(vreg) found,
+            ptr = in(reg) ptr,
+            options(pure, readonly, nostack, preserves_flags),
+        );
         asm!(
             "ldr {high}, [{ptr}, #8]",
             high = lateout(reg) high,
             ptr = in(reg) ptr,
             options(pure, readonly, nostack, preserves_flags),
         );
-        vcombine_s8(vld1_s8(ptr), vcreate_s8(high))
+        asm!(
+            "ins {found:v}.d[1], {high}",
+            found = inout(vreg) found,
+            high = in(reg) high,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+        found
     }
 }
 

@@ -4,10 +4,10 @@ mod matrix;
 
 use std::sync::Arc;
 
+use numpy::PyUntypedArrayMethods;
 use numpy::ndarray::ArrayView1;
-use numpy::{
-    Element, PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2,
-};
+use numpy::npyffi::NPY_ARRAY_WRITEABLE;
+use numpy::{Element, PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use qcore_graph::operand::{Operand, SparseF32, SparseI8};
@@ -102,15 +102,16 @@ pub(crate) fn view<'a, T: Element + Copy>(
 }
 
 /// The elements of one of a matrix's own arrays, as a read-only array that keeps the matrix alive.
-fn borrowed<'py, T: Element>(
-    owner: &Bound<'py, PyCsr>,
-    values: &[T],
-) -> PyResult<Bound<'py, PyAny>> {
+fn borrowed<'py, T: Element>(owner: &Bound<'py, PyCsr>, values: &[T]) -> Bound<'py, PyAny> {
     let view = ArrayView1::from(values);
-    // SAFETY: the class is frozen and its matrix never changes or moves; the array keeps it alive.
-    let array = unsafe { PyArray1::borrow_from_array(&view, owner.clone().into_any()) };
-    let array = array.try_readwrite()?.make_nonwriteable();
-    Ok((*array).clone().into_any())
+    // SAFETY: the class is frozen and its matrix never changes or moves; the array keeps it alive. Nobody
+    // else has the array yet. (To borrow it for writing would fail while another thread reads the matrix.)
+    let array = unsafe {
+        let array = PyArray1::borrow_from_array(&view, owner.clone().into_any());
+        (*array.as_array_ptr()).fields.flags &= !NPY_ARRAY_WRITEABLE;
+        array
+    };
+    array.into_any()
 }
 
 fn floats<V: Float + Element>(
@@ -333,13 +334,13 @@ impl PyCsr {
 
     /// The stored values.
     #[getter]
-    fn data<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn data<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
         with_csr!(slf.get().matrix, |csr| borrowed(slf, csr.values()))
     }
 
     /// The column of each value: uint16, uint32 or uint64.
     #[getter]
-    fn indices<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn indices<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
         with_csr!(slf.get().matrix, |csr| match csr.indices() {
             Indices::U16(indices) => borrowed(slf, indices),
             Indices::U32(indices) => borrowed(slf, indices),
@@ -349,7 +350,7 @@ impl PyCsr {
 
     /// Where each row starts, and the last one ends.
     #[getter]
-    fn indptr<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn indptr<'py>(slf: &Bound<'py, Self>) -> Bound<'py, PyAny> {
         with_csr!(slf.get().matrix, |csr| borrowed(slf, csr.indptr()))
     }
 }

@@ -38,7 +38,9 @@ WAYS: Mapping[str, Make] = {
     "int8, nearest codes": _quantized(8, algorithm=()),
     "int4, groups of 32, nearest codes": _quantized(4, group_size=32, algorithm=()),
     "int4, groups of 32, all methods": _quantized(4, group_size=32),
-    "the same, embeddings int8": _quantized({"embeddings.*": 8, "*": 4}, group_size=32),
+    "the same, embeddings int8": _quantized(
+        {"embeddings.*": 8, "*": 4}, group_size={"embeddings.*": None, "*": 32}
+    ),
     "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5),
     "int8, `compress(net, X)`": lambda net, X: qc.compress(net, X),
     'int8, `activations="static"`': lambda net, X: qc.compress(net, X, activations="static"),

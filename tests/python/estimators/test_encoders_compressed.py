@@ -9,6 +9,7 @@ from qcore.estimators.graphs.rows import kept_tokens
 from qcore.estimators.graphs.statistics import input_stats
 from qcore.estimators.graphs.walk import GraphWalk
 from qcore.estimators.pruner.graphs import judged
+from qcore.estimators.quantizer.graphs import tables
 from qcore.graph.node import Node
 from qcore.graph.operands import DYNAMIC
 from qcore.graph.value import Value
@@ -142,6 +143,28 @@ def test_nothing_is_tried_where_the_mode_is_given_or_there_is_no_attention():
         coder = qc.Quantizer(progress=False, **options)
         coder.fit_transform(net, seen)
         assert "static error" not in coder.report_.totals
+
+
+def test_each_fit_tries_the_samples_that_it_is_given():
+    net, seen = small_encoder(), batches(8)
+    coder = qc.Quantizer(8, progress=False)
+    coder.fit_transform(net)
+    again = coder.fit_transform(net, seen)
+    fresh = qc.Quantizer(8, progress=False)
+    new = fresh.fit_transform(net, seen)
+    assert coder.report_.totals["dynamic error"] == fresh.report_.totals["dynamic error"]
+    given = sentences()
+    for name, wanted in new.run(given).items():
+        np.testing.assert_array_equal(again.run(given)[name], wanted)
+
+
+def test_tables_of_8_bits_may_have_groups_beside_products_of_4():
+    net = small_encoder()
+    bits = dict.fromkeys(tables(net), 8) | {"*": 4}
+    small = qc.Quantizer(
+        bits, group_size=16, activations="dynamic", algorithm=(), progress=False
+    ).fit_transform(net, batches(2))
+    assert error(net, small, batches(1, seed=90)) < 0.1
 
 
 def test_convolutions_stay_static_where_products_take_rows():

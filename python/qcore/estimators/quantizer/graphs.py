@@ -87,9 +87,11 @@ class GraphCodes:
         self._judges = X if hasattr(X, "dtype") else batches, y
         given = graph
         graph = self._equalized(quantizer, graph, batches)
-        if quantizer._tried is None or quantizer._tried[0] is not given:
-            quantizer._tried = given, activation_errors(quantizer, graph, batches)
-        self._errors = quantizer._tried[1]
+        tried = quantizer._tried
+        if tried is None or tried[0] is not given or tried[1] is not X:
+            tried = given, X, activation_errors(quantizer, graph, batches)
+            quantizer._tried = tried
+        self._errors = tried[2]
         quantizer._auto = chosen_mode(self._errors)
         #: Names of the products and cells whose inputs become int8 while they run.
         self.dynamic: set[str]

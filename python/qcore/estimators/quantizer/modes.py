@@ -50,7 +50,9 @@ def activation_errors(
     """
     if batches is None or isinstance(quantizer.bits, tuple) or not attentions(graph):
         return {}
-    taken = {name: quantizer._mode(name, True) for name in quantizer.bits_}
+    # What is gathered is multiplied with nothing, so that no mode fits or misfits it.
+    names = [name for name in quantizer.bits_ if name not in quantizer._tables]
+    taken = {name: quantizer._mode(name, True) for name in names}
     open_ = {
         slot.name
         for slot in graph.slots

@@ -36,8 +36,8 @@ class QuantizerOptions(Estimator):
     _on_graph = False
     #: How activations become integers where there are samples and nobody says how.
     _auto = "static"
-    #: The graph on which that was tried last, and what each way lost.
-    _tried: tuple[Any, dict[str, float]] | None = None
+    #: The graph and the samples on which that was tried last, and what each way lost.
+    _tried: tuple[Any, Any, dict[str, float]] | None = None
 
     def __init__(
         self,

@@ -15,7 +15,9 @@ from qcore.graph.graph import BaseGraph
 from qcore.graph.node import Body, Node
 from qcore.graph.value import Value
 
-__all__ = ["Op", "Reader", "Writer", "check_counts", "same", "write_plain"]
+__all__ = [
+    "Op", "Reader", "Writer", "as_steps", "check_counts", "same", "unwritten", "write_plain",
+]  # fmt: skip
 
 
 class Reader(Emitter):
@@ -128,6 +130,18 @@ def same(*attributes: str, inputs: int | tuple[int, int | None] = 1, outputs: in
 
 def _read_same(node: SourceNode, reader: Reader) -> None:
     reader.add(node.op, node.inputs, node.outputs, **node.attributes)
+
+
+def as_steps(
+    read: Read, inputs: tuple[int, int | None], outputs: int | None = 1, *attributes: str
+) -> Op:
+    """Return an op that is read as nodes of other ops."""
+    return Op(read, unwritten, inputs, outputs, frozenset(attributes))
+
+
+def unwritten(node: Node, writer: Writer) -> None:
+    """Write a node of an op that is read as others: no graph has one."""
+    raise NotImplementedError(f"{node.op} is read as its steps, never written")
 
 
 def write_plain(node: Node, writer: Writer) -> None:

@@ -17,9 +17,8 @@ from qcore.frameworks.onnx.attending import (
     split_heads,
     with_past,
 )
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -147,20 +146,12 @@ def _read_rotary(node: SourceNode, reader: Reader) -> None:
     merged(reader, found, node.outputs)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as its steps, never written")
-
-
 OPS: dict[str, Op] = {
-    "Attention": Op(
-        _read, _not_written, (3, 7), 4,
-        frozenset({
-            "is_causal", "kv_num_heads", "left_window_size", "q_num_heads",
-            "qk_matmul_output_mode", "right_window_size", "scale", "softcap", "softmax_precision",
-        }),
+    "Attention": as_steps(
+        _read, (3, 7), 4, "is_causal", "kv_num_heads", "left_window_size", "q_num_heads",
+        "qk_matmul_output_mode", "right_window_size", "scale", "softcap", "softmax_precision",
     ),
-    "RotaryEmbedding": Op(
-        _read_rotary, _not_written, (3, 4), 1,
-        frozenset({"interleaved", "num_heads", "rotary_embedding_dim"}),
+    "RotaryEmbedding": as_steps(
+        _read_rotary, (3, 4), 1, "interleaved", "num_heads", "rotary_embedding_dim",
     ),
 }  # fmt: skip

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, unwritten
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 from qcore.graph.operands import DYNAMIC
 
 __all__ = ["OPS"]
@@ -89,8 +88,4 @@ def _unpacked(rows: NDArray[Any], bits: int, count: int, name: str) -> NDArray[n
     return np.ascontiguousarray(flat[:, :count])
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as other ops, never written")
-
-
-OPS: dict[str, Op] = {"com.microsoft::MatMulNBits": Op(_read, _not_written, (3, 6), 1, None)}
+OPS: dict[str, Op] = {"com.microsoft::MatMulNBits": Op(_read, unwritten, (3, 6), 1, None)}

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from qcore.frameworks.onnx.attending import along, size_of
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -223,29 +219,21 @@ def _mean_variance(node: SourceNode, reader: Reader) -> None:
     reader.add("Div", [centred, root], node.outputs)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as its steps, never written")
-
-
-def _op(read: Any, inputs: tuple[int, int], attributes: Sequence[str] = ()) -> Op:
-    return Op(read, _not_written, inputs, 1, frozenset(attributes))
-
-
 OPS: dict[str, Op] = {
-    "Celu": _op(_celu, (1, 1), ("alpha",)),
-    "EyeLike": _op(_eye, (1, 1), ("dtype", "k")),
-    "GatherND": _op(_gather_nd, (2, 2), ("batch_dims",)),
-    "Hardmax": _op(_hardmax, (1, 1), ("axis",)),
-    "IsInf": _op(_is_inf, (1, 1), ("detect_negative", "detect_positive")),
-    "IsNaN": _op(_is_nan, (1, 1)),
-    "LRN": _op(_lrn, (1, 1), ("alpha", "beta", "bias", "size")),
-    "LpNormalization": _op(_lp_norm, (1, 1), ("axis", "p")),
-    "MeanVarianceNormalization": _op(_mean_variance, (1, 1), ("axes",)),
-    "Mish": _op(_mish, (1, 1)),
-    "OneHot": _op(_one_hot, (3, 3), ("axis",)),
-    "Shrink": _op(_shrink, (1, 1), ("bias", "lambd")),
-    "Tan": _op(_tan, (1, 1)),
-    "ThresholdedRelu": _op(_thresholded, (1, 1), ("alpha",)),
-    "Trilu": _op(_trilu, (1, 2), ("upper",)),
-    "com.microsoft::Trilu": _op(_trilu, (1, 2), ("upper",)),
+    "Celu": as_steps(_celu, (1, 1), 1, "alpha"),
+    "EyeLike": as_steps(_eye, (1, 1), 1, "dtype", "k"),
+    "GatherND": as_steps(_gather_nd, (2, 2), 1, "batch_dims"),
+    "Hardmax": as_steps(_hardmax, (1, 1), 1, "axis"),
+    "IsInf": as_steps(_is_inf, (1, 1), 1, "detect_negative", "detect_positive"),
+    "IsNaN": as_steps(_is_nan, (1, 1)),
+    "LRN": as_steps(_lrn, (1, 1), 1, "alpha", "beta", "bias", "size"),
+    "LpNormalization": as_steps(_lp_norm, (1, 1), 1, "axis", "p"),
+    "MeanVarianceNormalization": as_steps(_mean_variance, (1, 1), 1, "axes"),
+    "Mish": as_steps(_mish, (1, 1)),
+    "OneHot": as_steps(_one_hot, (3, 3), 1, "axis"),
+    "Shrink": as_steps(_shrink, (1, 1), 1, "bias", "lambd"),
+    "Tan": as_steps(_tan, (1, 1)),
+    "ThresholdedRelu": as_steps(_thresholded, (1, 1), 1, "alpha"),
+    "Trilu": as_steps(_trilu, (1, 2), 1, "upper"),
+    "com.microsoft::Trilu": as_steps(_trilu, (1, 2), 1, "upper"),
 }  # fmt: skip

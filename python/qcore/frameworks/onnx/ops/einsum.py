@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -147,8 +146,4 @@ def _flat(reader: Reader, name: str, shape: str, counts: Sequence[int]) -> str:
     return reader.add("Reshape", [name, reader.add("Concat", parts, axis=0)])
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError("Einsum is read as its steps, never written")
-
-
-OPS: dict[str, Op] = {"Einsum": Op(_read, _not_written, (1, None), 1, frozenset({"equation"}))}
+OPS: dict[str, Op] = {"Einsum": as_steps(_read, (1, None), 1, "equation")}

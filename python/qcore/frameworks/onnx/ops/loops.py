@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -35,11 +34,7 @@ def _read(node: SourceNode, reader: Reader) -> None:
     reader.add(node.op, node.inputs, node.outputs, body=body, **kept)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is written out when it is read")
-
-
 OPS: dict[str, Op] = {
-    "Loop": Op(_read, _not_written, (0, None), None, frozenset({"body"})),
-    "Scan": Op(_read, _not_written, (1, None), None, frozenset({"body", *_SCAN})),
+    "Loop": as_steps(_read, (0, None), None, "body"),
+    "Scan": as_steps(_read, (1, None), None, "body", *_SCAN),
 }

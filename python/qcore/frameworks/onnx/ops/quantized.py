@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.op import Op, Reader, same, write_plain
+from qcore.frameworks.onnx.op import Op, Reader, same, unwritten, write_plain
 from qcore.frameworks.onnx.ops.scaled import (
     codes_of,
     floats_of,
@@ -266,14 +266,10 @@ _TWO = ((0, 1, 2), (3, 4, 5))
 _ONE = ((0, 1, 2),)
 
 
-def _not_written(node: Any, writer: Any) -> None:
-    raise ValueError(f"node {node.name!r} ({node.op}) is read, and written as its steps")
-
-
 def _op(
     read: Callable[[SourceNode, Reader], None], inputs: tuple[int, int | None], n: int = 1
 ) -> Op:
-    return Op(read, _not_written, inputs, n, None)
+    return Op(read, unwritten, inputs, n, None)
 
 
 _RUNTIME = "com.microsoft::"

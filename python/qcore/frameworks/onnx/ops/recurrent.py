@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.op import Op, Reader, Writer, same, write_plain
+from qcore.frameworks.onnx.op import Op, Reader, Writer, as_steps, same, write_plain
 from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.node import Node
 from qcore.graph.operands import DYNAMIC
@@ -73,14 +73,8 @@ def _write(node: Node, writer: Writer) -> None:
     write_plain(node.changed(attributes=kept), writer)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as LSTM, never written")
-
-
 OPS: dict[str, Op] = {
-    "com.microsoft::DynamicQuantizeLSTM": Op(
-        _read_coded, _not_written, (3, 12), 3, frozenset({*_CELL, "input_forget"})
-    ),
+    "com.microsoft::DynamicQuantizeLSTM": as_steps(_read_coded, (3, 12), 3, *_CELL, "input_forget"),
     "GRU": replace(same(*_CELL, "linear_before_reset", inputs=(3, 6), outputs=2), write=_write),
     "LSTM": replace(same(*_CELL, "input_forget", inputs=(3, 8), outputs=3), write=_write),
     "RNN": same(*_CELL, inputs=(3, 6), outputs=2),

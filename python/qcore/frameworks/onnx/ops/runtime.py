@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from qcore.frameworks.onnx.attending import along, size_of
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.ops.normalization import write_rms
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -166,14 +165,6 @@ def _gemm(node: SourceNode, reader: Reader) -> None:
         reader.add("Identity", [value], node.outputs)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as its steps, never written")
-
-
-def _op(read: Any, inputs: tuple[int, int | None], outputs: int, *attributes: str) -> Op:
-    return Op(read, _not_written, inputs, outputs, frozenset(attributes))
-
-
 _OF = "com.microsoft::"
 _PRODUCT = ("alpha", "transA", "transB", "transBatchA", "transBatchB")
 
@@ -181,18 +172,18 @@ OPS: dict[str, Op] = {
     "SimplifiedLayerNormalization": Op(
         _simplified, write_rms, (2, 2), 2, frozenset({"axis", "epsilon", "stash_type"})
     ),
-    f"{_OF}BiasGelu": _op(_gelu, (2, 2), 1),
-    f"{_OF}EmbedLayerNormalization": _op(_embed, (1, 9), 3, "epsilon", "mask_index_type"),
-    f"{_OF}FastGelu": _op(_gelu, (1, 2), 1),
-    f"{_OF}FusedConv": _op(_conv, (2, 4), 1, *_CONV, "activation", "activation_params"),
-    f"{_OF}FusedGemm": _op(
+    f"{_OF}BiasGelu": as_steps(_gelu, (2, 2), 1),
+    f"{_OF}EmbedLayerNormalization": as_steps(_embed, (1, 9), 3, "epsilon", "mask_index_type"),
+    f"{_OF}FastGelu": as_steps(_gelu, (1, 2), 1),
+    f"{_OF}FusedConv": as_steps(_conv, (2, 4), 1, *_CONV, "activation", "activation_params"),
+    f"{_OF}FusedGemm": as_steps(
         _gemm, (2, 3), 1, "activation", "activation_alpha", "activation_beta", "alpha", "beta",
         "transA", "transB",
     ),
-    f"{_OF}FusedMatMul": _op(_matmul, (2, 2), 1, *_PRODUCT),
-    f"{_OF}Gelu": _op(_gelu, (1, 1), 1),
-    f"{_OF}QuickGelu": _op(_quick_gelu, (1, 1), 1, "alpha"),
-    f"{_OF}SkipLayerNormalization": _op(_skip, (3, 5), 4, "epsilon"),
-    f"{_OF}SkipSimplifiedLayerNormalization": _op(_skip, (3, 4), 4, "epsilon"),
-    f"{_OF}TransposeMatMul": _op(_matmul, (2, 2), 1, *_PRODUCT),
+    f"{_OF}FusedMatMul": as_steps(_matmul, (2, 2), 1, *_PRODUCT),
+    f"{_OF}Gelu": as_steps(_gelu, (1, 1), 1),
+    f"{_OF}QuickGelu": as_steps(_quick_gelu, (1, 1), 1, "alpha"),
+    f"{_OF}SkipLayerNormalization": as_steps(_skip, (3, 5), 4, "epsilon"),
+    f"{_OF}SkipSimplifiedLayerNormalization": as_steps(_skip, (3, 4), 4, "epsilon"),
+    f"{_OF}TransposeMatMul": as_steps(_matmul, (2, 2), 1, *_PRODUCT),
 }  # fmt: skip

@@ -20,9 +20,8 @@ from qcore.frameworks.onnx.attending import (
     split_heads,
     with_past,
 )
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS", "attended"]
 
@@ -340,31 +339,23 @@ def _rotary(node: SourceNode, reader: Reader) -> None:
         merged(reader, found, node.outputs)
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as its steps, never written")
-
-
-def _op(read: Any, inputs: tuple[int, int], outputs: int, *attributes: str) -> Op:
-    return Op(read, _not_written, inputs, outputs, frozenset(attributes))
-
-
 _OF = "com.microsoft::"
 
 OPS: dict[str, Op] = {
-    f"{_OF}Attention": _op(
+    f"{_OF}Attention": as_steps(
         _attention, (2, 7), 2, "do_rotary", "mask_filter_value", "num_heads",
         "past_present_share_buffer", "qkv_hidden_sizes", "rotary_embedding_dim", "scale",
         "unidirectional",
     ),
-    f"{_OF}GroupQueryAttention": _op(
+    f"{_OF}GroupQueryAttention": as_steps(
         _grouped, (1, 14), 4, "do_rotary", "k_quant_type", "kv_cache_bit_width", "kv_num_heads",
         "local_window_size", "num_heads", "qk_output", "rotary_interleaved", "scale",
         "smooth_softmax", "softcap", "v_quant_type",
     ),
-    f"{_OF}MultiHeadAttention": _op(
+    f"{_OF}MultiHeadAttention": as_steps(
         _multi_head, (1, 10), 4, "mask_filter_value", "num_heads", "scale", "unidirectional"
     ),
-    f"{_OF}RotaryEmbedding": _op(
+    f"{_OF}RotaryEmbedding": as_steps(
         _rotary, (4, 4), 1, "interleaved", "is_packed_batching", "num_heads",
         "rotary_embedding_dim", "scale",
     ),

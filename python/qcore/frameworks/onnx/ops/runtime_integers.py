@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qcore.frameworks.onnx.attending import count_of, split_heads
-from qcore.frameworks.onnx.op import Op, Reader, Writer
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
 from qcore.frameworks.onnx.ops.quantized import matmul_integer
 from qcore.frameworks.onnx.ops.runtime_attention import (
     attended,
@@ -14,7 +14,6 @@ from qcore.frameworks.onnx.ops.runtime_attention import (
     widths_of,
 )
 from qcore.frameworks.onnx.source import SourceNode
-from qcore.graph.node import Node
 
 __all__ = ["OPS"]
 
@@ -70,20 +69,13 @@ def _attention(node: SourceNode, reader: Reader) -> None:
         whole_present(reader, present, node.outputs[1:2])
 
 
-def _not_written(node: Node, writer: Writer) -> None:
-    raise NotImplementedError(f"{node.op} is read as its steps, never written")
-
-
 _OF = "com.microsoft::"
 
 OPS: dict[str, Op] = {
-    f"{_OF}DynamicQuantizeMatMul": Op(_dynamic, _not_written, (3, 5), 1, frozenset()),
-    f"{_OF}MatMulIntegerToFloat": Op(_to_float, _not_written, (4, 7), 1, frozenset()),
-    f"{_OF}QAttention": Op(
-        _attention, _not_written, (5, 9), 2,
-        frozenset({
-            "do_rotary", "mask_filter_value", "num_heads", "past_present_share_buffer",
-            "rotary_embedding_dim", "scale", "unidirectional",
-        }),
+    f"{_OF}DynamicQuantizeMatMul": as_steps(_dynamic, (3, 5)),
+    f"{_OF}MatMulIntegerToFloat": as_steps(_to_float, (4, 7)),
+    f"{_OF}QAttention": as_steps(
+        _attention, (5, 9), 2, "do_rotary", "mask_filter_value", "num_heads",
+        "past_present_share_buffer", "rotary_embedding_dim", "scale", "unidirectional",
     ),
 }  # fmt: skip

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from qcore.estimators.pruner.pruner import Pruner
     from qcore.estimators.quantizer.quantizer import Quantizer
     from qcore.frameworks.keras import from_keras
-    from qcore.frameworks.onnx.load import from_onnx
+    from qcore.frameworks.onnx.read.load import from_onnx
     from qcore.frameworks.pretrained.folder import from_pretrained_folder
     from qcore.frameworks.sklearn import from_sklearn
     from qcore.frameworks.tflite.read import from_tflite
@@ -146,7 +146,7 @@ _HOMES = {
     "factorize": "qcore.arrays.pruning.low_rank",
     "fake_quantize": "qcore.arrays.tensor.functions",
     "from_keras": "qcore.frameworks.keras",
-    "from_onnx": "qcore.frameworks.onnx.load",
+    "from_onnx": "qcore.frameworks.onnx.read.load",
     "from_pretrained_folder": "qcore.frameworks.pretrained.folder",
     "from_sklearn": "qcore.frameworks.sklearn",
     "from_tflite": "qcore.frameworks.tflite.read",

@@ -15,8 +15,8 @@ from qcore.errors import UnsupportedError
 from qcore.files.formats import open_tensors
 from qcore.files.limits import Limits
 from qcore.files.qcore_format import container
-from qcore.frameworks.onnx.fallback import mixed_graph
-from qcore.frameworks.onnx.load import from_onnx, load_model
+from qcore.frameworks.onnx.read.fallback import mixed_graph
+from qcore.frameworks.onnx.read.load import from_onnx, load_model
 from qcore.frameworks.pretrained.folder import from_pretrained_folder, is_pretrained_folder
 from qcore.frameworks.tflite.read import from_tflite
 from qcore.graph.check import checked

@@ -16,7 +16,7 @@ from onnx.backend.base import Backend, BackendRep
 from onnx.backend.test.loader import load_model_tests
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 
 #: Cases of ops that there are and that do not pass, by the start of the name: why.
 EXPECTED: dict[str, str] = {

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 
 RUNTIME = "com.microsoft"
 _KINDS = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9}

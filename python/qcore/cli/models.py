@@ -89,7 +89,7 @@ class _Unpacked(Loaded):
 def open_model(path: Path) -> TensorSource:
     """Open a model by its tensors: a checkpoint of any kind, or an ONNX graph."""
     if path.suffix == ".onnx":
-        from qcore.frameworks.onnx.tensors import GraphTensors
+        from qcore.frameworks.onnx.read.tensors import GraphTensors
 
         return GraphTensors(path)
     source = open_tensors(path, Limits(**limits()))

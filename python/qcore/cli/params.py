@@ -171,8 +171,8 @@ def files_of(path: Path) -> list[Path]:
 
     found = shard_paths(path)
     if found is None and path.suffix == ".onnx":
-        from qcore.frameworks.onnx.constants import data_files
-        from qcore.frameworks.onnx.load import load_model
+        from qcore.frameworks.onnx.model.constants import data_files
+        from qcore.frameworks.onnx.read.load import load_model
 
         return [path, *data_files(load_model(path), path)]
     if found is None:

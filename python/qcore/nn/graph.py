@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from qcore.frameworks.onnx.write import write_graph
+from qcore.frameworks.onnx.write.graph import write_graph
 from qcore.graph.graph import BaseGraph
 from qcore.saving.checkpoint import save
 

@@ -14,7 +14,7 @@ from qcore._validation import check_one_of
 from qcore.chain.chain import Chain
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer
-from qcore.frameworks.onnx.export import to_onnx
+from qcore.frameworks.onnx.write.chain import to_onnx
 from qcore.saving.checkpoint import save
 from qcore.training.distillation import Ask, features_of
 from qcore.training.optimizers import Optimizer

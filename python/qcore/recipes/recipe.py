@@ -250,7 +250,7 @@ class Recipe:
 def _about(path: Path) -> Mapping[str, Any]:
     """Return what a file says of itself."""
     if path.suffix == ".onnx":
-        from qcore.frameworks.onnx.tensors import GraphTensors
+        from qcore.frameworks.onnx.read.tensors import GraphTensors
 
         return GraphTensors(path).about
     from qcore.files.formats import open_tensors

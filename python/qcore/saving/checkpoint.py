@@ -23,8 +23,8 @@ from qcore.files.foreign.gguf import write_gguf
 from qcore.files.formats import format_of
 from qcore.files.qcore_format import container
 from qcore.files.sharded.shard_output import SHARD_BYTES, group_by_size, is_index, write_shards
-from qcore.frameworks.onnx.export import to_onnx
-from qcore.frameworks.onnx.write import write_graph
+from qcore.frameworks.onnx.write.chain import to_onnx
+from qcore.frameworks.onnx.write.graph import write_graph
 from qcore.graph.graph import BaseGraph
 from qcore.saving.graph import encode_graph
 from qcore.saving.network import encode_network

@@ -92,8 +92,8 @@ def compress_file(
         The checkpoint: whatever `qcore.load_tensors` reads; or an ONNX graph.
     output : str or path-like
         The file to write; not `path` itself. One that ends in ``.onnx`` is the graph with its
-        weights quantized in place, see `qcore.frameworks.onnx.weights.quantize_graph`; one that
-        ends in ``.safetensors.index.json`` becomes an index, with files of `shard_bytes` beside it.
+        weights quantized in place (`qcore.frameworks.onnx.weights.quantize`); one that ends in
+        ``.safetensors.index.json`` becomes an index, with files of `shard_bytes` beside it.
     quantizer : Quantizer
         What is done; it is fitted to the checkpoint.
     file_format : {"qcore", "compressed-tensors", "gguf"}, optional
@@ -135,7 +135,7 @@ def compress_file(
     source_path, target = Path(path), Path(output)
     _check_other(source_path, target)
     if target.suffix == ".onnx":
-        from qcore.frameworks.onnx.weights import quantize_graph
+        from qcore.frameworks.onnx.weights.quantize import quantize_graph
 
         report = quantize_graph(source_path, target, quantizer, recipe=recipe, progress=progress)
         data = target.with_name(target.name + ".data")

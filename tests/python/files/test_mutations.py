@@ -248,7 +248,7 @@ def look(path):
 def shrink(path):
     with tempfile.TemporaryDirectory() as folder:
         if path.suffix == ".onnx":
-            from qcore.frameworks.onnx.weights import quantize_graph
+            from qcore.frameworks.onnx.weights.quantize import quantize_graph
 
             quantize_graph(path, Path(folder) / "small.onnx", qc.Quantizer())
         else:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcore as qc
-from qcore.frameworks.onnx.load import GraphReader
+from qcore.frameworks.onnx.read.load import GraphReader
 
 WIDTHS = (64, 48, 32, 10)
 

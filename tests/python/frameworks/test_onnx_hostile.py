@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 node = onnx.helper.make_node

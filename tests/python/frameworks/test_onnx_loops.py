@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 from runtime_models import check, model_of, normal, refused, runtime, same_as
 
 pytestmark = pytest.mark.filterwarnings("ignore")

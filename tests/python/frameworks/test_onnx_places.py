@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcore as qc
-from qcore.frameworks.onnx.load import GraphReader
-from qcore.frameworks.onnx.tensors import GraphTensors
-from qcore.frameworks.onnx.weights import plan_graph, quantize_graph
+from qcore.frameworks.onnx.read.load import GraphReader
+from qcore.frameworks.onnx.read.tensors import GraphTensors
+from qcore.frameworks.onnx.weights.quantize import plan_graph, quantize_graph
 
 RNG = np.random.default_rng(3)
 W = RNG.standard_normal((40, 24)).astype(np.float32)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 from runtime_models import check, coded, model_of, normal, own, runtime, same_as
 from small_encoder import HEADS, WIDTH, cosine, sentences, small_encoder
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qcore as qc
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.read.graph import read_graph
 from runtime_models import check, coded, model_of, normal, own, refused
 
 pytestmark = pytest.mark.filterwarnings("ignore")

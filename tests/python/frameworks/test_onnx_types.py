@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore.frameworks.onnx.constants import array_of, nbytes_of
-from qcore.frameworks.onnx.tensors import GraphTensors
-from qcore.frameworks.onnx.weights import quantize_graph
+from qcore.frameworks.onnx.model.constants import array_of, nbytes_of
+from qcore.frameworks.onnx.read.tensors import GraphTensors
+from qcore.frameworks.onnx.weights.quantize import quantize_graph
 
 onnx = pytest.importorskip("onnx")
 helper = onnx.helper

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import qcore as qc
-from qcore.frameworks.onnx.weights import quantize_graph
+from qcore.frameworks.onnx.weights.quantize import quantize_graph
 
 R = np.random.default_rng(0)
 CONSTANTS = {

@@ -22,9 +22,9 @@ from qcore.errors import ArgumentError, FormatError
 from qcore.files.drafts import write_bytes
 from qcore.files.foreign.gguf import Gguf, write_gguf
 from qcore.files.formats import format_of
-from qcore.frameworks.onnx.export import to_onnx
-from qcore.frameworks.onnx.interface import keep_interface
-from qcore.frameworks.onnx.load import load_model as load_onnx
+from qcore.frameworks.onnx.model.interface import keep_interface
+from qcore.frameworks.onnx.read.load import load_model as load_onnx
+from qcore.frameworks.onnx.write.chain import to_onnx
 from qcore.recipes import toml
 from qcore.recipes.recipe import Recipe
 from qcore.report.compare.tensors import Outputs, compare_outputs, compare_tensors

@@ -141,7 +141,7 @@ def _plan_by_doing(job: Job) -> Plan:
 
 def _plan_graph(job: Job) -> Plan:
     """Say what becomes of an ONNX graph, by a run of it without values."""
-    from qcore.frameworks.onnx.weights import plan_graph
+    from qcore.frameworks.onnx.weights.quantize import plan_graph
 
     quantizer = Quantizer(**(dict(job.recipe.quantize or {}) | {"activations": None}))
     text = job.recipe.to_toml()

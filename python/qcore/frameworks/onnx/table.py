@@ -6,7 +6,6 @@ from qcore.frameworks.onnx.op import Op
 from qcore.frameworks.onnx.ops import (
     arithmetic,
     attention,
-    blocks,
     composed,
     einsum,
     elementwise,
@@ -18,18 +17,18 @@ from qcore.frameworks.onnx.ops import (
     quantized,
     recurrent,
     reductions,
-    runtime,
-    runtime_attention,
-    runtime_integers,
     shapes,
 )
+from qcore.frameworks.onnx.ops.runtime import attention as runtime_attention
+from qcore.frameworks.onnx.ops.runtime import blocks, optimized
+from qcore.frameworks.onnx.ops.runtime import integers as runtime_integers
 
 __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 
 #: The modules whose tables it is made of.
 FAMILIES = (
     arithmetic, attention, blocks, composed, einsum, elementwise, loops, normalization, pooling,
-    products, quantized, recurrent, reductions, runtime, runtime_attention, runtime_integers,
+    products, quantized, recurrent, reductions, optimized, runtime_attention, runtime_integers,
     shapes,
 )  # fmt: skip
 

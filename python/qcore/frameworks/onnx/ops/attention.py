@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcore.frameworks.onnx.attending import (
+from qcore.frameworks.onnx.model.source import SourceNode
+from qcore.frameworks.onnx.op import Op, Reader, as_steps
+from qcore.frameworks.onnx.ops.attending import (
     Scores,
     attend,
     between,
@@ -17,8 +19,6 @@ from qcore.frameworks.onnx.attending import (
     split_heads,
     with_past,
 )
-from qcore.frameworks.onnx.op import Op, Reader, as_steps
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from qcore.frameworks.onnx.attending import along, size_of
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, as_steps
-from qcore.frameworks.onnx.source import SourceNode
+from qcore.frameworks.onnx.ops.attending import along, size_of
 
 __all__ = ["OPS"]
 

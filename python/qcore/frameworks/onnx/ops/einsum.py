@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, as_steps
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, as_steps
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

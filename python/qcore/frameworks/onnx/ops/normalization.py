@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same, write_plain
-from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.node import Node
 
 __all__ = ["OPS"]

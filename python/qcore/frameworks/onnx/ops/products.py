@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qcore._activations import ACTIVATIONS
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same
-from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.node import Node
 from qcore.graph.operands import DYNAMIC
 

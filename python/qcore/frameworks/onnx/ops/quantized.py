@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, same, unwritten, write_plain
 from qcore.frameworks.onnx.ops.scaled import (
     codes_of,
@@ -22,7 +23,6 @@ from qcore.frameworks.onnx.ops.scaled import (
     in_groups,
     to_codes,
 )
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS", "matmul_integer"]
 

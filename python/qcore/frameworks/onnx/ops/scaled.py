@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.attending import size_of
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Reader
-from qcore.frameworks.onnx.source import SourceNode
+from qcore.frameworks.onnx.ops.attending import size_of
 
 __all__ = ["codes_of", "floats_of", "from_codes", "in_groups", "to_codes"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, same, write_plain
 from qcore.frameworks.onnx.ops.reductions import axes_input
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Reader
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = [
     "Scores", "along", "attend", "between", "count_of", "merged", "padded", "repeated", "rotated",

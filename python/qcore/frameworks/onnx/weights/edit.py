@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from qcore._extras import require
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.constants import array_of, nbytes_of, shape_of
-from qcore.frameworks.onnx.scopes import Scope, graphs_of
-from qcore.frameworks.onnx.store import DryStore, Store
-from qcore.frameworks.onnx.uses import Weight
+from qcore.frameworks.onnx.model.constants import array_of, nbytes_of, shape_of
+from qcore.frameworks.onnx.model.scopes import Scope, graphs_of
+from qcore.frameworks.onnx.model.uses import Weight
+from qcore.frameworks.onnx.weights.store import DryStore, Store
 
 __all__ = ["FLOAT", "GraphEdit", "encoded", "names_in"]
 

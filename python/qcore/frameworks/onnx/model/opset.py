@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from qcore._extras import require
-from qcore.frameworks.onnx.constants import nbytes_of
-from qcore.frameworks.onnx.scopes import scan
+from qcore.frameworks.onnx.model.constants import nbytes_of
+from qcore.frameworks.onnx.model.scopes import scan
 
 __all__ = ["opset_of", "raise_opset", "require_domain"]
 

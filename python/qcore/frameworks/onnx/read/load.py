@@ -18,11 +18,11 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
 from qcore.frameworks.affine import AffineChain
-from qcore.frameworks.onnx.checks import check_graph
-from qcore.frameworks.onnx.codes import attributes_of, dequantized
-from qcore.frameworks.onnx.constants import array_of
-from qcore.frameworks.onnx.metadata import CLASSES, read_text
-from qcore.frameworks.onnx.read import read_graph
+from qcore.frameworks.onnx.model.checks import check_graph
+from qcore.frameworks.onnx.model.codes import attributes_of, dequantized
+from qcore.frameworks.onnx.model.constants import array_of
+from qcore.frameworks.onnx.model.metadata import CLASSES, read_text
+from qcore.frameworks.onnx.read.graph import read_graph
 from qcore.graph.check import checked
 from qcore.graph.graph import EXACT
 from qcore.nn.graph import Graph

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.frameworks.onnx.constants import kind_of_tensor
+from qcore.frameworks.onnx.model.constants import kind_of_tensor
 
 __all__ = ["attributes_of", "decoded_blocks", "dequantized"]
 

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from qcore._extras import require
 from qcore.errors import UnsupportedError
-from qcore.frameworks.onnx.known import Known
-from qcore.frameworks.onnx.metadata import CLASSES, read_text
-from qcore.frameworks.onnx.op import Op, Reader
-from qcore.frameworks.onnx.opset import raise_opset
-from qcore.frameworks.onnx.source import (
+from qcore.frameworks.onnx.model.metadata import CLASSES, read_text
+from qcore.frameworks.onnx.model.opset import raise_opset
+from qcore.frameworks.onnx.model.source import (
     OPSETS,
     RAISED,
     SourceNode,
@@ -24,6 +22,8 @@ from qcore.frameworks.onnx.source import (
     dtype_name,
     value_of,
 )
+from qcore.frameworks.onnx.op import Op, Reader
+from qcore.frameworks.onnx.read.known import Known
 from qcore.frameworks.onnx.table import OPS
 from qcore.graph.node import Body
 from qcore.graph.passes import prepared

@@ -25,16 +25,21 @@ from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.source import TensorInfo
-from qcore.frameworks.onnx.code_types import CodeType, code_type, stored_codes, written_types
-from qcore.frameworks.onnx.codes import attributes_of
-from qcore.frameworks.onnx.constants import array_of, kind_of_tensor, nbytes_of, shape_of
-from qcore.frameworks.onnx.edit import FLOAT, GraphEdit, encoded, names_in
-from qcore.frameworks.onnx.load import load_model
-from qcore.frameworks.onnx.metadata import RECIPE, WEIGHT_NAME, write_text
-from qcore.frameworks.onnx.opset import opset_of, raise_opset, require_domain
-from qcore.frameworks.onnx.scopes import scan, tensors_in
-from qcore.frameworks.onnx.store import DryStore, Store
-from qcore.frameworks.onnx.uses import Weight, find_weights
+from qcore.frameworks.onnx.model.codes import attributes_of
+from qcore.frameworks.onnx.model.constants import array_of, kind_of_tensor, nbytes_of, shape_of
+from qcore.frameworks.onnx.model.metadata import RECIPE, WEIGHT_NAME, write_text
+from qcore.frameworks.onnx.model.opset import opset_of, raise_opset, require_domain
+from qcore.frameworks.onnx.model.scopes import scan, tensors_in
+from qcore.frameworks.onnx.model.uses import Weight, find_weights
+from qcore.frameworks.onnx.read.load import load_model
+from qcore.frameworks.onnx.weights.code_types import (
+    CodeType,
+    code_type,
+    stored_codes,
+    written_types,
+)
+from qcore.frameworks.onnx.weights.edit import FLOAT, GraphEdit, encoded, names_in
+from qcore.frameworks.onnx.weights.store import DryStore, Store
 
 __all__ = ["GraphPlan", "plan_graph", "quantize_graph"]
 

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore.errors import UnsupportedError
-from qcore.frameworks.onnx.read import ModelReader, read_graph
-from qcore.frameworks.onnx.source import SourceNode, value_of
+from qcore.frameworks.onnx.model.source import SourceNode, value_of
+from qcore.frameworks.onnx.read.graph import ModelReader, read_graph
 from qcore.frameworks.onnx.table import OPS
 from qcore.graph.inputs import check_inputs
 from qcore.graph.value import Value

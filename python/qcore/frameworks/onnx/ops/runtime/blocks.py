@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, unwritten
-from qcore.frameworks.onnx.source import SourceNode
 from qcore.graph.operands import DYNAMIC
 
 __all__ = ["OPS"]

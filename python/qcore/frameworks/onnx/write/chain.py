@@ -29,7 +29,7 @@ from qcore.arrays.products.weights import integer_codes, output_scale
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.layers import Dense
 from qcore.files.drafts import write_bytes
-from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
+from qcore.frameworks.onnx.model.metadata import CLASSES, RECIPE, write_text
 
 if TYPE_CHECKING:
     from qcore.chain.chain import Chain

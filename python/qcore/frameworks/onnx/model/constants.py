@@ -161,7 +161,7 @@ def array_of(tensor: Any, model: Path | None = None) -> NDArray[Any]:
 
 def data_files(model: Any, path: Path) -> list[Path]:
     """Return the files beside a model in which constants of it lie, each once."""
-    from qcore.frameworks.onnx.scopes import tensors_in
+    from qcore.frameworks.onnx.model.scopes import tensors_in
 
     found: dict[Path, None] = {}
     for tensor in tensors_in(model.graph):

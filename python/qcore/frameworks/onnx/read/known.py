@@ -9,12 +9,12 @@ import numpy as np
 
 from qcore._extras import require
 from qcore.errors import UnsupportedError
-from qcore.frameworks.onnx.source import dtype_name
+from qcore.frameworks.onnx.model.source import dtype_name
 from qcore.graph.graph import BaseGraph
 from qcore.graph.value import SOURCE_DTYPES, Value
 
 if TYPE_CHECKING:
-    from qcore.frameworks.onnx.read import ModelReader
+    from qcore.frameworks.onnx.read.graph import ModelReader
 
 __all__ = ["Known"]
 

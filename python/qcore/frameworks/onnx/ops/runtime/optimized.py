@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from qcore.frameworks.onnx.attending import along, size_of
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, as_steps
+from qcore.frameworks.onnx.ops.attending import along, size_of
 from qcore.frameworks.onnx.ops.normalization import write_rms
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

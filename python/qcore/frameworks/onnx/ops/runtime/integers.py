@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.frameworks.onnx.attending import count_of, split_heads
+from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, as_steps
+from qcore.frameworks.onnx.ops.attending import count_of, split_heads
 from qcore.frameworks.onnx.ops.quantized import matmul_integer
-from qcore.frameworks.onnx.ops.runtime_attention import (
+from qcore.frameworks.onnx.ops.runtime.attention import (
     attended,
     past_of,
     whole_present,
     widths_of,
 )
-from qcore.frameworks.onnx.source import SourceNode
 
 __all__ = ["OPS"]
 

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError
 from qcore.files.source import StoredPart, TensorInfo, TensorSource
-from qcore.frameworks.onnx.codes import decoded_blocks, dequantized
-from qcore.frameworks.onnx.constants import (
+from qcore.frameworks.onnx.model.codes import decoded_blocks, dequantized
+from qcore.frameworks.onnx.model.constants import (
     array_of,
     data_files,
     kind_of_tensor,
     nbytes_of,
     shape_of,
 )
-from qcore.frameworks.onnx.load import GraphReader, load_model
-from qcore.frameworks.onnx.metadata import RECIPE, WEIGHT_NAME, read_text
-from qcore.frameworks.onnx.scopes import Constant, Scope, scan
-from qcore.frameworks.onnx.uses import find_weights
+from qcore.frameworks.onnx.model.metadata import RECIPE, WEIGHT_NAME, read_text
+from qcore.frameworks.onnx.model.scopes import Constant, Scope, scan
+from qcore.frameworks.onnx.model.uses import find_weights
+from qcore.frameworks.onnx.read.load import GraphReader, load_model
 
 __all__ = ["GraphTensors"]
 

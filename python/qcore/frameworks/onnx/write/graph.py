@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from qcore._extras import require
 from qcore.files.drafts import write_bytes
-from qcore.frameworks.onnx.metadata import CLASSES, RECIPE, write_text
-from qcore.frameworks.onnx.qdq import coarse_weight, integer_bias, write_codes, write_weight
+from qcore.frameworks.onnx.model.metadata import CLASSES, RECIPE, write_text
 from qcore.frameworks.onnx.table import WRITTEN
+from qcore.frameworks.onnx.write.qdq import coarse_weight, integer_bias, write_codes, write_weight
 from qcore.graph.graph import BaseGraph
 from qcore.graph.lower import dense
 from qcore.graph.node import Body, Node

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qcore import _core
 from qcore._extras import require
 from qcore.files.drafts import write_bytes
-from qcore.frameworks.onnx.constants import is_external, kind_of_tensor, nbytes_of, pieces_of
-from qcore.frameworks.onnx.scopes import tensors_in_nodes
+from qcore.frameworks.onnx.model.constants import is_external, kind_of_tensor, nbytes_of, pieces_of
+from qcore.frameworks.onnx.model.scopes import tensors_in_nodes
 
 __all__ = ["DryStore", "Store"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._extras import require
-from qcore.frameworks.onnx.constants import array_of
+from qcore.frameworks.onnx.model.constants import array_of
 from qcore.graph.value import SOURCE_DTYPES, Value
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from qcore.frameworks.onnx.codes import attributes_of
-from qcore.frameworks.onnx.constants import FLOATS, shape_of
-from qcore.frameworks.onnx.scopes import Constant, Scope, Use
+from qcore.frameworks.onnx.model.codes import attributes_of
+from qcore.frameworks.onnx.model.constants import FLOATS, shape_of
+from qcore.frameworks.onnx.model.scopes import Constant, Scope, Use
 
 __all__ = ["Weight", "find_weights"]
 

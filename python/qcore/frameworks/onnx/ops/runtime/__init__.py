@@ -1,0 +1,1 @@
+"""The ops of ONNX Runtime's own domain."""

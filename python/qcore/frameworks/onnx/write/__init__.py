@@ -1,0 +1,1 @@
+"""ONNX out: a chain or a graph as a model that computes what qcore computes."""

@@ -19,7 +19,7 @@ from qcore.frameworks.onnx.read.fallback import mixed_graph
 from qcore.frameworks.onnx.read.load import from_onnx, load_model
 from qcore.frameworks.pretrained.folder import from_pretrained_folder, is_pretrained_folder
 from qcore.frameworks.tflite.read import from_tflite
-from qcore.graph.check import checked
+from qcore.graph.building.check import checked
 from qcore.graph.graph import EXACT
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qcore.chain.chain import Chain
 from qcore.graph.graph import BaseGraph
-from qcore.graph.session import Session, StepTime
+from qcore.graph.running.session import Session, StepTime
 from qcore.graph.value import numpy_dtype
 
 __all__ = ["Times", "contenders", "samples_for", "step_times", "times_of"]

@@ -22,8 +22,8 @@ from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
 from qcore.chain.session import ChainRunner
 from qcore.errors import ArgumentError
-from qcore.graph.inputs import check_inputs
-from qcore.graph.session import Session
+from qcore.graph.running.inputs import check_inputs
+from qcore.graph.running.session import Session
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:

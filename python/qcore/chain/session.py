@@ -21,7 +21,7 @@ __all__ = ["ChainRunner"]
 
 
 class ChainRunner:
-    """Computes a chain's output into an array of its own; see `qcore.graph.session.Runner`."""
+    """Computes a chain's output into an array of its own; see `graph.running.session.Runner`."""
 
     def __init__(self, net: Chain, rows: int, threads: int | None) -> None:
         self._net = net

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from qcore.errors import UnsupportedError
-from qcore.graph.check import checked
-from qcore.graph.images import ImageEmitter
+from qcore.graph.building.check import checked
+from qcore.graph.building.images import ImageEmitter
 from qcore.graph.passes import prepared
 from qcore.graph.value import Value
 from qcore.nn.graph import Graph

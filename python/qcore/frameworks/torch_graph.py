@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qcore._arrays import as_array
 from qcore.errors import UnsupportedError
 from qcore.frameworks.torch_ops import OPS
-from qcore.graph.check import checked
-from qcore.graph.emitter import Emitter
+from qcore.graph.building.check import checked
+from qcore.graph.building.emitter import Emitter
 from qcore.graph.passes import prepared
 from qcore.graph.value import RUNNING, SOURCE_DTYPES, Value
 from qcore.nn.graph import Graph

@@ -14,15 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from qcore._table import Report
 from qcore._validation import check_one_of
 from qcore.graph import classifier
-from qcore.graph.attention import has_attention
-from qcore.graph.inputs import as_source, check_inputs
-from qcore.graph.lower import compiled
+from qcore.graph.lowering.attention import has_attention
+from qcore.graph.lowering.lower import compiled
 from qcore.graph.node import Node
 from qcore.graph.parts import as_kept, each, named
+from qcore.graph.running.inputs import as_source, check_inputs
+from qcore.graph.running.session import Session
+from qcore.graph.running.stream import Stream
 from qcore.graph.seams import Seam, seams_of
-from qcore.graph.session import Session
 from qcore.graph.slots import WeightSlot, slots_of
-from qcore.graph.stream import Stream
 from qcore.graph.structure import in_order
 from qcore.graph.value import Value
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import ArrayLike, NDArray
 
-from qcore.graph.session import Session
+from qcore.graph.running.session import Session
 from qcore.graph.value import Value
 
 __all__ = ["Network"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
-from qcore.graph.lower import dense
+from qcore.graph.lowering.lower import dense
 from qcore.graph.node import Node
 
 if TYPE_CHECKING:

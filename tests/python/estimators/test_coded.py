@@ -10,8 +10,8 @@ import pytest
 
 import qcore as qc
 from qcore.estimators.graphs.coded import coded_groups
-from qcore.graph.evaluate import evaluate
 from qcore.graph.node import Node
+from qcore.graph.running.evaluate import evaluate
 from qcore.graph.value import Value
 
 

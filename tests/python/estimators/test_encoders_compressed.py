@@ -10,8 +10,8 @@ from qcore.estimators.graphs.statistics import input_stats
 from qcore.estimators.graphs.walk import GraphWalk
 from qcore.estimators.pruner.graphs import judged
 from qcore.estimators.quantizer.graphs import tables
+from qcore.graph.lowering.operands import DYNAMIC
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC
 from qcore.graph.value import Value
 from small_encoder import sentences, small_encoder
 

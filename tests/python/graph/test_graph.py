@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore.graph.evaluate import evaluate
 from qcore.graph.node import Node
+from qcore.graph.running.evaluate import evaluate
 from qcore.graph.value import Value
 
 

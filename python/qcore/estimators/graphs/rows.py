@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore.graph.attention import attentions
 from qcore.graph.graph import BaseGraph
+from qcore.graph.lowering.attention import attentions
 from qcore.graph.slots import WeightSlot
 
 __all__ = ["has_rows", "kept_tokens", "rows_of", "without_padding"]

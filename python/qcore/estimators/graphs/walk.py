@@ -13,8 +13,8 @@ from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.functions import fake_quantize
 from qcore.estimators.graphs.rows import kept_tokens, rows_of
 from qcore.graph.graph import BaseGraph
-from qcore.graph.inputs import check_inputs
 from qcore.graph.node import Node
+from qcore.graph.running.inputs import check_inputs
 from qcore.graph.slots import WeightSlot
 from qcore.graph.value import Value
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.estimators.graphs.batches import first_samples
-from qcore.graph.attention import attentions
 from qcore.graph.graph import BaseGraph
-from qcore.graph.lower import run_nodes
+from qcore.graph.lowering.attention import attentions
+from qcore.graph.lowering.lower import run_nodes
+from qcore.graph.lowering.operands import DYNAMIC
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC
 
 __all__ = ["LOSS", "attention_losses", "integer_products"]
 

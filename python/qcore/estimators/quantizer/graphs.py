@@ -40,9 +40,9 @@ from qcore.estimators.quantizer.attention import integer_products
 from qcore.estimators.quantizer.modes import activation_errors, chosen_mode
 from qcore.estimators.quantizer.report import graph_rows, scores, totals_of, weight_losses
 from qcore.graph.graph import BaseGraph
+from qcore.graph.lowering.operands import DYNAMIC, is_product
+from qcore.graph.lowering.recurrent import CELLS
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC, is_product
-from qcore.graph.recurrent import CELLS
 from qcore.graph.slots import WeightSlot
 
 if TYPE_CHECKING:

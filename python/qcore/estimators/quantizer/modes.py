@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.estimators.graphs.corrections import output_error
-from qcore.graph.attention import attentions
 from qcore.graph.graph import BaseGraph
-from qcore.graph.operands import is_product
+from qcore.graph.lowering.attention import attentions
+from qcore.graph.lowering.operands import is_product
 
 if TYPE_CHECKING:
     from qcore.estimators.quantizer.quantizer import Quantizer

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from numpy.typing import ArrayLike, NDArray
 
 from qcore.frameworks.onnx.model.source import SourceNode
-from qcore.graph.emitter import Emitter
+from qcore.graph.building.emitter import Emitter
 from qcore.graph.graph import BaseGraph
 from qcore.graph.node import Body, Node
 from qcore.graph.value import Value

@@ -13,7 +13,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.frameworks.pretrained.config import Config
 from qcore.frameworks.pretrained.weights import Weights
-from qcore.graph.emitter import Emitter
+from qcore.graph.building.emitter import Emitter
 from qcore.graph.value import Value
 
 __all__ = ["FLOAT", "INT64", "Architecture", "Builder", "Encoded", "Names"]

@@ -25,7 +25,7 @@ from qcore.frameworks.pretrained.sentences import (
 )
 from qcore.frameworks.pretrained.table import ARCHITECTURES
 from qcore.frameworks.pretrained.weights import Weights
-from qcore.graph.check import checked
+from qcore.graph.building.check import checked
 from qcore.graph.passes import prepared
 from qcore.graph.value import Value
 from qcore.nn.graph import Graph

@@ -17,9 +17,9 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular
 from qcore.frameworks.tflite.ops import FIXED, OPS
-from qcore.graph.check import checked
+from qcore.graph.building.check import checked
+from qcore.graph.building.images import ImageEmitter
 from qcore.graph.graph import EXACT
-from qcore.graph.images import ImageEmitter
 from qcore.graph.passes import prepared
 from qcore.graph.value import SOURCE_DTYPES, Value
 from qcore.nn.graph import Graph

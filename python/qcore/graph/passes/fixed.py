@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from numpy.typing import ArrayLike
 
 from qcore.graph.graph import G
-from qcore.graph.inputs import check_inputs
 from qcore.graph.passes import folded, prepared
+from qcore.graph.running.inputs import check_inputs
 from qcore.graph.value import Dim, Value
 
 __all__ = ["with_fixed"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
 from qcore.graph.graph import G
-from qcore.graph.lower import run_nodes
+from qcore.graph.lowering.lower import run_nodes
 from qcore.graph.node import Body, Node
 
 __all__ = ["fold_constants", "known_shapes"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from qcore.errors import UnsupportedError
 from qcore.graph.graph import BaseGraph, G
-from qcore.graph.lower import run_nodes
+from qcore.graph.lowering.lower import run_nodes
 from qcore.graph.node import Body, Node
 from qcore.graph.passes.branches import apart
 from qcore.graph.passes.fold import fold_constants, known_shapes

@@ -10,8 +10,8 @@ import numpy as np
 from qcore._activations import ACTIVATIONS
 from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same
+from qcore.graph.lowering.operands import DYNAMIC
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC
 
 __all__ = ["OPS"]
 

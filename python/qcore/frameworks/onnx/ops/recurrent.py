@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, Writer, as_steps, same, write_plain
+from qcore.graph.lowering.operands import DYNAMIC
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC
 
 __all__ = ["OPS"]
 

@@ -15,7 +15,7 @@ from qcore.errors import UnsupportedError
 from qcore.frameworks.onnx.model.source import SourceNode, value_of
 from qcore.frameworks.onnx.read.graph import ModelReader, read_graph
 from qcore.frameworks.onnx.table import OPS
-from qcore.graph.inputs import check_inputs
+from qcore.graph.running.inputs import check_inputs
 from qcore.graph.value import Value
 from qcore.nn.graph import Graph
 

@@ -23,7 +23,7 @@ from qcore.frameworks.onnx.model.codes import attributes_of, dequantized
 from qcore.frameworks.onnx.model.constants import array_of
 from qcore.frameworks.onnx.model.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.read.graph import read_graph
-from qcore.graph.check import checked
+from qcore.graph.building.check import checked
 from qcore.graph.graph import EXACT
 from qcore.nn.graph import Graph
 from qcore.nn.sequential import Sequential

@@ -17,7 +17,7 @@ from qcore.frameworks.onnx.model.metadata import CLASSES, RECIPE, write_text
 from qcore.frameworks.onnx.table import WRITTEN
 from qcore.frameworks.onnx.write.qdq import coarse_weight, integer_bias, write_codes, write_weight
 from qcore.graph.graph import BaseGraph
-from qcore.graph.lower import dense
+from qcore.graph.lowering.lower import dense
 from qcore.graph.node import Body, Node
 from qcore.graph.value import SOURCE_DTYPES, Value
 

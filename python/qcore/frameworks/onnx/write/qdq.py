@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.graph import BaseGraph
-from qcore.graph.lower import dense
+from qcore.graph.lowering.lower import dense
 from qcore.graph.node import Node
 
 __all__ = ["coarse_weight", "integer_bias", "never_saturates", "write_codes", "write_weight"]

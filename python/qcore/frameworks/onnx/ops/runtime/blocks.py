@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, unwritten
-from qcore.graph.operands import DYNAMIC
+from qcore.graph.lowering.operands import DYNAMIC
 
 __all__ = ["OPS"]
 

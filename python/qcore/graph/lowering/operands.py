@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qcore._core import PackedWeights
 from qcore.arrays.products.weights import packed_weights
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.graph.lowering.recurrent import coded_cells
 from qcore.graph.node import Node
-from qcore.graph.recurrent import coded_cells
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph

@@ -7,7 +7,7 @@ transposed, and inputs and outputs keep the source's layout.
 
 from __future__ import annotations
 
-from qcore.graph.emitter import Emitter
+from qcore.graph.building.emitter import Emitter
 
 __all__ = ["ImageEmitter"]
 

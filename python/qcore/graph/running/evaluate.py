@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike, NDArray
 
 from qcore.graph.graph import BaseGraph
-from qcore.graph.inputs import check_inputs
+from qcore.graph.running.inputs import check_inputs
 
 __all__ = ["evaluate"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore.graph.inputs import check_inputs
+from qcore.graph.running.inputs import check_inputs
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:
-    from qcore.graph.session import Session
+    from qcore.graph.running.session import Session
 
 __all__ = ["Stream"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from qcore.graph.lowering.operands import DYNAMIC
 from qcore.graph.node import Node
-from qcore.graph.operands import DYNAMIC
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore._validation import check_int, check_out
-from qcore.graph.inputs import as_source, check_inputs
+from qcore.graph.running.inputs import as_source, check_inputs
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from qcore import _core
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError
-from qcore.graph.attention import with_attention
+from qcore.graph.lowering.attention import with_attention
+from qcore.graph.lowering.operands import Place, floats_laid_out, laid_out, with_coded_rows
+from qcore.graph.lowering.padding import padding_mask, without_padding
 from qcore.graph.node import Body, Node
-from qcore.graph.operands import Place, floats_laid_out, laid_out, with_coded_rows
-from qcore.graph.padding import padding_mask, without_padding
 from qcore.graph.value import Value
 
 if TYPE_CHECKING:

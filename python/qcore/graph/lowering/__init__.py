@@ -1,0 +1,1 @@
+"""From a graph to what the extension compiles: attention found, weights laid out."""

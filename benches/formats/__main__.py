@@ -19,7 +19,8 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parents[2] / "tests" / "python"
 TESTS = (
     "files/test_gguf_blocks.py", "files/test_composed.py", "files/test_compressed_floats.py",
-    "files/test_compressed_tensors.py", "files/test_hqq_files.py", "frameworks/test_onnx_types.py",
+    "files/test_compressed_tensors.py", "files/test_hqq_files.py",
+    "frameworks/onnx/test_onnx_types.py",
 )  # fmt: skip
 #: Codes of formats that several tests show, each a part of it.
 Found = dict[str, dict[str, set[str]]]

@@ -23,7 +23,7 @@ import onnxruntime as ort
 from benches.peers.beside import heads, line
 from numpy.typing import NDArray
 
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 
 SIDE = 224
 NETWORKS = {"resnet18": "ResNet18", "resnet50": "ResNet50", "mobilenet_v2": "MobileNetV2"}

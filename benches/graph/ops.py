@@ -12,7 +12,7 @@ def main() -> None:
     core = set(_core.Graph.ops())
     print("| family | ops |\n| --- | --- |")
     for family in table.FAMILIES:
-        name = family.__name__.rpartition(".")[2]
+        name = family.__name__.partition(".ops.")[2].replace(".", ": ")
         runs = sorted(
             name.replace("com.microsoft::", "com.microsoft.")
             for name, op in family.OPS.items()

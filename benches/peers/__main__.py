@@ -34,7 +34,7 @@ from benches.peers.report import markdown, plot
 from benches.peers.rows import Row
 
 from qcore import _core
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 
 PEERS = ("numpy", "torch", "onnxruntime", "mkl", "numkong", "pypiquant")
 

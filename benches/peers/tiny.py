@@ -20,7 +20,7 @@ from benches.peers import beside
 from benches.peers.bars import bars
 
 import qcore as qc
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 from qcore.bench.model import contenders, samples_for, times_of
 
 NETWORKS = {

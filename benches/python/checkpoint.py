@@ -25,7 +25,7 @@ import numpy as np
 import safetensors.numpy
 
 import qcore as qc
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 from qcore.streaming.compress import compress_file
 
 GROUP = 32

@@ -1,14 +1,14 @@
 """Makes trained networks small and fast on CPUs, from NumPy, and proves what it cost."""
 
-from qcore._imports import imported
+from qcore._runtime.imports import imported
 
 TYPE_CHECKING = False  # not that of typing, for whose import the command line would wait
 
 if TYPE_CHECKING:
     from qcore import nn, sklearn
     from qcore._core import __version__
-    from qcore._table import Report
-    from qcore._threads import num_threads, set_num_threads
+    from qcore._display.table import Report
+    from qcore._runtime.threads import num_threads, set_num_threads
     from qcore.arrays.params.input_stats import InputStats
     from qcore.arrays.params.observer import Observer
     from qcore.arrays.params.qparams import QParams, choose_qparams
@@ -133,7 +133,7 @@ _HOMES = {
     "Quantizer": "qcore.estimators.quantizer.quantizer",
     "Recipe": "qcore.recipes.recipe",
     "Regrowth": "qcore.arrays.pruning.schedules",
-    "Report": "qcore._table",
+    "Report": "qcore._display.table",
     "Rewinding": "qcore.arrays.pruning.schedules",
     "UnsupportedError": "qcore.errors",
     "__version__": "qcore._core",
@@ -156,12 +156,12 @@ _HOMES = {
     "load_tensors": "qcore.loading",
     "matmul_integer": "qcore.arrays.products.integer",
     "nn": "qcore.nn",
-    "num_threads": "qcore._threads",
+    "num_threads": "qcore._runtime.threads",
     "pack": "qcore.arrays.products.integer",
     "prune": "qcore.arrays.pruning.functions",
     "quantize": "qcore.arrays.tensor.functions",
     "save": "qcore.saving.checkpoint",
-    "set_num_threads": "qcore._threads",
+    "set_num_threads": "qcore._runtime.threads",
     "sklearn": "qcore.sklearn",
 }
 

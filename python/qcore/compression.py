@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from qcore._validation import check_flag
+from qcore._arguments.validation import check_flag
 from qcore.deep_compression.search import compress_deeply
 from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qcore._validation import check_one_of, check_path
+from qcore._arguments.validation import check_one_of, check_path
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import UnsupportedError

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike
 
-from qcore._names import matches_any
-from qcore._table import Report
+from qcore._arguments.names import matches_any
+from qcore._display.table import Report
 from qcore.arrays.pruning.criteria import find_criterion
 from qcore.arrays.pruning.patterns import parse_pattern
 from qcore.chain.agreement import disagreement

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._extras import require
-from qcore._table import Report
+from qcore._display.table import Report
+from qcore._runtime.extras import require
 from qcore.chain.activations import softmax
 from qcore.frameworks.sklearn import from_sklearn
 from qcore.nn.sequential import Sequential

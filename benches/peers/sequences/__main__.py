@@ -33,7 +33,7 @@ from benches.peers.sequences import (
 from benches.peers.sequences.tables import print_heads
 
 from qcore import _core
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 
 Section = Callable[[Path, float, int], Iterator[str]]
 #: With heads of the table of encoders, or of their own.

@@ -19,7 +19,7 @@ from benches.peers.sequences.catalogue import Arrays, models
 
 import qcore as qc
 from qcore import _core
-from qcore._environment import environment
+from qcore._runtime.environment import environment
 
 __all__ = ["hashes"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._blas import blas_threads
+from qcore._runtime.blas import blas_threads
 
 __all__ = ["BATCH", "Latency", "measure_latency", "measure_runs"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 from qcore.chain.chain import Chain
 
 __all__ = ["disagreement"]

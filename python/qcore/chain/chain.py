@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._arrays import as_array
-from qcore._estimator import NotFittedError
-from qcore._html import number_text, table_html
-from qcore._table import Report
-from qcore._validation import check_finite, check_instance, check_one_of, samples
+from qcore._arguments.arrays import as_array
+from qcore._arguments.estimator import NotFittedError
+from qcore._arguments.validation import check_finite, check_instance, check_one_of, samples
+from qcore._display.html import number_text, table_html
+from qcore._display.table import Report
 from qcore.arrays.layerwise.nested import upper_half
 from qcore.arrays.tensor.kinds import kind_of
 from qcore.arrays.tensor.tensor import QTensor

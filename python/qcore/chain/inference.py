@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._stoppable import product
+from qcore._runtime.interrupt import product
 from qcore.arrays.layerwise.float_rows import coded_rows
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.products.weights import packed_weights, sparse_form, sparse_matrix, sparse_weights

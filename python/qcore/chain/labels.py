@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._arrays import as_array
-from qcore._validation import check_finite
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import check_finite
 from qcore.errors import ArgumentError
 
 __all__ = ["are_labels", "classes_of", "label_codes", "target_rows"]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._activations import DENSE
-from qcore._validation import check_finite, check_int, check_one_of, float_array
+from qcore._arguments.validation import check_finite, check_int, check_one_of, float_array
 from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.activations import DENSE
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.activations import activate
 

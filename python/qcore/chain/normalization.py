@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import check_finite, float_array
+from qcore._arguments.validation import check_finite, float_array
 
 __all__ = ["Normalization"]
 

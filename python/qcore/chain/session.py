@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._blas import blas_threads
+from qcore._runtime.blas import blas_threads
 from qcore.chain.inference import BlasExecutable, KernelExecutable
 
 if TYPE_CHECKING:

@@ -58,8 +58,8 @@ def bench(
     from dataclasses import asdict
 
     from qcore import _core
-    from qcore._environment import environment
-    from qcore._progress import EpochProgress
+    from qcore._display.progress import EpochProgress
+    from qcore._runtime.environment import environment
     from qcore.bench.cases import cases
     from qcore.bench.measure import measure
 
@@ -117,7 +117,7 @@ def _time_nodes(
     from rich.console import Console
     from rich.table import Table
 
-    from qcore._environment import environment
+    from qcore._runtime.environment import environment
     from qcore.bench.model import samples_for, step_times
 
     net = _network(path)
@@ -158,7 +158,7 @@ def _time_model(
     from rich.console import Console
     from rich.table import Table
 
-    from qcore._environment import environment
+    from qcore._runtime.environment import environment
     from qcore.bench.model import contenders, samples_for, times_of
 
     net = _network(path)

@@ -30,7 +30,7 @@ _LABELS = {
 @json_option
 def doctor(as_json: bool) -> None:
     """Show the CPU, its instruction sets, the kernels that they give, and where they pay."""
-    from qcore._environment import environment
+    from qcore._runtime.environment import environment
 
     facts = environment()
     found = (
@@ -76,7 +76,7 @@ def _unverified() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, str]:
-    from qcore._machine import cache_sizes, separate_cores
+    from qcore._runtime.machine import cache_sizes, separate_cores
 
     apart = {True: "yes", False: "no: two threads share a core", None: "not known"}
     return {

@@ -47,7 +47,7 @@ def inspect(
     file: Path, patterns: tuple[str, ...], header: bool, limit: int, skip: int, as_json: bool
 ) -> None:
     """Show what is in FILE: tensors, types, schemes, bytes, zeros, and the recipe that made it."""
-    from qcore._names import matches_any
+    from qcore._arguments.names import matches_any
     from qcore.cli.models import open_model
     from qcore.cli.tables import print_json
 
@@ -90,7 +90,7 @@ def _kind(file: Path, source: Any) -> str:
 
 def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
     """Return what is known of a tensor."""
-    from qcore._histograms import histogram, values_in_one_row
+    from qcore._display.histograms import histogram, values_in_one_row
     from qcore.arrays.tensor.kinds import codes_of, kind_of
 
     info = source.info(name)

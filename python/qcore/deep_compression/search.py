@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._table import Report
-from qcore._validation import check_fraction, check_int, single_samples
+from qcore._arguments.validation import check_fraction, check_int, single_samples
+from qcore._display.table import Report
 from qcore.deep_compression.stages import Sharing, Trainer, predicted_nbytes
 from qcore.deep_compression.tidy import as_stored
 from qcore.errors import ArgumentError

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from qcore._environment import Environment
+from qcore._runtime.environment import Environment
 from qcore.files.drafts import write_text
 
 __all__ = ["Baseline", "Data", "Report", "Row", "Spread", "check_writable", "spread", "write_json"]

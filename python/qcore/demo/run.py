@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import qcore as qc
-from qcore._blas import blas_threads, threads_that_pay
-from qcore._environment import environment
-from qcore._progress import EpochProgress
+from qcore._display.progress import EpochProgress
+from qcore._runtime.blas import blas_threads, threads_that_pay
+from qcore._runtime.environment import environment
 from qcore.bench.latency import Latency, measure_latency
 from qcore.demo.baseline import NumpyNetwork
 from qcore.demo.data import CLASSES, FOLDS, Digits, load_digits

@@ -25,7 +25,7 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 from sklearn.svm import LinearSVC, LinearSVR
 
 import qcore as qc
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.errors import AccuracyWarning
 
 __all__ = ["Loss", "losses", "main"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore._validation import check_int
+from qcore._arguments.validation import check_int
 from qcore.errors import LimitError
 
 __all__ = ["UNLIMITED", "USUAL", "Limits"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore._activations import DENSE
+from qcore.arrays.products.activations import DENSE
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.keras_graph import functional_graph, is_functional
 from qcore.nn.graph import Graph

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import names_in
-from qcore._estimator import NotFittedError
+from qcore._arguments.estimator import NotFittedError
+from qcore.arrays.products.activations import names_in
 from qcore.chain.layers import Dense
 from qcore.chain.normalization import Normalization
 from qcore.nn.sequential import Sequential

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import names_in
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.activations import names_in
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.affine import AffineChain
 from qcore.frameworks.torch_graph import exported_graph

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 from qcore.errors import UnsupportedError
 from qcore.frameworks.torch_ops import OPS
 from qcore.graph.building.check import checked

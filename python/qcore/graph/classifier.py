@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._arrays import as_array
-from qcore._validation import float_array
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import float_array
 
 if TYPE_CHECKING:
     from qcore.graph.graph import BaseGraph

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._table import Report
-from qcore._validation import check_one_of
+from qcore._arguments.validation import check_one_of
+from qcore._display.table import Report
 from qcore.graph import classifier
 from qcore.graph.lowering.attention import has_attention
 from qcore.graph.lowering.lower import compiled

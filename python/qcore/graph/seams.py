@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qcore._activations import ACTIVATIONS
+from qcore.arrays.products.activations import ACTIVATIONS
 from qcore.graph.node import Node
 from qcore.graph.slots import WeightSlot
 

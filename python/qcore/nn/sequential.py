@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qcore._progress import Progress
-from qcore._validation import check_one_of
+from qcore._arguments.validation import check_one_of
+from qcore._display.progress import Progress
 from qcore.chain.chain import Chain
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from qcore._table import Report
-from qcore._validation import check_instance, check_path
+from qcore._arguments.validation import check_instance, check_path
+from qcore._display.table import Report
 from qcore.errors import FormatError
 from qcore.estimators.pruner.pruner import Pruner
 from qcore.estimators.quantizer.quantizer import Quantizer

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore._validation import check_flag, check_instance, check_int, check_path
+from qcore._arguments.validation import check_flag, check_instance, check_int, check_path
 from qcore.chain.chain import Chain
 from qcore.errors import ArgumentError
 from qcore.files.foreign.compressed_tensors import (

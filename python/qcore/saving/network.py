@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import integer_array, positive_array
+from qcore._arguments.validation import integer_array, positive_array
 from qcore.arrays.params.qparams import QParams, code_range
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.tensor.tensor import QTensor

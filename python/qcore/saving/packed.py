@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._activations import ACTIVATIONS, NUMBERS
+from qcore.arrays.products.activations import ACTIVATIONS, NUMBERS
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.layers import Dense
 from qcore.files.limits import USUAL, Limits

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._extras import require
-from qcore._progress import EpochProgress, Progress
-from qcore._validation import single_samples
+from qcore._arguments.validation import single_samples
+from qcore._display.progress import EpochProgress, Progress
+from qcore._runtime.extras import require
 from qcore.arrays.params.observer import Observer
 from qcore.errors import ArgumentError
 from qcore.estimators.calibration.calibration import BLOCK, layer_inputs

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.files.formats import open_tensors
 from qcore.files.limits import UNLIMITED
 from qcore.files.source import TensorSource

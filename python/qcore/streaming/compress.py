@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qcore import _core
-from qcore._progress import EpochProgress, Progress
-from qcore._table import Report
+from qcore._display.progress import EpochProgress, Progress
+from qcore._display.table import Report
 from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._names import matches, matches_any
-from qcore._progress import Progress
-from qcore._validation import check_one_of
+from qcore._arguments.names import matches, matches_any
+from qcore._arguments.validation import check_one_of
+from qcore._display.progress import Progress
 from qcore.arrays.params.input_stats import InputStats
 from qcore.errors import ArgumentError
 from qcore.estimators.quantizer.quantizer import Quantizer

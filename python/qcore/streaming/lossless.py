@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._progress import EpochProgress, Progress
-from qcore._table import Report
+from qcore._display.progress import EpochProgress, Progress
+from qcore._display.table import Report
 from qcore.errors import ArgumentError
 from qcore.files.dtypes import stored_name
 from qcore.files.foreign.gguf_blocks import TYPES as GGUF_TYPES

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._sums import dot
+from qcore.arrays.tensor.sums import dot
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.qcore_format.parts import stored_codes
 

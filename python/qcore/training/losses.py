@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of
+from qcore._arguments.validation import check_one_of
 from qcore.errors import ArgumentError
 
 __all__ = ["LOSSES", "loss_and_gradient", "resolve_loss"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_number
+from qcore._arguments.validation import check_number
 from qcore.errors import ArgumentError
 
 __all__ = ["SGD", "Adam", "Optimizer", "optimizer_from"]

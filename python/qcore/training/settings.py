@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._progress import Progress
+from qcore._display.progress import Progress
 from qcore.training.distillation import Ask
 from qcore.training.optimizers import Optimizer
 from qcore.training.regularizers import Regularizer

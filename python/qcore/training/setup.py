@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import (
+from qcore._arguments.validation import (
     check_fraction,
     check_instance,
     check_int,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._names import matches, matches_any
+from qcore._arguments.names import matches, matches_any
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
 

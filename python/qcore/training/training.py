@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._blas import blas_threads, threads_that_pay
-from qcore._progress import EpochProgress
+from qcore._display.progress import EpochProgress
+from qcore._runtime.blas import blas_threads, threads_that_pay
 from qcore.chain.activations import activate
 from qcore.chain.chain import Chain
 from qcore.training.buffers import Buffers

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qcore as qc
-from qcore._environment import Environment
+from qcore._runtime.environment import Environment
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.demo import report as reports
 from qcore.demo.baseline import NumpyNetwork

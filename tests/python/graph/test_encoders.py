@@ -188,7 +188,11 @@ for one in (net, qc.compress(net), qc.compress(net, [x], bits=4, group_size=32),
 def test_an_encoder_has_one_hash_on_every_isa_thread_count_and_batch() -> None:
     found = {}
     for isa in ("scalar", "sse2", "avx2", "avx512"):
-        env = {**os.environ, "QCORE_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
+        env = {
+            **os.environ,
+            "QCORE_ISA": isa,
+            "PYTHONPATH": str(Path(__file__).parents[1] / "helpers"),
+        }
         done = subprocess.run(
             [sys.executable, "-c", _HASHES], env=env, capture_output=True, text=True, check=False
         )

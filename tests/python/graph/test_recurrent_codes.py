@@ -206,7 +206,11 @@ for op, direction in (("LSTM", "bidirectional"), ("GRU", "reverse")):
 def test_there_is_one_hash_on_every_isa() -> None:
     found = {}
     for isa in ("scalar", "sse2", "avx2", "avx512"):
-        env = {**os.environ, "QCORE_ISA": isa, "PYTHONPATH": str(Path(__file__).parents[1])}
+        env = {
+            **os.environ,
+            "QCORE_ISA": isa,
+            "PYTHONPATH": str(Path(__file__).parents[1] / "helpers"),
+        }
         done = subprocess.run(
             [sys.executable, "-c", _HASHES], env=env, capture_output=True, text=True, check=False
         )

@@ -12,7 +12,7 @@ import pytest
 
 import qcore as qc
 from qcore import _core
-from qcore._histograms import histogram, zeros_map
+from qcore._display.histograms import histogram, zeros_map
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.report.compare.chance import is_tie
 from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._stoppable import product
+from qcore._runtime.interrupt import product
 
 __all__ = ["learned_rounding"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._stoppable import stoppable
+from qcore._runtime.interrupt import stoppable
 
 __all__ = ["Factor", "factored", "gptq_levels"]
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import check_finite
+from qcore._arguments.validation import check_finite
 from qcore.arrays.params.layout import scale_shape
 from qcore.arrays.params.qparams import check_bits, code_dtype, code_range, round_scales
 from qcore.arrays.tensor.options import Options

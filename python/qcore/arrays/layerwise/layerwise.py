@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._stoppable import product, stoppable
-from qcore._validation import check_finite
+from qcore._arguments.validation import check_finite
+from qcore._runtime.interrupt import product, stoppable
 from qcore.arrays.layerwise.adaround import learned_rounding
 from qcore.arrays.layerwise.clip_search import Form, forms, fractions
 from qcore.arrays.layerwise.coordinate_descent import ROUNDS, descend

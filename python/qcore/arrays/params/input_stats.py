@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._stoppable import stoppable
-from qcore._validation import check_finite, check_instance, float_array
+from qcore._arguments.validation import check_finite, check_instance, float_array
+from qcore._runtime.interrupt import stoppable
 
 __all__ = ["InputStats"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore._validation import check_axis, check_int
+from qcore._arguments.validation import check_axis, check_int
 
 __all__ = ["check_layout", "layout_of", "scale_shape"]
 

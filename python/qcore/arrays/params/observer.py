@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of, float_array, nan_error
+from qcore._arguments.validation import check_one_of, float_array, nan_error
 from qcore.arrays.params.qparams import QParams, code_range, qparams_from_range, resolve
 from qcore.arrays.params.ranges import OBSERVERS, check_percentile
 

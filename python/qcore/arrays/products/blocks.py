@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import numeric_array
+from qcore._arguments.validation import numeric_array
 from qcore.arrays.products.codes import plain_codes
 from qcore.arrays.products.matrix import (
     FULL,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import check_instance
+from qcore._arguments.validation import check_instance
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import ArgumentError
 

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import check_out, integer_array
 from qcore._core import PackedMatrix
-from qcore._validation import check_out, integer_array
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["PackedMatrix", "matmul_integer", "pack"]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._activations import DENSE
-from qcore._stoppable import product
-from qcore._validation import check_one_of, check_out, float_array, positive_array
+from qcore._arguments.validation import check_one_of, check_out, float_array, positive_array
+from qcore._runtime.interrupt import product
+from qcore.arrays.products.activations import DENSE
 from qcore.arrays.products.matrix import SparseMatrix
 from qcore.arrays.products.weights import packed_weights, sparse_weights
 from qcore.arrays.tensor.tensor import QTensor

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._arrays import as_array
-from qcore._html import facts_html, shades
-from qcore._validation import check_int, numeric_array
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import check_int, numeric_array
+from qcore._display.html import facts_html, shades
 from qcore.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._arrays import as_array
-from qcore._validation import check_int, first_position, integer_array, numeric_array
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import check_int, first_position, integer_array, numeric_array
 from qcore.arrays.products.codes import plain_codes
 from qcore.arrays.products.matrix import SparseMatrix, check_shape
 from qcore.arrays.tensor.tensor import QTensor

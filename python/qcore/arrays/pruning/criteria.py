@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._stoppable import by_rows
-from qcore._validation import check_finite, check_one_of, first_position, float_array
+from qcore._arguments.validation import check_finite, check_one_of, first_position, float_array
+from qcore._runtime.interrupt import by_rows
 from qcore.arrays.params.input_stats import InputStats
 
 __all__ = [

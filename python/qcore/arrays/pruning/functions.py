@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._stoppable import by_rows
-from qcore._validation import check_finite, float_array
+from qcore._arguments.validation import check_finite, float_array
+from qcore._runtime.interrupt import by_rows
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import (
     Criterion,

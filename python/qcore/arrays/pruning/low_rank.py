@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from qcore._stoppable import product, stoppable
-from qcore._validation import (
+from qcore._arguments.validation import (
     check_finite,
     check_fraction,
     check_int,
     float_array,
 )
+from qcore._runtime.interrupt import product, stoppable
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._stoppable import product, stoppable
+from qcore._runtime.interrupt import product, stoppable
 from qcore.arrays.layerwise.layerwise import layer_objective
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.patterns import Mask, NofM, Pattern, Unstructured, keep_largest

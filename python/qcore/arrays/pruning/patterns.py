@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._stoppable import ELEMENTS, by_rows
-from qcore._validation import check_fraction
+from qcore._arguments.validation import check_fraction
+from qcore._runtime.interrupt import ELEMENTS, by_rows
 from qcore.errors import ArgumentError
 
 __all__ = ["Mask", "NofM", "Pattern", "keep_largest", "parse_pattern"]

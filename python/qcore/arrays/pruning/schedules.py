@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from qcore._validation import check_fraction, check_int
+from qcore._arguments.validation import check_fraction, check_int
 from qcore.errors import ArgumentError
 
 __all__ = ["ConstantSparsity", "PolynomialDecay", "Regrowth", "Rewinding", "Schedule"]

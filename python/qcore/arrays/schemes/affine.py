@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import integer_array, nan_error, positive_array
+from qcore._arguments.validation import integer_array, nan_error, positive_array
 from qcore.arrays.params.layout import layout_of, scale_shape
 from qcore.arrays.params.qparams import (
     FLOAT16,

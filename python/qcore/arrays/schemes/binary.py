@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import nan_error, positive_array
+from qcore._arguments.validation import nan_error, positive_array
 from qcore.arrays.params.layout import layout_of, scale_shape
 from qcore.arrays.params.qparams import code_dtype, round_scales
 from qcore.arrays.tensor.options import Options

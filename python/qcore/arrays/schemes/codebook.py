@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import first_position, nan_error
+from qcore._arguments.validation import first_position, nan_error
 from qcore.arrays.params.layout import scale_shape
 from qcore.arrays.params.qparams import finite_range, round_scales
 from qcore.arrays.tensor.options import Options

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import check_int, positive_array
+from qcore._arguments.validation import check_int, positive_array
 from qcore.arrays.params.layout import scale_shape
 from qcore.arrays.params.qparams import FLOAT32, round_scales
 from qcore.arrays.schemes.codebook import absmax_scales, decode, finite_values, spread, tensor_of

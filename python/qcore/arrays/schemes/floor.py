@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_number, nan_error, positive_array
+from qcore._arguments.validation import check_number, nan_error, positive_array
 from qcore.arrays.params.qparams import check_bits, code_dtype, code_range
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme

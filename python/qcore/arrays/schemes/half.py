@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import nan_error
+from qcore._arguments.validation import nan_error
 from qcore.arrays.tensor.options import Options
 from qcore.arrays.tensor.scheme import Scheme
 from qcore.arrays.tensor.tensor import QTensor, new_codes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_int
+from qcore._arguments.validation import check_int
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.schemes.codebook import (
     absmax_scales,

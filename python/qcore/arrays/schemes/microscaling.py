@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._validation import check_number, nan_error, positive_array
+from qcore._arguments.validation import check_number, nan_error, positive_array
 from qcore.arrays.params.layout import scale_shape
 from qcore.arrays.params.qparams import finite_range
 from qcore.arrays.params.scale_codes import decode_scales, encode_scales, nearest_codes

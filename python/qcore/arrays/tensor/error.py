@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._sums import dot
+from qcore.arrays.tensor.sums import dot
 
 __all__ = ["QuantizationError", "error_of"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._validation import (
+from qcore._arguments.validation import (
     check_instance,
     check_one_of,
     check_out,

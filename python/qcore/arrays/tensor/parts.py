@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from qcore._arrays import as_array
-from qcore._validation import (
+from qcore._arguments.arrays import as_array
+from qcore._arguments.validation import (
     check_flag,
     check_number,
     check_one_of,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import real_array
+from qcore._arguments.validation import real_array
 
 __all__ = ["FLOAT_WIDTHS", "check_row_bits", "pack_rows", "packed_nbytes", "unpack_rows"]
 

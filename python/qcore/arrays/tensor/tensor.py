@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
-from qcore._histograms import histogram
-from qcore._html import bars, facts_html
-from qcore._validation import check_int, check_out, float_array
+from qcore._arguments.validation import check_int, check_out, float_array
+from qcore._display.histograms import histogram
+from qcore._display.html import bars, facts_html
 from qcore.arrays.params.qparams import FLOAT32
 from qcore.arrays.tensor.error import QuantizationError, error_of
 from qcore.arrays.tensor.held import Form, Parts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.cli.models import (
     Samples,
     like_network,

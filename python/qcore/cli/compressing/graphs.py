@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.cli.models import Samples, load_samples, samples_for_graphs, short_names
 from qcore.cli.params import bytes_of, limits
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.cli.compressing.graphs import compress_graph, is_graph_job, samples_of_graph
 from qcore.cli.compressing.ranges import read_ranges
 from qcore.cli.compressing.recipe_flags import given_flags, recipe_from_flags

@@ -171,7 +171,7 @@ def _kept_shares(job: Job, source: TensorSource) -> dict[str, float]:
     infos = {name: source.info(name) for name in source}
     pruned = [n for n, i in infos.items() if i.ndim >= 2 and np.issubdtype(i.dtype, np.floating)]
     if isinstance(sparsity, Mapping):
-        from qcore._names import matches
+        from qcore._arguments.names import matches
 
         found = {n: next((s for p, s in sparsity.items() if matches(n, p)), 0.0) for n in pruned}
         return {name: 1.0 - share for name, share in found.items()}

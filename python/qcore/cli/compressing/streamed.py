@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.arrays.tensor.kinds import codes_of
 from qcore.cli.models import open_model
 from qcore.cli.params import limits

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._table import Report
-from qcore._validation import check_fraction, check_instance, check_one_of, single_samples
+from qcore._arguments.validation import check_fraction, check_instance, check_one_of, single_samples
+from qcore._display.table import Report
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.params.ranges import OBSERVERS

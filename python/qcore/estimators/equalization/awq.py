@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import float_array
+from qcore._arguments.validation import float_array
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.tensor.functions import quantize
 

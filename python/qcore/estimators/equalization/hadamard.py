@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import float_array
+from qcore._arguments.validation import float_array
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
 from qcore.chain.layers import Dense

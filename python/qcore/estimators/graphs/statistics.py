@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._progress import EpochProgress, Progress
+from qcore._display.progress import EpochProgress, Progress
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.observer import Observer
 from qcore.estimators.graphs.rows import kept_tokens, rows_of, without_padding

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._validation import check_int
+from qcore._arguments.validation import check_int
 from qcore.errors import ArgumentError
 from qcore.estimators.mixed.allocation import LayerChoice, allocate_each
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qcore._table import Report
-from qcore._validation import check_instance
+from qcore._arguments.validation import check_instance
+from qcore._display.table import Report
 from qcore.arrays.pruning.patterns import Mask
 from qcore.chain.activations import activate
 from qcore.chain.chain import Chain

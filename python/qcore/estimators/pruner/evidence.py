@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import float_array, single_samples
+from qcore._arguments.validation import float_array, single_samples
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion
 from qcore.arrays.pruning.functions import keep_in_array

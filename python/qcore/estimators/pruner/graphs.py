@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import ACTIVATIONS
-from qcore._progress import EpochProgress, Progress
-from qcore._table import Report
+from qcore._display.progress import EpochProgress, Progress
+from qcore._display.table import Report
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
+from qcore.arrays.products.activations import ACTIVATIONS
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import Mask, Pattern
 from qcore.estimators.graphs.batches import batches_of, first_samples

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import single_samples
+from qcore._arguments.validation import single_samples
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.obs import Surgeon
@@ -17,7 +17,7 @@ from qcore.estimators.calibration.calibration import Walk
 from qcore.estimators.pruner.sensitivity import Trial
 
 if TYPE_CHECKING:
-    from qcore._progress import Progress
+    from qcore._display.progress import Progress
     from qcore.chain.chain import Chain
     from qcore.chain.layers import Dense
 
@@ -40,7 +40,7 @@ def prune_layers(
         Weights and biases.
     masks : dict of str to ndarray of bool
     """
-    from qcore._progress import EpochProgress
+    from qcore._display.progress import EpochProgress
 
     updated: Tensors = {}
     masks: dict[str, Mask] = {}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._estimator import Estimator
-from qcore._names import matches, matches_any
-from qcore._validation import check_fraction, check_one_of
+from qcore._arguments.estimator import Estimator
+from qcore._arguments.names import matches, matches_any
+from qcore._arguments.validation import check_fraction, check_one_of
 from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion, refuse_nan
 from qcore.arrays.pruning.functions import check_evidence, keep_in_array
 from qcore.arrays.pruning.patterns import Mask, Pattern, parse_pattern
@@ -18,7 +18,7 @@ from qcore.arrays.pruning.schedules import Schedule
 from qcore.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from qcore._progress import Progress
+    from qcore._display.progress import Progress
 
 __all__ = ["SCOPES", "Masks", "PrunerOptions", "Share"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._models import named_weights, rebuilt
-from qcore._validation import check_instance
+from qcore._arguments.models import named_weights, rebuilt
+from qcore._arguments.validation import check_instance
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion
 from qcore.arrays.pruning.functions import apply_mask, keep_in_array, prune_array

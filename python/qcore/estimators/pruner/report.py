@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["pruning_report"]

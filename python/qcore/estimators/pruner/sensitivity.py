@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._progress import EpochProgress, Progress
-from qcore._validation import single_samples
+from qcore._arguments.validation import single_samples
+from qcore._display.progress import EpochProgress, Progress
 from qcore.chain.chain import Chain
 
 __all__ = ["Trial", "sensitive_targets", "shared_out"]

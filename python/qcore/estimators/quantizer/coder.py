@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._models import named_weights
-from qcore._validation import check_one_of
+from qcore._arguments.models import named_weights
+from qcore._arguments.validation import check_one_of
 from qcore.arrays.layerwise.algorithms import DATA_FREE
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.layerwise.float_rows import fit_rows

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._progress import EpochProgress
-from qcore._table import Report
+from qcore._display.progress import EpochProgress
+from qcore._display.table import Report
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.params.observer import Observer

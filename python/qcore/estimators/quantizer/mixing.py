@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qcore._validation import check_one_of, single_samples
+from qcore._arguments.validation import check_one_of, single_samples
 from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.estimators.calibration.calibration import layer_inputs
 from qcore.estimators.graphs.batches import batches_of

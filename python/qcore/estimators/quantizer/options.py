@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from qcore._estimator import Estimator
-from qcore._names import matches, matches_any
-from qcore._validation import FLOATS
+from qcore._arguments.estimator import Estimator
+from qcore._arguments.names import matches, matches_any
+from qcore._arguments.validation import FLOATS
 from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.tensor.scheme import SCHEMES
@@ -19,7 +19,7 @@ from qcore.errors import ArgumentError
 from qcore.estimators.quantizer import choice
 
 if TYPE_CHECKING:
-    from qcore._progress import Progress
+    from qcore._display.progress import Progress
 
 __all__ = ["QuantizerOptions"]
 

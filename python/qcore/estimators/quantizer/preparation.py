@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._models import named_weights
+from qcore._arguments.models import named_weights
 from qcore.arrays.layerwise.algorithms import EQUALIZERS
 from qcore.chain.normalization import Normalization
 from qcore.estimators.equalization.equalization import equalizing_scales, scaled

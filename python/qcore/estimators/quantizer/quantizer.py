@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qcore._models import named_weights
-from qcore._table import Report
-from qcore._validation import check_instance, single_samples
+from qcore._arguments.models import named_weights
+from qcore._arguments.validation import check_instance, single_samples
+from qcore._display.table import Report
 from qcore.arrays.layerwise.algorithms import DATA_FREE
 from qcore.arrays.params.input_stats import InputStats
 from qcore.arrays.tensor.tensor import QTensor

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._progress import EpochProgress
+from qcore._display.progress import EpochProgress
 from qcore.arrays.layerwise.nested import upper_half
 from qcore.arrays.params.observer import Observer
 from qcore.arrays.params.qparams import QParams

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qcore._progress import EpochProgress, Progress
+from qcore._display.progress import EpochProgress, Progress
 from qcore.estimators.graphs.batches import first_samples
 from qcore.estimators.graphs.corrections import graph_disagreement, output_error, output_totals
 from qcore.graph.graph import BaseGraph

@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._arrays import as_array
-from qcore._names import matches
-from qcore._validation import check_int
+from qcore._arguments.arrays import as_array
+from qcore._arguments.names import matches
+from qcore._arguments.validation import check_int
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._validation import check_one_of, float_array
+from qcore._arguments.validation import check_one_of, float_array
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = [

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 from qcore.arrays.params.layout import check_layout, scale_shape
 from qcore.arrays.params.qparams import FLOAT16, FLOAT32, code_dtype
 from qcore.arrays.params.scale_codes import decode_scales, encode_scales

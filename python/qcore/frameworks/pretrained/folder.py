@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qcore._validation import check_one_of, check_path
+from qcore._arguments.validation import check_one_of, check_path
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.foreign.config import known_config
 from qcore.files.formats import open_tensors

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._extras import require
-from qcore._validation import check_one_of, check_path
+from qcore._arguments.validation import check_one_of, check_path
+from qcore._runtime.extras import require
 from qcore.arrays.params.qparams import QParams
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import ACTIVATIONS
+from qcore.arrays.products.activations import ACTIVATIONS
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.graph.node import Node
 from qcore.graph.passes.editor import Editor

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 from qcore.graph.value import SOURCE_DTYPES, Value, numpy_dtype, shape_text
 
 __all__ = ["as_running", "as_source", "check_inputs"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._validation import check_int, check_out
+from qcore._arguments.validation import check_int, check_out
 from qcore.graph.running.inputs import as_source, check_inputs
 from qcore.graph.value import Value
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._environment import environment
-from qcore._histograms import Histogram, histogram, zeros_map
-from qcore._table import Report
+from qcore._display.histograms import Histogram, histogram, zeros_map
+from qcore._display.table import Report
+from qcore._runtime.environment import environment
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.files.drafts import write_text
 from qcore.frameworks.sklearn import from_sklearn, is_estimator

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._arrays import as_array
-from qcore._extras import require
+from qcore._arguments.arrays import as_array
+from qcore._runtime.extras import require
 from qcore.bench.latency import measure_runs
 from qcore.chain.labels import are_labels, label_codes
 from qcore.errors import UnsupportedError

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._histograms import values_in_one_row
-from qcore._models import named_weights
-from qcore._progress import EpochProgress, Progress
-from qcore._sums import dot
-from qcore._table import Report
+from qcore._arguments.models import named_weights
+from qcore._display.histograms import values_in_one_row
+from qcore._display.progress import EpochProgress, Progress
+from qcore._display.table import Report
 from qcore.arrays.tensor.kinds import kind_of
+from qcore.arrays.tensor.sums import dot
 from qcore.arrays.tensor.tensor import QTensor
 
 __all__ = ["Outputs", "compare_outputs", "compare_tensors", "decibel", "is_adjusted"]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qcore._histograms import Histogram
+from qcore._display.histograms import Histogram
 
 __all__ = [
     "SCHEMA", "Rows", "Spec", "bytes_by_tensor", "confusion", "field", "histogram",

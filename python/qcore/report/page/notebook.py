@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from qcore._html import FAINT, LINE
+from qcore._display.html import FAINT, LINE
 from qcore.report.compare.comparison import Comparison
 from qcore.report.page.headline import headline
 

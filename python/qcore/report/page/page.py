@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore._histograms import Histogram
+from qcore._display.histograms import Histogram
 from qcore.report.compare.comparison import Comparison, Detail
 from qcore.report.compare.tensors import is_adjusted
 from qcore.report.page import figures

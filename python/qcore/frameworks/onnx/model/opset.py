@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.frameworks.onnx.model.constants import nbytes_of
 from qcore.frameworks.onnx.model.scopes import scan
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.frameworks.onnx.model.constants import array_of
 from qcore.graph.value import SOURCE_DTYPES, Value
 

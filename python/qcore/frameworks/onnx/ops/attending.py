@@ -1,4 +1,4 @@
-"""Attention in steps of ONNX, as exporters spell it; `graph.lowering.attention` finds it as one step.
+"""Attention in steps of ONNX, as exporters spell it; `graph.lowering` finds it as one step.
 
 Values have the shape (batch, heads, rows, size) unless something else is said.
 """

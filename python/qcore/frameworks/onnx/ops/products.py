@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qcore._activations import ACTIVATIONS
+from qcore.arrays.products.activations import ACTIVATIONS
 from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, Writer, same
 from qcore.graph.lowering.operands import DYNAMIC

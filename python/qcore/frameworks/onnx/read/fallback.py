@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike, NDArray
 
 from qcore import _core
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.errors import UnsupportedError
 from qcore.frameworks.onnx.model.source import SourceNode, value_of
 from qcore.frameworks.onnx.read.graph import ModelReader, read_graph

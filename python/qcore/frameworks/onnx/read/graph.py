@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.errors import UnsupportedError
 from qcore.frameworks.onnx.model.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.model.opset import raise_opset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.errors import UnsupportedError
 from qcore.frameworks.onnx.model.source import dtype_name
 from qcore.graph.graph import BaseGraph

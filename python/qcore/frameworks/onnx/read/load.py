@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import names_in
-from qcore._extras import require
-from qcore._validation import check_instance, check_one_of, check_path
+from qcore._arguments.validation import check_instance, check_one_of, check_path
+from qcore._runtime.extras import require
 from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.activations import names_in
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.errors import FormatError, UnsupportedError
 from qcore.files.paths import open_regular

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.model.constants import array_of, nbytes_of, shape_of

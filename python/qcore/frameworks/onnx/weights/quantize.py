@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qcore._extras import require
-from qcore._progress import EpochProgress, Progress
-from qcore._table import Report
-from qcore._validation import check_path
+from qcore._arguments.validation import check_path
+from qcore._display.progress import EpochProgress, Progress
+from qcore._display.table import Report
+from qcore._runtime.extras import require
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.scheme import SCHEMES
 from qcore.estimators.quantizer.quantizer import Quantizer

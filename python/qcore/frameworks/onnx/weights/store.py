@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore import _core
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.model.constants import is_external, kind_of_tensor, nbytes_of, pieces_of
 from qcore.frameworks.onnx.model.scopes import tensors_in_nodes

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._activations import ACTIVATIONS
-from qcore._extras import require
-from qcore._validation import check_flag, check_path
+from qcore._arguments.validation import check_flag, check_path
+from qcore._runtime.extras import require
 from qcore.arrays.layerwise.float_rows import without_float_rows
 from qcore.arrays.params.qparams import QParams
+from qcore.arrays.products.activations import ACTIVATIONS
 from qcore.arrays.products.weights import integer_codes, output_scale
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.layers import Dense

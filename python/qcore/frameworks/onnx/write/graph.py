@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._extras import require
+from qcore._runtime.extras import require
 from qcore.files.drafts import write_bytes
 from qcore.frameworks.onnx.model.metadata import CLASSES, RECIPE, write_text
 from qcore.frameworks.onnx.table import WRITTEN

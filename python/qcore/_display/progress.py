@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any
 
-from qcore._validation import check_one_of
+from qcore._arguments.validation import check_one_of
 
 __all__ = ["EpochProgress", "Progress"]
 

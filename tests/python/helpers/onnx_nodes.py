@@ -1,6 +1,6 @@
 """The node tests of the onnx package, run by qcore: as a command it prints how they end.
 
-python tests/python/onnx_nodes.py [--names]
+python tests/python/helpers/onnx_nodes.py [--names]
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import qcore as qc
 from layers import inputs, network, output_error, weights
 from qcore import _core
-from qcore._table import Report
+from qcore._display.table import Report
 from qcore.arrays.layerwise.bias_correction import corrected_bias
 from qcore.arrays.layerwise.layerwise import ALGORITHMS, DAMPING
 

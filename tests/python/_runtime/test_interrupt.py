@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 import qcore as qc
-from qcore import _stoppable
-from qcore._stoppable import by_rows, product, stoppable
+from qcore._runtime import interrupt
+from qcore._runtime.interrupt import by_rows, product, stoppable
 from qcore.arrays.pruning import patterns
 
 
 @pytest.fixture
 def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of a few thousand multiply-adds, so that small products have blocks."""
-    monkeypatch.setattr(_stoppable, "_STEP", 1 << 12)
-    monkeypatch.setattr(_stoppable, "_ROWS", 4)
+    monkeypatch.setattr(interrupt, "_STEP", 1 << 12)
+    monkeypatch.setattr(interrupt, "_ROWS", 4)
 
 
 @pytest.mark.parametrize("shape", [(100, 30), (3, 40, 30), (1, 30), (0, 30), (30,)])
@@ -47,7 +47,7 @@ def test_rows_in_blocks_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         return 2 * part.sum(axis=2)
 
     wanted = by_rows(doubled, whole)
-    monkeypatch.setattr(_stoppable, "ELEMENTS", 100)
+    monkeypatch.setattr(interrupt, "ELEMENTS", 100)
     assert steps == [37]
     np.testing.assert_array_equal(by_rows(doubled, whole), wanted)
     assert steps[1:] == [5] * 7 + [2]
@@ -64,7 +64,7 @@ def test_what_is_pruned_in_blocks_is_what_is_pruned(
     w = np.random.default_rng(0).standard_normal((50, 40)).astype(np.float32)
     wanted = qc.prune(w, sparsity=0.5, pattern=pattern)
     turned = qc.quantize(w.T[::2], axis=0)
-    for module in (_stoppable, patterns):
+    for module in (interrupt, patterns):
         monkeypatch.setattr(module, "ELEMENTS", 300)
     np.testing.assert_array_equal(qc.prune(w, sparsity=0.5, pattern=pattern), wanted)
     assert qc.quantize(w.T[::2], axis=0) == turned

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qcore._arrays import as_array
-from qcore._stoppable import by_rows
+from qcore._arguments.arrays import as_array
+from qcore._runtime.interrupt import by_rows
 from qcore.errors import ArgumentError
 
 __all__ = [

@@ -87,7 +87,7 @@ class Report:
         return list(dict.fromkeys(column for row in body for column in row)), body
 
     def _repr_html_(self) -> str:
-        from qcore._html import table_html
+        from qcore._display.html import table_html
 
         rows = [*self.rows, *([self.totals] if self.totals else [])]
         return table_html(self.title, rows, _text)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qcore import _core
-from qcore._activations import ACTIVATIONS, DENSE, NUMBERS, names_in
+from qcore.arrays.products.activations import ACTIVATIONS, DENSE, NUMBERS, names_in
 from qcore.graph.node import Node
 from qcore.graph.value import Value
 from qcore.nn.graph import Graph

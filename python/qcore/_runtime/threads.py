@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qcore import _core
-from qcore._validation import check_int
+from qcore._arguments.validation import check_int
 
 __all__ = ["num_threads", "set_num_threads"]
 

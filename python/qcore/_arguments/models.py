@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qcore._arrays import as_array
+from qcore._arguments.arrays import as_array
 
 __all__ = ["named_weights", "rebuilt"]
 

@@ -12,7 +12,7 @@ import qcore as qc
 from qcore.arrays.tensor.tensor import QTensor
 
 pytest.importorskip("tflite")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 TINY = ROOT.parent / "shared" / "tiny"
 pytestmark = [
     pytest.mark.skipif(not TINY.is_dir(), reason="needs MLPerf Tiny's reference networks"),

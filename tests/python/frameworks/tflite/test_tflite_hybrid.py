@@ -10,7 +10,7 @@ import pytest
 import qcore as qc
 from qcore.graph.node import Node
 
-MODEL = Path(__file__).parents[4] / "shared" / "tiny" / "dscnn_kws_float.tflite"
+MODEL = Path(__file__).parents[5] / "shared" / "tiny" / "dscnn_kws_float.tflite"
 
 pytest.importorskip("tflite")
 pytestmark = pytest.mark.skipif(not MODEL.exists(), reason="the network is not there")

@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 
 from qcore import _core
-from qcore._blas import blas_thread_count
+from qcore._runtime.blas import blas_thread_count
 
 __all__ = ["Environment", "environment"]
 

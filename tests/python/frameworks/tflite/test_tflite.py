@@ -11,7 +11,7 @@ import pytest
 import qcore as qc
 
 pytest.importorskip("tflite")
-TINY = Path(__file__).parents[4] / "shared" / "tiny"
+TINY = Path(__file__).parents[5] / "shared" / "tiny"
 pytestmark = [
     pytest.mark.skipif(not TINY.is_dir(), reason="needs MLPerf Tiny's reference networks"),
     pytest.mark.filterwarnings("ignore"),

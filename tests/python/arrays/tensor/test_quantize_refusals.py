@@ -233,7 +233,7 @@ def test_threads_do_not_change_results():
 
 @pytest.mark.parametrize(("name", "least"), [("numerics.md", 4), ("concepts.md", 3)])
 def test_the_examples_of_the_pages(name, least):
-    page = pathlib.Path(__file__).parents[3] / "docs" / name
+    page = pathlib.Path(__file__).parents[4] / "docs" / name
     found = doctest.testfile(str(page), module_relative=False)
     assert found.attempted >= least
     assert found.failed == 0

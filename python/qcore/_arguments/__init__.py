@@ -1,0 +1,1 @@
+"""What public functions are given: arrays of any library, names, models; checked in one place."""

@@ -1,0 +1,1 @@
+"""How qcore shows things: tables, progress, pieces of HTML."""

@@ -1,5 +1,0 @@
-"""What the tests of files share."""
-
-from pathlib import Path
-
-SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.safetensors"))

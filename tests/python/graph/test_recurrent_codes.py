@@ -196,7 +196,7 @@ def test_what_is_not_a_number_is_told() -> None:
 
 _HASHES = """
 import hashlib, qcore as qc
-from graph.test_recurrent_codes import cell, given
+from test_recurrent_codes import cell, given
 for op, direction in (("LSTM", "bidirectional"), ("GRU", "reverse")):
     small = qc.compress(cell(op, direction))
     print(hashlib.sha256(small.run(given(small))["y"].tobytes()).hexdigest())
@@ -209,7 +209,7 @@ def test_there_is_one_hash_on_every_isa() -> None:
         env = {
             **os.environ,
             "QCORE_ISA": isa,
-            "PYTHONPATH": str(Path(__file__).parents[1] / "helpers"),
+            "PYTHONPATH": str(Path(__file__).parent),
         }
         done = subprocess.run(
             [sys.executable, "-c", _HASHES], env=env, capture_output=True, text=True, check=False

@@ -4,45 +4,32 @@
 //! even, add the zero point, saturate. float32 arithmetic for 16- and 32-bit floats, float64 for
 //! float64.
 
+mod affine;
 mod code;
-mod dequantize;
 mod element;
-mod entropy;
-mod fake;
-mod floor;
 mod groups;
-mod histogram;
 mod kmeans;
 mod layerwise;
 mod layout;
 mod minifloat;
-mod mse;
-mod observe;
 mod packing;
-mod quantize;
-mod range;
-mod rows;
-mod sorted;
+mod ranges;
 mod split;
-mod stochastic;
 
+pub use affine::{
+    Counts, dequantize, dequantize_with, fake_quantize, fake_quantize_rows,
+    fake_quantize_rows_with, fake_quantize_with, floor_dequantize, floor_dequantize_with,
+    floor_quantize, floor_quantize_with, quantize, quantize_rows_i8, quantize_rows_i8_from,
+    quantize_rows_i8_with, quantize_with, stochastic_quantize,
+};
 pub use code::Code;
-pub use dequantize::{dequantize, dequantize_with};
 pub use element::Element;
-pub use fake::{fake_quantize, fake_quantize_with};
-pub use floor::{floor_dequantize, floor_dequantize_with, floor_quantize, floor_quantize_with};
 pub use groups::{Grouped, quantize_groups, quantize_groups_with};
-pub use histogram::{Histogram, Spectrum};
 pub use kmeans::{assign, kmeans};
 pub use layerwise::{Levels, descend, gptq};
 pub use layout::{Layout, Params};
 pub use minifloat::{Minifloat, quantize_minifloat, quantize_minifloat_with};
-pub use observe::{Codes, Method, choose_range, observe};
 pub use packing::{pack_bits, unpack_bits};
-pub use quantize::{Counts, quantize, quantize_with};
-pub use range::{Range, ranges, ranges_with};
-pub use rows::{
-    fake_quantize_rows, fake_quantize_rows_with, quantize_rows_i8, quantize_rows_i8_from,
-    quantize_rows_i8_with,
+pub use ranges::{
+    Codes, Histogram, Method, Range, Spectrum, choose_range, observe, ranges, ranges_with,
 };
-pub use stochastic::stochastic_quantize;

@@ -1,12 +1,12 @@
 //! Stochastic rounding: up or down, each as likely as it is near, so that errors average out.
 
-use super::code::Code;
-use super::element::Element;
-use super::layout::{Params, Run};
 use super::quantize::Counts;
-use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::interrupt::Pace;
+use crate::quant::code::Code;
+use crate::quant::element::Element;
+use crate::quant::layout::{Params, Run};
+use crate::quant::split::map_parts;
 
 /// Quantizes `x` into `out`, rounding `x / scale` up with the probability of its fraction.
 ///

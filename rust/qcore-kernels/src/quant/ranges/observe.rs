@@ -3,14 +3,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::element::Element;
 use super::entropy::entropy_threshold;
 use super::histogram::{Bin, Histogram, Spectrum, bin_of};
-use super::layout::Layout;
 use super::mse::mse_range;
 use super::range::ranges;
 use crate::error::Result;
 use crate::interrupt::{self, Pace};
+use crate::quant::element::Element;
+use crate::quant::layout::Layout;
 use crate::{memory, threads};
 
 /// How a range is chosen.

@@ -1,13 +1,13 @@
 //! The floor form: `Q(x) = floor((x - offset) / scale)`.
 
-use super::code::Code;
-use super::element::Element;
-use super::layout::Layout;
 use super::quantize::Counts;
-use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::interrupt;
 use crate::isa::{self, Isa};
+use crate::quant::code::Code;
+use crate::quant::element::Element;
+use crate::quant::layout::Layout;
+use crate::quant::split::map_parts;
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
 /// Elements between two looks at whether to stop.

@@ -6,13 +6,13 @@
 //! the quotient. Blocks of four vectors in which anything is out of the ordinary are divided: next to
 //! a tie, beyond the codes' range, not a number.
 
-use super::code::Code;
-use super::element::Element;
-use super::layout::{Params, Run};
-use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::quant::code::Code;
+use crate::quant::element::Element;
+use crate::quant::layout::{Params, Run};
+use crate::quant::split::map_parts;
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
 /// What quantization met on its way.

@@ -1,12 +1,12 @@
 //! Ranges of the finite values, and how many values are not finite.
 
-use super::element::Element;
-use super::layout::{Layout, Run};
-use super::split::fold_parts;
 use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
 use crate::memory;
+use crate::quant::element::Element;
+use crate::quant::layout::{Layout, Run};
+use crate::quant::split::fold_parts;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// The finite values of one scale's elements.
@@ -138,7 +138,7 @@ const SIZE: i32 = i32::MAX;
 /// The largest size of some floats; none where one is not finite.
 #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
 #[inline(always)]
-pub(super) fn largest_size<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
+pub(in crate::quant) fn largest_size<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
     let size = s.splat_i32(SIZE);
     let mut most = [s.splat_i32(0); 4];
     let body = x.len() / S::LANES * S::LANES;
@@ -166,7 +166,7 @@ pub(super) fn largest_size<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
 
 /// The range of one run of values that compute in float32.
 #[inline(always)]
-pub(super) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
+pub(in crate::quant) fn range_run<S: Simd, T: Element>(s: S, x: &[T]) -> Range {
     let block = 4 * S::LANES;
     let body = x.len() / block * block;
     let single = body + (x.len() - body) / S::LANES * S::LANES;

@@ -6,11 +6,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::element::Element;
-use super::layout::Layout;
 use super::range::ranges;
 use crate::error::{KernelError, Result};
 use crate::interrupt::{self, Pace};
+use crate::quant::element::Element;
+use crate::quant::layout::Layout;
 use crate::{memory, threads};
 
 /// Bits of a float32 that a bin leaves out.

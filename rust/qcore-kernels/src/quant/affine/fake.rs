@@ -1,9 +1,9 @@
 //! Quantize and dequantize in one pass, for training that is to know about quantization.
 
-use super::layout::{Params, Run};
 use crate::error::{KernelError, Result};
 use crate::interrupt::{self, Pace};
 use crate::isa::{self, Isa};
+use crate::quant::layout::{Params, Run};
 use crate::simd::{Scalar, Simd, SimdOp, dispatch};
 
 /// Writes what `x` decodes to after quantization, and, where `inside` is given, 1 for each value

@@ -1,13 +1,13 @@
 //! Codes to floats: `(code - zero_point) * scale`.
 
-use super::code::Code;
-use super::element::Element;
-use super::layout::{Params, Run};
 use super::quantize::STREAM_FROM;
-use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::quant::code::Code;
+use crate::quant::element::Element;
+use crate::quant::layout::{Params, Run};
+use crate::quant::split::map_parts;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Decodes `codes` into `out`, on the instruction set in force.

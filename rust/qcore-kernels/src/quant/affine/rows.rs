@@ -1,11 +1,11 @@
 //! Dynamic quantization: int8 codes with a scale of each row's own, found as the data come by.
 
 use super::fake::fake_run;
-use super::layout::{Layout, Params, Run};
 use super::quantize::{Counts, Steps, quantize_run};
-use super::range::{largest_size, range_run};
 use crate::error::{KernelError, Result};
 use crate::isa::{self, Isa};
+use crate::quant::layout::{Layout, Params, Run};
+use crate::quant::ranges::{largest_size, range_run};
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Symmetric full-range int8 codes of each row: `scale = absmax / 127.5`, on the instruction set in

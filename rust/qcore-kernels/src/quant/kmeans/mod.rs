@@ -6,8 +6,10 @@
 //! values that is exact; more are first put together in as many equal parts, and the result is
 //! refined on all values. Nothing is random and nothing depends on threads.
 
+mod sorted;
+
+use self::sorted::{order, sorted};
 use super::layout::Layout;
-use super::sorted::{order, sorted};
 use super::split::map_parts;
 use crate::error::{KernelError, Result};
 use crate::interrupt::{self, Pace};

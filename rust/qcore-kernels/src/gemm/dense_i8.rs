@@ -8,7 +8,7 @@ use super::integer::{Right, Shifted, fits_i32, product};
 use super::left::LeftOperand;
 use super::operand::{Int8, ZeroPoint};
 use super::packed::PackedI8;
-use super::relayout::laid_out;
+use super::packed::relayout::laid_out;
 use super::sink::{CodeSink, FloatSink, Out};
 use crate::epilogue::{FloatOutput, Requantize, Residual, wide_code_row, wide_float_row};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! What a micro-kernel is: the product of a few rows of A and a few columns of packed B.
 
+use super::left::nibbles;
 use super::limits::Limits;
-use super::nibbles;
 use crate::isa::Isa;
 
 /// Columns of a panel of packed B.
@@ -84,7 +84,7 @@ pub(crate) enum Left {
     Signed,
     /// Bytes as they are, of either sign: signed where the tile has something to flip.
     Bytes,
-    /// Unsigned bytes as for `U8`, in halves: see [`super::nibbles`].
+    /// Unsigned bytes as for `U8`, in halves: see [`super::left::nibbles`].
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
     Nibbles,
 }

@@ -2,12 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `packed`, `interleave` | B laid out once, as the instruction set wants it |
-//! | `relayout` | packed B as another kernel wants it |
+//! | `packed/` | B laid out once, as the instruction set wants it; without what it does not store |
+//! | `left/` | rows of A, packed as they are used; as halves of four bits, for one row on AVX2 |
 //! | `limits` | from where on what pays, by instruction set |
-//! | `masked`, `expand` | B without what it does not store, expanded as it is used |
-//! | `left` | rows of A, packed as they are used |
-//! | `nibbles` | rows of A as halves of four bits, for one row on AVX2 |
 //! | `microkernel`, `registry`, `micro/` | the inner loops and their table |
 //! | `peak` | the rates of the dot instruction alone, and of reading alone |
 //! | `drive`, `sink` | threads, blocks and tiles; where results go |
@@ -23,23 +20,18 @@
 
 mod dense_i8;
 mod drive;
-mod expand;
 mod few;
 mod float;
 mod int4;
 mod integer;
-mod interleave;
 mod left;
 mod limits;
-mod masked;
 mod micro;
 mod microkernel;
-mod nibbles;
 mod operand;
 mod packed;
 mod peak;
 mod registry;
-mod relayout;
 mod row;
 mod sink;
 mod wide;
@@ -57,13 +49,13 @@ pub use integer::{
 };
 pub(crate) use left::{Form, LeftOperand, PackedRows, Patches};
 pub use limits::{Limits, limits_of};
-pub use masked::MaskedI8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use micro::segment_codes::{Added, CodesTile, CodesTiles, codes_tiles};
 pub(crate) use micro::segments::{SegmentKernel, SegmentTile, segment_kernel};
 pub(crate) use microkernel::{Layout, Left as LeftKind};
 pub use operand::{Int8, ZeroPoint};
 pub use packed::PackedI8;
+pub use packed::masked::MaskedI8;
 pub use peak::{move_all, peak_rate, read_all};
 pub use registry::kernel_id;
 pub use row::add_row_times_with;

@@ -20,10 +20,10 @@ use std::ops::Range;
 
 use self::strips::Room;
 use super::left::{self, Source};
-use super::masked::MaskedI8;
 use super::microkernel::Kernel;
 use super::operand::{Bytes, ZeroPoint};
 use super::packed::PackedI8;
+use super::packed::masked::MaskedI8;
 use super::sink::Sink;
 use crate::aligned::AlignedBytes;
 use crate::error::Result;

@@ -7,10 +7,10 @@ use super::tiles::Strip;
 use super::{Columns, Product};
 use crate::error::Result;
 use crate::gemm::limits::STRIP_BYTES;
-use crate::gemm::masked::{self, MaskedI8};
 use crate::gemm::microkernel::{Kernel, Left, MAX_TILE_COLUMNS, PANEL};
 use crate::gemm::packed::PackedI8;
-use crate::gemm::relayout::relay;
+use crate::gemm::packed::masked::{self, MaskedI8};
+use crate::gemm::packed::relayout::relay;
 use crate::gemm::sink::Sink;
 use crate::interrupt::Pace;
 

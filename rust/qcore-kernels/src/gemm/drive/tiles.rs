@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::Product;
 use super::ready::Ready;
 use crate::error::Result;
-use crate::gemm::masked::{self, MaskedI8};
 use crate::gemm::microkernel::{Kernel, MAX_TILE_COLUMNS, MAX_TILE_ROWS, PANEL, Tile, TileFn};
 use crate::gemm::packed::PackedI8;
+use crate::gemm::packed::masked::{self, MaskedI8};
 use crate::gemm::sink::{Block, Sink};
 use crate::interrupt::Pace;
 

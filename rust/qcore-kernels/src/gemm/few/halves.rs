@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use super::{ROOM_ROWS, Right, Rows, STEPS, Target};
 use crate::aligned::AlignedBytes;
 use crate::error::Result;
-use crate::gemm::nibbles::{self, PAIR_BYTES};
+use crate::gemm::left::nibbles::{self, PAIR_BYTES};
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;

@@ -108,8 +108,8 @@ mod one {
     use std::arch::x86_64::*;
 
     use super::{Isa, Kernel, Layout, Left, limits};
+    use crate::gemm::left::nibbles::{self, PAIR_BYTES, PAIRS};
     use crate::gemm::microkernel::{GROUP_BYTES, PANEL, Tile, TileFn};
-    use crate::gemm::nibbles::{self, PAIR_BYTES, PAIRS};
 
     /// How far ahead lines of B are fetched, as measured on Zen 5.
     const AHEAD: usize = 4 << 10;

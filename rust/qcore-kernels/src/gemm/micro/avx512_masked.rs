@@ -5,8 +5,8 @@ use std::arch::x86_64::*;
 
 use super::Dot;
 use super::avx512_vnni::Avx512Vnni;
-use crate::gemm::masked::{FOURS, LINES, MaskedTile, MaskedTiles, Masks};
 use crate::gemm::microkernel::GROUP_BYTES;
+use crate::gemm::packed::masked::{FOURS, LINES, MaskedTile, MaskedTiles, Masks};
 
 /// The functions of so many rows.
 macro_rules! tiles {
@@ -23,7 +23,7 @@ macro_rules! tiles {
 pub(in crate::gemm) static TILES: MaskedTiles = tiles!(1, 2, 3, 4, 5, 6);
 
 /// # Safety
-/// As [`crate::gemm::masked::MaskedTileFn`].
+/// As [`crate::gemm::packed::masked::MaskedTileFn`].
 #[allow(clippy::needless_range_loop, reason = "unrolled whole, so that sums stay in registers")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi2,popcnt")]
 unsafe fn tile<const ROWS: usize, const PANELS: usize, const KEEP: bool>(t: &MaskedTile<'_>) {

@@ -2,19 +2,19 @@
 
 use std::ops::Range;
 
-use super::microkernel::{DEPTH, GROUP_BYTES, Layout, PANEL};
-use super::operand::Bytes;
 use super::relayout::line_from_fours;
+use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, Layout, PANEL};
+use crate::gemm::operand::Bytes;
 use crate::isa::Isa;
 
 /// Where packed panels go.
 #[derive(Clone, Copy)]
-pub(super) struct Target {
-    pub(super) out: *mut u8,
-    pub(super) panel_stride: usize,
-    pub(super) layout: Layout,
+pub(in crate::gemm) struct Target {
+    pub(in crate::gemm) out: *mut u8,
+    pub(in crate::gemm) panel_stride: usize,
+    pub(in crate::gemm) layout: Layout,
     /// Depth groups of a panel, without what fills up its last line.
-    pub(super) groups: usize,
+    pub(in crate::gemm) groups: usize,
 }
 
 impl Target {
@@ -47,7 +47,13 @@ unsafe fn fill_up(to: Target, panels: usize) {
 /// - `range` ends at most one panel past the last column, and the matrix is still borrowed.
 /// - The target is valid for writing all panels of `range`.
 /// - The CPU has `isa`.
-pub(super) unsafe fn panels(isa: Isa, b: Bytes, flip: u8, range: Range<usize>, to: Target) {
+pub(in crate::gemm) unsafe fn panels(
+    isa: Isa,
+    b: Bytes,
+    flip: u8,
+    range: Range<usize>,
+    to: Target,
+) {
     // SAFETY: the caller's promise.
     unsafe { fill_up(to, range.len()) };
     if b.row_stride == 1 && b.rows > 1 {

@@ -3,10 +3,11 @@
 //! Copying a row costs a fraction of a percent of the product, and it settles strides, signs, tails
 //! and rows that would share cache sets before the inner loop.
 
+pub(super) mod nibbles;
+
 use std::ops::Range;
 
 use super::microkernel::{DEPTH, Left};
-use super::nibbles;
 use super::operand::{Bytes, Int8};
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};

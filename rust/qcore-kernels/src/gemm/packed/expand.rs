@@ -1,17 +1,17 @@
 //! Lines from their stored bytes and masks.
 
 use super::masked::{FOURS, LINES, Places};
-use super::microkernel::GROUP_BYTES;
+use crate::gemm::microkernel::GROUP_BYTES;
 use crate::isa::Isa;
 
 /// The masks of a panel.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'a> {
-    pub(super) places: &'a Places,
+pub(in crate::gemm) struct Lines<'a> {
+    pub(in crate::gemm) places: &'a Places,
     /// The first masks.
-    pub(super) first: usize,
+    pub(in crate::gemm) first: usize,
     /// How many fours of lines there are.
-    pub(super) quads: usize,
+    pub(in crate::gemm) quads: usize,
 }
 
 /// How one instruction set does it.
@@ -30,7 +30,13 @@ trait Expand {
 /// - `values` is valid for reading all that the masks say, and 64 bytes more; `out` for writing the
 ///   lines.
 /// - The CPU has `isa`.
-pub(super) unsafe fn panel(isa: Isa, lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
+pub(in crate::gemm) unsafe fn panel(
+    isa: Isa,
+    lines: Lines<'_>,
+    values: *const u8,
+    fill: u8,
+    out: *mut u8,
+) {
     // SAFETY: the caller's promise is that of each; the CPU has the instructions.
     unsafe {
         #[cfg(target_arch = "x86_64")]
@@ -201,7 +207,12 @@ mod x86 {
     /// # Safety
     /// As [`super::panel`], on a CPU with AVX-512 VBMI2.
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
-    pub(super) unsafe fn panel_vbmi2(lines: Lines<'_>, values: *const u8, fill: u8, out: *mut u8) {
+    pub(in crate::gemm) unsafe fn panel_vbmi2(
+        lines: Lines<'_>,
+        values: *const u8,
+        fill: u8,
+        out: *mut u8,
+    ) {
         // SAFETY: the caller's promise.
         unsafe { run::<Vbmi2, 0>(lines, values, fill, out) }
     }
@@ -209,7 +220,7 @@ mod x86 {
     /// # Safety
     /// As [`super::panel`], on a CPU with AVX2.
     #[target_feature(enable = "avx2,popcnt")]
-    pub(super) unsafe fn panel_avx2<const EACH: usize>(
+    pub(in crate::gemm) unsafe fn panel_avx2<const EACH: usize>(
         lines: Lines<'_>,
         values: *const u8,
         fill: u8,
@@ -228,7 +239,7 @@ mod neon {
 
     /// `tbx`: 8 bytes at once, or 16 where it is known how far the second 8 start from the first; what
     /// is in no table stays what it was.
-    pub(super) struct Neon;
+    pub(in crate::gemm) struct Neon;
 
     impl Expand for Neon {
         #[inline(always)]

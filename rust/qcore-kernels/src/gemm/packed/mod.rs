@@ -5,11 +5,15 @@
 //! another gets it strip by strip. Values are signed: uint8 is stored with its top bit flipped, which
 //! takes 128 away, and its zero point moves with it. Tails of both dimensions are zeros.
 
+mod expand;
+mod interleave;
+pub(super) mod masked;
+pub(super) mod relayout;
+
 use std::ops::Range;
 
-use super::interleave;
+use super::left::nibbles::PAIR_BYTES;
 use super::microkernel::{DEPTH, Kernel, Layout, Left, MAX_TILE_COLUMNS, PANEL, Tile};
-use super::nibbles::PAIR_BYTES;
 use super::operand::{Bytes, Int8};
 use super::registry::kernel_for;
 use crate::aligned::AlignedBytes;

@@ -6,64 +6,64 @@
 
 use std::ops::Range;
 
+use super::PackedI8;
 use super::expand::{self, Lines};
-use super::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
-use super::packed::PackedI8;
 use super::relayout::laid_out;
 use crate::error::Result;
+use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::memory;
 
 /// Lines that are told apart by the bits that three masks leave.
-pub(super) const LINES: usize = 4;
+pub(in crate::gemm) const LINES: usize = 4;
 
 /// Fours of lines whose masks are kept together: as many as a vector has words.
-pub(super) const FOURS: usize = 8;
+pub(in crate::gemm) const FOURS: usize = 8;
 
 /// The masks of lines: of the first lines of all fours, of the second, and so on.
-pub(super) type Masks = [[u64; FOURS]; LINES];
+pub(in crate::gemm) type Masks = [[u64; FOURS]; LINES];
 
 /// Bytes that kernels read past a value: a line's.
 const PADDING: usize = GROUP_BYTES;
 
 /// A tile of a B of which only a part is stored. `tile.b` is room for the lines, on cache lines.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
-pub(super) struct MaskedTile<'a> {
-    pub(super) tile: Tile,
-    pub(super) places: &'a Places,
+pub(in crate::gemm) struct MaskedTile<'a> {
+    pub(in crate::gemm) tile: Tile,
+    pub(in crate::gemm) places: &'a Places,
     /// The first masks of the first panel, and how many those of a panel are.
-    pub(super) first: usize,
-    pub(super) blocks: usize,
+    pub(in crate::gemm) first: usize,
+    pub(in crate::gemm) blocks: usize,
     /// The first value of each panel.
-    pub(super) values: [*const u8; WIDE],
+    pub(in crate::gemm) values: [*const u8; WIDE],
     /// What stands where nothing is stored.
-    pub(super) fill: u8,
+    pub(in crate::gemm) fill: u8,
 }
 
 /// Panels of the widest such tile.
-pub(super) const WIDE: usize = 4;
+pub(in crate::gemm) const WIDE: usize = 4;
 
-/// Computes a tile as [`super::microkernel::TileFn`] does.
+/// Computes a tile as [`crate::gemm::microkernel::TileFn`] does.
 ///
 /// # Safety
 /// - As that, but for `b`, which is valid for writing `groups` lines in each panel, where they are
 ///   kept.
 /// - There are masks for each line, and `values` is valid for reading what they say, and 64 bytes more.
-pub(super) type MaskedTileFn = unsafe fn(&MaskedTile<'_>);
+pub(in crate::gemm) type MaskedTileFn = unsafe fn(&MaskedTile<'_>);
 
 /// The functions that expand lines as they multiply: by rows, by panels, and by whether the lines are
 /// kept.
-pub(super) type MaskedTiles = [[[MaskedTileFn; 2]; WIDE]; TALL];
+pub(in crate::gemm) type MaskedTiles = [[[MaskedTileFn; 2]; WIDE]; TALL];
 
 /// The most rows of such a tile: rows that are 4096 bytes apart share a set of the first cache.
-pub(super) const TALL: usize = 6;
+pub(in crate::gemm) const TALL: usize = 6;
 
 /// The functions that expand lines as they multiply; None where lines are expanded before.
-pub(super) fn fused(isa: Isa) -> Option<&'static MaskedTiles> {
+pub(in crate::gemm) fn fused(isa: Isa) -> Option<&'static MaskedTiles> {
     #[cfg(target_arch = "x86_64")]
     if isa.includes(Isa::Avx512Vnni) && crate::isa::expands_bytes() {
-        return Some(&super::micro::avx512_masked::TILES);
+        return Some(&crate::gemm::micro::avx512_masked::TILES);
     }
     let _ = isa;
     None
@@ -71,7 +71,7 @@ pub(super) fn fused(isa: Isa) -> Option<&'static MaskedTiles> {
 
 /// Where stored values lie in the lines of all panels, 8 fours of lines after 8.
 #[derive(Debug, Clone)]
-pub(super) enum Places {
+pub(in crate::gemm) enum Places {
     /// Each four values of a column along K have as many stored ones: three bits of their mask tell
     /// the fourth, and three masks hold a fourth one in the bits that they do not need.
     Fours {
@@ -189,14 +189,14 @@ impl MaskedI8 {
     }
 
     /// Room for some panels, of which the lines are still to come.
-    pub(super) fn reserve(&self, panels: Range<usize>, room: &mut PackedI8) -> Result<()> {
+    pub(in crate::gemm) fn reserve(&self, panels: Range<usize>, room: &mut PackedI8) -> Result<()> {
         let n = (panels.len() * PANEL).min(self.n - panels.start * PANEL);
         let sums = &self.sums[panels.start * PANEL..panels.end * PANEL];
         room.reserve(self.k, n, self.quads() * LINES, self.unsigned, sums)
     }
 
     /// A tile of some panels.
-    pub(super) fn tile(&self, tile: Tile, panels: Range<usize>) -> MaskedTile<'_> {
+    pub(in crate::gemm) fn tile(&self, tile: Tile, panels: Range<usize>) -> MaskedTile<'_> {
         let mut values = [std::ptr::null(); WIDE];
         for (values, panel) in values.iter_mut().zip(panels.clone()) {
             *values = self.values[self.starts[panel]..].as_ptr();
@@ -207,7 +207,12 @@ impl MaskedI8 {
     }
 
     /// Some panels, packed into `room`.
-    pub(super) fn expand(&self, isa: Isa, panels: Range<usize>, room: &mut PackedI8) -> Result<()> {
+    pub(in crate::gemm) fn expand(
+        &self,
+        isa: Isa,
+        panels: Range<usize>,
+        room: &mut PackedI8,
+    ) -> Result<()> {
         let quads = self.quads();
         self.reserve(panels.clone(), room)?;
         let mut pace = Pace::new();
@@ -282,7 +287,7 @@ impl Places {
     }
 
     /// How many of each four values along K are stored, where it is the same for all.
-    pub(super) fn every(&self) -> Option<usize> {
+    pub(in crate::gemm) fn every(&self) -> Option<usize> {
         match self {
             Places::Any(_) => None,
             Places::Fours { every, .. } => Some(*every),
@@ -291,7 +296,7 @@ impl Places {
 
     /// The masks of 8 fours of lines.
     #[inline(always)]
-    pub(super) fn masks(&self, index: usize) -> Masks {
+    pub(in crate::gemm) fn masks(&self, index: usize) -> Masks {
         match self {
             Places::Any(masks) => masks[index],
             Places::Fours { words, every } => {

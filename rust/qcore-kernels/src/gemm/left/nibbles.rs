@@ -3,24 +3,24 @@
 //! A half is at most 15, so eight products of pairs with signed bytes sum to at most
 //! `8 * 2 * 15 * 128 = 30720` in 16 bits, and only then are they widened.
 
-use super::microkernel::DEPTH;
+use crate::gemm::microkernel::DEPTH;
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// Pairs of K whose sums 16 bits hold.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for x86-64"))]
-pub(super) const PAIRS: usize = 8;
+pub(in crate::gemm) const PAIRS: usize = 8;
 
 /// Bytes that a pair of values takes: both low halves and both high ones, each twice, so that four
 /// bytes fill a vector.
-pub(super) const PAIR_BYTES: usize = 8;
+pub(in crate::gemm) const PAIR_BYTES: usize = 8;
 
 /// Bytes of a depth group.
-pub(super) const GROUP_BYTES: usize = DEPTH / 2 * PAIR_BYTES;
+pub(in crate::gemm) const GROUP_BYTES: usize = DEPTH / 2 * PAIR_BYTES;
 
 /// Writes the halves of `values`, each with the bits of `flip` flipped before; what is left of `out` is
 /// filled with halves of 0. High halves are signed where `signed`, and unsigned otherwise.
-pub(super) fn split(isa: Isa, values: &[u8], flip: u8, signed: bool, out: &mut [u8]) {
+pub(in crate::gemm) fn split(isa: Isa, values: &[u8], flip: u8, signed: bool, out: &mut [u8]) {
     dispatch(isa, Split { values, flip, signed, out });
 }
 
@@ -71,7 +71,7 @@ fn halves(pair: u64, signed: bool) -> [u8; PAIR_BYTES] {
 }
 
 /// The sum of the first `count` values of what [`split`] wrote, unsigned, wrapping.
-pub(super) fn sum(halves: &[u8], count: usize) -> i32 {
+pub(in crate::gemm) fn sum(halves: &[u8], count: usize) -> i32 {
     let (pairs, _) = halves.as_chunks::<PAIR_BYTES>();
     let value = |low: u8, high: u8| i32::from(low) + 16 * i32::from(high);
     pairs[..count.div_ceil(2)].iter().fold(0_i32, |sum, pair| {

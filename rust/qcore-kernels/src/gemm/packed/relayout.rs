@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::microkernel::{GROUP_BYTES, Layout, PANEL};
-use super::packed::PackedI8;
-use super::registry::kernel_for;
+use super::PackedI8;
 use crate::error::Result;
+use crate::gemm::microkernel::{GROUP_BYTES, Layout, PANEL};
+use crate::gemm::registry::kernel_for;
 use crate::interrupt::Pace;
 use crate::isa::Isa;
 use crate::simd::{Simd, SimdOp, dispatch};
 
 /// The whole of `b` as the kernel for `isa` wants it: `b` itself where it was packed so.
-pub(super) fn laid_out(isa: Isa, b: &PackedI8) -> Result<Cow<'_, PackedI8>> {
+pub(in crate::gemm) fn laid_out(isa: Isa, b: &PackedI8) -> Result<Cow<'_, PackedI8>> {
     let layout = kernel_for(isa).layout;
     if b.layout() == layout {
         return Ok(Cow::Borrowed(b));
@@ -23,7 +23,7 @@ pub(super) fn laid_out(isa: Isa, b: &PackedI8) -> Result<Cow<'_, PackedI8>> {
 }
 
 /// Some panels of `b`, laid out in `room` as `layout` says. Columns count from the first panel's.
-pub(super) fn relay(
+pub(in crate::gemm) fn relay(
     isa: Isa,
     b: &PackedI8,
     panels: Range<usize>,
@@ -76,7 +76,11 @@ pub(super) fn relay(
 /// # Safety
 /// `out` is valid for writing a line of that layout.
 #[inline(always)]
-pub(super) unsafe fn line_from_fours(fours: &[u8; GROUP_BYTES], layout: Layout, out: *mut u8) {
+pub(in crate::gemm) unsafe fn line_from_fours(
+    fours: &[u8; GROUP_BYTES],
+    layout: Layout,
+    out: *mut u8,
+) {
     // SAFETY: the caller vouches for a line; each writes no more.
     unsafe {
         match layout {
@@ -159,7 +163,7 @@ type Word = [u8; 2];
 ///
 /// # Panics
 /// If the lengths differ.
-pub(super) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [Word]) {
+pub(in crate::gemm) fn widen(isa: Isa, bytes: &[u8], unsigned: bool, out: &mut [Word]) {
     assert_eq!(bytes.len(), out.len(), "as many words as bytes");
     dispatch(isa, Widen { bytes, unsigned, out });
 }

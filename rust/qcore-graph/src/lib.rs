@@ -2,12 +2,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `graph`, `read`, `spec`, `attributes` | the graph and the JSON text that it is read from |
-//! | `fact`, `infer` | what is known of values |
+//! | `graph/` | the graph and the JSON text that it is read from |
+//! | `tensor`, `dtype`, `fact`, `shape` | what is known of values |
 //! | `op`, `ops/` | one table of ops: facts and lowering, a file for each family |
-//! | `compile`, `lower/` | nodes to steps, in the layout that they want |
-//! | `plan` | lives of buffers, one arena |
-//! | `run`, `step` | running a plan |
+//! | `lower/` | nodes to steps, in the layout that they want |
+//! | `plan/` | compiling: facts, steps, lives of buffers, one arena; and running that |
+//! | `region`, `walk` | the loops of steps that move or combine elements |
 //! | `operand/` | weights in the forms that kernels read, a file for each |
 //! | `chain/` | chains of dense layers, block by block of rows |
 //!
@@ -49,35 +49,27 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests take what they need"))]
 
-mod attributes;
 pub mod chain;
-mod compile;
-mod compiled;
 mod dtype;
 mod error;
 mod fact;
 mod graph;
-mod infer;
 mod lower;
 pub mod memory;
 mod op;
 pub mod operand;
 mod ops;
 mod plan;
-mod read;
 mod region;
-mod run;
 mod shape;
-mod spec;
-mod step;
 mod tensor;
 mod walk;
 
-pub use compiled::{Compiled, Output};
 pub use dtype::DType;
 pub use error::{GraphError, Missing, Result};
 pub use fact::{Dim, Fact};
 pub use graph::{Graph, Input};
+pub use plan::compiled::{Compiled, Output};
 pub use tensor::Tensor;
 
 #[cfg(doctest)]

@@ -1,8 +1,8 @@
 //! What an op is: what it says of its outputs, and what it becomes.
 
-use crate::attributes::Attributes;
 use crate::error::Result;
 use crate::fact::{Fact, Inputs};
+use crate::graph::attributes::Attributes;
 use crate::lower::Context;
 
 /// An op with its attributes read and checked.

@@ -6,9 +6,9 @@ use qcore_kernels::layout::transpose;
 
 use crate::error::{Result, value_error};
 use crate::memory::{self, AT_ONCE, Element, cast, cast_mut};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{MAX_RANK, permuted, product, strides};
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 /// Elements at `from + sum(index * from_stride)` go to `to + sum(index * to_stride)`, for all indices

@@ -13,9 +13,9 @@ use crate::error::{Result, shape_error, value_error};
 use crate::memory;
 use crate::operand::Affine;
 use crate::plan::Ref;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{nbytes, product};
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 /// The codes of a constant: int8, their zero at code 0.

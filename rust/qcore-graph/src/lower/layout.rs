@@ -7,9 +7,9 @@
 use crate::error::Result;
 use crate::fact::Fact;
 use crate::memory;
+use crate::plan::step::Step;
 use crate::region::{Region, TransposeStep};
 use crate::shape::permuted;
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 /// The order of a value's dims in memory.
@@ -96,7 +96,7 @@ struct Straight {
 }
 
 impl Step for Straight {
-    fn run(&self, io: &mut crate::run::Io<'_>) -> Result<()> {
+    fn run(&self, io: &mut crate::plan::run::Io<'_>) -> Result<()> {
         let from = io.input::<u8>(0);
         memory::copy(from, io.output(0)?)
     }

@@ -11,9 +11,9 @@ use qcore_kernels::{Isa, memory, quant, threads};
 
 use super::{Builder, Context, Layout};
 use crate::error::{GraphError, Result};
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::plan::{Origin, Ref};
-use crate::run::Io;
-use crate::step::Step;
 
 /// Rows that are finished together: their floats stay in the second cache beside weights that make them,
 /// and they are whole tiles of six rows.

@@ -12,7 +12,6 @@ use qcore_kernels::{isa, quant};
 
 use super::codes::params;
 use super::{At, Builder, Kind, Layout};
-use crate::compile::fold;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::fact::Fact;
@@ -20,9 +19,10 @@ use crate::graph::Node;
 use crate::op::Op;
 use crate::operand::Affine;
 use crate::plan::Ref;
-use crate::run::Io;
+use crate::plan::compile::fold;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape;
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 /// A value that is a function of the codes of another.

@@ -3,8 +3,8 @@
 use qcore_kernels::elementwise::Unary;
 use qcore_kernels::epilogue::Activation;
 
-use crate::attributes::Attributes;
 use crate::error::{Result, value_error};
+use crate::graph::attributes::Attributes;
 
 /// Reads `activation` and, for what it takes, `activation_min` and `activation_max` or
 /// `activation_alpha` and `activation_beta`.

@@ -9,8 +9,8 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
 use crate::memory::{self, Element};
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
-use crate::step::Step;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] =
     &[("Cast", cast), ("CastLike", |_| Ok(Box::new(Cast { to: None })))];

@@ -19,10 +19,10 @@ use crate::operand::Affine;
 use crate::ops::activation;
 use crate::ops::window::{Axis, WindowSpec, two, window};
 use crate::plan::Ref;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::region::Region;
-use crate::run::Io;
 use crate::shape::product;
-use crate::step::Step;
 
 /// The ops that are computed otherwise.
 const OPS: &[&str] = &["Add", "AveragePool", "Conv", "Gemm", "Softmax"];

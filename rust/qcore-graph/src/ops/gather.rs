@@ -8,9 +8,9 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axis, product, strides, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Gather", gather), ("GatherElements", gather)];
 

@@ -8,9 +8,9 @@ use crate::error::{Result, dtype_error, shape_error, spec_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::work;
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("GatherCodes", gather)];
 

@@ -13,9 +13,9 @@ use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{product, work};
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 pub(super) const OPS: &[(&str, Make)] =

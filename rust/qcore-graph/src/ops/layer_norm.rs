@@ -11,9 +11,9 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{BLOCK, Context, Emit, Layout, RowTargets};
 use crate::op::{Make, Op, Spec};
 use crate::plan::Ref;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axis, broadcast, broadcast_strides, expanded, product, work};
-use crate::step::Step;
 use crate::walk::Walk;
 
 pub(super) const OPS: &[(&str, Make)] =

@@ -8,9 +8,9 @@ use crate::error::{Result, shape_error, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{product, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[
     ("BatchNormalization", batch),

@@ -10,10 +10,10 @@ use crate::lower::Context;
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::slice::fill_bytes;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::region::{CopyStep, Region};
-use crate::run::Io;
 use crate::shape::{axis, count, same, strides};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Pad", pad)];
 

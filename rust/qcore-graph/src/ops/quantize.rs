@@ -13,9 +13,9 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::operand::Affine;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axis, product};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] =
     &[("DequantizeLinear", dequantize), ("QuantizeLinear", quantize)];

@@ -10,9 +10,9 @@ use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::pool;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{MAX_RANK, axes, product, strides};
-use crate::step::Step;
 use crate::walk::Walk;
 
 pub(super) const OPS: &[(&str, Make)] = &[

@@ -10,9 +10,9 @@ use crate::error::{Result, shape_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::{BLOCK, Context, RowTargets};
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{product, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] =
     &[("PackRows", pack), ("Packing", packing), ("UnpackRows", unpack)];

@@ -9,9 +9,9 @@ use crate::lower::Context;
 use crate::memory::Element;
 use crate::op::{Make, Op, Spec};
 use crate::ops::gather::{index_at, pick};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axis, product, strides, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("ScatterElements", make), ("ScatterND", make)];
 

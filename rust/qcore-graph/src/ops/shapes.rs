@@ -9,9 +9,9 @@ use crate::lower::{Context, Layout};
 use crate::memory;
 use crate::op::{Make, Op, Spec};
 use crate::ops::cast::named;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axes, axis, count, nbytes, product};
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 pub(super) const OPS: &[(&str, Make)] = &[

@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
 use crate::op::{Make, Op, Spec};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{axis, product};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("LogSoftmax", softmax), ("Softmax", softmax)];
 

@@ -10,8 +10,8 @@ use crate::lower::{Context, Emit};
 use crate::memory::{self, Element};
 use crate::op::{Make, Op, Spec};
 use crate::ops::scalar;
-use crate::run::Io;
-use crate::step::Step;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[
     ("Abs", make),

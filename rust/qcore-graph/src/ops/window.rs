@@ -2,8 +2,8 @@
 
 use qcore_kernels::conv::Window;
 
-use crate::attributes::Attributes;
 use crate::error::{Result, shape_error, value_error};
+use crate::graph::attributes::Attributes;
 use crate::shape::same;
 
 /// The attributes of a window; lists may be absent.

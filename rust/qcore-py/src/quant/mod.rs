@@ -1,5 +1,7 @@
 //! Bindings of the `quant` room.
 
+mod layerwise;
+mod observe;
 mod plain;
 
 use half::f16;
@@ -334,6 +336,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quantize, module)?)?;
     module.add_function(wrap_pyfunction!(quantize_groups, module)?)?;
     module.add_function(wrap_pyfunction!(quantize_minifloat, module)?)?;
+    layerwise::register(module)?;
+    observe::register(module)?;
     plain::register(module)?;
     module.add_function(wrap_pyfunction!(ranges, module)?)?;
     module.add_function(wrap_pyfunction!(stochastic_quantize, module)?)?;

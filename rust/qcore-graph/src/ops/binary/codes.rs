@@ -9,9 +9,9 @@ use super::meeting::{Meeting, meet};
 use crate::error::Result;
 use crate::lower::Context;
 use crate::operand::Affine;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{MAX_RANK, product};
-use crate::step::Step;
 
 /// Adds the step from codes to codes; false where it is not for these operands.
 pub(super) fn lower(cx: &mut Context<'_>, function: Function) -> Result<bool> {

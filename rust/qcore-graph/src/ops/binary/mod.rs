@@ -22,9 +22,9 @@ use crate::op::{Make, Op, Spec};
 use crate::ops::cast::CastStep;
 use crate::ops::unary;
 use crate::plan::Ref;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{MAX_RANK, broadcast, broadcast_strides, nbytes, product};
-use crate::step::Step;
 use crate::walk::Walk;
 
 pub(super) const OPS: &[(&str, Make)] = &[

@@ -5,8 +5,8 @@ use super::number::Number;
 use crate::dtype::{DType, with_type};
 use crate::error::Result;
 use crate::memory::Element;
-use crate::run::Io;
-use crate::step::Step;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::walk::Walk;
 
 /// A function of two operands that are broadcast.

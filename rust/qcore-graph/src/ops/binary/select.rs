@@ -7,9 +7,9 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit};
 use crate::memory::Element;
 use crate::op::Op;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{broadcast, broadcast_strides};
-use crate::step::Step;
 use crate::walk::Walk;
 
 /// `condition ? a : b`.

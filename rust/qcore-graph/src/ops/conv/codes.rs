@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::lower::{Context, Emit, Layout};
 use crate::operand::{Affine, CodesMut, requantized};
 use crate::ops::window::{Axis, window};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::product;
-use crate::step::Step;
 
 /// Adds the step from codes, where input and weights have them; false where they have none.
 pub(super) fn lower_codes(cx: &mut Context<'_>, conv: &Conv, axes: [Axis; 2]) -> Result<bool> {

@@ -15,10 +15,10 @@ use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::ops::activation;
 use crate::ops::window::{Axis, WindowSpec, three, two, window};
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::region::{CopyStep, Region};
-use crate::run::Io;
 use crate::shape::{product, work};
-use crate::step::Step;
 use crate::tensor::Tensor;
 
 pub(super) const OPS: &[(&str, Make)] = &[("Conv", conv)];

@@ -17,9 +17,9 @@ use crate::lower::{Context, Layout};
 use crate::memory::Element;
 use crate::operand::{Affine, CodesMut, requantized};
 use crate::ops::window::{Axis, two};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{product, work};
-use crate::step::Step;
 
 /// The outputs of an axis that lie a stride apart.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,18 +5,18 @@ mod codes;
 use qcore_kernels::epilogue::{Activation, finish_rows_with};
 use qcore_kernels::interrupt::Pace;
 
-use crate::attributes::Attributes;
 use crate::dtype::DType;
 use crate::error::{Result, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
+use crate::graph::attributes::Attributes;
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::ops::activation;
 use crate::ops::window::{Auto, Axis, WindowSpec, sizes, three};
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::region::{CopyStep, Region};
-use crate::run::Io;
 use crate::shape::{product, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[("ConvTranspose", transposed)];
 

@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::lower::{Context, Emit, Layout};
 use crate::operand::{Affine, CodesMut, Dense, DenseI8, Operand, requantized};
 use crate::plan::Ref;
-use crate::run::Io;
-use crate::step::Step;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::tensor::Tensor;
 
 /// A product whose weights, input 1, may be known: `[in, out]`, or `[out, in]` if transposed.

@@ -21,9 +21,9 @@ use crate::ops::activation;
 use crate::ops::layer_norm::RowNorm;
 use crate::ops::rows::{self, Kept};
 use crate::plan::Ref;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::product;
-use crate::step::Step;
 
 /// Codes of rows have their zero at 0; the scales are the rows' own.
 const ROWS: Affine = Affine { scale: 1.0, zero_point: 0, signed: true };

@@ -8,9 +8,9 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::lower::{Context, Emit, Layout};
 use crate::memory::Element;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{broadcast_strides, strides};
-use crate::step::Step;
 use crate::walk::Walk;
 
 /// What is added to the result, one for each input from `from` on that is there.

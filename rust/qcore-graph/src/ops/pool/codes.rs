@@ -10,8 +10,8 @@ use crate::lower::{Context, Layout};
 use crate::operand::Affine;
 use crate::ops::window::{Axis, window};
 use crate::plan::Ref;
-use crate::run::Io;
-use crate::step::Step;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 
 /// Taps of a window whose sum of codes fits int32.
 const MOST_TAPS: usize = 1 << 22;

@@ -12,9 +12,9 @@ use crate::fact::{Fact, Inputs};
 use crate::lower::{Context, Emit, Layout};
 use crate::op::{Make, Op, Spec};
 use crate::ops::window::{Axis, WindowSpec, three, two, window};
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::{product, work};
-use crate::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[
     ("AveragePool", pool),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use qcore_kernels::epilogue::{Activation, FloatOutput};
 use qcore_kernels::{Isa, memory, quant};
 
-use crate::attributes::Attributes;
 use crate::error::{Result, spec_error};
+use crate::graph::attributes::Attributes;
 use crate::memory::bytes_of;
 use crate::operand::{Affine, Operand};
 

@@ -3,8 +3,8 @@
 use qcore_kernels::Isa;
 use qcore_kernels::elementwise::{Unary, unary_in_place_with};
 
-use crate::attributes::Attributes;
 use crate::error::{Result, value_error};
+use crate::graph::attributes::Attributes;
 use crate::ops::scalar;
 
 /// A function with its parameters.

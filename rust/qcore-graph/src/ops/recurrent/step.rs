@@ -8,9 +8,9 @@ use qcore_kernels::gemm::add_row_times_with;
 use qcore_kernels::interrupt::Pace;
 
 use crate::error::Result;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::work;
-use crate::step::Step;
 
 pub(super) struct RecurrentStep {
     pub(super) cell: Cell,

@@ -4,9 +4,9 @@ use qcore_kernels::interrupt::Pace;
 
 use crate::error::Result;
 use crate::operand::Affine;
-use crate::run::Io;
+use crate::plan::run::Io;
+use crate::plan::step::Step;
 use crate::shape::work;
-use crate::step::Step;
 
 /// Where each place of the output comes from: as many taps for each.
 pub(super) struct Taps {

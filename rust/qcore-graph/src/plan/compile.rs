@@ -7,14 +7,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::compiled::{Compiled, Output};
 use crate::error::{GraphError, Result, spec_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::graph::{Body, Graph, Node};
 use crate::lower::{Builder, Context};
 use crate::memory;
 use crate::op::Op;
-use crate::run::{self, Room};
+use crate::plan::compiled::{Compiled, Output};
+use crate::plan::run::{self, Room};
 use crate::shape;
 use crate::tensor::Tensor;
 

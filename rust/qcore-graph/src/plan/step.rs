@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use crate::error::Result;
-use crate::run::Io;
+use crate::plan::run::Io;
 
 /// Reads inputs and writes outputs; allocates nothing.
 pub(crate) trait Step: Send + Sync {

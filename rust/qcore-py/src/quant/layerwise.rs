@@ -63,7 +63,7 @@ fn descend(
     run(py, LONG, || quant::descend(product, hessian, levels, rounds, refit, out_scale, codes))
 }
 
-pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(descend, module)?)?;
     module.add_function(wrap_pyfunction!(gptq, module)?)
 }

@@ -145,7 +145,7 @@ fn observe<'py>(
     Ok((PyArray1::from_vec(py, low), PyArray1::from_vec(py, high)))
 }
 
-pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Histogram>()?;
     module.add_function(wrap_pyfunction!(observe, module)?)
 }

@@ -5,6 +5,8 @@
     reason = "lists of inputs and dims, no more than the graph has"
 )]
 
+mod session;
+
 use std::sync::Arc;
 
 use numpy::{PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -16,8 +18,8 @@ use qcore_kernels::{Isa, isa};
 
 use crate::array::Raw;
 use crate::error::to_py;
+use crate::graph::session::PySession;
 use crate::run::{LONG, run_as};
-use crate::session::PySession;
 use crate::weights::PyPackedWeights;
 
 pub(crate) fn graph_to_py(error: GraphError) -> PyErr {

@@ -8,7 +8,7 @@ use qcore_kernels::Isa;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::plan::Plan;
-use crate::run::{self, Room};
+use crate::plan::run::{self, Room};
 
 /// A value that a plan computes.
 #[derive(Debug, Clone)]

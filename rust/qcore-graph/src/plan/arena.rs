@@ -16,7 +16,7 @@ use std::ops::Range;
 use qcore_kernels::memory;
 
 use crate::error::{Result, value_error};
-use crate::step::Step;
+use crate::plan::step::Step;
 use crate::tensor::Tensor;
 
 /// Where a buffer comes from.

@@ -9,16 +9,16 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::attributes::{Attributes, Parts};
 use crate::dtype::DType;
 use crate::error::{GraphError, Missing, Result, spec_error};
 use crate::fact::Dim;
+use crate::graph::attributes::{Attributes, Parts};
+use crate::graph::spec::{self, NodeSpec};
 use crate::graph::{Body, Branch, Input, Node};
 use crate::lower::{Codes, WeightCodes};
 use crate::op::Spec;
 use crate::operand::Affine;
 use crate::ops;
-use crate::spec::{self, NodeSpec};
 use crate::tensor::Tensor;
 
 /// What a text says.

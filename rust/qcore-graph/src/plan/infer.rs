@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::compile::{Mode, forward};
 use crate::error::Result;
 use crate::fact::{Dim, Fact};
 use crate::graph::Graph;
+use crate::plan::compile::{Mode, forward};
 use crate::shape;
 
 /// Two sizes for the named dim of an index.

@@ -5,20 +5,24 @@
     reason = "lists of nodes and values, no more than the text has"
 )]
 
+pub(crate) mod attributes;
+pub(crate) mod read;
+mod spec;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::attributes::Parts;
-use crate::compile::{self, Request};
-use crate::compiled::Compiled;
 use crate::dtype::DType;
 use crate::error::{GraphError, Result, shape_error};
 use crate::fact::Dim;
+use crate::graph::attributes::Parts;
+use crate::graph::read::{Read, read};
 use crate::lower::{Codes, Prepared};
 use crate::op::Op;
 use crate::operand::Operand;
 use crate::ops;
-use crate::read::{Read, read};
+use crate::plan::compile::{self, Request};
+use crate::plan::compiled::Compiled;
 use crate::tensor::Tensor;
 
 /// An input of a graph, as it is declared.

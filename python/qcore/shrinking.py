@@ -21,6 +21,7 @@ from qcore.estimators.graphs.batches import batches_of
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
 from qcore.estimators.pruner.choice import untrained_options
 from qcore.estimators.pruner.pruner import Pruner
+from qcore.estimators.quantizer.branches import float_bytes_of_branches
 from qcore.estimators.quantizer.graphs import by_rows, told_of, without_codes
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.estimators.quantizer.widening import (
@@ -135,11 +136,11 @@ def shrunk(
         raise ValueError("bits and sparsity are both None: there is nothing to do")
     if isinstance(model, BaseGraph) and isinstance(X, Iterator):
         X = batches_of(model, X)  # it can be gone through once
-    if isinstance(model, BaseGraph):
-        _tell_of_branches(model, stacklevel)
-        if isinstance(judges, Iterator):
-            judges = batches_of(model, judges)
+    if isinstance(model, BaseGraph) and isinstance(judges, Iterator):
+        judges = batches_of(model, judges)
     small = prune_and_quantize(model, X, y, pruner, quantizer, judges=judges)
+    if isinstance(small, BaseGraph):
+        _tell_of_branches(small, stacklevel)
     judges = X if judges is None else judges
     if X is None or not isinstance(model, (Chain, BaseGraph)):
         return small
@@ -154,15 +155,15 @@ def shrunk(
     return small
 
 
-def _tell_of_branches(graph: BaseGraph, stacklevel: int) -> None:
-    """Warn of weights in branches that are chosen at run time, which nothing here reaches."""
-    inside = [node for node in graph.nodes if node.inner_bytes > SMALL]
-    if inside:
-        nbytes = sum(node.inner_bytes for node in inside)
+def _tell_of_branches(small: BaseGraph, stacklevel: int) -> None:
+    """Warn of weights in branches that are chosen at run time and have stayed floats."""
+    left = float_bytes_of_branches(small)
+    if left and sum(left.values()) > SMALL:
+        name = next(iter(left))
         warnings.warn(
-            f"the branches of {inside[0].name!r} ({inside[0].op}) are chosen at run time; their "
-            f"weights, {nbytes:,} bytes, stay floats: Graph.fixed, with the inputs and shapes "
-            "that choose, leaves one branch",
+            f"the branches of {name!r} are chosen at run time; {sum(left.values()):,} bytes of "
+            "their weights stay floats: Graph.fixed, with the inputs and shapes that choose, "
+            "leaves one branch",
             stacklevel=stacklevel + 2,
         )
 

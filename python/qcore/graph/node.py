@@ -107,7 +107,7 @@ class Body:
     @property
     def nbytes(self) -> int:
         """Bytes of the constants, those of branches inside among them."""
-        own = sum(int(np.asarray(constant).nbytes) for constant in self.constants.values())
+        own = sum(int(constant.nbytes) for constant in self.constants.values())
         return own + sum(node.inner_bytes for node in self.nodes)
 
     @property

@@ -149,11 +149,13 @@ def test_a_chosen_branch_is_compressed() -> None:
     assert np.abs(small(x) - net(x)).max() < 0.03 * np.abs(net(x)).max()
 
 
-def test_weights_in_branches_are_counted_and_left_with_a_word() -> None:
+def test_weights_in_branches_are_counted_and_what_stays_is_told() -> None:
     net = chooser()
     assert net.nbytes == 3 * 8 + 2 * WEIGHTS["r"][0, :6].nbytes
+    x = {"x": RNG.standard_normal((4, 6)).astype(np.float32), "sr": 16}
     with pytest.warns(UserWarning, match=r"'top' .* stay floats.*Graph\.fixed"):
-        qc.compress(net, {"x": RNG.standard_normal((4, 6)).astype(np.float32), "sr": 16})
+        qc.compress(net, x, ignore=("*",))
+    assert qc.compress(net, x).nbytes < net.nbytes
 
 
 def test_what_cannot_be_fixed_is_said() -> None:

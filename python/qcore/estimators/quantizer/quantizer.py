@@ -17,6 +17,7 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.chain import Chain
 from qcore.estimators.calibration.calibration import layer_inputs
 from qcore.estimators.quantizer import choice
+from qcore.estimators.quantizer.branches import with_report_of_branches
 from qcore.estimators.quantizer.coder import Coder, bias_of
 from qcore.estimators.quantizer.graphs import GraphCodes, graph_matrices, tables, ungrouped
 from qcore.estimators.quantizer.mixing import mix_chain, mix_graph
@@ -282,7 +283,7 @@ class Quantizer(Coder):
         if isinstance(model, BaseGraph):
             if self._codes is None:
                 raise ValueError("model is a Graph; fit has seen none")
-            coded, self.report_ = self._codes.apply(model)
+            coded, self.report_ = with_report_of_branches(self, *self._codes.apply(model))
             if self._pruner is not None:
                 self._pruner.describe(coded)
             return coded  # type: ignore[return-value]

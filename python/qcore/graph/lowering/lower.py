@@ -51,6 +51,11 @@ def compiled(graph: BaseGraph, *, plain: bool = False) -> _core.Graph:
     outputs = [value.name for value in graph.outputs]
     nodes, operands = laid_out(graph)
     nodes, gathered = with_coded_rows(graph, nodes)
+    if any(node.inner_bytes for node in nodes):
+        from qcore.graph.lowering.bodies import branches_laid_out  # which makes graphs of branches
+
+        nodes, inner = branches_laid_out(nodes)
+        operands = {**operands, **inner}
     if not plain:
         nodes = with_attention(graph, nodes)
         if padding_mask(graph, nodes):
@@ -110,10 +115,21 @@ def spec_of(
         "codes": {name: found for name, found in (codes or {}).items() if name in known},
         "exact": exact,
     }
-    named = {node["name"]: node for node in spec["nodes"]}
+    named = _by_name(spec["nodes"])
     for place, (name, attribute) in enumerate(operands):
         named[name]["attributes"][attribute] = {"operand": place}
     return json.dumps(spec), tensors
+
+
+def _by_name(nodes: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the descriptions of nodes by name, those in branches too."""
+    found: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        for value in node["attributes"].values():
+            if isinstance(value, dict) and "nodes" in value:
+                found |= _by_name(value["nodes"])
+        found[node["name"]] = node
+    return found
 
 
 def dims_of(value: Value) -> list[int | str] | None:

@@ -17,7 +17,6 @@ from qcore.frameworks.onnx.model.metadata import CLASSES, RECIPE, write_text
 from qcore.frameworks.onnx.table import WRITTEN
 from qcore.frameworks.onnx.write.qdq import coarse_weight, integer_bias, write_codes, write_weight
 from qcore.graph.graph import BaseGraph
-from qcore.graph.lowering.lower import dense
 from qcore.graph.node import Body, Node
 from qcore.graph.value import SOURCE_DTYPES, Value
 
@@ -187,7 +186,7 @@ class ModelWriter:
         if isinstance(value, Body):
             inner = ModelWriter(self.graph, self.names)
             for name, constant in value.constants.items():
-                inner._tensor(name, dense(constant))
+                write_weight(inner, name, constant)
             inner.take(value.nodes)
             outputs = [self.helper.make_empty_tensor_value_info(name) for name in value.outputs]
             return self.helper.make_graph(inner.nodes, "branch", [], outputs, inner.tensors)

@@ -14,6 +14,7 @@ from qcore.graph.passes.fuse_products import (
     fuse_shift,
     mean_to_pool,
 )
+from qcore.graph.passes.heads import lift_heads, split_heads, swap_last
 from qcore.graph.passes.masks import fuse_filled
 from qcore.graph.passes.transposes import fuse_transposes
 from qcore.graph.passes.variance import centre_variance
@@ -24,6 +25,9 @@ __all__ = ["PATTERNS", "fused"]
 PATTERNS: tuple[Pattern, ...] = (
     fuse_transposes,
     fuse_filled,
+    swap_last,
+    split_heads,
+    lift_heads,
     fuse_hard_sigmoid,
     fuse_function,
     centre_variance,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -31,6 +31,7 @@ from benches.peers.sequences import (
     tokens,
 )
 from benches.peers.sequences.tables import print_heads
+from benches.peers.without_avx512 import in_force
 
 from qcore import _core
 from qcore._runtime.environment import environment
@@ -51,6 +52,15 @@ SECTIONS: Mapping[str, tuple[Section, bool]] = {
 }
 
 
+def _told(isa: str, isas: Sequence[str]) -> str:
+    """Return under which instruction sets the peers run."""
+    if in_force():
+        return "ONNX Runtime: AVX2, in a copy that finds no AVX-512; OpenVINO: left out"
+    if "avx512" in isas and not isa.startswith(("avx512", "amx")):
+        return "Peers: all that the CPU has, AVX-512 too; see benches/peers/without_avx512.py"
+    return "Peers: all that the CPU has"
+
+
 def main() -> None:
     """Print the tables that are asked for."""
     parser = argparse.ArgumentParser(
@@ -66,6 +76,7 @@ def main() -> None:
     _core.set_num_threads(options.threads)
     facts = environment()
     print(f"{facts['cpu']}, {facts['isa']}, threads: {options.threads}")
+    print(_told(facts["isa"], facts["isas"]))
     for name in options.sections or SECTIONS:
         section, has_heads = SECTIONS[name]
         print(f"\n## {name}", flush=True)

@@ -1,4 +1,4 @@
-"""Run the comparison: ``python -m benches.peers``; needs ``pip install 'qcore[bench]'``.
+"""Run the comparison: ``python -m benches.peers``; needs ``pip install 'qcore-cpu[bench]'``.
 
 With ``QCORE_ISA=avx2`` on a CPU that has more, the peers are held to AVX2 too: see `held`.
 """

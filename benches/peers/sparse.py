@@ -1,6 +1,6 @@
 """Sparse products beside those of SciPy, MKL and torch, and beside our own dense ones.
 
-    pip install 'qcore[bench]'
+    pip install 'qcore-cpu[bench]'
     python -m benches.peers.sparse                  every table, one thread
     python -m benches.peers.sparse --tables network
 

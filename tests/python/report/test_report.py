@@ -16,7 +16,7 @@ from qcore._display.histograms import histogram, zeros_map
 from qcore.bench.latency import BATCH, measure_latency
 from qcore.report.compare.chance import is_tie
 from qcore.report.compare.precision import WIDTHS, mixed_curve, precision_of, uniform_points
-from qcore.report.compare.tensors import compare_outputs, compare_tensors
+from qcore.report.compare.tensors import compare_outputs, compare_tensors, is_adjusted
 from qcore.report.compare.variants import measure_variants, speed_rows, variant_rows
 from qcore.report.page.labels import place_labels
 from qcore.report.page.trade_off import is_numbered, trade_off
@@ -41,6 +41,14 @@ def test_errors_are_those_of_the_definition() -> None:
         cosine = np.sum(x * y) / np.sqrt(np.sum(x**2) * np.sum(y**2))
         assert row["cosine"] == pytest.approx(cosine)
     assert report.totals["SQNR dB"] == pytest.approx(10 * math.log10(signal / noise))
+
+
+def test_what_was_nothing_but_zeros_is_changed_not_lost() -> None:
+    before = {"bias": np.zeros(3, np.float32), "broken": np.zeros(3, np.float32)}
+    after = {"bias": np.full(3, 1e-9, np.float32), "broken": np.full(3, np.inf, np.float32)}
+    rows = {row["tensor"]: row for row in compare_tensors(before, after).rows}
+    assert is_adjusted(rows["bias"])
+    assert not is_adjusted(rows["broken"])
 
 
 def test_long_tensors_are_compared_in_blocks() -> None:

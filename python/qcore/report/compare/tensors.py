@@ -171,7 +171,8 @@ def _row(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str,
     if weights is not None and name not in weights and "_signal" in row and not row["_noise"]:
         del row["_signal"], row["_noise"]
         row["_kind"] = "masks and constants"
-    if row["before"] == row["after"] and math.isfinite(row["SQNR dB"]):
+    # -inf: of nothing but zeros, or beyond all measure.
+    if row["before"] == row["after"] and row["SQNR dB"] < math.inf > row["max error"]:
         row["after"] += _CHANGED  # a pruned float, a corrected bias
     return row
 

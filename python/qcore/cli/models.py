@@ -86,12 +86,23 @@ class _Unpacked(Loaded):
         self.about = about
 
 
+class _Weights(Loaded):
+    """The weights of a TFLite model."""
+
+    kind = "graph"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(load(path).named_weights())
+
+
 def open_model(path: Path) -> TensorSource:
-    """Open a model by its tensors: a checkpoint of any kind, or an ONNX graph."""
+    """Open a model by its tensors: a checkpoint of any kind, an ONNX graph, a TFLite model."""
     if path.suffix == ".onnx":
         from qcore.frameworks.onnx.read.tensors import GraphTensors
 
         return GraphTensors(path)
+    if path.suffix == ".tflite":
+        return _Weights(path)
     source = open_tensors(path, Limits(**limits()))
     if getattr(source, "kind", "") == "network" and PACKED in source:
         return _Unpacked(path, getattr(source, "about", {}))

@@ -106,16 +106,17 @@ class Job:
             given = given_flags(flags) + (["--ranges"] if ranges else [])
             if given:
                 raise click.UsageError(f"{given[0]} and --recipe exclude each other")
-        tensors = None if source.suffix == ".tflite" else open_model(source)
+        tensors = open_model(source)
         kind = getattr(tensors, "kind", "")
         suffix = "" if output is None else output.suffix
         is_graph = is_graph_job(source, output, kind, data, flags)
         samples = samples_of_graph(data, labels) if is_graph else load_samples(data, labels)
         in_place = _is_in_place(source, suffix, samples, flags, recipe_path)
         if kind == "graph" and not (in_place or is_graph):
+            other = ", or quantize its weights only, into another .onnx file"
             raise click.UsageError(
                 f"'{source}' is no dense network: give samples with --data, or --activations "
-                "dynamic, or quantize its weights only, into another .onnx file"
+                f"dynamic{other if source.suffix == '.onnx' else ''}"
             )
         is_network = is_graph or (kind == "network" and not in_place)
         if recipe_path is not None:

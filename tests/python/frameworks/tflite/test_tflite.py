@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import qcore as qc
+from commands import call, check_one_line
 
 pytest.importorskip("tflite")
 TINY = Path(__file__).parents[5] / "shared" / "tiny"
@@ -82,3 +83,10 @@ def test_what_is_no_model_is_a_format_error(tmp_path):
             qc.from_tflite(data[:cut])
     with pytest.raises(TypeError, match="model is int"):
         qc.from_tflite(3)
+
+
+def test_the_command_shows_a_model_and_says_what_it_needs(tmp_path):
+    model = str(TINY / "resnet8_float.tflite")
+    assert "graph, 21 tensors" in call("inspect", model).stdout
+    wrong = call("compress", model, "-o", str(tmp_path / "small.safetensors"))
+    check_one_line(wrong, 2, "give samples with --data, or --activations dynamic; see")

@@ -74,6 +74,8 @@ def _parameters(graph: BaseGraph, node: Node) -> QParams | None:
     if scale is None or scale.size != 1 or (node.input(2) and zero is None):
         return None
     kind = np.dtype(np.uint8) if zero is None else zero.dtype
+    if zero is not None and zero.size != 1:
+        return None
     if (
         kind not in (np.uint8, np.int8)
         or not np.isfinite(scale).all()

@@ -26,6 +26,21 @@ def model(*nodes, inputs=("x",), outputs=("y",), opset=17, **constants):
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
 
 
+def decoding(zero=None, **attributes):
+    """Return a model of codes (4, 6) with four scales, and what is wrong with it."""
+    zero = np.zeros(4, np.int8) if zero is None else zero
+    dq = node("DequantizeLinear", ["c", "s", "z"], ["y"], name="dq", **attributes)
+    codes, scale = np.ones((4, 6), np.int8), np.ones(4, np.float32)
+    return model(dq, inputs=(), opset=21, c=codes, s=scale, z=zero)
+
+
+def multiplied(zero):
+    """Return a model of a product of codes, whose result has this zero point."""
+    one, none = np.ones((), np.float32), np.zeros((), np.int8)
+    product = node("QLinearMatMul", ["c", "s", "z", "c", "s", "z", "x", "to"], ["y"], name="q")
+    return model(product, opset=21, c=np.ones((3, 3), np.int8), s=one, z=none, to=zero)
+
+
 W = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
 CONV = node("Conv", ["x", "w"], ["h"], name="conv", pads=[1, 1, 1, 1])
 
@@ -62,6 +77,13 @@ def test_mutated_files_end_in_an_error_of_ours(tmp_path):
         (model(node("Relu", ["x"], ["y"], alpha=1.0)), "has the attribute 'alpha'"),
         (model(node("Softmax", ["x"], ["y"], axis=1.5)), "node Softmax .* has axis of type 1"),
         (model(node("Conv", ["x", "w"], ["y"], group=0), w=W), "group"),
+        (decoding(zero=np.zeros(3, np.int8)), "node 'dq' .*3 zero points for 4 scales"),
+        (decoding(zero=np.zeros(0, np.int8)), "node 'dq' .*0 zero points for 4 scales"),
+        (decoding(axis=7), "node 'dq' .*the axis is 7, of codes of 2 dims"),
+        (decoding(axis=1), "node 'dq' .*not those of axis 1 .* must be of shape \\(6,\\)"),
+        (decoding(axis=1, block_size=-1), "node 'dq' .*block_size is -1"),
+        (decoding(axis=1, block_size=2), "node 'dq' .*must be of shape \\(4, 3\\)"),
+        (multiplied(np.zeros((), np.float32)), "zero point is float32; it must be uint8 or int8"),
     ],
 )
 def test_graphs_that_cannot_be_say_why(broken, reason):

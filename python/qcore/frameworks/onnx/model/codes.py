@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qcore.arrays.tensor.tensor import QTensor
 from qcore.frameworks.onnx.model.constants import kind_of_tensor
 
-__all__ = ["attributes_of", "decoded_blocks", "dequantized"]
+__all__ = ["attributes_of", "decoded_blocks", "dequantized", "fitting_scales"]
 
 #: Types of codes that a QTensor holds, by ONNX's number: bits, signed.
 _CODES = {
@@ -56,18 +56,49 @@ def dequantized(
     options = attributes_of(node)
     axis, block = int(options.get("axis", 1)), int(options.get("block_size", 0))
     found = _CODES.get(codes.data_type)
-    if steps.size == 1 and not block:
-        steps, zeros = steps.reshape(()), None if zeros is None else zeros.reshape(())
-        layout: dict[str, Any] = {}
-    else:
-        if not -values.ndim <= axis < values.ndim:
-            raise ValueError(f"DequantizeLinear {node.name!r} has axis {axis} of {values.ndim}")
-        layout = {"axis": axis % values.ndim}
+    steps, zeros, axis = fitting_scales(values.shape, steps, zeros, axis, block)
+    layout: dict[str, Any] = {"axis": axis} if steps.ndim else {}
     if found is None or block:
         return _decoded(values, steps, zeros, axis, block, found)
     if zeros is not None:
         zeros = zeros.astype(np.int32)
     return QTensor.from_parts(values, steps, zeros, bits=found[0], signed=found[1], **layout)
+
+
+def fitting_scales(
+    shape: tuple[int, ...],
+    steps: NDArray[np.float32],
+    zeros: NDArray[Any] | None,
+    axis: int,
+    block: int,
+) -> tuple[NDArray[np.float32], NDArray[Any] | None, int]:
+    """Return scales and zero points that fit codes of a shape, and their axis counted from 0.
+
+    One for all comes without dims.
+
+    Raises
+    ------
+    ValueError
+        If they are neither one for all, nor one along the axis, nor one for each block of it.
+    """
+    if zeros is not None and zeros.size != steps.size:
+        raise ValueError(f"there are {zeros.size} zero points for {steps.size} scales")
+    if steps.size == 1 and not block:
+        return steps.reshape(()), None if zeros is None else zeros.reshape(()), 0
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"the axis is {axis}, of codes of {len(shape)} dims")
+    if block < 0:
+        raise ValueError(f"block_size is {block}; it must not be negative")
+    axis %= len(shape)
+    wanted = shape[axis : axis + 1]
+    if block:
+        wanted = (*shape[:axis], -(-shape[axis] // block), *shape[axis + 1 :])
+    if steps.shape != wanted:
+        raise ValueError(
+            f"scales of shape {steps.shape} are not those of axis {axis} of {shape}; they must be "
+            f"of shape {wanted}"
+        )
+    return steps, None if zeros is None else zeros.reshape(wanted), axis
 
 
 def _decoded(
@@ -79,7 +110,6 @@ def _decoded(
     found: tuple[int, bool] | None,
 ) -> QTensor | NDArray[np.float32]:
     if block:
-        axis %= values.ndim
         rows = axis == values.ndim - 1
         if found is not None and rows:
             zeros = None if zeros is None else zeros.astype(np.int32)
@@ -91,7 +121,7 @@ def _decoded(
         zeros = None if zeros is None else np.take(zeros, places, axis=axis)
     elif steps.ndim:
         shape = [1] * values.ndim
-        shape[axis % values.ndim] = -1
+        shape[axis] = -1
         steps = steps.reshape(shape)
         zeros = None if zeros is None else zeros.reshape(shape)
     wide = np.float64 if values.dtype == np.int32 else np.float32

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore.arrays.tensor.tensor import QTensor
+from qcore.frameworks.onnx.model.codes import fitting_scales
 from qcore.frameworks.onnx.model.source import SourceNode
 from qcore.frameworks.onnx.op import Op, Reader, same, unwritten, write_plain
 from qcore.frameworks.onnx.ops.scaled import (
@@ -60,23 +61,14 @@ def decoded(
 ) -> Any:
     """Return constant codes as a QTensor, if they are int8 or uint8 around 0, else as floats."""
     scale = np.asarray(scale, np.float32)
-    steps = scale.reshape(()) if scale.size == 1 and not block else scale
-    zeros = np.zeros(steps.shape, np.int64) if zero is None else np.asarray(zero, np.int64)
-    zeros = zeros.reshape(steps.shape)
-    if (
-        steps.ndim
-        and not block
-        and not (
-            steps.ndim == 1 and -codes.ndim <= axis < codes.ndim and steps.size == codes.shape[axis]
-        )
-    ):
-        raise ValueError(f"{steps.size} scales are not those of axis {axis} of {codes.shape}")
+    steps, points, axis = fitting_scales(codes.shape, scale, zero, axis, block)
+    zeros = np.zeros(steps.shape, np.int64) if points is None else points.astype(np.int64)
     if codes.dtype == np.uint8 and (zeros == _MIDDLE).all():
         # In two's complement half of the range is taken away by turning the highest bit.
         codes, zeros = (codes ^ np.uint8(_MIDDLE)).view(np.int8), np.zeros_like(zeros)
     if codes.dtype == np.int8 and not zeros.any() and not block:
         return QTensor.from_parts(
-            codes, steps, bits=8, signed=True, axis=axis % codes.ndim if steps.ndim else None
+            codes, steps, bits=8, signed=True, axis=axis if steps.ndim else None
         )
     wide: Any = codes.astype(np.float64)
     if block:

@@ -29,6 +29,8 @@ def in_groups(
     """
     if codes.ndim != 2 or scale.ndim != 2 or codes.dtype not in (np.int8, np.uint8):
         return None
+    if not -2 <= axis < 2 or block < 1:
+        return None
     rows, steps = (x if axis % 2 == 1 else x.T for x in (codes, scale))
     zeros = np.zeros(steps.shape, np.int32)
     if zero is not None:
@@ -91,9 +93,18 @@ def floats_of(
 def codes_of(
     reader: Reader, x: str, scale: str, zero: str, outputs: Sequence[str], kind: str = ""
 ) -> str:
-    """Add the codes of floats; scale and zero point broadcast with them."""
+    """Add the codes of floats; scale and zero point broadcast with them.
+
+    Raises
+    ------
+    ValueError
+        If the zero point is of a type that codes are not.
+    """
     known = reader.value(zero) if zero else None
-    low, high, to = _CODES[kind or (known.running_dtype if known is not None else "uint8")]
+    kind = kind or (known.running_dtype if known is not None else "uint8")
+    if kind not in _CODES:
+        raise ValueError(f"the zero point is {kind}; it must be {' or '.join(_CODES)}")
+    low, high, to = _CODES[kind]
     value = reader.add("Round", [reader.add("Div", [x, scale])])
     if zero:
         value = reader.add("Add", [value, reader.add("Cast", [zero], to=_FLOAT)])

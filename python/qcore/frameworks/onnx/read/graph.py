@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qcore._runtime.extras import require
-from qcore.errors import UnsupportedError
+from qcore.errors import FormatError, UnsupportedError
 from qcore.frameworks.onnx.model.metadata import CLASSES, read_text
 from qcore.frameworks.onnx.model.opset import raise_opset
 from qcore.frameworks.onnx.model.source import (
@@ -161,7 +161,14 @@ class ModelReader(Reader):
                 self.miss(source.op, source.name)
                 continue
             self.place = source
-            op.take(source, self)
+            try:
+                op.take(source, self)
+            except FormatError:
+                raise
+            except ValueError as error:
+                if not source.name or source.name in str(error):
+                    raise
+                raise ValueError(f"node {source.name!r} ({source.op}): {error}") from error
 
     def array_of(self, tensor: Any, where: str) -> NDArray[Any] | None:
         """Return a TensorProto as an array; None where its type is missing, which is noted."""

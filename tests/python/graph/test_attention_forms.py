@@ -185,3 +185,69 @@ def test_windows_whose_number_is_not_known():
         apart=np.int64([-1, ROWS, 3, HEADS, SIZE]), first=np.int64([0]),
     )  # fmt: skip
     assert steps(graph, feeds).count("attention") == 1
+
+
+def test_windows_that_come_from_one_value():
+    feeds = {"x": normal(6, 2 * ROWS, WIDTH)}
+    parts = [
+        node("Reshape", ["x", "windows"], ["w0"]),
+        *(node("MatMul", ["w0", f"w{name}"], [f"{name}0"]) for name in "qkv"),
+        *(node("Reshape", [f"{name}0", "apart"], [f"{name}1"]) for name in "qkv"),
+        *(node("Transpose", [f"{name}1"], [name], perm=[0, 2, 1, 3]) for name in "qkv"),
+        *CORE[:-1],
+        node("MatMul", ["w", "v"], ["o"]),
+        node("Transpose", ["o"], ["t"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["t", "join"], ["y"]),
+    ]
+    weights = {f"w{name}": normal(WIDTH, WIDTH, seed=at) for at, name in enumerate("qkv")}
+    graph = check(
+        parts, feeds, dims={"x": ["b", 2 * ROWS, WIDTH]}, root=ROOT, mask=MASK, **weights,
+        windows=np.int64([-1, ROWS, WIDTH]), apart=np.int64([-1, ROWS, HEADS, SIZE]),
+        join=np.int64([-1, ROWS, WIDTH]),
+    )  # fmt: skip
+    assert steps(graph, feeds).count("attention") == 1
+
+
+def test_windows_of_two_values_may_be_broadcast():
+    feeds = {"x": normal(6, ROWS, WIDTH), "z": normal(1, ROWS, WIDTH)}
+    parts = [
+        node("Reshape", ["x", "apart"], ["q1"]), node("Reshape", ["z", "apart"], ["k1"]),
+        node("Transpose", ["q1"], ["q"], perm=[0, 2, 1, 3]),
+        node("Transpose", ["k1"], ["k"], perm=[0, 2, 1, 3]),
+        *CORE[:-1],
+        node("MatMul", ["w", "k"], ["y"]),
+    ]  # fmt: skip
+    check(
+        parts, feeds, dims={"x": ["b", ROWS, WIDTH], "z": ["c", ROWS, WIDTH]}, root=ROOT,
+        mask=MASK, apart=np.int64([-1, ROWS, HEADS, SIZE]),
+    )  # fmt: skip
+
+
+def test_a_position_bias_beside_the_mask():
+    feeds = {name: heads(seed=at) for at, name in enumerate("qkv")}
+    parts = [
+        *CORE[:3], node("Add", ["bias", "d"], ["p"]), node("Add", ["p", "mask"], ["m"]),
+        CORE[4], node("MatMul", ["w", "v"], ["y"]),
+    ]  # fmt: skip
+    graph = check(
+        parts, feeds, dims=named(feeds), root=ROOT, mask=MASK, bias=normal(1, HEADS, ROWS, ROWS),
+    )  # fmt: skip
+    assert steps(graph, feeds).count("attention") == 1
+
+
+def test_a_factor_of_scores_and_bias_together_is_no_factor_of_one_step():
+    feeds = {name: heads(seed=at) for at, name in enumerate("qkv")}
+    parts = [
+        *CORE[:2], node("Add", ["s", "mask"], ["p"]), node("Mul", ["p", "root"], ["m"]),
+        CORE[4], node("MatMul", ["w", "v"], ["y"]),
+    ]  # fmt: skip
+    check(parts, feeds, dims=named(feeds), root=ROOT, mask=normal(ROWS, ROWS))
+
+
+def test_one_head_of_keys_for_all_queries():
+    feeds = {"q": heads(), "k": heads(count=1, seed=1), "v": heads(count=1, seed=2)}
+    graph = check(
+        [*CORE[:-1], node("MatMul", ["w", "v"], ["y"])], feeds, dims=named(feeds), root=ROOT,
+        mask=MASK,
+    )  # fmt: skip
+    assert steps(graph, feeds).count("attention") == 1

@@ -72,6 +72,8 @@ class GraphWalk:
         source = slot.node.inputs[0]
         stats = InputStats()
         for exact, found, kept in zip(self._exact, self._found, self._kept, strict=True):
+            if source in self._constants:  # too large to have been folded
+                exact = found = {source: np.asarray(self._constants[source])}
             if not np.isfinite(exact[source]).all():
                 raise ValueError(f"the value {source!r} of the graph is not finite on the samples")
             rows = [rows_of(slot, live[source], kept) for live in (found, exact)]

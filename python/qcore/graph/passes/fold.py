@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,20 +41,39 @@ def fold_constants(graph: G) -> G:
     except (UnsupportedError, ValueError):
         # Whoever runs the graph is told, with the node that it is.
         return graph
+    staying = _too_large(graph, folded, found)
+    gone = [node for node in folded if node.name not in staying]
     constants = dict(graph.constants)
-    kept = list(graph.nodes)
+    constants |= {name: found[name] for node in gone for name in node.outputs if name}
+    dropped = set(map(id, gone))
+    return graph.changed(
+        nodes=[node for node in graph.nodes if id(node) not in dropped], constants=constants
+    )
+
+
+def _too_large(graph: G, folded: list[Node], found: Mapping[str, NDArray[Any]]) -> set[str]:
+    """Return the names of nodes that stay, as what would be stored for them is too large.
+
+    Values that only folded nodes read are not stored, whatever their size.
+    """
+    made_of: dict[str, frozenset[str]] = {}
     for node in folded:
-        made = [found[name] for name in node.outputs if name]
-        read = sum(
-            np.asarray(constants[name]).nbytes if isinstance(constants.get(name), np.ndarray) else 0
-            for name in node.read
-        )
-        grown = sum(array.nbytes for array in made) > read + _LARGEST_GROWTH
-        if grown or any(name not in constants for name in node.read):
-            continue
-        kept.remove(node)
-        constants |= {name: found[name] for name in node.outputs if name}
-    return graph.changed(nodes=kept, constants=constants)
+        roots = frozenset().union(*(made_of.get(name, {name}) for name in node.read))
+        made_of |= {name: roots for name in node.outputs if name}
+    last = {value.name for value in graph.outputs}
+    inside, staying = {node.name for node in folded}, set()
+    for node in reversed(folded):
+        outputs = [name for name in node.outputs if name]
+        stored = sum(
+            found[name].nbytes for name in outputs
+            if name in last or any(reader.name not in inside for reader in graph.readers[name])
+        )  # fmt: skip
+        arrays = [graph.constants[name] for name in made_of[outputs[0]]]
+        read = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+        if stored > read + _LARGEST_GROWTH:
+            staying.add(node.name)
+            inside.remove(node.name)
+    return staying
 
 
 def known_shapes(graph: G) -> G:

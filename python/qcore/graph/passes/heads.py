@@ -35,7 +35,10 @@ def swap_last(node: Node, editor: Editor) -> bool:
     if source is None or middle is None or made is None or len(source) != 4 or len(made) != 4:
         return False
     swapped = (*source[:2], source[3], source[2])
-    if None in source or middle[1:] != source[2:] or made != swapped:
+    # One dim may be unknown: there are as many elements as before.
+    if source.count(None) > 1 or None in middle[1:] or 0 in source:
+        return False
+    if middle[1:] != source[2:] or made != swapped:
         return False
     new = node.changed(op="Transpose", inputs=flat.inputs[:1], attributes={"perm": (0, 1, 3, 2)})
     return editor.replace([node], [new])

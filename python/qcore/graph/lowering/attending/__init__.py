@@ -1,0 +1,1 @@
+"""What attention is made of, as graphs spell it: scores, heads, batches."""

@@ -6,7 +6,7 @@
 #   make test          every test, Rust and Python
 #   make test-isas     what depends on the instruction set, on each that this CPU has
 #   make test-emulated the same under QEMU on CPUs of 2008 and 2013, with ONNX Runtime, and Rust on three ARM
-#                      cores; takes two hours
+#                      cores; takes an hour on two cores that do nothing else
 #   make lint          rustfmt, clippy, ruff, mypy, stubs, what the crates are packed of
 #   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark
@@ -28,10 +28,6 @@ SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.
 # What .ci/run repeats; tests that go through every instruction set by themselves are not.
 NUMERICS := numerics and not each_isa
 OTHER_ISAS := from qcore import _core as c; print(*(set(c.available_isas()) - {c.active_isa()}))
-# Haswell is the first with AVX2, and has no VNNI. OpenBLAS goes by the real CPU's name unless told.
-# Guard pages are for real CPUs: QEMU reads what a mask leaves out.
-OLD_CPUS := Nehalem Haswell
-SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # The libraries; qcore-py is packed as wheels.
 CRATES := -p qcore-kernels -p qcore-graph -p qcore-files
@@ -65,13 +61,7 @@ test-isas: develop
 	done
 
 test-emulated: develop
-	command -v qemu-x86_64 >/dev/null || ($(SUDO) apt-get update -q && $(SUDO) apt-get install -yq qemu-user)
-	set -e; for cpu in $(OLD_CPUS); do \
-		echo "qemu-x86_64 -cpu $$cpu"; \
-		QCORE_TEST_OPEN_PAGES=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $$cpu" \
-			cargo test --locked --quiet -p qcore-kernels --test kernels; \
-		OPENBLAS_CORETYPE=$$cpu qemu-x86_64 -cpu $$cpu $(BIN)/python -m pytest -o timeout=0 -m '$(NUMERICS)' tests/python; \
-	done
+	tests/emulated/x86_64 $(BIN)/python
 	tests/emulated/aarch64 -p qcore-kernels -p qcore-graph
 
 lint: develop

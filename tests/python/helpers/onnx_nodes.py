@@ -21,6 +21,7 @@ from qcore.frameworks.onnx.read.graph import read_graph
 #: Cases of ops that there are and that do not pass, by the start of the name: why.
 EXPECTED: dict[str, str] = {
     "test_attention_": "bfloat16 all the way there, float32 here: one bit of the 8 differs",
+    "test_dft_inverse_opset19": "zeros are sums of hundreds, rounded in float32",
 }
 
 

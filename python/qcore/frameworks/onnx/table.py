@@ -18,6 +18,7 @@ from qcore.frameworks.onnx.ops import (
     recurrent,
     reductions,
     shapes,
+    signals,
 )
 from qcore.frameworks.onnx.ops.runtime import attention as runtime_attention
 from qcore.frameworks.onnx.ops.runtime import blocks, optimized
@@ -29,7 +30,7 @@ __all__ = ["FAMILIES", "OPS", "WRITTEN"]
 FAMILIES = (
     arithmetic, attention, blocks, composed, einsum, elementwise, loops, normalization, pooling,
     products, quantized, recurrent, reductions, optimized, runtime_attention, runtime_integers,
-    shapes,
+    shapes, signals,
 )  # fmt: skip
 
 #: By ONNX's name.

@@ -13,6 +13,7 @@ mod dense;
 pub(crate) mod exact;
 mod gather;
 mod gather_codes;
+mod grid_sample;
 mod integers;
 mod layer_norm;
 mod normalize;
@@ -41,6 +42,7 @@ const FAMILIES: &[&[(&str, Make)]] = &[
     concat::OPS,
     gather::OPS,
     gather_codes::OPS,
+    grid_sample::OPS,
     integers::OPS,
     pad::OPS,
     binary::OPS,

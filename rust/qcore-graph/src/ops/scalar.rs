@@ -8,6 +8,16 @@ pub(super) fn cos(x: f32) -> f32 {
     f64::from(x).cos() as f32
 }
 
+macro_rules! by_f64 {
+    ($($name:ident)*) => {
+        $(pub(super) fn $name(x: f32) -> f32 {
+            f64::from(x).$name() as f32
+        })*
+    };
+}
+
+by_f64!(acos acosh asin asinh atan atanh cosh sinh tan);
+
 pub(super) fn tanh(x: f32) -> f32 {
     f64::from(x).tanh() as f32
 }

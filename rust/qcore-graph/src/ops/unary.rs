@@ -15,9 +15,16 @@ use crate::plan::step::Step;
 
 pub(super) const OPS: &[(&str, Make)] = &[
     ("Abs", make),
+    ("Acos", make),
+    ("Acosh", make),
+    ("Asin", make),
+    ("Asinh", make),
+    ("Atan", make),
+    ("Atanh", make),
     ("Ceil", make),
     ("Clip", |_| Ok(Box::new(Clip))),
     ("Cos", make),
+    ("Cosh", make),
     ("Elu", make),
     ("Erf", make),
     ("Exp", make),
@@ -37,9 +44,11 @@ pub(super) const OPS: &[(&str, Make)] = &[
     ("Sign", make),
     ("Silu", make),
     ("Sin", make),
+    ("Sinh", make),
     ("Softplus", make),
     ("Softsign", make),
     ("Sqrt", make),
+    ("Tan", make),
     ("Tanh", make),
 ];
 
@@ -48,6 +57,15 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     let float = |f: fn(f32) -> f32| Function::Float(f);
     let function = match spec.op {
         "Abs" => Function::Either(Unary::Abs, i64::wrapping_abs),
+        "Acos" => float(scalar::acos),
+        "Acosh" => float(scalar::acosh),
+        "Asin" => float(scalar::asin),
+        "Asinh" => float(scalar::asinh),
+        "Atan" => float(scalar::atan),
+        "Atanh" => float(scalar::atanh),
+        "Cosh" => float(scalar::cosh),
+        "Sinh" => float(scalar::sinh),
+        "Tan" => float(scalar::tan),
         "Ceil" => Function::Kernel(Unary::Ceil),
         "Cos" => float(scalar::cos),
         "Elu" => Function::Kernel(Unary::Elu { scale: a.float_or("alpha", 1.0)? }),

@@ -157,11 +157,6 @@ def _shrink(node: SourceNode, reader: Reader) -> None:
     reader.add("Where", [over, reader.add("Sub", [x, _float(reader, bias)]), near], node.outputs)
 
 
-def _tan(node: SourceNode, reader: Reader) -> None:
-    x = node.inputs[0]
-    reader.add("Div", [reader.add("Sin", [x]), reader.add("Cos", [x])], node.outputs)
-
-
 def _hardmax(node: SourceNode, reader: Reader) -> None:
     """Read the first largest of an axis; before opset 13 of all axes from it on."""
     x, axis, rank = node.inputs[0], int(node.get("axis", -1 if node.opset >= 13 else 1)), 0
@@ -232,7 +227,6 @@ OPS: dict[str, Op] = {
     "Mish": as_steps(_mish, (1, 1)),
     "OneHot": as_steps(_one_hot, (3, 3), 1, "axis"),
     "Shrink": as_steps(_shrink, (1, 1), 1, "bias", "lambd"),
-    "Tan": as_steps(_tan, (1, 1)),
     "ThresholdedRelu": as_steps(_thresholded, (1, 1), 1, "alpha"),
     "Trilu": as_steps(_trilu, (1, 2), 1, "upper"),
     "com.microsoft::Trilu": as_steps(_trilu, (1, 2), 1, "upper"),

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import qcore as qc
+from qcore.graph.node import Node
+from qcore.graph.value import Value
 
 
 def problem(seed=0, rows=900):
@@ -133,3 +135,27 @@ def test_neurons_go_by_what_samples_and_labels_say():
 def test_signs_cannot_be_pruned(options):
     with pytest.raises(ValueError, match="codes of 1 bit are signs"):
         qc.compress({"w": np.ones((4, 8), np.float32)}, bits=1, **options)
+
+
+def test_shares_of_a_graph_follow_what_its_outputs_bear() -> None:
+    """Weights whose outputs hardly count lose more; all together lose what was asked."""
+    rng = np.random.default_rng(5)
+    loud, quiet = (rng.standard_normal((32, 24)).astype(np.float32) for _ in range(2))
+    net = qc.Graph(
+        [
+            Node("loud", "MatMul", ("x", "w"), ("a",)), Node("quiet", "MatMul", ("x", "v"), ("b",)),
+            Node("less", "Mul", ("b", "small"), ("c",)), Node("sum", "Add", ("a", "c"), ("y",)),
+        ],
+        inputs=[Value("x", "float32", ("n", 32))], outputs=[Value("y", "float32")],
+        constants={"w": loud, "v": quiet, "small": np.float32(0.1)},
+    )  # fmt: skip
+    X = rng.standard_normal((256, 32)).astype(np.float32)
+    pruner = qc.Pruner(0.5, criterion="sparsegpt", scope="sensitivity", progress=False).fit(net, X)
+    assert pruner.targets_["v"] > pruner.targets_["w"] + 0.2
+    assert abs(pruner.sparsity_ - 0.5) < 0.01
+    even = qc.Pruner(0.5, criterion="sparsegpt", scope="layer", progress=False)
+    errors = [
+        np.square(one.fit_transform(net, X).run({"x": X})["y"] - net.run({"x": X})["y"]).mean()
+        for one in (pruner, even)
+    ]
+    assert errors[0] < 0.7 * errors[1]

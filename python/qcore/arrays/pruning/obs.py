@@ -13,6 +13,7 @@ all of it together.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,17 @@ class Surgeon:
         if refit:
             pruned = refitted(self._target, self._hessian, pruned, mask)
         return pruned, mask
+
+    def curve(self, shares: Iterable[float]) -> Doubles:
+        """Return what about the layer loses when these shares of its weights go, in proportion.
+
+        The loss of each weight that goes, once those behind it have made up for it, added up: one
+        sort in place of a surgery for each share.
+        """
+        each = np.square(self._target / np.diagonal(self._factor)).reshape(-1)
+        lost = np.append(0.0, np.cumsum(np.sort(each)))
+        found: Doubles = lost[[round(share * each.size) for share in shares]]
+        return found
 
 
 def refitted(target: Doubles, hessian: Doubles, weights: Doubles, mask: Mask) -> Doubles:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from qcore.arrays.pruning.criteria import Criterion, Evidence, find_criterion
 from qcore.arrays.pruning.functions import keep_in_array
 from qcore.arrays.pruning.obs import Surgeon
 from qcore.arrays.pruning.patterns import parse_pattern
-from qcore.estimators.graphs.matrices import matrices_of, with_matrices
+from qcore.estimators.graphs.corrections import corrected_biases
+from qcore.estimators.graphs.matrices import bias_name, matrices_of, with_matrices
 from qcore.estimators.pruner.graphs import (
     channel_masks,
     graph_stats,
@@ -23,6 +24,7 @@ from qcore.estimators.pruner.graphs import (
     sensitive_shares,
 )
 from qcore.estimators.pruner.report import pruning_report
+from qcore.estimators.pruner.sensitivity import FINE
 from qcore.graph.graph import BaseGraph
 
 if TYPE_CHECKING:
@@ -63,10 +65,11 @@ def begin_graph(
     if by_damage:
         if X is None:
             raise ValueError("scope is 'sensitivity'; it needs samples X")
-        trial = _trial(pruner, chosen, criterion, stats)
+        trials = _Trials(pruner, graph, chosen, criterion, stats or {})
         pruner.targets_ = sensitive_shares(
-            graph, X, pruner.targets_, chosen, trial, pruner.progress
-        )
+            graph, X, pruner.targets_, chosen, trials.pruned, pruner.progress,
+            trials.curve if criterion.updates and pruner.pattern == "unstructured" else None,
+        )  # fmt: skip
     return stats
 
 
@@ -128,26 +131,40 @@ def transform_graph(pruner: Pruner, graph: BaseGraph) -> BaseGraph:
     return small
 
 
-def _trial(
-    pruner: Pruner,
-    matrices: Mapping[str, NDArray[Any]],
-    criterion: Criterion,
-    stats: Mapping[str, InputStats] | None,
-) -> Callable[[str, float], NDArray[np.float32]]:
-    """Return the function that prunes one matrix."""
-    last: dict[str, Surgeon] = {}
+class _Trials:
+    """Single matrices of a graph, pruned one at a time."""
 
-    def trial(name: str, sparsity: float) -> NDArray[np.float32]:
-        pattern, share = parse_pattern(pruner.pattern, sparsity)
-        w, found = matrices[name], (stats or {}).get(name)
-        if criterion.updates:
-            assert found is not None
-            if name not in last:
-                last.clear()  # one at a time: a surgeon of n inputs holds n² floats twice
-                last[name] = Surgeon(w, found, centred=False)
-            return last[name].prune(pattern, share, refit=False)[0].astype(np.float32)
-        evidence = Evidence(found, rng=np.random.default_rng(pruner.random_state))
-        keep = keep_in_array(w, pattern, share, criterion, evidence)
-        return np.where(keep, w, np.float32(0)).astype(np.float32)
+    def __init__(
+        self, pruner: Pruner, graph: BaseGraph, matrices: Mapping[str, NDArray[Any]],
+        criterion: Criterion, stats: Mapping[str, InputStats],
+    ) -> None:  # fmt: skip
+        self._pruner, self._graph, self._matrices = pruner, graph, matrices
+        self._criterion, self._stats = criterion, stats
+        self._last: tuple[str, Surgeon] | None = None
 
-    return trial
+    def pruned(
+        self, name: str, sparsity: float
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Return a matrix that has lost so much, and the bias that keeps its mean outputs."""
+        pattern, share = parse_pattern(self._pruner.pattern, sparsity)
+        w = self._matrices[name]
+        if self._criterion.updates:
+            new = self._surgeon(name).prune(pattern, share, refit=False)[0].astype(np.float32)
+            return new, corrected_biases(self._graph, {name: w}, {name: new}, self._stats, [name])
+        evidence = Evidence(
+            self._stats.get(name), rng=np.random.default_rng(self._pruner.random_state)
+        )
+        keep = keep_in_array(w, pattern, share, self._criterion, evidence)
+        return np.where(keep, w, np.float32(0)).astype(np.float32), {}
+
+    def curve(self, name: str) -> NDArray[Any]:
+        """Return what a matrix loses at each sparsity that is tried, in proportion."""
+        return self._surgeon(name).curve(FINE)
+
+    def _surgeon(self, name: str) -> Surgeon:
+        if self._last is None or self._last[0] != name:
+            self._last = None  # one at a time: a surgeon of n inputs holds n² floats twice
+            has_bias = bias_name(self._graph, name) is not None
+            surgeon = Surgeon(self._matrices[name], self._stats[name], centred=has_bias)
+            self._last = name, surgeon
+        return self._last[1]

@@ -20,7 +20,7 @@ from qcore.estimators.graphs.matrices import bias_name, slots_by_name, with_matr
 from qcore.estimators.graphs.rows import has_rows
 from qcore.estimators.graphs.statistics import FEATURES, input_stats
 from qcore.estimators.graphs.walk import GraphWalk, TooLargeError
-from qcore.estimators.pruner.sensitivity import shared_out
+from qcore.estimators.pruner.sensitivity import FINE, GRID, shared_out
 from qcore.graph.graph import BaseGraph
 from qcore.graph.seams import Seam
 
@@ -143,24 +143,47 @@ def sensitive_shares(
     X: Any,
     targets: Mapping[str, float],
     matrices: Mapping[str, Floats],
-    pruned: Callable[[str, float], Floats],
+    trial: Callable[[str, float], tuple[Floats, dict[str, Floats]]],
     progress: Progress,
+    curve: Callable[[str], Floats] | None = None,
 ) -> dict[str, float]:
     """Return a sparsity for each weight: by what pruning it alone does to the graph's outputs.
 
-    `pruned`: from a weight's name and a sparsity to the matrix.
+    Parameters
+    ----------
+    trial : callable
+        From a weight's name and a sparsity to the matrix, and biases that go with it.
+    curve : callable, optional
+        From a weight's name to what it loses at each sparsity of `FINE`, in proportion; the outputs
+        are then looked at once for each weight, at the sparsity that all are to have together.
     """
-    batch = first_samples(graph, X, SAMPLES)[0]
+    batches = list(batches_of(graph, X))
+    # Samples may be sorted: those in the middle stand for all.
+    batch = first_samples(graph, batches[len(batches) // 2 :], SAMPLES)[0]
     before = graph.run(batch)
     floats = [name for name, value in before.items() if value.dtype.kind == "f"]
+    sizes = {name: matrices[name].size for name in targets}
+    asked = sum(targets[name] * sizes[name] for name in targets) / max(1, sum(sizes.values()))
+    scales: dict[str, Floats] = {}
 
-    def damage(name: str, sparsity: float) -> float:
-        after = with_matrices(graph, {name: pruned(name, sparsity)}, {}).run(batch, floats)
+    def measured(name: str, sparsity: float) -> float:
+        matrix, biases = trial(name, sparsity)
+        after = with_matrices(graph, {name: matrix}, biases).run(batch, floats)
         return sum(
             float(np.mean((after[out].astype(np.float64) - before[out]) ** 2)) for out in floats
         )
 
-    return shared_out(targets, {name: matrices[name].size for name in targets}, damage, progress)
+    def damage(name: str, sparsity: float) -> float:
+        if curve is None:
+            return measured(name, sparsity)
+        if name not in scales:
+            found = curve(name)
+            here = float(np.interp(asked, FINE, found))
+            scales[name] = found * (measured(name, asked) / here if here > 0 else 0.0)
+        return float(scales[name][FINE.index(sparsity)])
+
+    grid = GRID if curve is None else FINE
+    return shared_out(targets, sizes, damage, progress, grid)
 
 
 def channel_masks(

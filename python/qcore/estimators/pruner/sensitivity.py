@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,7 @@ from qcore._arguments.validation import single_samples
 from qcore._display.progress import EpochProgress, Progress
 from qcore.chain.chain import Chain
 
-__all__ = ["Trial", "sensitive_targets", "shared_out"]
+__all__ = ["FINE", "GRID", "Trial", "sensitive_targets", "shared_out"]
 
 #: From a tensor's name and a sparsity to the tensors that pruning it so far changes.
 Trial = Callable[[str, float], Mapping[str, NDArray[Any]]]
@@ -23,6 +23,8 @@ SAMPLES = 4096
 
 #: The sparsities at which each layer is tried.
 GRID = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 1.0)
+#: Those where a try costs next to nothing.
+FINE = tuple(step / 40 for step in range(41))
 
 
 def sensitive_targets(
@@ -69,6 +71,7 @@ def shared_out(
     sizes: Mapping[str, int],
     damage: Callable[[str, float], float],
     progress: Progress = False,
+    grid: Sequence[float] = GRID,
 ) -> dict[str, float]:
     """Return a sparsity for each tensor that keeps as many weights as `targets` in sum.
 
@@ -79,18 +82,23 @@ def shared_out(
     damage : callable
         From a tensor's name and a sparsity to what pruning it alone does to the output.
     progress
+    grid : sequence of float
+        The sparsities that are tried, from 0 to 1.
     """
     budget = sum((1.0 - share) * sizes[name] for name, share in targets.items())
     curves: dict[str, NDArray[np.float64]] = {}
     with EpochProgress(progress, len(targets), "sensitivity") as ticker:
         for name in targets:
             ticker.update(len(curves), name)
-            curves[name] = np.maximum.accumulate(np.array([damage(name, s) for s in GRID]))
-    return _allocate(curves, sizes, budget)
+            curves[name] = np.maximum.accumulate(np.array([damage(name, s) for s in grid]))
+    return _allocate(curves, sizes, budget, grid)
 
 
 def _allocate(
-    curves: Mapping[str, NDArray[np.float64]], sizes: Mapping[str, int], budget: float
+    curves: Mapping[str, NDArray[np.float64]],
+    sizes: Mapping[str, int],
+    budget: float,
+    grid: Sequence[float],
 ) -> dict[str, float]:
     """Minimize the sum of the damages; between the points of the grid they are lines.
 
@@ -99,9 +107,9 @@ def _allocate(
     """
     pieces = []
     for name, damage in curves.items():
-        hull = _convex_hull(damage)
+        hull = _convex_hull(damage, grid)
         for left, right in pairwise(hull):
-            length = (GRID[right] - GRID[left]) * sizes[name]
+            length = (grid[right] - grid[left]) * sizes[name]
             pieces.append(((damage[right] - damage[left]) / length, name, length))
     left_over = sum(sizes.values()) - budget
     pruned = dict.fromkeys(curves, 0.0)
@@ -112,16 +120,18 @@ def _allocate(
     return {name: min(1.0, max(0.0, pruned[name] / max(sizes[name], 1))) for name in curves}
 
 
-def _convex_hull(damage: NDArray[np.float64]) -> list[int]:
+def _convex_hull(damage: NDArray[np.float64], grid: Sequence[float]) -> list[int]:
     hull: list[int] = []
-    for index in range(len(GRID)):
-        while len(hull) > 1 and _is_above(damage, hull[-2], hull[-1], index):
+    for index in range(len(grid)):
+        while len(hull) > 1 and _is_above(damage, grid, hull[-2], hull[-1], index):
             hull.pop()
         hull.append(index)
     return hull
 
 
-def _is_above(damage: NDArray[np.float64], left: int, middle: int, right: int) -> bool:
+def _is_above(
+    damage: NDArray[np.float64], grid: Sequence[float], left: int, middle: int, right: int
+) -> bool:
     """Whether the middle point does not lie below the line through the others."""
-    share = (GRID[middle] - GRID[left]) / (GRID[right] - GRID[left])
+    share = (grid[middle] - grid[left]) / (grid[right] - grid[left])
     return bool(damage[middle] >= damage[left] + share * (damage[right] - damage[left]))

@@ -27,6 +27,7 @@ from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.estimators.quantizer.widening import (
     LEAST,
     LEAST_JUDGED,
+    MARGIN,
     is_well,
     wide_values,
     wide_weights,
@@ -39,6 +40,9 @@ __all__ = ["CompressedWeights", "Wishes", "merged_report", "prune_and_quantize",
 #: Bytes of constants in branches that are no weights to speak of.
 SMALL = 256
 
+
+#: What a report says of the samples by which its graph is judged.
+JUDGED_ON = {True: "validation_data", False: "X, to which the codes are fitted"}
 
 #: Of the error that weights as floats have to leave to be worth their bytes.
 ENOUGH = 0.7
@@ -145,7 +149,10 @@ def shrunk(
     if X is None or not isinstance(model, (Chain, BaseGraph)):
         return small
     if isinstance(model, BaseGraph):
-        lost = graph_disagreement(output_totals(model, small, judges))
+        totals = output_totals(model, small, judges)
+        small.report_.totals.update(totals)
+        small.report_.totals["judged on"] = JUDGED_ON[judges is not X]
+        lost = graph_disagreement(totals)
     else:
         lost = disagreement(model, small, X, y)
     if lost is not None:
@@ -191,7 +198,9 @@ def prune_and_quantize(
         before, model = model, quantizer.fit_transform(model, X, prune=one_pass)
         reports += ([] if one_pass is None else [one_pass.report_]) + [quantizer.report_]
         if isinstance(before, BaseGraph) and X is not None:
-            found = _Judged(X, LEAST) if judges is None else _Judged(judges, LEAST_JUDGED)
+            found = _Judged(X, LEAST, 1.0)
+            if judges is not None:
+                found = _Judged(judges, LEAST_JUDGED, MARGIN)
             if one_pass is None:
                 model, wide = _bearable(before, model, X, found, quantizer)
             else:
@@ -207,10 +216,11 @@ def prune_and_quantize(
 
 
 class _Judged(NamedTuple):
-    """Samples that judge a graph, and the share of answers to them that is to stay the same."""
+    """Samples that judge a graph, what share of answers is to stay the same, by which margin."""
 
     X: Any
     least: float
+    margin: float
 
 
 def _bearable(
@@ -264,7 +274,7 @@ def _with_wide_values(
     may answer worse than those that are fitted to inputs in floats, which are tried first.
     """
     apart = quantizer.leave_wide((), apart=True).fit_transform(before, X)
-    wide = wide_values(before, apart, judges.X, least=judges.least)
+    wide = wide_values(before, apart, judges.X, least=judges.least, margin=judges.margin)
     report = quantizer.report_
 
     def judged(graph: BaseGraph, report: Report) -> BaseGraph:

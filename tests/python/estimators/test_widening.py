@@ -209,3 +209,42 @@ def test_a_state_counts_beside_answers() -> None:
     assert graph_disagreement(near) is None
     assert graph_disagreement(near, 0.995) is not None
     assert "off by 20 %" in str(graph_disagreement(far))
+
+
+def test_few_samples_tell_more_by_what_changes_with_more_error() -> None:
+    """Of ten chances none changes by an error of 0.03; by four times that one does."""
+    net = qc.Graph(
+        [Node("", "Gemm", ("x", "w"), ("z",)), Node("", "Sigmoid", ("z",), ("y",))],
+        inputs=[Value("x", "float32", ("n", 1))], outputs=[Value("y", "float32")],
+        constants={"w": np.ones((1, 1), np.float32)},
+    )  # fmt: skip
+
+    class Off:
+        """What the graph gives, 0.03 too much."""
+
+        def run(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": net.run(batch)["y"] + np.float32(0.03)}
+
+    def agreement(count: int, margin: float) -> float:
+        chance = (np.arange(count) + 0.5) / count
+        x = np.log(chance / (1 - chance)).astype(np.float32)[:, None]
+        totals = output_totals(net, Off(), x, margin=margin)  # type: ignore[arg-type]
+        return float(totals["agreement"])
+
+    assert agreement(10, 1) == 1.0
+    assert agreement(10, 4) == pytest.approx(1 - 0.1 / 4)
+    # Of many both are what they are: 3 %.
+    assert agreement(1000, 1) == pytest.approx(0.97, abs=0.002)
+    assert agreement(1000, 4) == pytest.approx(0.97, abs=0.002)
+
+
+def test_the_report_says_what_judged() -> None:
+    net = loud_channel()
+    quiet = RNG.standard_normal((64, 8)).astype(np.float32)
+    totals = qc.compress(net, quiet).report_.totals
+    assert totals["judged on"] == "X, to which the codes are fitted"
+    other = RNG.standard_normal((64, 8)).astype(np.float32)
+    small = qc.compress(net, quiet, validation_data=(other, None))
+    assert small.report_.totals["judged on"] == "validation_data"
+    wanted = output_totals(net, small, other)["output error"]
+    assert small.report_.totals["output error"] == wanted

@@ -126,19 +126,25 @@ def _text(labels: NDArray[Any], blank: Any) -> list[int]:
     return found
 
 
-def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]:
+def output_totals(
+    before: BaseGraph, after: BaseGraph, X: Any, *, margin: float = 1.0
+) -> dict[str, Any]:
     """Return what the outputs lose on the first samples, as a share of their variance.
 
     Of several outputs the one that loses most counts. Of classifiers, and of outputs that are the
     chance of one thing, also ``agreement``, the share of samples with the same answer, and ``state
     error``, what outputs of an input's shape lose: a state is given back, and its errors add up.
+
+    `margin`: answers are compared as if outputs were off so many times as far, and what changes
+    then is divided by that. A small error turns answers over in proportion to its size, so that
+    this is the same share as far as it is known, of which few samples tell `margin` times as much.
     """
     given = {value.shape for value in before.inputs if value.dtype == "float32" and value.shape}
     losses, states, answers = _Losses(), _Losses(), _Answers(before)
     for batch in batches_of(before, X):
         exact, found = before.run(batch), after.run(batch)
         for name, wanted in exact.items():
-            has_answers = answers.add(name, found[name], wanted)
+            has_answers = answers.add(name, _off(found[name], wanted, margin), wanted)
             if wanted.dtype.kind == "f" and wanted.size:
                 exactly = wanted.astype(np.float64)
                 losses.add(name, found[name], exactly)
@@ -147,12 +153,22 @@ def output_totals(before: BaseGraph, after: BaseGraph, X: Any) -> dict[str, Any]
         if answers.labelled >= JUDGES:
             break
     agreement = answers.share
+    if agreement is not None:
+        agreement = 1 - (1 - agreement) / margin
     totals: dict[str, Any] = {"output error": losses.share}
     if agreement is not None:
         totals["agreement"] = agreement
         if states.share:
             totals["state error"] = states.share
     return totals
+
+
+def _off(found: NDArray[Any], exact: NDArray[Any], margin: float) -> NDArray[Any]:
+    """Return outputs that are off `margin` times as far."""
+    if margin == 1 or exact.dtype.kind != "f":
+        return found
+    off: NDArray[Any] = exact + np.float32(margin) * (found - exact)
+    return off
 
 
 def graph_disagreement(totals: Mapping[str, Any], least: float = 0.99) -> str | None:

@@ -18,10 +18,13 @@ from qcore.estimators.graphs.batches import first_samples
 from qcore.estimators.graphs.corrections import graph_disagreement, output_error, output_totals
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["LEAST", "LEAST_JUDGED", "is_well", "wide_values", "wide_weights"]
+__all__ = ["LEAST", "LEAST_JUDGED", "MARGIN", "is_well", "wide_values", "wide_weights"]
 
 #: The share of answers that is to stay the same, and that on samples which are given to judge by.
 LEAST, LEAST_JUDGED = 0.99, 0.995
+#: How many times as far off outputs are made for that, and what changes divided by it: of a hundred
+#: answers one more or less says nothing of the second half of a percent.
+MARGIN = 4.0
 #: Samples on which values are judged one by one.
 SAMPLES = 8
 #: What codes of values may lose beside what the weights lose anyway.
@@ -41,7 +44,7 @@ class _Part(NamedTuple):
 
 def wide_values(
     before: BaseGraph, small: BaseGraph, X: Any, progress: Progress = "auto", *,
-    least: float = LEAST,
+    least: float = LEAST, margin: float = 1.0,
 ) -> list[str]:  # fmt: skip
     """Return the values of a quantized graph that have to stay floats; none where it answers well.
 
@@ -53,16 +56,18 @@ def wide_values(
     progress
     least : float
         The share of answers that is to stay the same.
+    margin : float
+        As in `output_totals`.
     """
-    if not small.codes or is_well(before, small, X, least):
+    if not small.codes or is_well(before, small, X, least, margin):
         return []
     parts = _value_parts(before, small, X, progress)
-    bare = output_totals(before, small.changed(codes={}), X)
+    bare = output_totals(before, small.changed(codes={}), X, margin=margin)
     lost, by_weights = bare["output error"], graph_disagreement(bare, least) is not None
 
     def bears(count: int) -> bool:
         tried = _without_codes(small, parts[:count])
-        totals = output_totals(before, tried, X)
+        totals = output_totals(before, tried, X, margin=margin)
         enough = by_weights and totals["output error"] <= lost * (1 + BESIDE)
         return enough or graph_disagreement(totals, least) is None
 
@@ -97,9 +102,11 @@ def wide_weights(before: BaseGraph, small: BaseGraph) -> list[str]:
     return found
 
 
-def is_well(before: BaseGraph, small: BaseGraph, X: Any, least: float = LEAST) -> bool:
+def is_well(
+    before: BaseGraph, small: BaseGraph, X: Any, least: float = LEAST, margin: float = 1.0
+) -> bool:
     """Whether a quantized graph answers as it did before, as `compress` sees it."""
-    return graph_disagreement(output_totals(before, small, X), least) is None
+    return graph_disagreement(output_totals(before, small, X, margin=margin), least) is None
 
 
 def _fewest(most: int, bears: Callable[[int], bool]) -> int:

@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 __all__ = ["as_array"]
 
 
-def as_array(x: Any) -> NDArray[Any]:
+def as_array(x: Any, name: str = "the array") -> NDArray[Any]:
     """Return anything that is an array as NumPy's: no copy where there need be none.
 
     Objects with ``__array__``, those with only ``__dlpack__`` (both of a CPU), and PyTorch's
     tensors, also those that require gradients; bfloat16, which NumPy lacks, becomes float32.
+
+    Raises
+    ------
+    ValueError
+        If it is nested lists that are no array; the text has `name`.
 
     Examples
     --------
@@ -33,4 +38,9 @@ def as_array(x: Any) -> NDArray[Any]:
     if not hasattr(x, "__array__") and hasattr(x, "__dlpack__"):
         found: NDArray[Any] = np.from_dlpack(x)
         return found
-    return np.asarray(x)
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        if not isinstance(x, (list, tuple)):
+            raise
+        raise ValueError(f"{name} is lists of several lengths; it must be an array") from error

@@ -35,7 +35,7 @@ def named_weights(model: Any) -> dict[str, Any]:
 def _plain(name: str, value: Any) -> Any:
     if type(value).__module__.partition(".")[0] == "qcore":
         return value
-    array = as_array(value)
+    array = as_array(value, f"model[{name!r}]")
     if array.dtype.kind in "OSUVMm" and array.dtype.name != "bfloat16":
         raise TypeError(f"model[{name!r}] is of {array.dtype}; it must be an array of numbers")
     return array

@@ -46,7 +46,7 @@ def float_array(x: ArrayLike, name: str) -> NDArray[Any]:
     complex numbers and objects are refused: whether a number is a value or a code is not ours to
     guess.
     """
-    array = as_array(x)
+    array = as_array(x, name)
     kind = array.dtype
     if kind.type not in FLOATS:
         if kind.name == "bfloat16":  # ml_dtypes' type; float32 holds it exactly
@@ -58,7 +58,7 @@ def float_array(x: ArrayLike, name: str) -> NDArray[Any]:
 
 def numeric_array(x: ArrayLike, name: str, dtypes: Iterable[Any]) -> NDArray[Any]:
     """Return `x` as a C-contiguous, aligned, native array of one of the given dtypes."""
-    array = as_array(x)
+    array = as_array(x, name)
     allowed = [np.dtype(dtype) for dtype in dtypes]
     if array.dtype.newbyteorder("=") not in allowed:
         names = ", ".join(str(dtype) for dtype in allowed)
@@ -68,7 +68,7 @@ def numeric_array(x: ArrayLike, name: str, dtypes: Iterable[Any]) -> NDArray[Any
 
 def integer_array(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return `x` as an array of integers of any width; bools and whole floats are none."""
-    array = as_array(x)
+    array = as_array(x, name)
     if array.dtype.kind not in "iu":
         if array.size == 0 and array.dtype.kind == "f":  # an empty list
             return array.astype(np.int64)
@@ -78,7 +78,7 @@ def integer_array(x: ArrayLike, name: str) -> NDArray[Any]:
 
 def real_array(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return `x` as an array of integers or floats of any width."""
-    array = as_array(x)
+    array = as_array(x, name)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} has dtype {array.dtype}; it must be of real numbers")
     return array
@@ -130,7 +130,7 @@ def samples(
     empty : bool
         Whether there may be no rows.
     """
-    array = as_array(X)
+    array = as_array(X, name)
     if array.dtype.kind in "iub":
         array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
     array = float_array(array, name)

@@ -23,7 +23,7 @@ def disagreement(
     before: Chain, after: Chain, X: ArrayLike, y: ArrayLike | None = None
 ) -> str | None:
     """Return one line on how the answers of two networks to samples differ; None if they agree."""
-    rows = as_array(X)
+    rows = as_array(X, "X")
     step = -(-len(rows) // _ROWS)
     rows, labels = rows[::step], None if y is None else as_array(y)[::step]
     if labels is not None:

@@ -244,7 +244,7 @@ class Chain:
         right = self.right(X, y)
         if right is not None:
             return float(np.mean(right))
-        wanted = target_rows(as_array(y), self.layers[-1].out_features).astype(np.float64)
+        wanted = target_rows(as_array(y, "y"), self.layers[-1].out_features).astype(np.float64)
         found = self.predict_proba(X)
         rest = float(np.sum((wanted - found) ** 2))
         total = float(np.sum((wanted - wanted.mean(axis=0)) ** 2))
@@ -255,7 +255,7 @@ class Chain:
 
         None where `y` has numbers to come near to; else as in `score`, which is the mean.
         """
-        wanted = as_array(y)
+        wanted = as_array(y, "y")
         rows = samples(X, self.layers[0].in_features, finite=False)
         if not wanted.ndim or len(rows) != len(wanted):
             count = f"{len(wanted)}" if wanted.ndim else "one number, no"
@@ -274,7 +274,7 @@ class Chain:
     def reads_labels(self, y: ArrayLike) -> bool:
         """Whether `y` names a class for each sample, so that scores are accuracies."""
         last = self.layers[-1]
-        return are_labels(as_array(y), last.out_features, last.activation, self.classes_)
+        return are_labels(as_array(y, "y"), last.out_features, last.activation, self.classes_)
 
     @property
     def is_classifier(self) -> bool:

@@ -65,7 +65,7 @@ def label_codes(y: ArrayLike, outputs: int, classes: NDArray[Any] | None) -> Cod
     ValueError
         If a label is none of the classes; names the first.
     """
-    labels = as_array(y).reshape(-1)
+    labels = as_array(y, "y").reshape(-1)
     if labels.dtype.kind == "f":
         check_finite(labels, "y")
     if classes is None:

@@ -107,8 +107,10 @@ def compress(
     rest is copied. With --data a network is run before and after, with --labels it is scored.
     From .onnx to .onnx, the weights of any graph are quantized in place.
     """
-    from qcore.cli.compressing.job import Job, plan_job, run_job
+    from qcore.cli.compressing.job import Job
     from qcore.cli.compressing.outcome import show_outcome, show_plan
+    from qcore.cli.compressing.planning import plan_job
+    from qcore.cli.compressing.running import run_job
 
     if output is None and not dry_run:
         raise click.UsageError("-o is missing: it names the file to write")

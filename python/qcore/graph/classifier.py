@@ -91,7 +91,7 @@ def outputs_for(graph: BaseGraph, X: ArrayLike) -> NDArray[Any]:
             f"the graph has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; use run"
         )
     value = graph.inputs[0]
-    samples = as_array(X)
+    samples = as_array(X, "X")
     if value.running_dtype == "float32" and samples.dtype.kind not in "iub":
         samples = float_array(samples, "X")
         if samples.dtype.name != value.dtype:

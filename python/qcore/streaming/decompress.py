@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qcore._arguments.validation import check_one_of
+from qcore._arguments.validation import check_one_of, check_path
 from qcore._display.progress import Progress
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.files.formats import open_tensors
@@ -79,10 +78,11 @@ def decompress(
     if dtype == "stored":
         check_one_of(file_format, "file_format", (None, "qcore"))
         return restore(path, output, progress=progress)
-    source = _Decoded(open_tensors(Path(path)), dtype)
+    path, output = check_path(path), check_path(output, "output")
+    source = _Decoded(open_tensors(path), dtype)
     nothing = Quantizer(8, ignore=("*",))
     return compress_source(
-        source, Path(path), Path(output), nothing, file_format=file_format, progress=progress
+        source, path, output, nothing, file_format=file_format, progress=progress
     )
 
 

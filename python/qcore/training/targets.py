@@ -20,7 +20,7 @@ def encode_targets(
     y: ArrayLike, outputs: int, activation: str, classes: NDArray[Any] | None
 ) -> tuple[Floats, NDArray[Any] | None]:
     """Return targets (n, outputs) as floats, and the classes where `y` are labels."""
-    values = as_array(y)
+    values = as_array(y, "y")
     ends_in_classes = activation == "softmax" or (activation == "sigmoid" and outputs == 1)
     if ends_in_classes and are_labels(values, outputs, activation, classes):
         labels = values.reshape(-1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qcore.arrays.layerwise.layerwise import LAYERWISE
 from qcore.errors import ArgumentError
 
 __all__ = [
-    "ARRAY_ALGORITHMS", "DATA_FREE", "EQUALIZERS", "NETWORK_ALGORITHMS", "check_algorithm",
+    "ARRAY_ALGORITHMS", "DATA_FREE", "EQUALIZERS", "NETWORK_ALGORITHMS", "algorithm_names",
+    "check_algorithm",
 ]  # fmt: skip
 
 #: Needs no samples.
@@ -22,13 +25,19 @@ EQUALIZERS = ("smoothquant", "cross_layer_equalization", "awq")
 NETWORK_ALGORITHMS = (*EQUALIZERS, "hadamard")
 
 
+def algorithm_names(asked: Any) -> tuple[str, ...]:
+    """Return the names of what was asked for: one, several or none."""
+    if asked is None:
+        return ()
+    if not isinstance(asked, (str, tuple, list)):
+        raise TypeError(f"algorithm is {asked!r:.100}; it must be a name or a tuple of names")
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    return tuple(name for name in names if name != "")
+
+
 def check_algorithm(algorithm: str | tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the names of the algorithms for an array that were asked for."""
-    if algorithm is None or algorithm == "":
-        return ()
-    if not isinstance(algorithm, (str, tuple, list)):
-        raise TypeError(f"algorithm is {algorithm!r}; it must be a name or a tuple of names")
-    names = (algorithm,) if isinstance(algorithm, str) else tuple(algorithm)
+    names = algorithm_names(algorithm)
     for name in names:
         if name in NETWORK_ALGORITHMS:
             raise ValueError(f"algorithm has {name!r}, which is for networks, not for an array")

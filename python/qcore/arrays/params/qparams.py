@@ -212,12 +212,11 @@ def resolve(
     A scale or zero point that the caller gives goes with the full range, as in ONNX; a symmetric
     signed range that is found goes with the narrow one.
     """
-    width = check_bits(bits, 2)
-    if symmetric is None:
-        symmetric = not has_zero_point
+    width, signed = check_bits(bits, 2), check_flag(signed, "signed")
+    symmetric = not has_zero_point if symmetric is None else check_flag(symmetric, "symmetric")
     if narrow_range is None:
         narrow_range = symmetric and signed and not given
-    return width, bool(symmetric), bool(narrow_range)
+    return width, symmetric, check_flag(narrow_range, "narrow_range")
 
 
 def qparams_from_range(

@@ -127,7 +127,7 @@ def _operand(x: ArrayLike, name: str) -> NDArray[Any]:
         raise TypeError(
             f"{name} is a QTensor; give its codes, {name}.values, or use linear, which knows scales"
         )
-    array = as_array(x)
+    array = as_array(x, name)
     if array.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{name} has dtype {array.dtype}; it must be int8 or uint8")
     if array.ndim == 0:

@@ -247,7 +247,7 @@ def _product(
     matrix: SparseMatrix, x: ArrayLike, left: bool, x_zero_point: int, out_dtype: Any
 ) -> NDArray[Any]:
     """Return ``x @ matrix`` if `left`, else ``matrix @ x``."""
-    array, kind = as_array(x), type(matrix).__name__
+    array, kind = as_array(x, "x"), type(matrix).__name__
     integers = matrix.dtype.type in _BYTES
     allowed = _BYTES if integers else (matrix.dtype.type,)
     if array.dtype.newbyteorder("=").type not in allowed:

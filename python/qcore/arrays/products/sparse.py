@@ -120,7 +120,7 @@ class CsrMatrix(SparseMatrix):
         >>> qc.CsrMatrix.from_dense(np.float32([[0, 0.5], [0.01, 0]]), threshold=0.1)
         CsrMatrix((2, 2), float32, nnz=1, density=0.25)
         """
-        array = as_array(dense)
+        array = as_array(dense, "dense")
         if array.ndim != 2:
             raise ValueError(f"dense has {array.ndim} dimensions; it must have 2")
         array = numeric_array(array, "dense", VALUES)
@@ -348,7 +348,7 @@ def _vector(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 def integer_vector(x: ArrayLike, name: str) -> NDArray[Any]:
     """Return an array of integers as int32 or int64, C-contiguous."""
-    array = as_array(x)
+    array = as_array(x, name)
     if array.dtype == np.float64 and (array >= _LONGEST).any():
         # What NumPy makes of integers that no type of its own holds together.
         raise ValueError(f"{name}{first_position(array >= _LONGEST)} is beyond int64")

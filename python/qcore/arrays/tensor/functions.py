@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from qcore import _core
 from qcore._arguments.validation import (
+    check_flag,
     check_instance,
     check_one_of,
     check_out,
@@ -171,7 +172,8 @@ def quantize(
         and observer == "minmax"
         and nan == "raise"
         and reconstruct == "centre"
-        and algorithm == ()
+        and isinstance(algorithm, tuple)
+        and not algorithm
         and stats is None
         and importance is None
         and scale_dtype is None
@@ -200,7 +202,8 @@ def quantize(
         group_size = SCHEMES[scheme].group_size
     axis, group_size = check_layout(array.shape, axis, group_size)
     options = Options(
-        bits, bool(signed), symmetric, narrow_range, axis, group_size, scale, zero_point, offset,
+        bits, check_flag(signed, "signed"), symmetric, narrow_range, axis, group_size, scale,
+        zero_point, offset,
         rounding, reconstruct, levels, observer, check_percentile(percentile),
         check_scale_dtype(scale_dtype), None if importance is None else np.asarray(importance),
         nan, random_state, out,

@@ -7,17 +7,14 @@ With samples, or with activations that need none, the network is loaded, calibra
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from qcore._display.table import Report
-from qcore.cli.models import Samples, load_samples, samples_for_graphs, short_names
+from qcore.cli.models import short_names
 from qcore.cli.params import bytes_of, limits
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
-from qcore.frameworks.pretrained.folder import is_pretrained_folder
 from qcore.graph.graph import BaseGraph
 from qcore.loading import load
 from qcore.report.compare.graphs import compare_graph_outputs, graph_variants
@@ -28,10 +25,7 @@ from qcore.saving.checkpoint import save
 if TYPE_CHECKING:
     from qcore.cli.compressing.job import Job
 
-__all__ = ["Done", "compress_graph", "is_graph_job", "samples_of_graph"]
-
-# What a graph is not asked for: a training, and what makes a network of arrays.
-_NO_GRAPH = ("layout", "target_bytes", "target_ratio", "min_score", "epochs")
+__all__ = ["Done", "compress_graph"]
 
 
 class Done:
@@ -53,38 +47,6 @@ class Done:
         if lost is not None:
             click.echo(f"Warning: compressed, {lost}", err=True)
         self.variants = graph_variants(both, sizes, X, y)
-
-
-def is_graph_job(
-    source: Path, output: Path | None, kind: str, data: Path | None, flags: Mapping[str, Any]
-) -> bool:
-    """Tell whether a model is to be run as a graph, and not taken for tensors.
-
-    Parameters
-    ----------
-    source, output : Path
-    kind : str
-        What its file says that it is.
-    data : Path or None
-        Samples, which only a network takes.
-    flags : mapping
-        Those of a recipe; activations that become integers while they run ask for a network, too.
-    """
-    if data is None and flags["activations"] != "dynamic":
-        return False
-    if any(flags[name] is not None for name in _NO_GRAPH):
-        return False
-    if output is not None and output.suffix not in (".safetensors", ".onnx"):
-        return False
-    return kind == "graph" or source.suffix == ".tflite" or is_pretrained_folder(source)
-
-
-def samples_of_graph(data: Path | None, labels: Path | None) -> Samples:
-    """Read samples: an array for the one input, or one by the name of each."""
-    samples = load_samples(data, labels, any_names=True)
-    if data is None:
-        return samples
-    return Samples(samples_for_graphs(data, samples), samples.y)
 
 
 def compress_graph(job: Job, *, look: bool) -> Done:

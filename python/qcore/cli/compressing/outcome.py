@@ -20,8 +20,8 @@ from qcore.cli.tables import (
 )
 
 if TYPE_CHECKING:
-    from qcore.cli.compressing.job import Outcome
     from qcore.cli.compressing.planning import Plan
+    from qcore.cli.compressing.running import Outcome
     from qcore.cli.compressing.target_planning import TargetPlan
     from qcore.report.compare.tensors import Outputs
     from qcore.report.compare.variants import Variant

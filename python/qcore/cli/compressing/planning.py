@@ -14,7 +14,9 @@ import numpy as np
 from qcore import _core
 from qcore.arrays.tensor.functions import quantize
 from qcore.arrays.tensor.kinds import codes_of
-from qcore.cli.compressing.job import Job, run_job
+from qcore.cli.compressing.job import Job
+from qcore.cli.compressing.running import run_job
+from qcore.cli.compressing.target_planning import TargetPlan, plan_target
 from qcore.cli.models import open_model
 from qcore.cli.params import bytes_of
 from qcore.estimators.pruner.pruner import Pruner
@@ -28,7 +30,7 @@ from qcore.streaming.plan import TensorPlan, plan_tensors
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan_job"]
 
 # Files of fewer bytes are compressed, to tell what would come of it.
 _DONE_BYTES = 32 << 20
@@ -85,7 +87,13 @@ class Plan:
         }
 
 
-def plan(job: Job) -> Plan:
+def plan_job(job: Job) -> Plan | TargetPlan:
+    """Say what `run_job` would do."""
+    with job.blamed_on_recipe():
+        return _plan(job) if job.recipe.compress is None else plan_target(job)
+
+
+def _plan(job: Job) -> Plan:
     """Say what a job would do: what is small is done, and thrown away, so that it is exact.
 
     Of larger files, and of training, it says so from the header and a sample of the tensors.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qcore.arrays.layerwise.algorithms import NETWORK_ALGORITHMS, check_algorithm
+from qcore.arrays.layerwise.algorithms import NETWORK_ALGORITHMS, algorithm_names, check_algorithm
 from qcore.arrays.layerwise.layerwise import ALGORITHMS
 from qcore.arrays.params.ranges import OBSERVERS
 
@@ -28,7 +28,7 @@ def algorithm(
 ) -> tuple[str, ...]:
     """Return the algorithms for a tensor: all of them below 8 bits, where they can be used."""
     if asked != "auto":
-        names = (asked,) if isinstance(asked, str) else tuple(asked or ())
+        names = algorithm_names(asked)
         return check_algorithm(tuple(name for name in names if name not in NETWORK_ALGORITHMS))
     names = ALGORITHMS if bits < 8 else ("gptq", "bias_correction")
     usable = scheme == "affine" and 2 <= bits <= 8 and symmetric is not False and per_output
@@ -37,8 +37,7 @@ def algorithm(
 
 def network_algorithms(asked: Any) -> tuple[str, ...]:
     """Return what is to be done to a network first, in the order given."""
-    names = (asked,) if isinstance(asked, str) else asked
-    return tuple(name for name in names or () if name in NETWORK_ALGORITHMS)
+    return tuple(name for name in algorithm_names(asked) if name in NETWORK_ALGORITHMS)
 
 
 def observer(option: dict[str, Any], bits: int, fitted: bool) -> str:

@@ -108,12 +108,15 @@ def check_counts(node: SourceNode, op: Op) -> None:
     """
     low, high = op.inputs
     count = len(node.inputs)
-    if (
-        count < low
-        or (high is not None and count > high)
-        or any(not name for name in node.inputs[:low])
-    ):
+    if count < low or (high is not None and count > high):
         raise ValueError(f"node {node.name!r} ({node.op}) has {count} inputs")
+    # Of any number of inputs, as of Concat's, none is optional; a Loop looks after its own.
+    needed = count if high is None and low else low
+    if "" in node.inputs[:needed]:
+        absent = node.inputs.index("")
+        raise ValueError(
+            f"node {node.name!r} ({node.op}) leaves out input {absent}, which it needs"
+        )
     if not any(node.outputs) or (op.outputs is not None and len(node.outputs) > op.outputs):
         raise ValueError(f"node {node.name!r} ({node.op}) has {len(node.outputs)} outputs")
     if op.attributes is not None:

@@ -73,6 +73,8 @@ def _per_channel(
 
 def _behind(node: Node, editor: Editor) -> tuple[Node, str] | None:
     """Return the product whose output a node of two inputs reads, and the other input."""
+    if len(node.inputs) != 2:
+        return None
     for place in (0, 1):
         product = editor.inner(node.inputs[place], *_SCALABLE)
         if product is not None and _plain(product):

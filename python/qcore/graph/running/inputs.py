@@ -57,7 +57,7 @@ def as_running(given: Any, value: Value) -> NDArray[Any]:
     Casts that NumPy calls safe, and integers that fit; numbers that are no array yet take the
     input's type. bfloat16, which NumPy lacks, is also given as float32.
     """
-    array = as_array(given)
+    array = as_array(given, repr(value.name))
     wanted = value.dtype
     running = np.dtype(value.running_dtype)
     found = array.dtype

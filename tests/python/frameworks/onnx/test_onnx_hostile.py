@@ -77,6 +77,7 @@ def test_mutated_files_end_in_an_error_of_ours(tmp_path):
         (model(node("Relu", ["x"], ["y"], alpha=1.0)), "has the attribute 'alpha'"),
         (model(node("Softmax", ["x"], ["y"], axis=1.5)), "node Softmax .* has axis of type 1"),
         (model(node("Conv", ["x", "w"], ["y"], group=0), w=W), "group"),
+        (model(node("Sum", ["x", "", "x"], ["y"])), "node 'y' .Sum. leaves out input 1"),
         (decoding(zero=np.zeros(3, np.int8)), "node 'dq' .*3 zero points for 4 scales"),
         (decoding(zero=np.zeros(0, np.int8)), "node 'dq' .*0 zero points for 4 scales"),
         (decoding(axis=7), "node 'dq' .*the axis is 7, of codes of 2 dims"),

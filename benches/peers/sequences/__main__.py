@@ -21,6 +21,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from benches.peers.sequences import (
+    boxes,
     embeddings,
     encoders,
     equality,
@@ -44,6 +45,7 @@ SECTIONS: Mapping[str, tuple[Section, bool]] = {
     "encoders": (encoders.torch_encoders, True),
     "silero": (speech.silero, False),
     "rapidocr": (pictures.recognizers, True),
+    "detector": (boxes.detectors, True),
     "embeddings": (embeddings.nearest, False),
     "equality": (equality.equality, False),
     "padding": (tokens.padding, False),

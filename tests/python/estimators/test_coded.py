@@ -112,3 +112,23 @@ def test_samples_may_come_in_batches() -> None:
         net, (x[at : at + 7] for at in range(0, 64, 7))
     )
     assert dict(whole.codes) == dict(parts.codes)
+
+
+@pytest.mark.parametrize(("end", "coded"), [("Add", False), ("GlobalAveragePool", True)])
+def test_codes_that_would_become_floats_again_are_none(end: str, coded: bool) -> None:
+    """What is only moved about before floats stays floats; what is reduced may be codes."""
+    moved = [
+        Node("conv", "Conv", ("x", "w"), ("c",)),
+        Node("turn", "Transpose", ("c",), ("t",), {"perm": (0, 1, 3, 2)}),
+        Node("end", end, ("t", "bias") if end == "Add" else ("t",), ("e",)),
+        Node("soft", "Softmax", ("e",), ("y",), {"axis": 1}),
+    ]
+    net = qc.Graph(
+        moved,
+        inputs=[Value("x", "float32", ("n", 3, 6, 6))],
+        outputs=[Value("y", "float32")],
+        constants={"w": normal(4, 3, 1, 1, seed=0), "bias": normal(4, 1, 1, seed=1)},
+    )
+    groups = coded_groups(net, [net.nodes[0]])
+    found = {name for group in groups for name in group.values}
+    assert found == ({"x", "c", "t"} if coded else {"x"})

@@ -3,7 +3,8 @@
 A value is quantized where a product takes it, and wherever codes can go on from a product to the
 next: through pools, additions, concatenations, tables, and what only moves elements. What passes
 through unchanged keeps the codes of its input; what is joined shares those of the result; what a
-clamp reads has those of its result, which saturate where it does.
+clamp reads has those of its result, which saturate where it does. Where codes would only be moved
+about and become floats again, they would lose something and save nothing: there are none.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ _CLAMPS = frozenset({"Clip", "Relu"})
 _COMPUTES = frozenset({
     "Abs", "Add", "AveragePool", "Elu", "Erf", "Gelu", "GlobalAveragePool", "HardSigmoid",
     "HardSwish", "LeakyRelu", "Mul", "ReduceMean", "Sigmoid", "Silu", "Softplus", "Sub", "Tanh",
+})  # fmt: skip
+# What reads more than it makes, so that codes are worth their loss where floats follow, too.
+_REDUCES = frozenset({
+    "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMean",
+    "ReduceMin", "Resize",
 })  # fmt: skip
 
 
@@ -125,9 +131,22 @@ class _Placement:
                 around = {*self._data(node), *node.outputs} & can
                 if around & reached:
                     reached |= around
+        reached &= must | self._useful(reached)
         order = [value.name for value in self.graph.inputs]
         order += [name for node in self.graph.nodes for name in node.outputs]
         return dict.fromkeys(name for name in order if name in reached)
+
+    def _useful(self, coded: Collection[str]) -> set[str]:
+        """Return those of the values with codes that something takes as integers in the end."""
+        useful: set[str] = set()
+        for node in reversed(self.graph.nodes):
+            if id(node) in self.integer:
+                useful |= {name for name in (node.inputs[0], node.input(3)) if name in coded}
+            elif self._computes(node) and (
+                node.op in _REDUCES or useful.intersection(node.outputs)
+            ):
+                useful |= {name for name in self._data(node) if name in coded}
+        return useful
 
     def _goes_on(self, name: str) -> bool:
         maker = self.graph.producers.get(name)

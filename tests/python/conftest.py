@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 import qcore as qc
 from report_parts import samples
+
+# How long anything takes on a busy machine says nothing about what is tested.
+settings.register_profile("qcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("qcore")
 
 
 @pytest.fixture(scope="module")

@@ -292,7 +292,7 @@ class Chain:
         """
         if self._executable is None:
             self._check_built()
-            self._executable = compile_network(self._at_precision())
+            self._executable = compile_network(self._at_precision().layers)
         return self._executable
 
     @property

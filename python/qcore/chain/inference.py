@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from qcore.arrays.tensor.tensor import QTensor
 from qcore.chain.activations import activate
 
 if TYPE_CHECKING:
-    from qcore.chain.chain import Chain
     from qcore.chain.layers import Dense
 
 __all__ = ["Executable", "compile_network"]
@@ -44,10 +43,8 @@ class Executable(ABC):
 class BlasExecutable(Executable):
     """A float network as it was trained: on NumPy's BLAS, the yardstick of all others."""
 
-    def __init__(self, net: Chain) -> None:
-        self.layers = [
-            (layer.dense_weight().T, layer.bias, layer.activation) for layer in net.layers
-        ]
+    def __init__(self, layers: Sequence[Dense]) -> None:
+        self.layers = [(layer.dense_weight().T, layer.bias, layer.activation) for layer in layers]
         self.kernels = ["BLAS float32"] * len(self.layers)
 
     def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
@@ -110,13 +107,13 @@ class SplitLayer(Executable):
 class ChainExecutable(Executable):
     """Several one after the other: a network in which layers are split."""
 
-    def __init__(self, net: Chain) -> None:
+    def __init__(self, layers: Sequence[Dense]) -> None:
         self.links: list[Executable] = []
-        for split, layers in groupby(net.layers, _is_split):
+        for split, run in groupby(layers, _is_split):
             if split:
-                self.links += [SplitLayer(layer) for layer in layers]
+                self.links += [SplitLayer(layer) for layer in run]
             else:
-                self.links.append(KernelExecutable(layers))
+                self.links.append(KernelExecutable(run))
         self.kernels = [name for link in self.links for name in link.kernels]
 
     def run(self, x: NDArray[np.float32], *, logits: bool = False) -> NDArray[np.float32]:
@@ -126,13 +123,13 @@ class ChainExecutable(Executable):
         return self.links[-1].run(x, logits=logits)
 
 
-def compile_network(net: Chain) -> Executable:
-    """Return the form in which `net` runs: BLAS if all is dense float, else our own kernels."""
-    if all(_is_dense_float(layer) for layer in net.layers):
-        return BlasExecutable(net)
-    if any(_is_split(layer) for layer in net.layers):
-        return ChainExecutable(net)
-    return KernelExecutable(net.layers)
+def compile_network(layers: Sequence[Dense]) -> Executable:
+    """Return the form in which layers run: BLAS if all is dense float, else our own kernels."""
+    if all(_is_dense_float(layer) for layer in layers):
+        return BlasExecutable(layers)
+    if any(_is_split(layer) for layer in layers):
+        return ChainExecutable(layers)
+    return KernelExecutable(layers)
 
 
 def _is_split(layer: Dense) -> bool:

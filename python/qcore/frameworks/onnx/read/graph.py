@@ -107,7 +107,7 @@ class ModelReader(Reader):
         self.path = path
         self.opset = opset_of(model)
         self.missing: dict[str, tuple[int, str]] = {} if missing is None else missing
-        self._known = Known(self)
+        self._known = Known(self, model)
 
     def graph(self) -> Graph:
         """Return the model's graph."""

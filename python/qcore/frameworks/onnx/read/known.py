@@ -14,7 +14,7 @@ from qcore.graph.graph import BaseGraph
 from qcore.graph.value import SOURCE_DTYPES, Value
 
 if TYPE_CHECKING:
-    from qcore.frameworks.onnx.read.graph import ModelReader
+    from qcore.frameworks.onnx.op import Reader
 
 __all__ = ["Known"]
 
@@ -26,8 +26,8 @@ class Known:
     of the nodes which have been read.
     """
 
-    def __init__(self, reader: ModelReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, model: Any) -> None:
+        self._reader, self._proto = reader, model
         self._model: dict[str, Value] | None = None
         self._made: dict[str, Value] = {}
         self._seen = 0
@@ -39,7 +39,7 @@ class Known:
             dtype = constant.dtype.name if isinstance(constant, np.ndarray) else "float32"
             return Value(name, dtype, tuple(constant.shape))
         if self._model is None:
-            self._model = _inferred(self._reader.model)
+            self._model = _inferred(self._proto)
         found = self._made.get(name) or self._model.get(name)
         outer: Any = self._reader.outer
         if found is None and outer is not None:

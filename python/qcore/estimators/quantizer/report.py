@@ -98,7 +98,7 @@ def output_columns(
 
 
 def graph_rows(given: BaseGraph, before: BaseGraph, after: BaseGraph) -> list[Row]:
-    """Return a row for each constant of a graph.
+    """Return a row for each constant of a graph, and one for all that say shapes and places.
 
     `before` computes what `given` does, with scales moved and rotations added.
     """
@@ -110,7 +110,15 @@ def graph_rows(given: BaseGraph, before: BaseGraph, after: BaseGraph) -> list[Ro
     for name, value in kept.items():
         if name in old and tuple(value.shape) != tuple(old[name].shape):
             old[name] = slots[name].matrix()
-    return tensor_rows(old, kept, set(kept) - set(given.constants))
+    weights = {name: value for name, value in kept.items() if _is_float(value)}
+    rows = tensor_rows(old, weights, set(weights) - set(given.constants))
+    whole = [value for name, value in kept.items() if name not in weights]
+    if whole:
+        size = sum(value.nbytes for value in whole)
+        rows.append({
+            "tensor": f"{len(whole)} of shapes and places", "float bytes": size, "bytes": size,
+        })  # fmt: skip
+    return rows
 
 
 def weight_losses(

@@ -3,8 +3,9 @@
 ``python -m benches.aarch64 | python docs/splice.py docs/arm.md loops`` compiles the kernels for
 AArch64 and counts the instructions of one turn of each inner loop. A turn takes as many cycles as
 the busiest of a core's parts needs for its own instructions: decoding, the vector pipes, those of
-them that take only some instructions, and the load pipes. The share is what the products alone
-would take of that. ``--assembly FILE`` reads what was compiled before.
+them that take only some instructions, and the load pipes. The first share is what products alone
+would take of that; the second what no loop can do without. ``--assembly FILE`` reads what was
+compiled before.
 """
 
 from __future__ import annotations
@@ -54,8 +55,16 @@ KERNELS = (
         "neon", "product, 1 row", ("4neon", *tile("in_order", 1, 8)), "smull", 32, in_order=True
     ),
     Kernel("neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull"),
-    Kernel("neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 4),
-    Kernel("neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80),
+    Kernel(
+        "neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 16, in_order=False
+    ),
+    Kernel(
+        "neon", "int4, 1 row", ("int45micro", *tile("in_order", 1, 4)), "smull", 16, in_order=True
+    ),
+    Kernel(
+        "neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80, in_order=False
+    ),
+    Kernel("neon", "float, 5 rows", ("gemm5float8in_order9five_rows",), "fmla", in_order=True),
     Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
     Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 6, multiplies=24),
     Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 8, multiplies=40),
@@ -84,15 +93,27 @@ KERNELS = (
         in_order=True,
     ),
     Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=False),
-    Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=True),
-    Kernel("neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16),
-    Kernel("neon_dot", "depthwise int8, 3 x 3", DEPTHWISE, "sdot", 6, multiplies=12),
+    Kernel(
+        "neon_dot", "int4, 6 rows", ("int45micro", *tile("in_order", 6, 1)), "sdot", in_order=True
+    ),
+    Kernel(
+        "neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16, in_order=False
+    ),
+    Kernel(
+        "neon_dot",
+        "int4, 1 row",
+        ("int45micro", *tile("in_order", 1, 4)),
+        "sdot",
+        16,
+        in_order=True,
+    ),
+    Kernel("neon_dot", "depthwise int8, 3 x 3", DEPTHWISE, "sdot", 12, multiplies=24),
     Kernel("neon_dot", "depthwise int8, 5 x 5", DEPTHWISE, "sdot", 8, multiplies=20),
     Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", multiplies=48),
     Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", multiplies=48),
     Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
     Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
-    Kernel("neon_i8mm", "depthwise int8, 3 x 3", DEPTHWISE, "usdot", 6, multiplies=12),
+    Kernel("neon_i8mm", "depthwise int8, 3 x 3", DEPTHWISE, "usdot", 12, multiplies=24),
     Kernel("neon_i8mm", "depthwise int8, 5 x 5", DEPTHWISE, "usdot", 8, multiplies=20),
 )
 
@@ -144,8 +165,10 @@ def table(code: dict[str, list[str]]) -> str:
             if not runs(core, kernel):
                 cells.append("")
                 continue
-            share = core.least(loop, kernel.weights) / core.cycles(loop)
-            cells.append(f"{100 * min(share, 1):.0f} %")
+            cycles = core.cycles(loop)
+            shares = (core.products(loop), core.needed(loop, kernel.weights))
+            products, needed = (f"{100 * min(share / cycles, 1):.0f}" for share in shares)
+            cells.append(f"{products} %" if products == needed else f"{products} / {needed} %")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

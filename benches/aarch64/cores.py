@@ -19,6 +19,8 @@ SHIFTS = re.compile(r"([su]adalp|[su]?shll?2?|[su]shr|[su]sra|shrn2?|sli|sri)$")
 # Instructions that multiply, whichever pipes take them.
 MULTIPLIES = re.compile(r"([su](mull|mlal|mlsl)2?|(s|u|us|su)dot|(s|u|us)mmla|fml[as]|fmul)$")
 ADDITIONS = re.compile(r"([su]adalp|[su]addlp|addp)$")
+# What parts a byte into two codes of four bits.
+PARTS = re.compile(r"(and\tv\d+\.16b|ushr\tv\d+\.16b)")
 # What moves 8 bytes from a general register, beside which a core that runs in order multiplies.
 TRANSFERS = re.compile(r"(ins|mov|fmov)\t(v\d+\.d\[1\]|d\d+), x\d+$")
 VECTOR = re.compile(r"\b(v\d+\.|[qdsh]\d+\b)")
@@ -64,9 +66,18 @@ class Core:
         loads = loop.loads + self.store_loads * loop.stores
         return max(loop.slots / self.width, vectors, loads / self.loads)
 
-    def least(self, loop: Loop, weights: int) -> float:
-        """Return what products, additions and stores take, or reading the weights."""
-        work = loop.multiplies + loop.additions + self.paired_vectors * loop.stores
+    def products(self, loop: Loop) -> float:
+        """Return the cycles that products alone take."""
+        return max(loop.multiplies / self.vectors, loop.longs / self.longs)
+
+    def needed(self, loop: Loop, weights: int) -> float:
+        """Return the cycles of what no loop can do without, or of reading the weights.
+
+        With products these are their additions, where a product does not add; parting two codes of
+        a byte; and stores.
+        """
+        work = loop.multiplies + loop.additions + loop.parted
+        work += self.paired_vectors * loop.stores
         least = max(work / self.vectors, loop.longs / self.longs)
         return max(least, weights / self.loads * (2 if self.in_order else 1))
 
@@ -88,7 +99,7 @@ class Loop:
         self.counts = Counter(line.split()[0] for line in lines)
         self.slots = self.loads = self.wide_loads = self.half_loads = self.vectors = 0
         self.stores = self.paired = self.transfers = 0
-        self.longs = self.shifts = self.multiplies = self.additions = 0
+        self.longs = self.shifts = self.multiplies = self.additions = self.parted = 0
         for line in lines:
             word, _, operands = line.partition("\t")
             word = word.strip()
@@ -116,3 +127,4 @@ class Loop:
             self.shifts += bool(SHIFTS.match(word))
             self.multiplies += bool(MULTIPLIES.match(word))
             self.additions += bool(ADDITIONS.match(word))
+            self.parted += bool(PARTS.match(f"{word}\t{operands.strip()}"))

@@ -23,6 +23,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_bytes;
 
 pub use dispatch::{SimdOp, dispatch};
 pub use dot::{Dot4, Dot4Op, dispatch_dot};

@@ -19,8 +19,9 @@ impl Neon {
     }
 }
 
-/// Lanes 0 to 3, and 4 to 7.
+/// Lanes 0 to 3, and 4 to 7, side by side.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Pair<T>(T, T);
 
 type Floats = Pair<float32x4_t>;

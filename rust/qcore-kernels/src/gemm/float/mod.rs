@@ -11,6 +11,8 @@ mod batched;
 mod decode;
 mod dense;
 mod drive;
+#[cfg(target_arch = "aarch64")]
+mod in_order;
 mod left;
 mod panels;
 mod right;

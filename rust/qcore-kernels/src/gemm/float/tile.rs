@@ -3,7 +3,11 @@
 //! Each result is a chain of fused multiply-adds over the inputs of its panel, from 0 on; then what
 //! the panels before it gave is added, and after the last one bias, residual and clamp.
 
+#[cfg(target_arch = "aarch64")]
+use super::in_order;
 use super::panels::PANEL;
+#[cfg(target_arch = "aarch64")]
+use crate::isa::runs_in_order;
 use crate::math::clip;
 use crate::simd::Simd;
 
@@ -74,6 +78,20 @@ unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, t: &Tile<'
             let end = segment.offset + segment.len;
             let mut first = segment.offset;
             if S::BY_LANE {
+                #[cfg(target_arch = "aarch64")]
+                if (ROWS, VECTORS) == (in_order::ROWS, in_order::VECTORS / 2) {
+                    let turns = (end - first) / in_order::INPUTS;
+                    if turns > 0 && runs_in_order() {
+                        // By itself, so that the sums of other cores stay in registers.
+                        let mut room = sums;
+                        let from = [0, 1, 2, 3, 4].map(|row| rows[row % ROWS].add(first));
+                        let all = &mut *room.as_mut_ptr().cast();
+                        in_order::five_rows(all, from, w, t.w_step, turns);
+                        sums = room;
+                        w = w.add(turns * in_order::INPUTS * t.w_step);
+                        first += turns * in_order::INPUTS;
+                    }
+                }
                 while end - first >= 4 {
                     let mut x = [s.splat_f32(0.0); ROWS];
                     for row in 0..ROWS {

@@ -5,10 +5,10 @@
 //! register at the end of the rows is read group by group.
 
 use std::arch::aarch64::*;
-use std::arch::asm;
 use std::marker::PhantomData;
 
 use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, PANEL, Tile};
+use crate::simd::neon_bytes::load_in_halves;
 
 /// Columns of a register of B.
 pub(super) const UNIT: usize = 4;
@@ -108,32 +108,7 @@ impl<F: Fours> Fours for InOrder<F> {
 #[inline(always)]
 unsafe fn load<F: Fours>(ptr: *const i8) -> int8x16_t {
     // SAFETY: the caller's promise; every AArch64 CPU has NEON.
-    unsafe {
-        if !F::HALVES {
-            return vld1q_s8(ptr);
-        }
-        let (mut found, high): (int8x16_t, u64);
-        // A compiler would make one load of two. Each by itself, so that they can be moved apart.
-        asm!(
-            "ldr {found:d}, [{ptr}]",
-            found = lateout(vreg) found,
-            ptr = in(reg) ptr,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-        asm!(
-            "ldr {high}, [{ptr}, #8]",
-            high = lateout(reg) high,
-            ptr = in(reg) ptr,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-        asm!(
-            "ins {found:v}.d[1], {high}",
-            found = inout(vreg) found,
-            high = in(reg) high,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-        found
-    }
+    unsafe { if F::HALVES { load_in_halves(ptr) } else { vld1q_s8(ptr) } }
 }
 
 /// A depth group of all rows and columns; `b` is its line.

@@ -6,6 +6,7 @@ use std::arch::asm;
 
 use super::Dot4;
 use crate::isa::Isa;
+use crate::simd::neon_bytes::{add_products_of_upper, pairs_added, products_of_upper};
 
 /// Proof that this CPU has NEON, as every `AArch64` CPU has: only [`Neon::new`] makes one.
 #[derive(Clone, Copy)]
@@ -166,7 +167,7 @@ impl Dot4 for Neon {
             let (a, b) = (vreinterpretq_s8_s32(data), vreinterpretq_s8_s32(signed));
             let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
             let high = vpaddlq_s16(vmull_high_s8(a, b));
-            vaddq_s32(acc, vpaddq_s32(low, high))
+            vaddq_s32(acc, pairs_added(low, high))
         }
     }
 
@@ -185,13 +186,13 @@ impl Dot4 for Neon {
             let pair = |at: usize| {
                 let (a, b) = (vreinterpretq_s8_s32(data[at]), vreinterpretq_s8_s32(signed[at]));
                 let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-                let high = vmull_high_s8(a, b);
+                let high = products_of_upper(a, b);
                 if at + 1 == N {
                     return (low, high);
                 }
                 let a = vreinterpretq_s8_s32(data[at + 1]);
                 let b = vreinterpretq_s8_s32(signed[at + 1]);
-                (vmlal_s8(low, vget_low_s8(a), vget_low_s8(b)), vmlal_high_s8(high, a, b))
+                (vmlal_s8(low, vget_low_s8(a), vget_low_s8(b)), add_products_of_upper(high, a, b))
             };
             let (one, other) = pair(0);
             let (mut low, mut high) = (vpaddlq_s16(one), vpaddlq_s16(other));
@@ -201,7 +202,7 @@ impl Dot4 for Neon {
                 (low, high) = (vpadalq_s16(low, one), vpadalq_s16(high, other));
                 at += 2;
             }
-            vaddq_s32(acc, vpaddq_s32(low, high))
+            vaddq_s32(acc, pairs_added(low, high))
         }
     }
 

@@ -25,6 +25,14 @@ pub(super) struct Places<'a> {
     pub(super) small: bool,
 }
 
+/// What stays in registers while places slide over their quads: weights, what sums start from, and the
+/// first quad of each row.
+struct Kept<D: Dot4, const GROUPS: usize, const WIDE: usize, const VECTORS: usize> {
+    weights: [[[D::I32; VECTORS]; WIDE]; GROUPS],
+    start: [D::I32; VECTORS],
+    rows: [*const u8; GROUPS],
+}
+
 /// The sums of places, as many for each as there are starts.
 pub(super) struct Sums<'a> {
     pub(super) places: Places<'a>,
@@ -49,15 +57,19 @@ impl Dot4Op for Sums<'_> {
             at = at.min(width - lanes);
             let to = self.sums[at..].as_mut_ptr();
             if D::KEEPS && (three || five) {
+                // Products of 16 bits need the registers for themselves.
+                let two = three && !D::PAIRS && at + 2 * lanes <= width;
                 // SAFETY: as below.
                 unsafe {
-                    if three {
-                        self.places.slide::<D, 1, 3>(d, at, to);
+                    if two {
+                        self.places.slide::<D, 1, 3, 2>(d, at, to);
+                    } else if three {
+                        self.places.slide::<D, 1, 3, 1>(d, at, to);
                     } else {
-                        self.places.slide::<D, 2, 5>(d, at, to);
+                        self.places.slide::<D, 2, 5, 1>(d, at, to);
                     }
                 }
-                at += lanes;
+                at += lanes * if two { 2 } else { 1 };
                 continue;
             }
             // SAFETY: the quads of the last place, the weights and the sums were just checked, and
@@ -86,42 +98,55 @@ impl Places<'_> {
             })
     }
 
-    /// [`Places::column`] where places slide over `GROUPS` rows of `WIDE` quads: these stay in registers
-    /// for the places that they are read for.
+    /// [`Places::column`] of `VECTORS` vectors side by side, where places slide over `GROUPS` rows of
+    /// `WIDE` quads: these stay in registers for the places that they are read for. Two vectors of a
+    /// place are written as a pair, which costs some cores half of what two stores do.
     ///
     /// # Safety
     /// As there.
     #[inline(always)]
-    unsafe fn slide<D: Dot4, const GROUPS: usize, const WIDE: usize>(
+    unsafe fn slide<D: Dot4, const GROUPS: usize, const WIDE: usize, const VECTORS: usize>(
         &self,
         d: D,
         at: usize,
         out: *mut i32,
     ) {
-        let width = self.start.len();
+        let (width, lanes) = (self.start.len(), D::COLUMNS / 4);
         // SAFETY: the caller's promise.
         unsafe {
-            let mut weights = [[d.splat(0); WIDE]; GROUPS];
+            let mut weights = [[[d.splat(0); VECTORS]; WIDE]; GROUPS];
             for group in 0..GROUPS {
                 for column in 0..WIDE {
                     let quad = (group * WIDE + column) * width + at;
-                    weights[group][column] = d.load(self.weights.as_ptr().add(4 * quad));
+                    let first = self.weights.as_ptr().add(4 * quad);
+                    for vector in 0..VECTORS {
+                        weights[group][column][vector] = d.load(first.add(vector * D::COLUMNS));
+                    }
                 }
             }
+            let mut start = [d.splat(0); VECTORS];
+            for vector in 0..VECTORS {
+                start[vector] = d.load(self.start.as_ptr().add(at + vector * lanes).cast());
+            }
+            let mut rows = [self.quads.as_ptr(); GROUPS];
+            for group in 0..GROUPS {
+                rows[group] = rows[group].add(self.taps[group * WIDE] + 4 * at);
+            }
+            let kept = Kept { weights, start, rows };
             let pairs = D::PAIRS && self.small;
             let mut place = 0;
             while place + TOGETHER <= self.count {
                 let to = out.add(place * width);
                 if pairs {
-                    self.slid::<D, GROUPS, WIDE, TOGETHER, true>(d, &weights, place, at, to);
+                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true>(d, &kept, place, at, to);
                 } else {
-                    self.slid::<D, GROUPS, WIDE, TOGETHER, false>(d, &weights, place, at, to);
+                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, false>(d, &kept, place, at, to);
                 }
                 place += TOGETHER;
             }
             while place < self.count {
                 let to = out.add(place * width);
-                self.slid::<D, GROUPS, WIDE, 1, false>(d, &weights, place, at, to);
+                self.slid::<D, GROUPS, WIDE, VECTORS, 1, false>(d, &kept, place, at, to);
                 place += 1;
             }
         }
@@ -136,45 +161,55 @@ impl Places<'_> {
         D: Dot4,
         const GROUPS: usize,
         const WIDE: usize,
+        const VECTORS: usize,
         const N: usize,
         const PAIRS: bool,
     >(
         &self,
         d: D,
-        weights: &[[D::I32; WIDE]; GROUPS],
+        kept: &Kept<D, GROUPS, WIDE, VECTORS>,
         place: usize,
         at: usize,
         to: *mut i32,
     ) {
-        let (width, step) = (self.start.len(), self.step);
+        let (width, step, lanes) = (self.start.len(), self.step, D::COLUMNS / 4);
         // SAFETY: the caller's promise; a vector of D is lanes of int32.
         unsafe {
             let start = self.start.as_ptr().add(at);
-            let mut sums = [d.splat(0); N];
-            for index in 0..N {
-                sums[index] = d.read(start);
+            // To copy takes a pipe that multiplies, to read takes another: both have time for some.
+            let mut sums = [kept.start; N];
+            for index in 1..N {
+                for vector in 0..VECTORS {
+                    sums[index][vector] = d.read(start.add(vector * lanes));
+                }
             }
             for group in 0..GROUPS {
-                let first = place * step + *self.taps.get_unchecked(group * WIDE) + 4 * at;
-                let first = self.quads.as_ptr().add(first);
-                let mut quads = [d.splat(0); MOST];
+                let first = kept.rows[group].add(place * step);
+                let mut quads = [[d.splat(0); VECTORS]; MOST];
                 for column in 0..N + WIDE - 1 {
-                    quads[column] = d.load(first.add(column * step));
+                    for vector in 0..VECTORS {
+                        let quad = first.add(column * step + vector * D::COLUMNS);
+                        quads[column][vector] = d.load(quad);
+                    }
                 }
                 // Not a loop: it would not be unrolled, and quads be in memory.
                 macro_rules! place {
                     ($($index:literal)+) => {$(
                         if $index < N {
-                            let mut data = [quads[$index]; WIDE];
-                            for column in 1..WIDE {
-                                data[column] = quads[$index + column];
-                            }
-                            if PAIRS {
-                                sums[$index] = d.dot_several(sums[$index], data, weights[group]);
-                            } else {
-                                for column in 0..WIDE {
-                                    let weight = weights[group][column];
-                                    sums[$index] = d.dot_data(sums[$index], data[column], weight);
+                            for vector in 0..VECTORS {
+                                let mut data = [quads[$index][vector]; WIDE];
+                                let mut each = [kept.weights[group][0][vector]; WIDE];
+                                for column in 1..WIDE {
+                                    data[column] = quads[$index + column][vector];
+                                    each[column] = kept.weights[group][column][vector];
+                                }
+                                let sum = &mut sums[$index][vector];
+                                if PAIRS {
+                                    *sum = d.dot_several(*sum, data, each);
+                                } else {
+                                    for column in 0..WIDE {
+                                        *sum = d.dot_data(*sum, data[column], each[column]);
+                                    }
                                 }
                             }
                         }
@@ -183,7 +218,10 @@ impl Places<'_> {
                 place!(0 1 2 3);
             }
             for index in 0..N {
-                to.add(index * width).cast::<D::I32>().write_unaligned(sums[index]);
+                for vector in 0..VECTORS {
+                    let to = to.add(index * width + vector * lanes);
+                    to.cast::<D::I32>().write_unaligned(sums[index][vector]);
+                }
             }
         }
     }
@@ -301,73 +339,4 @@ impl Places<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::isa::Isa;
-    use crate::simd::{data_of, dispatch_dot};
-
-    /// Bytes, many of them the greatest and the least.
-    fn bytes(seed: u32, len: usize, least: u8) -> Vec<u8> {
-        let mut state = seed;
-        let byte = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            match state >> 30 {
-                0 => least,
-                1 => 0x7f,
-                _ if (state >> 16) as u8 == 0x80 => least,
-                _ => (state >> 16) as u8,
-            }
-        };
-        (0..len).map(byte).collect()
-    }
-
-    #[test]
-    fn windows_slide() {
-        for (groups, wide) in [(1, 3), (2, 5)] {
-            for width in [16, 20, 24, 44] {
-                for count in 1..10 {
-                    for least in [0x80, 0x81] {
-                        check(groups, wide, width, count, least);
-                    }
-                }
-            }
-        }
-    }
-
-    fn check(groups: usize, wide: usize, width: usize, count: usize, least: u8) {
-        let (step, row) = (4 * width, 4 * width * (count + wide - 1));
-        let quads = bytes(count as u32, groups * row, 0x80);
-        let weights = bytes(7 + count as u32, groups * wide * 4 * width, least);
-        let tap = |index: usize| index / wide * row + index % wide * step;
-        let taps: Vec<usize> = (0..groups * wide).map(tap).collect();
-        let start: Vec<i32> = (0..width as i32).map(|at| at * 1001 - 5000).collect();
-        let places = Places {
-            quads: &quads,
-            taps: &taps,
-            weights: &weights,
-            start: &start,
-            step,
-            count,
-            small: least == 0x81,
-        };
-        assert!(places.slides(groups, wide));
-        for isa in Isa::available() {
-            let signed = data_of(isa, true).0 == 0;
-            let mut found = vec![0; count * width];
-            dispatch_dot(isa, Sums { places, sums: &mut found });
-            for (at, &found) in found.iter().enumerate() {
-                let (place, channel) = (at / width, at % width);
-                let mut sum = start[channel];
-                for (index, tap) in taps.iter().enumerate() {
-                    for byte in 0..4 {
-                        let code = quads[place * step + tap + 4 * channel + byte];
-                        let code = if signed { i32::from(code as i8) } else { i32::from(code) };
-                        let weight = weights[4 * (index * width + channel) + byte];
-                        sum += code * i32::from(weight as i8);
-                    }
-                }
-                assert_eq!(found, sum, "{isa} {groups}x{wide}, {count} places: {place}, {channel}");
-            }
-        }
-    }
-}
+mod tests;

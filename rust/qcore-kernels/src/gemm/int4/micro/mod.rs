@@ -75,11 +75,12 @@ pub(super) fn kernel_for(isa: Isa) -> &'static Kernel {
     }
     #[cfg(target_arch = "aarch64")]
     {
+        let in_order = crate::isa::runs_in_order();
         if isa.includes(Isa::NeonDot) {
-            return &neon::dot::KERNEL;
+            return if in_order { &neon::dot::in_order::KERNEL } else { &neon::dot::KERNEL };
         }
         if isa.includes(Isa::Neon) {
-            return &neon::plain::KERNEL;
+            return if in_order { &neon::plain::in_order::KERNEL } else { &neon::plain::KERNEL };
         }
     }
     &scalar::KERNEL
@@ -144,10 +145,16 @@ unsafe fn tile<N: Nibbles, const ROWS: usize, const PANELS: usize>(t: &Tile) {
             for line in first + done..last {
                 for row in 0..ROWS {
                     let a = t.a.add(row * t.a_stride + line * DEPTH);
-                    for panel in 0..PANELS {
-                        let w = t.w.add(panel * t.w_stride + line * LINE);
-                        sums[row][panel] = N::line(sums[row][panel], w, a);
+                    // Not a loop: one of many registers is not unrolled, and sums be in memory.
+                    macro_rules! panel {
+                        ($($panel:literal)+) => {$(
+                            if $panel < PANELS {
+                                let w = t.w.add($panel * t.w_stride + line * LINE);
+                                sums[row][$panel % PANELS] = N::line(sums[row][$panel % PANELS], w, a);
+                            }
+                        )+};
                     }
+                    panel!(0 1 2 3);
                 }
             }
             for row in 0..ROWS {

@@ -5,23 +5,27 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
+use std::marker::PhantomData;
 
 use super::{DEPTH, LINE, PANEL, Tile};
+use crate::simd::neon_bytes::{add_products_of_upper, load_in_halves, products_of_upper};
 
 /// Registers of 16 sums.
 pub(super) const VECTORS: usize = PANEL / 4;
 /// Bytes of a register.
 const VECTOR: usize = 16;
 
-/// The low and the high nibbles of a register of a line: four outputs, four inputs each.
+/// The low and the high nibbles of a register of a line: four outputs, four inputs each. Cores that run
+/// in order read it in halves.
 ///
 /// # Safety
 /// `line` is valid for 16 bytes, and the CPU has NEON.
 #[inline(always)]
-unsafe fn nibbles(line: *const u8) -> (int8x16_t, int8x16_t) {
+unsafe fn nibbles<const HALVES: bool>(line: *const u8) -> (int8x16_t, int8x16_t) {
     // SAFETY: the caller's promise.
     unsafe {
-        let bytes = vld1q_u8(line);
+        let bytes =
+            if HALVES { vreinterpretq_u8_s8(load_in_halves(line.cast())) } else { vld1q_u8(line) };
         let low = vandq_u8(bytes, vdupq_n_u8(15));
         (vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(vshrq_n_u8::<4>(bytes)))
     }
@@ -65,6 +69,8 @@ unsafe fn widened(halves: *const u8) -> float32x4_t {
 trait Products {
     /// Eight activations, as the products take them.
     type A: Copy;
+    /// Whether registers are read in halves.
+    const HALVES: bool = false;
 
     /// # Safety
     /// `a` is valid for 8 bytes; the CPU has the instructions.
@@ -88,6 +94,50 @@ trait Products {
     ) -> usize {
         0
     }
+    /// [`Products::six_rows`] for cores that run in order.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn six_rows_in_order(
+        _sums: &mut [[int32x4_t; VECTORS]; 6],
+        _t: &Tile,
+        _first: usize,
+        _most: usize,
+    ) -> usize {
+        0
+    }
+}
+
+/// The same for cores that run in order.
+struct InOrder<P>(PhantomData<P>);
+
+impl<P: Products> Products for InOrder<P> {
+    type A = P::A;
+    const HALVES: bool = true;
+
+    #[inline(always)]
+    unsafe fn load(a: *const i8) -> P::A {
+        // SAFETY: the caller's promise.
+        unsafe { P::load(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: int32x4_t, low: int8x16_t, high: int8x16_t, a: P::A) -> int32x4_t {
+        // SAFETY: the caller's promise.
+        unsafe { P::add(sums, low, high, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn six_rows(
+        sums: &mut [[int32x4_t; VECTORS]; 6],
+        t: &Tile,
+        first: usize,
+        most: usize,
+    ) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { P::six_rows_in_order(sums, t, first, most) }
+    }
 }
 
 /// The kernel of some products.
@@ -109,7 +159,8 @@ macro_rules! nibbles_of {
                 unsafe {
                     let a = <$products as Products>::load(a);
                     for vector in 0..VECTORS {
-                        let (low, high) = nibbles(line.add(vector * VECTOR));
+                        let at = line.add(vector * VECTOR);
+                        let (low, high) = nibbles::<{ <$products as Products>::HALVES }>(at);
                         sums[vector] = <$products as Products>::add(sums[vector], low, high, a);
                     }
                 }
@@ -203,20 +254,25 @@ pub(super) mod plain {
                 let (low, high) = (any(low), any(high));
                 let one = vmull_s8(vget_low_s8(low), vget_low_s8(a.0));
                 let one = vmlal_s8(one, vget_low_s8(high), vget_low_s8(a.1));
-                let other = vmlal_high_s8(vmull_high_s8(low, a.0), high, a.1);
+                let other = add_products_of_upper(products_of_upper(low, a.0), high, a.1);
                 vpadalq_s16(sums, vpaddq_s16(one, other))
             }
         }
     }
 
     nibbles_of!(Plain, "neon");
+
+    /// For cores that run in order.
+    pub(in super::super) mod in_order {
+        use super::*;
+        nibbles_of!(InOrder<Plain>, "neon");
+    }
 }
 
 /// With the dot product.
 pub(super) mod dot {
     use super::super::neon_rows::{six_rows, six_rows_in_order};
     use super::*;
-    use crate::isa::runs_in_order;
 
     struct Dot;
 
@@ -259,20 +315,85 @@ pub(super) mod dot {
             first: usize,
             most: usize,
         ) -> usize {
-            let row = |index: usize| t.a.wrapping_add(index * t.a_stride + first * DEPTH);
-            let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
             // SAFETY: the caller's promise.
-            unsafe {
-                let w = t.w.add(first * LINE);
-                if runs_in_order() {
-                    six_rows_in_order(sums, rows, w, most);
-                } else {
-                    six_rows(sums, rows, w, most);
-                }
-            }
+            unsafe { six_rows(sums, rows_of(t, first), t.w.add(first * LINE), most) };
+            most
+        }
+
+        #[inline(always)]
+        unsafe fn six_rows_in_order(
+            sums: &mut [[int32x4_t; VECTORS]; 6],
+            t: &Tile,
+            first: usize,
+            most: usize,
+        ) -> usize {
+            // SAFETY: the caller's promise.
+            unsafe { six_rows_in_order(sums, rows_of(t, first), t.w.add(first * LINE), most) };
             most
         }
     }
 
+    /// Six rows of activations from a line on.
+    fn rows_of(t: &Tile, first: usize) -> [*const i8; 6] {
+        [0, 1, 2, 3, 4, 5].map(|row| t.a.wrapping_add(row * t.a_stride + first * DEPTH))
+    }
+
     nibbles_of!(Dot, "neon,dotprod");
+
+    /// For cores that run in order.
+    pub(in super::super) mod in_order {
+        use super::*;
+        nibbles_of!(InOrder<Dot>, "neon,dotprod");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kernel, PANELS, ROWS, TileFn, scalar};
+    use super::*;
+    use crate::isa::Isa;
+
+    const LINES: usize = 7;
+    const GROUP_LINES: usize = 3;
+    fn run(tile: TileFn, rows: usize, panels: usize) -> Vec<u32> {
+        let groups = LINES.div_ceil(GROUP_LINES);
+        let a: Vec<i8> = (0..rows * LINES * DEPTH).map(|at| (at * 37 % 256) as u8 as i8).collect();
+        let w: Vec<u8> = (0..panels * LINES * LINE).map(|at| (at * 91 % 256) as u8).collect();
+        let start: Vec<i32> = (0..rows * groups).map(|at| 11 - 8 * at as i32).collect();
+        let step = |at: usize| 0.01 * (1 + at % 19) as f32;
+        let scale: Vec<f32> = (0..panels * groups * PANEL).map(step).collect();
+        let mut out = vec![0.0; rows * panels * PANEL];
+        let t = Tile {
+            a: a.as_ptr(),
+            a_stride: LINES * DEPTH,
+            start: start.as_ptr(),
+            w: w.as_ptr(),
+            w_stride: LINES * LINE,
+            scale_stride: groups * PANEL * size_of::<f32>(),
+            lines: LINES,
+            group_lines: GROUP_LINES,
+            scale: scale.as_ptr().cast(),
+            half: false,
+            out: out.as_mut_ptr(),
+        };
+        // SAFETY: the operands are as large as the tile takes them to be; the caller has the CPU.
+        unsafe { tile(&t) };
+        out.into_iter().map(f32::to_bits).collect()
+    }
+
+    /// Which kernel runs depends on the core: all are right where they can run.
+    #[test]
+    fn tiles_for_all_kinds_of_cores_are_those_of_plain_code() {
+        let mut kernels: Vec<&Kernel> = vec![&plain::KERNEL, &plain::in_order::KERNEL];
+        if Isa::NeonDot.is_available() {
+            kernels.extend([&dot::KERNEL, &dot::in_order::KERNEL]);
+        }
+        for kernel in kernels {
+            for rows in 1..=ROWS {
+                let wanted = run(scalar::KERNEL.rows[rows - 1], rows, 1);
+                assert_eq!(run(kernel.rows[rows - 1], rows, 1), wanted, "{rows} rows");
+            }
+            assert_eq!(run(kernel.panels, 1, PANELS), run(scalar::KERNEL.panels, 1, PANELS));
+        }
+    }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 
 import qcore as qc
 from runtime_models import check, normal
@@ -34,3 +35,25 @@ def test_what_would_be_stored_large_stays_a_node_and_takes_codes():
     small = qc.compress(graph, x)
     exact = graph.predict(x)
     assert np.abs(small.predict(x) - exact).max() < 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("op", "constant", "idle"),
+    [("Add", np.zeros((1, 5, 4)), True), ("Sub", np.zeros(4), True), ("Mul", np.ones(()), True),
+     ("Div", np.ones((5, 1)), True), ("Add", np.zeros((3, 5, 4)), False),
+     ("Mul", np.zeros(4), False), ("Add", np.zeros((1, 1, 5, 4)), False)],
+)  # fmt: skip
+def test_arithmetic_that_changes_nothing_is_no_node(op, constant, idle):
+    nodes = [node("Relu", ["x"], ["r"]), node(op, ["r", "c"], ["a"]), node("Exp", ["a"], ["y"])]
+    x = normal(3, 5, 4)
+    graph = check(
+        nodes, {"x": x}, dims={"x": ["n", 5, 4]}, c=np.asarray(constant, np.float32)
+    )  # fmt: skip
+    assert (op not in [each.op for each in graph.nodes]) == idle
+
+
+def test_one_minus_a_value_stays():
+    graph = check(
+        [node("Sub", ["c", "x"], ["y"])], {"x": normal(3, 4)}, c=np.zeros(4, np.float32)
+    )  # fmt: skip
+    assert [each.op for each in graph.nodes] == ["Sub"]

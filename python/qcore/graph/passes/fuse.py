@@ -15,6 +15,7 @@ from qcore.graph.passes.fuse_products import (
     mean_to_pool,
 )
 from qcore.graph.passes.heads import lift_heads, split_heads, swap_last
+from qcore.graph.passes.idle import drop_idle
 from qcore.graph.passes.masks import fuse_filled
 from qcore.graph.passes.transposes import fuse_transposes
 from qcore.graph.passes.variance import centre_variance
@@ -23,6 +24,7 @@ __all__ = ["PATTERNS", "fused"]
 
 #: A pattern sees what those before it have made of the graph.
 PATTERNS: tuple[Pattern, ...] = (
+    drop_idle,
     fuse_transposes,
     fuse_filled,
     swap_last,

@@ -146,7 +146,7 @@ def _time_nodes(
         table.add_row(step.node, step.kernel, *cells)
     Console().print(table)
     click.echo(
-        f"{total:.2f} µs, each step's least; one sample, {threads} threads, on {facts['cpu']}, "
+        f"{total:.2f} µs, each step's least; one sample, threads: {threads}, on {facts['cpu']}, "
         f"{facts['isa']}"
     )
 
@@ -182,7 +182,7 @@ def _time_model(
         ratio = f"{one.p50 / times['qcore'].p50:.2f}×"
         table.add_row(name, *micros, f"{one.runs:,}", ratio)
     Console().print(table)
-    click.echo(f"one sample, {threads} threads, on {facts['cpu']}, {facts['isa']}")
+    click.echo(f"one sample, threads: {threads}, on {facts['cpu']}, {facts['isa']}")
 
 
 def _show(results: Sequence[Result], facts: Mapping[str, Any]) -> None:

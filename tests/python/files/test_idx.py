@@ -82,7 +82,7 @@ def test_a_flipped_bit_in_gzip_is_found(tmp_path):
         ),
         (bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 5]), r"corrupt: .* take 1 bytes, it has more"),
         (bytes([0, 0, 14, 4]) + b"\xff" * 16, "truncated"),  # claims 2**131 bytes
-        (gzip.compress(bytes([0, 0, 14, 4]) + b"\xff" * 16), "truncated"),
+        (gzip.compress(bytes([0, 0, 14, 4]) + b"\xff" * 16, mtime=0), "truncated"),
         (bytes([0, 0, 8, 255]) + bytes([0, 0, 0, 1] * 255) + b"a", "shape"),
     ],
 )

@@ -260,6 +260,34 @@ proptest! {
 }
 
 #[test]
+fn bits_meet_each_by_itself_in_every_type_of_integer() {
+    let (a, b) = ([0b1100_i64, -1, i64::MIN, 7], [0b1010_i64, 5, -1, -8]);
+    let table: [(&str, fn(i64, i64) -> i64); 3] =
+        [("BitwiseAnd", |a, b| a & b), ("BitwiseOr", |a, b| a | b), ("BitwiseXor", |a, b| a ^ b)];
+    for (op, due) in table {
+        // A column meets a row.
+        let column = Tensor::new(DType::I64, &[4, 1], &a).unwrap();
+        let found = binary(op, &column, &ints(&b));
+        let all: Vec<i64> = a.iter().flat_map(|&a| b.map(|b| due(a, b))).collect();
+        assert_eq!((found.dims(), found.elements::<i64>()), (&[4, 4][..], &all[..]));
+
+        let narrow = |all: [i64; 4]| all.map(|value| value as i8);
+        let bytes = |all: [i8; 4]| all.map(|value| value as u8);
+        let [x, y] = [a, b].map(|all| Tensor::new(DType::I8, &[4], &narrow(all)).unwrap());
+        let signed = [0, 1, 2, 3].map(|i| due(a[i], b[i]) as i8);
+        assert_eq!(binary(op, &x, &y).elements::<i8>(), signed);
+        let [x, y] = [a, b].map(|all| Tensor::new(DType::U8, &[4], &bytes(narrow(all))).unwrap());
+        assert_eq!(binary(op, &x, &y).elements::<u8>(), bytes(signed));
+    }
+    let float = floats(&mut Random::new(1), &[2]);
+    let net = Net::default()
+        .input("a", DType::F32, json!([2]))
+        .node("BitwiseAnd", "a a", "y", json!({}))
+        .output("y");
+    assert!(net.run(&[float]).unwrap_err().to_string().contains("float32"));
+}
+
+#[test]
 fn gather_counts_from_either_end_and_refuses_what_is_outside() {
     let x = Tensor::new(DType::F32, &[3, 2], &[0.0_f32, 1.0, 10.0, 11.0, 20.0, 21.0]).unwrap();
     let net = |indices: &[i64]| {

@@ -101,7 +101,8 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         "Softplus" => Function::Kernel(Unary::Softplus),
         "Softsign" => float(|x| x / (1.0 + x.abs())),
         "Sqrt" => Function::Kernel(Unary::Sqrt),
-        _ => Function::Kernel(Unary::Tanh),
+        "Tanh" => Function::Kernel(Unary::Tanh),
+        op => return Err(value_error!("{op} is no function of one element")),
     };
     Ok(Box::new(Elementwise { op: spec.op, function }))
 }

@@ -33,12 +33,18 @@ def _read_many(node: SourceNode, reader: Reader) -> None:
         reader.add("Identity", names, node.outputs)
 
 
+def _read_bitwise_not(node: SourceNode, reader: Reader) -> None:
+    ones = reader.add("CastLike", [reader.constant(np.int64(-1)), node.inputs[0]])
+    reader.add("BitwiseXor", [node.inputs[0], ones], node.outputs)
+
+
 _TWO = (
-    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Or",
-    "Pow", "Sub", "Xor",
+    "Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
+    "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Or", "Pow", "Sub", "Xor",
 )  # fmt: skip
 
 OPS: dict[str, Op] = {name: same(inputs=2) for name in _TWO} | {
+    "BitwiseNot": Op(_read_bitwise_not, write_plain, (1, 1), 1, frozenset()),
     "Cast": Op(_read_cast, write_plain, (1, 1), 1, frozenset({"to", "saturate", "round_mode"})),
     "CastLike": Op(_read_cast_like, write_plain, (2, 2), 1, frozenset({"saturate", "round_mode"})),
     "Max": Op(_read_many, write_plain, (1, None), 1, frozenset()),

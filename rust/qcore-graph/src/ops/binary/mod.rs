@@ -15,7 +15,7 @@ use plain::Meet;
 use select::Where;
 
 use crate::dtype::DType;
-use crate::error::{Result, dtype_error, shape_error};
+use crate::error::{Result, dtype_error, shape_error, value_error};
 use crate::fact::{Fact, Inputs};
 use crate::lower::Context;
 use crate::op::{Make, Op, Spec};
@@ -30,6 +30,9 @@ use crate::walk::Walk;
 pub(super) const OPS: &[(&str, Make)] = &[
     ("Add", make),
     ("And", make),
+    ("BitwiseAnd", make),
+    ("BitwiseOr", make),
+    ("BitwiseXor", make),
     ("Div", make),
     ("Equal", make),
     ("Greater", make),
@@ -54,6 +57,9 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
     let function = match spec.op {
         "Add" | "Sum" | "Mean" => Function::Add,
         "And" => Function::And,
+        "BitwiseAnd" => Function::Bits(|a, b| a & b),
+        "BitwiseOr" => Function::Bits(|a, b| a | b),
+        "BitwiseXor" => Function::Bits(|a, b| a ^ b),
         "Div" => Function::Div,
         "Equal" => Function::Compare(|order| order == Some(Ordering::Equal)),
         "Greater" => Function::Compare(|order| order == Some(Ordering::Greater)),
@@ -73,7 +79,8 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
         "PRelu" => Function::PRelu,
         "Pow" => Function::Pow,
         "Sub" => Function::Sub,
-        _ => Function::Xor,
+        "Xor" => Function::Xor,
+        op => return Err(value_error!("{op} is no function of two elements")),
     };
     Ok(Box::new(Binary { op: spec.op, function }))
 }
@@ -83,6 +90,7 @@ fn make(spec: &Spec<'_>) -> Result<Box<dyn Op>> {
 enum Function {
     Add,
     And,
+    Bits(fn(u64, u64) -> u64),
     Compare(fn(Option<Ordering>) -> bool),
     Div,
     Max,
@@ -150,6 +158,7 @@ impl Op for Binary {
         let (takes, result) = match self.function {
             Function::And | Function::Or | Function::Xor => (dtype == DType::Bool, DType::Bool),
             Function::Compare(_) => (true, DType::Bool),
+            Function::Bits(_) => (!matches!(dtype, DType::Bool | DType::F32), dtype),
             Function::PRelu => (dtype == DType::F32, dtype),
             _ => (dtype != DType::Bool && (self.op != "Mean" || dtype == DType::F32), dtype),
         };

@@ -13,6 +13,8 @@ pub(super) trait Number: Element + PartialOrd {
     fn modulo(self, other: Self) -> Self;
     fn larger(self, other: Self) -> Self;
     fn smaller(self, other: Self) -> Self;
+    /// A function of the bits, each by itself: of integers only.
+    fn bits(self, other: Self, f: fn(u64, u64) -> u64) -> Self;
     /// A share of a sum: of floats only.
     fn shared(self, by: f32) -> Self;
 }
@@ -52,6 +54,9 @@ impl Number for f32 {
     }
     fn smaller(self, other: f32) -> f32 {
         if self.is_nan() || self < other { self } else { other }
+    }
+    fn bits(self, _: f32, _: fn(u64, u64) -> u64) -> f32 {
+        self
     }
     fn shared(self, by: f32) -> f32 {
         self / by
@@ -98,6 +103,9 @@ macro_rules! integer {
             }
             fn smaller(self, other: $type) -> $type {
                 self.min(other)
+            }
+            fn bits(self, other: $type, f: fn(u64, u64) -> u64) -> $type {
+                f(self as u64, other as u64) as $type
             }
             fn shared(self, _: f32) -> $type {
                 self

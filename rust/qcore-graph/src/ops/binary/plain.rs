@@ -33,6 +33,7 @@ impl Meet {
             Function::Modulo => self.same(io, T::modulo),
             Function::Remainder => self.same(io, T::remainder),
             Function::Pow => self.same(io, T::power),
+            Function::Bits(f) => self.same(io, move |a: T, b: T| a.bits(b, f)),
             Function::Compare(f) => self.rows(io, move |a: T, b: T| u8::from(f(a.partial_cmp(&b)))),
             Function::PRelu => {
                 self.same(io, |x: T, slope: T| if x < T::default() { x.times(slope) } else { x })

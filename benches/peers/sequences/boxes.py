@@ -22,8 +22,8 @@ SIDE = 320
 CALIBRATE, VALIDATE, JUDGE = 8, 8, 32
 #: As the package does it: what is text, and how sure a box has to be of it.
 TEXT, SURE = 0.3, 0.5
-#: Boxes with this share of the area that they cover together are the same.
-SAME = 0.9
+#: Pixels by which the sides of a box may be off; lines of text are eight pixels high here.
+CLOSE = 1
 
 
 class Box(NamedTuple):
@@ -52,13 +52,9 @@ def boxes_of(chance: np.ndarray) -> list[Box]:
     return found
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Return the area that two boxes share, of the area that they cover together."""
-    height = min(one.bottom, other.bottom) - max(one.top, other.top)
-    width = min(one.right, other.right) - max(one.left, other.left)
-    both = max(0, height) * max(0, width)
-    areas = [(box.bottom - box.top) * (box.right - box.left) for box in (one, other)]
-    return both / (sum(areas) - both)
+def is_close(one: Box, other: Box) -> bool:
+    """Whether no side of a box is further from another's than `CLOSE`."""
+    return all(abs(a - b) <= CLOSE for a, b in zip(one, other, strict=True))
 
 
 def detectors(folder: Path, seconds: float, threads: int) -> Iterator[str]:
@@ -87,15 +83,15 @@ def _row(path: Path, folder: Path, seconds: float, threads: int) -> str:
     ]
     boxes = sum(map(len, found[0]))
     same = sum(
-        any(overlap(box, other) >= SAME for other in others)
+        any(is_close(box, other) for other in others)
         for ours, others in zip(*found, strict=True)
         for box in ours
     )
     more = sum(map(len, found[1])) - boxes
     wide = small.report_.totals.get("left wide", [])
     print(
-        f"{path.name}: {same} of {boxes} boxes on {len(judge)} pages found again, {more:+d} in "
-        f"all; {len(wide)} values and weights left wide"
+        f"{path.name}: {same} of {boxes} boxes on {len(judge)} pages are there to a pixel, "
+        f"{more:+d} in all; {len(wide)} values and weights left wide"
     )
     inputs = {name: judge[:1]}
     net, small = (one.fixed({}, {name: judge[:1].shape}) for one in (net, small))

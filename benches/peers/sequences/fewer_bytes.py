@@ -41,7 +41,7 @@ WAYS: Mapping[str, Make] = {
     "the same, embeddings int8": _quantized(
         {"embeddings.*": 8, "*": 4}, group_size={"embeddings.*": None, "*": 32}
     ),
-    "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5),
+    "int8, 50 % pruned (SparseGPT)": _pruned(sparsity=0.5, scope="sensitivity"),
     "int8, `compress(net, X)`": lambda net, X: qc.compress(net, X),
     'int8, `activations="static"`': lambda net, X: qc.compress(net, X, activations="static"),
     "int8, 2:4 (SparseGPT)": _pruned(pattern="2:4"),

@@ -6,7 +6,7 @@
 #   make test          every test, Rust and Python
 #   make test-isas     what depends on the instruction set, on each that this CPU has
 #   make test-emulated the same under QEMU on CPUs of 2008 and 2013, with ONNX Runtime, and Rust on three ARM
-#                      cores; takes an hour on two cores that do nothing else
+#                      cores; takes half an hour on two cores, an hour beside other work
 #   make lint          rustfmt, clippy, ruff, mypy, stubs, what the crates are packed of
 #   make docs          the documentation, into build/site; ends at a warning or a dead link
 #   make bench         criterion and pytest-benchmark

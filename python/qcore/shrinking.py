@@ -233,8 +233,10 @@ def _bearable(
         return small, wide
     if small.codes:
         small, wide = _with_wide_values(before, X, judges, quantizer)
-    if quantizer.bits != 8 or is_well(before, small, *judges):
-        return small, wide  # fewer bits were asked for, whatever they cost
+    # Fewer bits were asked for, whatever they cost; and floats in place of 8 bits cost bytes and
+    # time, for which answers have to change as they are, without a margin.
+    if quantizer.bits != 8 or is_well(before, small, judges.X, judges.least):
+        return small, wide
     weights = wide_weights(before, small)
     if not weights:
         return small, wide
@@ -289,7 +291,7 @@ def _with_wide_values(
         rows = _error(judged(tried, report)) <= BY_ROWS * error
         small = tried if rows else judged(told_of(small, report), report)
     quantizer.leave_wide(wide, apart=True, by_rows=rows)
-    if not wide or is_well(before, small, *judges):
+    if not wide or is_well(before, small, judges.X, judges.least):
         return small, wide
     error = _error(small)
     tried = quantizer.leave_wide(wide, by_rows=rows).fit_transform(before, X)

@@ -1,4 +1,4 @@
-//! Criterion benches of the kernels: `cargo bench`.
+//! Criterion benches of the kernels: `cargo bench -p qcore-benches`.
 
 #![allow(clippy::disallowed_methods, reason = "benches take what they need")]
 

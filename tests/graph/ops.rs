@@ -9,6 +9,7 @@ use crate::support::{Net, assert_near, at, floats, indices, ints};
 
 /// Two values to one.
 type Fold = fn(f64, f64) -> f64;
+type Bits = fn(i64, i64) -> i64;
 
 /// A shape, and one that broadcasts with it.
 fn pair() -> impl Strategy<Value = (Vec<usize>, Vec<usize>)> {
@@ -262,7 +263,7 @@ proptest! {
 #[test]
 fn bits_meet_each_by_itself_in_every_type_of_integer() {
     let (a, b) = ([0b1100_i64, -1, i64::MIN, 7], [0b1010_i64, 5, -1, -8]);
-    let table: [(&str, fn(i64, i64) -> i64); 3] =
+    let table: [(&str, Bits); 3] =
         [("BitwiseAnd", |a, b| a & b), ("BitwiseOr", |a, b| a | b), ("BitwiseXor", |a, b| a ^ b)];
     for (op, due) in table {
         // A column meets a row.

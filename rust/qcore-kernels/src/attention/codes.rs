@@ -1,10 +1,7 @@
 //! Queries, keys and values as int8.
 
+use crate::math::{SIZE, largest_size_bits};
 use crate::simd::{Scalar, Simd, SimdOp};
-
-/// The bits of a float but its sign: as integers they are in the order of sizes, and those of what is
-/// not a number come last.
-const SIZE: i32 = i32::MAX;
 
 /// The step of codes of values of which the largest size is `most`, and what values are multiplied by to
 /// become codes. Where a value is not finite, neither is `most`; then the step is not a number, and so
@@ -20,12 +17,6 @@ fn steps(most: f32) -> (f32, f32) {
         // All zeros, or as good as that.
         (1.0, 0.0)
     }
-}
-
-/// The largest size of some values, as its bits.
-#[inline(always)]
-fn largest(values: impl Iterator<Item = f32>, least: i32) -> i32 {
-    values.fold(least, |most, x| most.max(x.to_bits() as i32 & SIZE))
 }
 
 /// Heads of rows to int8, each head of a row with a step of its own. Rows are read one after the other,
@@ -61,7 +52,7 @@ impl SimdOp for HeadRows<'_> {
                     let x = unsafe { s.load_f32(x.as_ptr().add(at)) };
                     most = s.max_i32(s.and_i32(s.bits_of(x), size), most);
                 }
-                let most = largest(x[body..].iter().copied(), s.reduce_max_i32(most));
+                let most = largest_size_bits(&x[body..], s.reduce_max_i32(most));
                 let (step, inverse) = steps(f32::from_bits(most as u32));
                 scale[index] = step;
                 if inverse == 0.0 {
@@ -122,7 +113,7 @@ impl SimdOp for Columns<'_> {
                 }
             }
             for (most, x) in sizes[body..].iter_mut().zip(&x[body..]) {
-                *most = largest([*x].into_iter(), *most);
+                *most = largest_size_bits(&[*x], *most);
             }
         }
         let inverse = &mut inverse[..n];

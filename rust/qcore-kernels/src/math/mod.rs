@@ -10,6 +10,7 @@ mod exp;
 mod gates;
 mod log;
 mod pow;
+mod size;
 
 pub(crate) use coarse::{exp2_nonpositive, gelu_coarse};
 pub(crate) use erf::erf;
@@ -17,6 +18,7 @@ pub(crate) use exp::{exp, exp_nonpositive, sigmoid, tanh};
 pub(crate) use gates::{clip, elu, gelu, gelu_tanh, hard_sigmoid, hard_swish, leaky_relu, silu};
 pub(crate) use log::{log, softplus};
 pub(crate) use pow::pow;
+pub(crate) use size::{SIZE, largest_size_bits};
 
 use crate::simd::Simd;
 

@@ -132,14 +132,41 @@ pub(crate) fn reduce_rows<S: Simd, T: Term, J: Join, const N: usize>(
     join: J,
 ) -> [f32; N] {
     let n = rows[0].len();
-    let mut whole = [J::NOTHING; N];
     if n == 0 || n > PANEL || rows.iter().any(|row| row.len() != n) {
+        let mut whole = [J::NOTHING; N];
         for row in 0..N {
             whole[row] = reduce_row(s, rows[row], terms[row], join);
         }
         return whole;
     }
+    reduce_panel(s, rows, terms, join)
+}
+
+/// Joins the terms of a row, in the order of the room.
+#[inline(always)]
+pub(crate) fn reduce_row<S: Simd, T: Term, J: Join>(s: S, row: &[f32], term: T, join: J) -> f32 {
+    let mut whole = J::NOTHING;
+    for (index, panel) in row.chunks(PANEL).enumerate() {
+        let [part] = reduce_panel(s, [panel], [term], join);
+        whole = if index == 0 { part } else { J::join_one(whole, part) };
+    }
+    whole
+}
+
+/// The order of the room, which is the same on every instruction set: sixteen chains, joined lane by
+/// lane at the end. Rows have one length, which is not 0.
+#[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+#[inline(always)]
+fn reduce_panel<S: Simd, T: Term, J: Join, const N: usize>(
+    s: S,
+    rows: [&[f32]; N],
+    terms: [T; N],
+    _: J,
+) -> [f32; N] {
+    let n = rows[0].len();
+    assert!(rows.iter().all(|row| row.len() == n), "rows of one length");
     let (vectors, body) = (MAX_LANES / S::LANES, n / MAX_LANES * MAX_LANES);
+    // As many as the sixteen take: the rest of the array is never touched.
     let mut parts = [[s.splat_f32(J::NOTHING); MAX_LANES]; N];
     let mut at = 0;
     while at < body {
@@ -169,57 +196,11 @@ pub(crate) fn reduce_rows<S: Simd, T: Term, J: Join, const N: usize>(
             lanes[row][lane] = J::join_one(lanes[row][lane], rest[lane]);
         }
     }
-    for row in 0..N {
-        whole[row] = lanes[row][0];
-    }
+    let mut whole = lanes.map(|lanes| lanes[0]);
     for lane in 1..MAX_LANES {
         for row in 0..N {
             whole[row] = J::join_one(whole[row], lanes[row][lane]);
         }
-    }
-    whole
-}
-
-/// Joins the terms of a row, in the order of the room.
-#[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
-#[inline(always)]
-pub(crate) fn reduce_row<S: Simd, T: Term, J: Join>(s: S, row: &[f32], term: T, _: J) -> f32 {
-    let vectors = MAX_LANES / S::LANES;
-    let mut whole = J::NOTHING;
-    for (index, panel) in row.chunks(PANEL).enumerate() {
-        let nothing = s.splat_f32(J::NOTHING);
-        // As many as the sixteen take: the rest of the array is never touched.
-        let mut parts = [nothing; MAX_LANES];
-        let body = panel.len() / MAX_LANES * MAX_LANES;
-        let mut at = 0;
-        while at < body {
-            for vector in 0..vectors {
-                // SAFETY: MAX_LANES elements follow, of which this takes its LANES.
-                let x = unsafe { s.load_f32(panel.as_ptr().add(at + vector * S::LANES)) };
-                parts[vector] = J::join(s, parts[vector], term.of(s, x));
-            }
-            at += MAX_LANES;
-        }
-        let mut lanes = [0.0_f32; MAX_LANES];
-        let mut rest = [0.0_f32; MAX_LANES];
-        rest[..panel.len() - body].copy_from_slice(&panel[body..]);
-        for vector in 0..vectors {
-            // SAFETY: both have MAX_LANES elements.
-            unsafe {
-                let to = lanes.as_mut_ptr().add(vector * S::LANES);
-                s.store_f32(to, parts[vector]);
-                let from = rest.as_mut_ptr().add(vector * S::LANES);
-                s.store_f32(from, term.of(s, s.load_f32(from)));
-            }
-        }
-        for lane in 0..panel.len() - body {
-            lanes[lane] = J::join_one(lanes[lane], rest[lane]);
-        }
-        let mut part = lanes[0];
-        for &lane in &lanes[1..] {
-            part = J::join_one(part, lane);
-        }
-        whole = if index == 0 { part } else { J::join_one(whole, part) };
     }
     whole
 }

@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::{self, Isa};
+use crate::math::{SIZE, largest_size_bits};
 use crate::memory;
 use crate::quant::element::Element;
 use crate::quant::layout::{Layout, Run};
@@ -131,10 +132,6 @@ impl<T: Element, R: Iterator<Item = Run>> SimdOp for Ranges<'_, T, R> {
     }
 }
 
-/// The bits of a float but its sign: as integers they are in the order of sizes, and those of what is
-/// not finite come last.
-const SIZE: i32 = i32::MAX;
-
 /// The largest size of some floats; none where one is not finite.
 #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
 #[inline(always)]
@@ -156,10 +153,7 @@ pub(in crate::quant) fn largest_size<S: Simd>(s: S, x: &[f32]) -> Option<f32> {
         most[0] = s.max_i32(most[0], s.and_i32(s.bits_of(x), size));
     }
     let most = s.max_i32(s.max_i32(most[0], most[1]), s.max_i32(most[2], most[3]));
-    let mut most = s.reduce_max_i32(most);
-    for x in &x[body..] {
-        most = most.max(x.to_bits() as i32 & SIZE);
-    }
+    let most = largest_size_bits(&x[body..], s.reduce_max_i32(most));
     let most = f32::from_bits(most as u32);
     most.is_finite().then_some(most)
 }

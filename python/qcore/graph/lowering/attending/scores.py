@@ -67,7 +67,10 @@ def _terms(look: Look, name: str) -> list[tuple[str, float]]:
     source, factor = look.unscaled(name)
     total = look.made(source, "Add")
     if total is not None and _is_plain(total) and factor == 1.0:
-        return [term for side in total.inputs for term in _terms(look, side)]
+        terms = [term for side in total.inputs for term in _terms(look, side)]
+        if any(_product(look, term) is not None for term, _ in terms):
+            return terms
+        return [(name, 1.0)]  # a mask that is a sum is one
     return [(source, factor)] if _product(look, source) is not None else [(name, 1.0)]
 
 

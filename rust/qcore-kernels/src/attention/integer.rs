@@ -76,6 +76,9 @@ impl Attention<'_> {
             memory::resize(&mut room.seen, keys, true)?;
             let seen = room.seen.iter_mut().enumerate();
             seen.for_each(|(key, seen)| *seen = data[key * stride] > NEVER);
+            if !room.seen.contains(&true) {
+                room.seen.clear(); // all alike
+            }
         }
         self.encode(isa, room, rows)?;
         for head in 0..heads {
@@ -179,9 +182,18 @@ impl SimdOp for Weigh<'_, '_> {
             let mask = mask.get_mut(..seen).unwrap_or_default();
             attention.fill_mask(head, first + index, mask);
             let factor = scale * (attention.scale * std::f32::consts::LOG2_E);
-            let largest =
+            let mut largest =
                 scores(s, &sums[..seen], &key_scale[..seen], factor, &*mask, &mut row[..seen]);
             row[seen..].fill(HIDDEN);
+            if largest == f32::NEG_INFINITY && !mask.is_empty() {
+                // The least float may stand for hidden keys: scores vanish beside it, and to base 2 it is infinite.
+                let top = mask.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                if top > largest {
+                    let shown = row[..seen].iter_mut().zip(&*mask);
+                    shown.for_each(|(x, &added)| *x = if added == top { 0.0 } else { HIDDEN });
+                    largest = 0.0;
+                }
+            }
             if largest == f32::INFINITY {
                 // The limit: infinities share the whole.
                 for x in row.iter_mut() {

@@ -223,3 +223,35 @@ fn a_row_of_which_all_is_hidden_is_zero_where_it_is_guarded_and_nan_else() {
         }
     }
 }
+
+#[test]
+fn a_row_of_which_the_least_float_hides_all_weighs_keys_alike() {
+    let (rows, keys, d) = (3, 19, 8);
+    let (q, k, v) = (noise(rows * d, 1), noise(keys * d, 2), noise(keys * d, 3));
+    let mut mask = vec![f32::MIN; rows * keys];
+    mask[..keys].fill(0.0);
+    for (strides, mask) in [([0, keys, 1], &mask[..]), ([0, 0, 1], &mask[keys..])] {
+        let whole = Attention {
+            heads: [1; 2],
+            sizes: [d; 2],
+            scale: 0.3,
+            keys,
+            q: (&q, d),
+            k: (&k, d),
+            v: (&v, d),
+            mask: Some(Mask { data: mask, strides }),
+            causal: None,
+            integer: false,
+            guarded: true,
+        };
+        for (isa, integer) in Isa::available().flat_map(|isa| [(isa, false), (isa, true)]) {
+            let mut out = vec![0.0; rows * d];
+            Attention { integer, ..whole }.run(isa, &mut out).unwrap();
+            for (at, &found) in out.iter().enumerate().skip(d) {
+                let column = v.iter().skip(at % d).step_by(d);
+                let mean = column.sum::<f32>() / keys as f32;
+                assert!((found - mean).abs() < 0.02, "{isa:?} {integer}: {found} for {mean}");
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from qcore.arrays.params.ranges import OBSERVERS
 from qcore.arrays.pruning.criteria import CRITERIA
 from qcore.arrays.pruning.patterns import _NAMED
 from qcore.arrays.schemes.table import CHOICES as SCHEMES
+from qcore.arrays.tensor.scheme import scheme_names
 
 HOME = Path(__file__).parents[3]
 PAGES = sorted([*(HOME / "docs").rglob("*.md"), HOME / "README.md", HOME / "CONTRIBUTING.md"])
 NAMES = [str(page.relative_to(HOME)) for page in PAGES]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 
 
@@ -36,7 +39,7 @@ def anchors(page):
     return found
 
 
-def shell(command, shown=True):
+def shell(command, shown=True, printed=None):
     """Run a command as the page's reader would, and print what it prints."""
     here = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     words = shlex.split(command, comments=True)
@@ -44,6 +47,8 @@ def shell(command, shown=True):
         words, text=True, capture_output=True, check=False, env=here, timeout=300
     )  # fmt: skip
     assert done.returncode == 0, f"{command}: {done.stderr}"
+    if printed is not None:
+        printed.extend(done.stdout.splitlines())
     if shown:
         print(done.stdout)
 
@@ -65,6 +70,19 @@ def with_commands(text):
     return re.sub(r"```console\n(.*?)\n```", calls, text, flags=re.DOTALL)
 
 
+def differs(shown, printed):
+    """Return whether a line differs from what was printed: in words, or in numbers by a tenth."""
+    if NUMBER.sub("#", shown) != NUMBER.sub("#", printed):
+        return True
+    if "µs" in shown:  # another CPU's
+        return False
+    ours, theirs = (
+        [float(number.replace(",", "")) for number in NUMBER.findall(line)]
+        for line in (shown, printed)
+    )
+    return ours != pytest.approx(theirs, rel=0.1)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_examples_run(page, tmp_path, monkeypatch):
     text = with_commands(page.read_text(encoding="utf-8"))
@@ -72,11 +90,16 @@ def test_examples_run(page, tmp_path, monkeypatch):
         pytest.skip("there are none")
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    names = {"shell": shell}
+    printed = []
+    names = {"shell": partial(shell, printed=printed)}
     examples = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), 0)
     report = []
     found = doctest.DocTestRunner(optionflags=OPTIONS).run(examples, out=report.append)
     assert found.failed == 0, "".join(report)
+    if printed:
+        for block in re.findall(r"```text\n(.*?)\n```", text, re.DOTALL):
+            for line in block.splitlines():
+                assert not all(differs(line, other) for other in printed), line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -107,6 +130,14 @@ def test_every_method_is_explained():
     } - {"SGD", "Adam", "Dense", "Sequential"}  # fmt: skip
     page = (HOME / "docs" / "methods.md").read_text(encoding="utf-8")
     assert names <= set(re.findall(r"\w+", page))
+
+
+def test_docstrings_and_the_file_format_name_every_choice():
+    page = (HOME / "docs" / "files.md").read_text(encoding="utf-8")
+    assert [name for name in scheme_names() if f'`"{name}"`' not in page] == []
+    assert [name for name in SCHEMES if f'"{name}"' not in qc.quantize.__doc__] == []
+    for call in (qc.prune, qc.Pruner):
+        assert [name for name in CRITERIA if f'"{name}"' not in call.__doc__] == []
 
 
 def test_every_page_is_in_the_menu():

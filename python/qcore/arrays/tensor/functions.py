@@ -101,9 +101,10 @@ def quantize(
         What a code of the floor form decodes to: the middle of its cell, or its lower edge.
     scheme : str
         What codes stand for: "affine"; levels that fit the values, "kmeans" and "quantile"; or a
-        number format, "power_of_two", "log", "nf4", "fp4", "fp8_e4m3" and "fp8_e5m2"; or one whose
-        groups and scales are part of it, "mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3",
-        "mxfp8_e5m2" (groups of 32, scales of powers of two) and "nvfp4" (groups of 16).
+        number format, "power_of_two", "log", "nf4", "fp4", "fp8_e4m3" and "fp8_e5m2"; "float16",
+        which has no scale; or one whose groups and scales are part of it, "mxfp4", "mxfp6_e2m3",
+        "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2" (groups of 32, scales of powers of two) and "nvfp4"
+        (groups of 16).
     levels : int, default 16
         Size of a fitted codebook, 1 to 256; ``2**bits`` where `bits` is given and not 8.
     observer : {"minmax", "percentile", "mse", "entropy"}

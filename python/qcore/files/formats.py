@@ -24,7 +24,7 @@ from qcore.files.qcore_format.container import Container
 from qcore.files.sharded.shards import Shards, shard_paths
 from qcore.files.source import TensorInfo, TensorSource
 
-__all__ = ["WRITTEN", "format_of", "open_tensors"]
+__all__ = ["WRITTEN", "format_of", "has_other_format", "open_tensors"]
 
 #: The formats in which tensors are written.
 WRITTEN = ("qcore", "compressed-tensors", "gguf")
@@ -94,9 +94,10 @@ def format_of(path: Path, given: str | None = None) -> str:
         If `given` is none, or is another than the file's name says.
     """
     named = "gguf" if path.suffix == ".gguf" else None
-    if path.suffix in (".npz", ".npy"):
+    if named is None and has_other_format(path):
         raise ValueError(
-            f"the file is {path.name!r}; NumPy's files are read, not written: np.savez does"
+            f"the file is {path.name!r}; {path.suffix} files are read, not written: name one that "
+            "ends in .safetensors or .gguf"
         )
     if given is None:
         return named or "qcore"
@@ -106,6 +107,11 @@ def format_of(path: Path, given: str | None = None) -> str:
             f"file_format is {given!r} and the file is {path.name!r}; only GGUF files end in .gguf"
         )
     return given
+
+
+def has_other_format(path: Path) -> bool:
+    """Return whether a file's name says that it is of a kind of its own, not safetensors."""
+    return path.suffix in _BY_SUFFIX
 
 
 def _many(path: Path, paths: list[Path], limits: Limits) -> TensorSource:

@@ -17,7 +17,7 @@ from qcore._display.table import Report
 from qcore.errors import ArgumentError
 from qcore.files.dtypes import stored_name
 from qcore.files.foreign.gguf_blocks import TYPES as GGUF_TYPES
-from qcore.files.formats import format_of, open_tensors
+from qcore.files.formats import format_of, has_other_format, open_tensors
 from qcore.files.limits import USUAL, Limits
 from qcore.files.qcore_format.container import Container, part_bytes, separator_for, texts_of
 from qcore.files.qcore_format.lossless import LEAST_BYTES, WIDTHS, description_of
@@ -107,7 +107,7 @@ def _as_stored(path: Path, limits: Limits) -> TensorSource:
     paths = shard_paths(path)
     if paths:
         return Shards(paths, limits)
-    if path.suffix in (".gguf", ".npz", ".npy") or path.is_dir():
+    if has_other_format(path) or path.is_dir():
         return open_tensors(path, limits)
     return Container(path, limits)
 

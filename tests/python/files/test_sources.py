@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import qcore as qc
-from qcore.files.formats import open_tensors
+from qcore.files.formats import _BY_SUFFIX, open_tensors
 from qcore.streaming.compress import compress_file
 
 
@@ -112,6 +112,16 @@ def test_a_folder_of_arrays(tmp_path):
     assert small["ints"].tolist() == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("suffix", sorted({*_BY_SUFFIX} - {".gguf"}))
+def test_what_is_only_read_is_not_written(tmp_path, suffix):
+    qc.save(tmp_path / "w.safetensors", weights())
+    output = tmp_path / f"w{suffix}"
+    for lossless in (False, True):
+        with pytest.raises(ValueError, match=rf"'w{suffix}'; \{suffix} files are read, not"):
+            qc.compress(tmp_path / "w.safetensors", output=output, lossless=lossless)
+    assert not output.exists()
+
+
 def test_a_folder_with_a_pickle_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(qc.FormatError, match="never loaded"):
@@ -156,5 +166,5 @@ def test_no_source_is_replaced_by_a_shard(tmp_path):
     assert (tmp_path / "model-00001-of-00001.safetensors").read_bytes() == before
     with pytest.raises(TypeError, match="one tensor or a network"):
         qc.save(index, np.ones(3))
-    with pytest.raises(ValueError, match="savez"):
+    with pytest.raises(ValueError, match="read, not written"):
         qc.save(tmp_path / "a.npz", {"w": np.ones(3)})

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qcore as qc
+from qcore.arrays.pruning.criteria import CRITERIA
 
 
 @dataclass
@@ -45,6 +46,30 @@ def blocks(w, rows, columns):
             place = np.s_[top : top + rows, left : left + columns]
             found.append((np.sqrt(np.mean(w[place].astype(np.float64) ** 2)), place))
     return found
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "2x4", "rows"])
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_criterion_takes_the_share_and_no_more(name, pattern):
+    criterion, w = CRITERIA[name], weights()
+    evidence = {"stats": stats_of(inputs()), "gradient": weights(seed=5)}
+    options = {"criterion": name, "pattern": pattern, "random_state": 0}
+    if pattern != "2:4":
+        options["sparsity"] = 0.5
+    if criterion.needs:
+        with pytest.raises(ValueError, match=f"{criterion.needs} is None"):
+            qc.prune(w, **options)
+        options[criterion.needs] = evidence[criterion.needs]
+    if criterion.updates and pattern in ("2x4", "rows"):
+        with pytest.raises(ValueError, match=name):
+            qc.prune(w, **options)
+        return
+    pruned = qc.prune(w, **options)
+    kept = pruned != 0
+    assert np.count_nonzero(kept) == w.size // 2
+    if not criterion.updates:
+        np.testing.assert_array_equal(pruned[kept], w[kept])
+    np.testing.assert_array_equal(qc.prune(w, **options), pruned)
 
 
 @given(

@@ -1,5 +1,6 @@
 """Every scheme in what all schemes share: bounds, round trips, idempotence, odd arrays, files."""
 
+import copy
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ import qcore as qc
 from qcore import _core
 from qcore.arrays.schemes.codebook import spread
 from qcore.arrays.schemes.fixed_levels import FIXED, levels_of
+from qcore.arrays.schemes.microscaling import KINDS
+from qcore.arrays.schemes.table import CHOICES
 
 pytestmark = pytest.mark.numerics
 
@@ -33,6 +36,15 @@ arrays = hnp.arrays(
     np.float32, st.tuples(st.integers(1, 5), st.integers(1, 9)),
     elements=st.floats(-1000, 1000, width=16),
 )  # fmt: skip
+
+
+#: What files of their own, or tests below, hold to the same.
+ELSEWHERE = {"float16", *KINDS}
+
+
+def test_every_scheme_is_held_to_what_all_share():
+    here = {options.get("scheme", "affine") for options in SCHEMES}
+    assert set(CHOICES) - here == ELSEWHERE
 
 
 def name_of(options):
@@ -224,6 +236,28 @@ def test_powers_of_two_are_shifts():
     levels = levels_of("power_of_two", 4)
     assert levels.tolist() == sorted([0.0, *(s * 2.0**-k for k in range(7) for s in (1, -1))])
     assert (levels_of("log", 8)[-1], len(levels_of("log", 8))) == (1.0, 255)
+
+
+def test_float16_is_numpys(tmp_path):
+    x = np.random.default_rng(0).standard_normal((6, 50)).astype(np.float32)
+    x[0, :5] = 0, -0.0, 1e-8, 65504, -65519
+    q = qc.quantize(x, scheme="float16")
+    with np.errstate(over="ignore"):
+        wanted = x.astype(np.float16)
+    bits = wanted.astype(np.float32).view(np.uint32)
+    np.testing.assert_array_equal(q.dequantize().view(np.uint32), bits)
+    assert (q.bits, q.values.dtype, q.nbytes) == (16, np.uint16, 2 * x.size + 4)
+    qc.save(tmp_path / "q.safetensors", q)
+    assert qc.load(tmp_path / "q.safetensors") == copy.deepcopy(q) == q
+    far = qc.quantize(np.array([7e4, -np.inf, 0], np.float32), scheme="float16")
+    assert (far.dequantize().tolist(), far.clipped) == ([65504.0, -65504.0, 0.0], 2)
+    for shape in ((0, 4), (3, 0), ()):
+        zeros = qc.quantize(np.zeros(shape, np.float32), scheme="float16")
+        assert zeros.dequantize().shape == shape
+    with pytest.raises(ValueError, match=r"x\[0\] is NaN"):
+        qc.quantize(np.array([np.nan], np.float32), scheme="float16")
+    with pytest.raises(ValueError, match="group_size"):
+        qc.quantize(x, scheme="float16", group_size=10)
 
 
 # k-means -----------------------------------------------------------------------------------------

@@ -124,9 +124,10 @@ def compress(
     validation_data : tuple of (X, y), optional
         On which choices are made. Default: a tenth of the samples, which is not trained on. For a
         graph without a target ``(X, None)``: samples that nothing is fitted to, by which it is
-        found what is to stay wide, so that 99.5 % of the answers to them stay the same, counted
-        with a margin: a quarter of what changes when outputs are off four times as far. Default:
-        X, and 99 % as it is. The report says which: ``report_.totals["judged on"]``.
+        found what is to stay wide, so that 99.5 % of the answers to them stay the same, 99 % of
+        texts that are read of labels, counted with a margin: a quarter of what changes when
+        outputs are off four times as far. Default: X, and 99 % as it is. The report says which:
+        ``report_.totals["judged on"]``.
     folder : path-like, optional
         Keeps the state of the trainings: a call that was stopped goes on where it was.
     max_bytes, max_tensors, max_name_bytes : int, optional

@@ -26,9 +26,9 @@ from qcore.estimators.quantizer.graphs import by_rows, told_of, without_codes
 from qcore.estimators.quantizer.quantizer import Quantizer
 from qcore.estimators.quantizer.widening import (
     LEAST,
-    LEAST_JUDGED,
     MARGIN,
     is_well,
+    least_judged,
     wide_values,
     wide_weights,
 )
@@ -200,7 +200,7 @@ def prune_and_quantize(
         if isinstance(before, BaseGraph) and X is not None:
             found = _Judged(X, LEAST, 1.0)
             if judges is not None:
-                found = _Judged(judges, LEAST_JUDGED, MARGIN)
+                found = _Judged(judges, least_judged(before), MARGIN)
             if one_pass is None:
                 model, wide = _bearable(before, model, X, found, quantizer)
             else:

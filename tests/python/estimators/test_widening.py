@@ -14,19 +14,18 @@ from qcore.estimators.quantizer.widening import wide_values, wide_weights
 from qcore.graph.node import Node
 from qcore.graph.value import Value
 
-RNG = np.random.default_rng(0)
-
 
 def loud_channel(*, after: int = 1) -> qc.Graph:
     """Return a chain of products whose first hidden value has a channel that drowns the others.
 
     What reads it counts the others only, so that codes for the value hold nothing that counts.
     """
-    first = RNG.standard_normal((8, 16)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((8, 16)).astype(np.float32)
     first[:, 0] *= 3000
-    second = RNG.standard_normal((16, 16)).astype(np.float32)
+    second = rng.standard_normal((16, 16)).astype(np.float32)
     second[0] = 0
-    last = {f"w{i}": RNG.standard_normal((16, 16)).astype(np.float32) / 4 for i in range(after)}
+    last = {f"w{i}": rng.standard_normal((16, 16)).astype(np.float32) / 4 for i in range(after)}
     last[f"w{after - 1}"] = last[f"w{after - 1}"][:, :1]  # one output, no classes
     nodes = [
         Node("first", "MatMul", ("x", "first"), ("loud",)),
@@ -47,7 +46,7 @@ def lost(before: qc.Graph, after: qc.Graph, x: np.ndarray) -> float:
 
 def test_the_value_that_is_not_borne_stays_wide() -> None:
     net = loud_channel(after=3)
-    x = RNG.standard_normal((200, 8)).astype(np.float32)
+    x = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
     plain = qc.Quantizer(8, progress=False).fit_transform(net, x)
     assert lost(net, plain, x) > 0.01
     assert "loud" in plain.codes
@@ -94,7 +93,7 @@ def test_nothing_is_left_wide_where_all_is_well() -> None:
     net = loud_channel().changed(
         constants={**loud_channel().constants, "first": np.float32(np.eye(8, 16))}
     )
-    x = RNG.standard_normal((100, 8)).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal((100, 8)).astype(np.float32)
     small = qc.compress(net, x)
     assert "left wide" not in small.report_.totals
     assert wide_values(net, small, x, progress=False) == []
@@ -117,7 +116,7 @@ def test_the_worst_weights_stay_wide_within_their_share() -> None:
 
 def test_fewer_bits_that_were_asked_for_stay_and_are_told() -> None:
     net = loud_channel()
-    x = RNG.standard_normal((100, 8)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
     with pytest.warns(AccuracyWarning, match="off by"):
         small = qc.compress(net, x, bits=2)
     assert all(slot.weight.bits == 2 for slot in small.slots)
@@ -125,7 +124,7 @@ def test_fewer_bits_that_were_asked_for_stay_and_are_told() -> None:
 
 def test_chances_are_answers_and_embeddings_are_not() -> None:
     """A sigmoid of one column counts by its side of a half; an embedding has no answer."""
-    x = RNG.standard_normal((64, 8)).astype(np.float32)
+    x = np.random.default_rng(3).standard_normal((64, 8)).astype(np.float32)
 
     def graph(last: str, width: int) -> qc.Graph:
         w = np.random.default_rng(3).standard_normal((8, width)).astype(np.float32)
@@ -158,7 +157,7 @@ def read_by_places() -> qc.Graph:
 def test_places_are_read_as_texts() -> None:
     """Repeats and the most frequent label are left out; any other change is another answer."""
     net = read_by_places()
-    x = RNG.standard_normal((8, 12, 6)).astype(np.float32)
+    x = np.random.default_rng(4).standard_normal((8, 12, 6)).astype(np.float32)
     twice = np.repeat(x, 2, axis=1)  # each place twice: the same text
 
     class Repeated:
@@ -175,7 +174,7 @@ def test_places_are_read_as_texts() -> None:
 def test_samples_that_nothing_is_fitted_to_can_judge() -> None:
     """What only the judges show is left wide."""
     net = loud_channel()
-    quiet = RNG.standard_normal((64, 8)).astype(np.float32)
+    quiet = np.random.default_rng(5).standard_normal((64, 8)).astype(np.float32)
     alone = qc.compress(net, quiet)
     judged = qc.compress(net, quiet, validation_data=(1000 * quiet, None))
     assert "x" not in alone.report_.totals["left wide"]
@@ -240,10 +239,10 @@ def test_few_samples_tell_more_by_what_changes_with_more_error() -> None:
 
 def test_the_report_says_what_judged() -> None:
     net = loud_channel()
-    quiet = RNG.standard_normal((64, 8)).astype(np.float32)
+    quiet = np.random.default_rng(6).standard_normal((64, 8)).astype(np.float32)
     totals = qc.compress(net, quiet).report_.totals
     assert totals["judged on"] == "X, to which the codes are fitted"
-    other = RNG.standard_normal((64, 8)).astype(np.float32)
+    other = np.random.default_rng(7).standard_normal((64, 8)).astype(np.float32)
     small = qc.compress(net, quiet, validation_data=(other, None))
     assert small.report_.totals["judged on"] == "validation_data"
     wanted = output_totals(net, small, other)["output error"]

@@ -16,12 +16,13 @@ import numpy as np
 from qcore._display.progress import EpochProgress, Progress
 from qcore.estimators.graphs.batches import first_samples
 from qcore.estimators.graphs.corrections import graph_disagreement, output_error, output_totals
+from qcore.graph.classifier import labels_places
 from qcore.graph.graph import BaseGraph
 
-__all__ = ["LEAST", "LEAST_JUDGED", "MARGIN", "is_well", "wide_values", "wide_weights"]
+__all__ = ["LEAST", "MARGIN", "is_well", "least_judged", "wide_values", "wide_weights"]
 
 #: The share of answers that is to stay the same, and that on samples which are given to judge by.
-LEAST, LEAST_JUDGED = 0.99, 0.995
+LEAST, JUDGED = 0.99, 0.995
 #: How many times as far off outputs are made for that, and what changes divided by it: of a hundred
 #: answers one more or less says nothing of the second half of a percent.
 MARGIN = 4.0
@@ -72,6 +73,14 @@ def wide_values(
         return enough or graph_disagreement(totals, least) is None
 
     return [name for part in parts[: _fewest(len(parts), bears)] for name in part.names]
+
+
+def least_judged(before: BaseGraph) -> float:
+    """Return the share of answers that is to stay the same on samples that are given to judge by.
+
+    A text is dozens of answers, each of which has to stay for it to be the same.
+    """
+    return LEAST if labels_places(before) else JUDGED
 
 
 def wide_weights(before: BaseGraph, small: BaseGraph) -> list[str]:

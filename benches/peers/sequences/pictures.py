@@ -121,6 +121,10 @@ def _row(path: Path, folder: Path, seconds: float, threads: int) -> str:
     copy = folder / path.name
     copy.write_bytes(path.read_bytes())
     samples = [{name: one[None]} for one in calibrate]
-    for label, run, _ in peer_runs(copy, samples, inputs, threads):
+    for label, run, other in peer_runs(copy, samples, inputs, threads):
         calls[label] = run
+        if other is not None and label != "ORT float":
+            peer = read_text(np.concatenate([other({name: one[None]})[0] for one in judge]))
+            share = np.mean([a == b for a, b in zip(exact, peer, strict=True)])
+            print(f"{path.name}: {label} reads {share:.1%} of the lines as floats do")
     return line(path.name, best_times(calls, seconds, warm=True), f"{same:.1%} of lines")

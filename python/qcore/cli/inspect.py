@@ -128,12 +128,12 @@ def _row(source: Any, name: str, *, header: bool) -> dict[str, Any]:
 
 
 def _show(facts: Mapping[str, Any], *, histograms: bool) -> None:
-    from qcore.cli.tables import bytes_text, print_table, share_text
+    from qcore.cli.tables import bytes_text, count_text, print_table, share_text
 
     layers = facts["layers"]
-    made = f", {len(layers)} layers" if layers else ""
+    made = f", {count_text(len(layers), 'layers')}" if layers else ""
     click.echo(
-        f"{facts['file']}: {facts['kind']}{made}, {facts['tensors']} tensors, "
+        f"{facts['file']}: {facts['kind']}{made}, {count_text(facts['tensors'], 'tensors')}, "
         f"{bytes_text(facts['bytes'])}\n"
     )
     print_table(

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 __all__ = [
-    "Column", "bytes_text", "json_text", "print_json", "print_table", "ratio_text", "share_text",
-    "smaller_text",
+    "Column", "bytes_text", "count_text", "json_text", "print_json", "print_table", "ratio_text",
+    "share_text", "smaller_text",
 ]  # fmt: skip
 
 # Wide enough for every column where there is no terminal to ask.
@@ -139,6 +139,17 @@ def bytes_text(count: float) -> str:
         if count < 999.5 or unit == "TB":
             break
     return f"{count:.3g} {unit}" if count >= 100 else f"{count:.{2 if count < 10 else 1}f} {unit}"
+
+
+def count_text(count: int, things: str) -> str:
+    """Return how many there are of what the plural names.
+
+    Examples
+    --------
+    >>> count_text(1, "samples"), count_text(1234, "samples")
+    ('1 sample', '1,234 samples')
+    """
+    return f"{count:,} {things if count != 1 else things[:-1]}"
 
 
 def ratio_text(before: float, after: float) -> str:

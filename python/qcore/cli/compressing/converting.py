@@ -11,7 +11,7 @@ import click
 
 from qcore.cli.compressing.recipe_flags import given_flags
 from qcore.cli.params import bytes_of
-from qcore.cli.tables import bytes_text, print_json
+from qcore.cli.tables import bytes_text, count_text, print_json
 from qcore.streaming.decompress import decompress
 from qcore.streaming.gguf_types import WRITTEN_TYPES, encode_gguf_file
 from qcore.streaming.lossless import compress_lossless
@@ -69,9 +69,11 @@ def convert(
             }
         )  # fmt: skip
         return
+    count = len(done.report_.rows)
+    was = "as it was" if count == 1 else "as they were"
     click.echo(
-        f"{output}: {bytes_text(before)} → {bytes_text(done.nbytes)}, {len(done.report_.rows)} "
-        f"tensors as {what} or as they were, in {seconds:.1f} s"
+        f"{output}: {bytes_text(before)} → {bytes_text(done.nbytes)}, "
+        f"{count_text(count, 'tensors')} as {what} or {was}, in {seconds:.1f} s"
     )
     kept = [row for row in done.report_.rows if row.get("kept")]
     for row in kept[:_SHOWN]:

@@ -12,6 +12,7 @@ import click
 from qcore.cli.tables import (
     Column,
     bytes_text,
+    count_text,
     print_json,
     print_table,
     ratio_text,
@@ -150,7 +151,7 @@ def _network_text(net: Any) -> str:
 def outputs_text(outputs: Outputs) -> str:
     """Return what a network's answers lost, in a line."""
     engine = "" if outputs.engine == "qcore" else f", run in {outputs.engine}"
-    samples = "1 sample" if outputs.samples == 1 else f"{outputs.samples:,} samples"
+    samples = count_text(outputs.samples, "samples")
     parts = [f"outputs of {samples}{engine}: SQNR {decibel_text(outputs.sqnr_db)}"]
     if outputs.agreement is not None:
         parts.append(f"same label for {100 * outputs.agreement:.2f} %")

@@ -153,8 +153,8 @@ def count_text(count: int, things: str) -> str:
 
 
 def ratio_text(before: float, after: float) -> str:
-    """Return how many times smaller something became."""
-    if not after:
+    """Return how many times smaller something became; nothing for what is new, or gone."""
+    if not before or not after:
         return ""
     ratio = before / after
     return f"{ratio:.2f}×" if ratio < 10 else f"{ratio:.1f}×"

@@ -1,6 +1,7 @@
 //! Transposed convolutions: channels last, each output gathers from the inputs that reach it.
 
 mod codes;
+mod patches;
 
 use qcore_kernels::epilogue::{Activation, finish_rows_with};
 use qcore_kernels::interrupt::Pace;
@@ -124,7 +125,7 @@ impl Op for Transposed {
 
     fn lower(&self, cx: &mut Context<'_>) -> Result<()> {
         let axes = self.axes(cx.inputs)?;
-        if codes::lower_codes(cx, self, &axes)? {
+        if codes::lower_codes(cx, self, &axes)? || patches::lower_patches(cx, self, &axes)? {
             return Ok(());
         }
         let axes = three(&axes)?;

@@ -3,9 +3,9 @@
 ``python -m benches.aarch64 | python docs/splice.py docs/arm.md loops`` compiles the kernels for
 AArch64 and counts the instructions of one turn of each inner loop. A turn takes as many cycles as
 the busiest of a core's parts needs for its own instructions: decoding, the vector pipes, those of
-them that take only some instructions, and the load pipes. The first share is what products alone
-would take of that; the second what no loop can do without. ``--assembly FILE`` reads what was
-compiled before.
+them that take only some instructions, and the load pipes. A cell is the share of that which no loop
+could do without; where products alone are less, it says which share they have, of which share they
+could have. ``--assembly FILE`` reads what was compiled before.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from benches.aarch64.assembly import compile_kernels, functions, loops
 from benches.aarch64.cores import CORES, Core, Loop
 
+REGISTERS = 32
+
 
 @dataclass(frozen=True)
 class Kernel:
-    """A row of the table: where its loop is, and the 16-byte registers that a turn has to read."""
+    """A row of the table: where its loop is, and what a turn has to do beside products."""
 
     isa: str
     what: str
@@ -28,11 +30,15 @@ class Kernel:
     symbol: tuple[str, ...]
     # What multiplies in the loop.
     word: str
-    weights: int = 0
+    # Registers of 16 bytes that a turn cannot do without reading.
+    reads: float = 0
     # How many multiply, where a function has loops of several sizes.
     multiplies: int = 0
     # Whether it is for cores that run in order, or not for these; None: for all.
     in_order: bool | None = None
+    # What starts a sum beside the vector pipes: moves from general registers, of values two, of 0
+    # one; 0 where a loop starts none.
+    moves: int = 0
 
 
 def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
@@ -43,37 +49,85 @@ def tile(module: str, rows: int, units: int) -> tuple[str, ...]:
     return (f"{len(module)}{module}4tile{first}", second if first != second else "_EB")
 
 
+# Registers that floats read for a product, by the shape of a tile that has fewest: its sums, inputs
+# of its rows and a register of its columns are all registers there are.
+FLOAT_READS = min(
+    (columns + rows / 4) / (rows * columns)
+    for rows in range(1, 31)
+    for columns in range(1, 31)
+    if rows * columns + rows + 1 <= REGISTERS
+)
+# The same of pixels, for windows of 3 x 3: of two rows of places, of which the second is three
+# places behind, each pixel is read once, while 18 sums, nine weights and four pixels are in
+# registers.
+PIXEL_READS = 4 / 18
+CHANNELS = ("9Depthwise3run",)
 DEPTHWISE = ("dispatch_dot", "conv4int89depthwise")
 
 KERNELS = (
-    Kernel("neon", "product, 3 rows", ("4neon16three_by_sixteen",), "smull", in_order=False),
+    Kernel("neon", "product, 3 rows", ("4neon16three_by_sixteen",), "smull", 4, in_order=False),
     Kernel(
-        "neon", "product, 3 rows", ("4neon25three_by_sixteen_in_order",), "smull", in_order=True
+        "neon", "product, 3 rows", ("4neon25three_by_sixteen_in_order",), "smull", 4, in_order=True
     ),
     Kernel("neon", "product, 1 row", ("4neon", *tile("plain", 1, 8)), "smull", 32, in_order=False),
+    Kernel("neon", "product, 1 row", ("8neon_row8products",), "smull", 32, in_order=True),
     Kernel(
-        "neon", "product, 1 row", ("4neon", *tile("in_order", 1, 8)), "smull", 32, in_order=True
+        "neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull", 4, in_order=False
     ),
-    Kernel("neon", "int4, 2 rows", ("int45micro", *tile("plain", 2, 1)), "smull"),
     Kernel(
         "neon", "int4, 1 row", ("int45micro", *tile("plain", 1, 4)), "smull", 16, in_order=False
     ),
+    Kernel("neon", "int4, 1 row", ("10neon_lines7one_row",), "smlal", 16, in_order=True),
     Kernel(
-        "neon", "int4, 1 row", ("int45micro", *tile("in_order", 1, 4)), "smull", 16, in_order=True
+        "neon",
+        "float, 5 rows",
+        ("gemm5float5drive4Part",),
+        "fmla",
+        80 * FLOAT_READS,
+        multiplies=80,
+        in_order=False,
     ),
     Kernel(
-        "neon", "float, 5 rows", ("gemm5float5drive4Part",), "fmla", multiplies=80, in_order=False
+        "neon",
+        "float, 5 rows",
+        ("gemm5float8in_order9five_rows",),
+        "fmla",
+        160 * FLOAT_READS,
+        in_order=True,
     ),
-    Kernel("neon", "float, 5 rows", ("gemm5float8in_order9five_rows",), "fmla", in_order=True),
-    Kernel("neon", "depthwise float", ("conv9depthwise",), "fmla", 8, multiplies=8),
-    Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 6, multiplies=24),
-    Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 8, multiplies=40),
-    Kernel("neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", in_order=False),
+    Kernel(
+        "neon",
+        "depthwise float, 3 x 3",
+        ("9depthwise5slide",),
+        "fmla",
+        72 * PIXEL_READS,
+        72,
+        in_order=False,
+        moves=1,
+    ),
+    Kernel(
+        "neon",
+        "depthwise float, 3 x 3",
+        ("5slide8in_order12eight_places",),
+        "fmla",
+        72 * PIXEL_READS,
+        in_order=True,
+        moves=1,
+    ),
+    Kernel("neon", "depthwise float, any", CHANNELS, "fmla", 16, 16),
+    Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=False, moves=2),
+    Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=True, moves=2),
+    Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 4, 40, in_order=False),
+    Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 4, 40, in_order=True),
+    Kernel(
+        "neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", 22, in_order=False
+    ),
     Kernel(
         "neon_dot",
         "product, 6 rows",
         ("8neon_dot23six_by_sixteen_in_order",),
         "sdot",
+        11,
         in_order=True,
     ),
     Kernel(
@@ -84,17 +138,17 @@ KERNELS = (
         32,
         in_order=False,
     ),
+    Kernel("neon_dot", "product, 1 row", ("8neon_row4dots",), "sdot", 32, in_order=True),
+    Kernel(
+        "neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", 7, in_order=False
+    ),
     Kernel(
         "neon_dot",
-        "product, 1 row",
-        ("8neon_dot", *tile("in_order", 1, 8)),
+        "int4, 6 rows",
+        ("int45micro", *tile("in_order", 6, 1)),
         "sdot",
-        32,
+        7,
         in_order=True,
-    ),
-    Kernel("neon_dot", "int4, 6 rows", ("int45micro", *tile("dot", 6, 1)), "sdot", in_order=False),
-    Kernel(
-        "neon_dot", "int4, 6 rows", ("int45micro", *tile("in_order", 6, 1)), "sdot", in_order=True
     ),
     Kernel(
         "neon_dot", "int4, 1 row", ("int45micro", *tile("dot", 1, 4)), "sdot", 16, in_order=False
@@ -107,14 +161,34 @@ KERNELS = (
         16,
         in_order=True,
     ),
-    Kernel("neon_dot", "depthwise int8, 3 x 3", DEPTHWISE, "sdot", 12, multiplies=24),
-    Kernel("neon_dot", "depthwise int8, 5 x 5", DEPTHWISE, "sdot", 8, multiplies=20),
-    Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", multiplies=48),
-    Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", multiplies=48),
+    Kernel("neon_dot", "depthwise int8, 3 x 3", DEPTHWISE, "sdot", 8, 24, in_order=False, moves=2),
+    Kernel(
+        "neon_dot",
+        "depthwise int8, 3 x 3",
+        DEPTHWISE,
+        "sdot",
+        8,
+        24,
+        in_order=True,
+        moves=2,
+    ),
+    Kernel("neon_dot", "depthwise int8, 5 x 5", DEPTHWISE, "sdot", 4, 20, in_order=False),
+    Kernel(
+        "neon_dot",
+        "depthwise int8, 5 x 5",
+        DEPTHWISE,
+        "sdot",
+        12,
+        60,
+        in_order=True,
+        moves=2,
+    ),
+    Kernel("neon_i8mm", "product, int8, 6 rows", ("5micro9neon_i8mm",), "smmla", 22, 48),
+    Kernel("neon_i8mm", "product, uint8, 6 rows", ("5micro9neon_i8mm",), "usmmla", 22, 48),
     Kernel("neon_i8mm", "product, int8, 1 row", tile("neon_i8mm", 1, 8), "smmla", 32),
     Kernel("neon_i8mm", "product, uint8, 1 row", tile("neon_i8mm", 1, 8), "usmmla", 32),
-    Kernel("neon_i8mm", "depthwise int8, 3 x 3", DEPTHWISE, "usdot", 12, multiplies=24),
-    Kernel("neon_i8mm", "depthwise int8, 5 x 5", DEPTHWISE, "usdot", 8, multiplies=20),
+    Kernel("neon_i8mm", "depthwise int8, 3 x 3", DEPTHWISE, "usdot", 8, 24, moves=2),
+    Kernel("neon_i8mm", "depthwise int8, 5 x 5", DEPTHWISE, "usdot", 4, 20),
 )
 
 
@@ -166,9 +240,12 @@ def table(code: dict[str, list[str]]) -> str:
                 cells.append("")
                 continue
             cycles = core.cycles(loop)
-            shares = (core.products(loop), core.needed(loop, kernel.weights))
-            products, needed = (f"{100 * min(share / cycles, 1):.0f}" for share in shares)
-            cells.append(f"{products} %" if products == needed else f"{products} / {needed} %")
+            bound = core.bound(loop, kernel.reads, kernel.moves)
+            products = core.products(loop)
+            cell = f"{100 * bound / cycles:.0f} %"
+            if products < 0.995 * bound:
+                cell += f" ({100 * products / cycles:.0f} of {100 * products / bound:.0f})"
+            cells.append(cell)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -70,16 +70,31 @@ class Core:
         """Return the cycles that products alone take."""
         return max(loop.multiplies / self.vectors, loop.longs / self.longs)
 
-    def needed(self, loop: Loop, weights: int) -> float:
-        """Return the cycles of what no loop can do without, or of reading the weights.
+    def bound(self, loop: Loop, reads: float, moves: int) -> float:
+        """Return the least cycles that any loop takes for the same: what it cannot do without.
 
-        With products these are their additions, where a product does not add; parting two codes of
-        a byte; and stores.
+        These are products; their additions, where a product does not add; parting two codes of a
+        byte; reading ``reads`` registers of 16 bytes; storing results, and starting the sums that
+        they are of: in a vector pipe, or beside it, by ``moves`` from general registers or by a
+        load, whichever is better for how many of them. Not what counts turns, computes addresses,
+        or copies registers.
         """
-        work = loop.multiplies + loop.additions + loop.parted
+        starts = loop.stores if moves else 0
+        if not self.in_order:
+            moves = 1
+        return min(self._least(loop, reads, by, moves * (starts - by)) for by in range(starts + 1))
+
+    def _least(self, loop: Loop, reads: float, copies: int, moves: int) -> float:
+        work = loop.multiplies + loop.additions + loop.parted + copies
+        if self.in_order:
+            # A register is read by two loads, and put together by a third instruction, which
+            # issues beside the next of them.
+            slots = work + moves + 3 * reads + loop.stores - loop.paired / 2
+            vectors = work + (reads + moves if self.alone else 0)
+            return max(slots / self.width, vectors, (2 * reads + loop.stores) / self.loads)
         work += self.paired_vectors * loop.stores
-        least = max(work / self.vectors, loop.longs / self.longs)
-        return max(least, weights / self.loads * (2 if self.in_order else 1))
+        loads = reads + moves + self.store_loads * loop.stores
+        return max(work / self.vectors, loop.longs / self.longs, loads / self.loads)
 
 
 CORES = (

@@ -1,5 +1,8 @@
 //! Convolutions in which every channel is by itself: lanes run across channels.
 
+#[cfg(target_arch = "aarch64")]
+mod slide;
+
 use std::ops::Range;
 
 use super::pool::taps;
@@ -191,6 +194,8 @@ impl Places<'_> {
             }
         }
         let taps = Taps { rows, columns: 0..self.window.kernel[1] };
+        #[cfg(target_arch = "aarch64")]
+        let inside = self.slide(s, &taps, inside);
         // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
         // Of few channels each vector goes along the row by itself.
         let count = (taps.rows.len() * taps.columns.len()).max(1);
@@ -201,6 +206,7 @@ impl Places<'_> {
             let mut column = inside.start;
             while column < inside.end {
                 let together = match inside.end - column {
+                    MANY.. if S::BY_LANE => MANY,
                     TOGETHER.. => TOGETHER,
                     2.. => 2,
                     _ => 1,
@@ -209,6 +215,7 @@ impl Places<'_> {
                 while at < end {
                     at = at.min(outputs - S::LANES);
                     match together {
+                        MANY if S::BY_LANE => self.group::<S, MANY>(s, &taps, column, at),
                         TOGETHER => self.group::<S, TOGETHER>(s, &taps, column, at),
                         2 => self.group::<S, 2>(s, &taps, column, at),
                         _ => self.group::<S, 1>(s, &taps, column, at),
@@ -228,6 +235,8 @@ const FEW: usize = 32;
 
 /// Places that are computed at once: each weight is loaded once for all of them.
 const TOGETHER: usize = 4;
+/// The same on 32 registers of half the size of the largest.
+const MANY: usize = 8;
 
 /// The taps of a place that lie in the image.
 struct Taps {
@@ -251,7 +260,6 @@ impl Places<'_> {
     #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
     #[inline(always)]
     fn group<S: Simd, const N: usize>(&mut self, s: S, taps: &Taps, column: usize, at: usize) {
-        let outputs = self.weights.outputs;
         let Window { kernel, stride, dilation, padding } = *self.window;
         let [_, _, width, channels] = self.image;
         let mut sums = [s.splat_f32(0.0); N];
@@ -286,6 +294,20 @@ impl Places<'_> {
                 }
             }
         }
+        self.finish(s, sums, column, at);
+    }
+
+    /// Writes sums of `N` places from `column` on, a vector from `at` on of each.
+    #[allow(clippy::needless_range_loop, reason = "loops over indices are unrolled whole")]
+    #[inline(always)]
+    fn finish<S: Simd, const N: usize>(
+        &mut self,
+        s: S,
+        sums: [S::F32; N],
+        column: usize,
+        at: usize,
+    ) {
+        let outputs = self.weights.outputs;
         let Epilogue { bias, residual, activation } = self.epilogue;
         let clamp = activation.clamp(s);
         let first = column * outputs + at;

@@ -22,6 +22,8 @@ pub(super) mod neon_dot;
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon_i8mm;
 #[cfg(target_arch = "aarch64")]
+mod neon_row;
+#[cfg(target_arch = "aarch64")]
 mod neon_tile;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod segment_codes;

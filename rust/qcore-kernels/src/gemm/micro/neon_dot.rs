@@ -6,7 +6,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::neon_tile::{self, Fours, InOrder, UNIT};
-use super::tile_row;
+use super::{neon_row, tile_row};
 use crate::gemm::limits;
 use crate::gemm::microkernel::{DEPTH, GROUP_BYTES, Kernel, Layout, Left, Tile};
 use crate::isa::Isa;
@@ -70,6 +70,11 @@ impl Fours for NeonDot {
         if ROWS == 6 && UNITS == 4 && fours > 0 {
             // SAFETY: as above.
             unsafe { six_by_sixteen_in_order(&mut *acc.as_mut_ptr().cast(), t, 2 * fours) };
+            return fours;
+        }
+        if ROWS == 1 && UNITS == 8 && fours > 0 {
+            // SAFETY: as above, of one row and eight registers.
+            unsafe { neon_row::dots(&mut *acc.as_mut_ptr().cast(), t, fours) };
             return fours;
         }
         0

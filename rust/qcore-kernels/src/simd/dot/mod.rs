@@ -73,6 +73,17 @@ pub trait Dot4: Copy {
         let _ = (acc, a, b);
         unreachable!("vectors of {} columns", Self::COLUMNS)
     }
+    /// The same, in two halves, as ARM cores that run instructions in order like it.
+    ///
+    /// # Safety
+    /// As [`Dot4::load`].
+    #[inline(always)]
+    unsafe fn load_in_halves(self, ptr: *const u8) -> Self::I32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.load(ptr) }
+    }
+    /// Whether [`Dot4::dot_data`] is ARM's dot product, of signed bytes.
+    const DOT: bool = false;
     /// Whether quads that several sums meet are better kept in registers than read again.
     const KEEPS: bool = false;
     /// A vector of integers, read anew each time: where registers are

@@ -129,6 +129,12 @@ macro_rules! vectors {
         }
 
         #[inline(always)]
+        unsafe fn load_in_halves(self, ptr: *const u8) -> int32x4_t {
+            // SAFETY: the caller vouches for the bytes; NEON is part of AArch64.
+            unsafe { vreinterpretq_s32_s8($crate::simd::neon_bytes::load_in_halves(ptr.cast())) }
+        }
+
+        #[inline(always)]
         unsafe fn interleave(self, rows: [*const u8; 4]) -> [int32x4_t; 4] {
             // SAFETY: the caller vouches for the rows; NEON is part of AArch64.
             unsafe { $crate::simd::dot::neon::interleave(rows) }

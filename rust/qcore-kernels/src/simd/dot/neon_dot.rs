@@ -60,6 +60,7 @@ unsafe fn udot(mut acc: int32x4_t, a: uint8x16_t, b: uint8x16_t) -> int32x4_t {
 impl Dot4 for NeonDot {
     vectors!();
     const ROWS: usize = 6;
+    const DOT: bool = true;
 
     #[inline(always)]
     fn dot(self, acc: int32x4_t, unsigned: int32x4_t, signed: int32x4_t) -> int32x4_t {

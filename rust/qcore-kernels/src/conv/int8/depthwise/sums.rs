@@ -1,5 +1,10 @@
 //! The sums of places side by side, from interleaved rows.
 
+#[cfg(target_arch = "aarch64")]
+mod in_order;
+
+#[cfg(target_arch = "aarch64")]
+use crate::isa::runs_in_order;
 use crate::simd::{Dot4, Dot4Op};
 
 /// Places that are computed at once: each weight is loaded once for all of them.
@@ -135,24 +140,33 @@ impl Places<'_> {
             let kept = Kept { weights, start, rows };
             let pairs = D::PAIRS && self.small;
             let mut place = 0;
+            #[cfg(target_arch = "aarch64")]
+            if runs_in_order() {
+                place = self.slid_in_order(d, &kept, at, out);
+            }
             while place + TOGETHER <= self.count {
                 let to = out.add(place * width);
                 if pairs {
-                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true>(d, &kept, place, at, to);
+                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true, false>(
+                        d, &kept, place, at, to,
+                    );
                 } else {
-                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, false>(d, &kept, place, at, to);
+                    self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, false, false>(
+                        d, &kept, place, at, to,
+                    );
                 }
                 place += TOGETHER;
             }
             while place < self.count {
                 let to = out.add(place * width);
-                self.slid::<D, GROUPS, WIDE, VECTORS, 1, false>(d, &kept, place, at, to);
+                self.slid::<D, GROUPS, WIDE, VECTORS, 1, false, false>(d, &kept, place, at, to);
                 place += 1;
             }
         }
     }
 
-    /// [`Places::slide`] of `N` places; with `PAIRS`, of weights none of which is -128.
+    /// [`Places::slide`] of `N` places; with `PAIRS`, of weights none of which is -128; with `HALVES`, as
+    /// cores that run in order read registers.
     ///
     /// # Safety
     /// As there.
@@ -164,6 +178,7 @@ impl Places<'_> {
         const VECTORS: usize,
         const N: usize,
         const PAIRS: bool,
+        const HALVES: bool,
     >(
         &self,
         d: D,
@@ -178,18 +193,31 @@ impl Places<'_> {
             let start = self.start.as_ptr().add(at);
             // To copy takes a pipe that multiplies, to read takes another: both have time for some.
             let mut sums = [kept.start; N];
-            for index in 1..N {
-                for vector in 0..VECTORS {
-                    sums[index][vector] = d.read(start.add(vector * lanes));
+            if !HALVES {
+                for index in 1..N {
+                    for vector in 0..VECTORS {
+                        sums[index][vector] = d.read(start.add(vector * lanes));
+                    }
                 }
             }
             for group in 0..GROUPS {
+                let mut weights = kept.weights[group];
+                if HALVES && GROUPS > 1 {
+                    // They are not in registers.
+                    for column in 0..WIDE {
+                        for vector in 0..VECTORS {
+                            let weight = &raw const kept.weights[group][column][vector];
+                            weights[column][vector] = d.load_in_halves(weight.cast());
+                        }
+                    }
+                }
                 let first = kept.rows[group].add(place * step);
                 let mut quads = [[d.splat(0); VECTORS]; MOST];
                 for column in 0..N + WIDE - 1 {
                     for vector in 0..VECTORS {
                         let quad = first.add(column * step + vector * D::COLUMNS);
-                        quads[column][vector] = d.load(quad);
+                        quads[column][vector] =
+                            if HALVES { d.load_in_halves(quad) } else { d.load(quad) };
                     }
                 }
                 // Not a loop: it would not be unrolled, and quads be in memory.
@@ -198,10 +226,10 @@ impl Places<'_> {
                         if $index < N {
                             for vector in 0..VECTORS {
                                 let mut data = [quads[$index][vector]; WIDE];
-                                let mut each = [kept.weights[group][0][vector]; WIDE];
+                                let mut each = [weights[0][vector]; WIDE];
                                 for column in 1..WIDE {
                                     data[column] = quads[$index + column][vector];
-                                    each[column] = kept.weights[group][column][vector];
+                                    each[column] = weights[column][vector];
                                 }
                                 let sum = &mut sums[$index][vector];
                                 if PAIRS {

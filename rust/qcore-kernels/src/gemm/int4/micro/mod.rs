@@ -7,6 +7,10 @@ mod avx512_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
+mod neon_lines;
+#[cfg(target_arch = "aarch64")]
+mod neon_products;
+#[cfg(target_arch = "aarch64")]
 mod neon_rows;
 mod scalar;
 

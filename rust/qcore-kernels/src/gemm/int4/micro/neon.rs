@@ -5,8 +5,8 @@
 
 use std::arch::aarch64::*;
 use std::arch::asm;
-use std::marker::PhantomData;
 
+use super::neon_products::{InOrder, Products};
 use super::{DEPTH, LINE, PANEL, Tile};
 use crate::simd::neon_bytes::{add_products_of_upper, load_in_halves, products_of_upper};
 
@@ -65,81 +65,6 @@ unsafe fn widened(halves: *const u8) -> float32x4_t {
     wide
 }
 
-/// What differs with the dot product.
-trait Products {
-    /// Eight activations, as the products take them.
-    type A: Copy;
-    /// Whether registers are read in halves.
-    const HALVES: bool = false;
-
-    /// # Safety
-    /// `a` is valid for 8 bytes; the CPU has the instructions.
-    unsafe fn load(a: *const i8) -> Self::A;
-    /// Adds the products of nibbles with eight activations.
-    ///
-    /// # Safety
-    /// The CPU has the instructions.
-    unsafe fn add(sums: int32x4_t, low: int8x16_t, high: int8x16_t, a: Self::A) -> int32x4_t;
-    /// Adds the products of `most` lines from `first` on, of six rows and one panel, where there is a
-    /// loop for it.
-    ///
-    /// # Safety
-    /// As for [`super::TileFn`].
-    #[inline(always)]
-    unsafe fn six_rows(
-        _sums: &mut [[int32x4_t; VECTORS]; 6],
-        _t: &Tile,
-        _first: usize,
-        _most: usize,
-    ) -> usize {
-        0
-    }
-    /// [`Products::six_rows`] for cores that run in order.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    unsafe fn six_rows_in_order(
-        _sums: &mut [[int32x4_t; VECTORS]; 6],
-        _t: &Tile,
-        _first: usize,
-        _most: usize,
-    ) -> usize {
-        0
-    }
-}
-
-/// The same for cores that run in order.
-struct InOrder<P>(PhantomData<P>);
-
-impl<P: Products> Products for InOrder<P> {
-    type A = P::A;
-    const HALVES: bool = true;
-
-    #[inline(always)]
-    unsafe fn load(a: *const i8) -> P::A {
-        // SAFETY: the caller's promise.
-        unsafe { P::load(a) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sums: int32x4_t, low: int8x16_t, high: int8x16_t, a: P::A) -> int32x4_t {
-        // SAFETY: the caller's promise.
-        unsafe { P::add(sums, low, high, a) }
-    }
-
-    #[inline(always)]
-    unsafe fn six_rows(
-        sums: &mut [[int32x4_t; VECTORS]; 6],
-        t: &Tile,
-        first: usize,
-        most: usize,
-    ) -> usize {
-        // SAFETY: the caller's promise.
-        unsafe { P::six_rows_in_order(sums, t, first, most) }
-    }
-}
-
 /// The kernel of some products.
 macro_rules! nibbles_of {
     ($products:ty, $features:literal) => {
@@ -174,14 +99,29 @@ macro_rules! nibbles_of {
                 first: usize,
                 most: usize,
             ) -> usize {
-                if ROWS != 6 || PANELS != 1 || most == 0 {
-                    return 0;
+                if ROWS == 6 && PANELS == 1 && most > 0 {
+                    // SAFETY: these are the sums of six rows and one panel; the rest is the caller's
+                    // promise.
+                    let done = unsafe {
+                        let sums = &mut *sums.as_mut_ptr().cast();
+                        <$products as Products>::six_rows(sums, t, first, most)
+                    };
+                    if done > 0 {
+                        return done;
+                    }
                 }
-                // SAFETY: these are the sums of six rows and one panel; the rest is the caller's promise.
-                unsafe {
-                    let sums = &mut *sums.as_mut_ptr().cast();
-                    <$products as Products>::six_rows(sums, t, first, most)
+                let mut done = 0;
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    for (panel, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: the caller's promise.
+                        done = unsafe {
+                            let a = t.a.add(row * t.a_stride + first * DEPTH);
+                            let w = t.w.add(panel * t.w_stride + first * LINE);
+                            <$products as Products>::one_row(sums, a, w, most)
+                        };
+                    }
                 }
+                done
             }
 
             #[inline(always)]
@@ -227,6 +167,7 @@ macro_rules! nibbles_of {
 
 /// Without the dot product.
 pub(super) mod plain {
+    use super::super::neon_lines::{LINES, one_row};
     use super::*;
 
     struct Plain;
@@ -257,6 +198,21 @@ pub(super) mod plain {
                 let other = add_products_of_upper(products_of_upper(low, a.0), high, a.1);
                 vpadalq_s16(sums, vpaddq_s16(one, other))
             }
+        }
+
+        #[inline(always)]
+        unsafe fn one_row_in_order(
+            sums: &mut [int32x4_t; VECTORS],
+            a: *const i8,
+            w: *const u8,
+            most: usize,
+        ) -> usize {
+            let fours = most / LINES;
+            if fours > 0 {
+                // SAFETY: the caller's promise.
+                unsafe { one_row(sums, a, w, fours) };
+            }
+            fours * LINES
         }
     }
 
@@ -353,8 +309,8 @@ mod tests {
     use super::*;
     use crate::isa::Isa;
 
-    const LINES: usize = 7;
-    const GROUP_LINES: usize = 3;
+    const LINES: usize = 17;
+    const GROUP_LINES: usize = 10;
     fn run(tile: TileFn, rows: usize, panels: usize) -> Vec<u32> {
         let groups = LINES.div_ceil(GROUP_LINES);
         let a: Vec<i8> = (0..rows * LINES * DEPTH).map(|at| (at * 37 % 256) as u8 as i8).collect();

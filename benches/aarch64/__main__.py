@@ -108,9 +108,9 @@ KERNELS = (
     Kernel(
         "neon",
         "depthwise float, 3 x 3",
-        ("5slide8in_order12eight_places",),
+        ("5slide8in_order8two_rows",),
         "fmla",
-        72 * PIXEL_READS,
+        144 * PIXEL_READS,
         in_order=True,
         moves=1,
     ),

@@ -1,5 +1,6 @@
 //! Convolutions in which every channel is by itself: lanes run across channels.
 
+mod place;
 #[cfg(target_arch = "aarch64")]
 mod slide;
 
@@ -13,7 +14,7 @@ use crate::epilogue::Epilogue;
 use crate::error::Result;
 use crate::interrupt::Pace;
 use crate::isa::Isa;
-use crate::math::{MAX_LANES, clip};
+use crate::math::MAX_LANES;
 use crate::memory;
 use crate::simd::{Simd, SimdOp, dispatch};
 use crate::threads::{self, SendPtr};
@@ -73,7 +74,7 @@ impl Depthwise {
         let target = SendPtr(out.as_mut_ptr());
         // Rows that are finished while the cache still has them.
         let line = columns * outputs;
-        let block = (BLOCK / line).max(1);
+        let block = (BLOCK / line).max(1).next_multiple_of(ROWS);
         threads::try_for_each(all.div_ceil(together), |task| {
             let mut pace = Pace::of(STEPS);
             let end = ((task + 1) * together).min(all);
@@ -113,6 +114,8 @@ impl Depthwise {
 
 /// Results that are finished together.
 const BLOCK: usize = 1 << 13;
+/// Rows of places that are summed together where there is a way for it.
+const ROWS: usize = if cfg!(target_arch = "aarch64") { 2 } else { 1 };
 /// Multiply-adds between two looks at whether to stop.
 const STEPS: usize = 1 << 22;
 
@@ -136,9 +139,13 @@ impl SimdOp for Rows<'_> {
         let Self { weights, x, image, window, shape: [rows, columns], range, epilogue, out } = self;
         let size = image[1] * image[2] * image[3];
         let line = columns * weights.outputs;
-        for (index, (row, out)) in range.zip(out.chunks_exact_mut(line)).enumerate() {
+        // What is summed already of the row that is next.
+        #[cfg(target_arch = "aarch64")]
+        let mut ahead = 0;
+        for (index, row) in range.clone().enumerate() {
             let residual = epilogue.residual.get(index * line..(index + 1) * line).unwrap_or(&[]);
-            Places {
+            #[allow(unused_mut, reason = "two rows are summed together on one architecture")]
+            let mut places = Places {
                 weights,
                 picture: &x[row / rows * size..][..size],
                 image,
@@ -146,9 +153,16 @@ impl SimdOp for Rows<'_> {
                 row: row % rows,
                 columns,
                 epilogue: Epilogue { residual, ..epilogue },
-                out,
+                #[cfg(target_arch = "aarch64")]
+                summed: std::mem::take(&mut ahead),
+                out: &mut out[index * line..],
+            };
+            #[cfg(target_arch = "aarch64")]
+            if places.summed == 0 && row + 1 < range.end && places.row + 1 < rows {
+                ahead = places.two_rows(s);
+                places.summed = ahead;
             }
-            .all(s);
+            places.all(s);
         }
     }
 }
@@ -162,6 +176,10 @@ struct Places<'a> {
     row: usize,
     columns: usize,
     epilogue: Epilogue<'a>,
+    /// Of how many of the places whose taps all lie in the image the sums are there.
+    #[cfg(target_arch = "aarch64")]
+    summed: usize,
+    /// The results of the row, and of those after it.
     out: &'a mut [f32],
 }
 
@@ -195,7 +213,7 @@ impl Places<'_> {
         }
         let taps = Taps { rows, columns: 0..self.window.kernel[1] };
         #[cfg(target_arch = "aarch64")]
-        let inside = self.slide(s, &taps, inside);
+        let inside = self.slide(s, inside);
         // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
         // Of few channels each vector goes along the row by itself.
         let count = (taps.rows.len() * taps.columns.len()).max(1);
@@ -329,64 +347,5 @@ impl Places<'_> {
                 s.store_f32(out.as_mut_ptr().add(place * outputs), clamp.apply(s, sum));
             }
         }
-    }
-
-    /// Up to a vector of outputs of one place.
-    #[inline(always)]
-    fn place<S: Simd>(&mut self, s: S, column: usize, at: usize, count: usize) {
-        let Window { kernel, stride, dilation, padding } = *self.window;
-        let [_, height, width, channels] = self.image;
-        let multiplier = self.weights.multiplier;
-        let weights = self.weights.weights.as_floats();
-        let mut sum = s.splat_f32(0.0);
-        for row_tap in 0..kernel[0] {
-            let y = (self.row * stride[0] + row_tap * dilation[0]).wrapping_sub(padding[0][0]);
-            if y >= height {
-                continue;
-            }
-            for column_tap in 0..kernel[1] {
-                let x = (column * stride[1] + column_tap * dilation[1]).wrapping_sub(padding[1][0]);
-                if x >= width {
-                    continue;
-                }
-                let pixel = &self.picture[(y * width + x) * channels..][..channels];
-                let tap = row_tap * kernel[1] + column_tap;
-                let mut room = [0.0_f32; MAX_LANES];
-                // SAFETY: a vector of the pixel, or of the room; weights are filled up to whole
-                // vectors.
-                unsafe {
-                    let value = if multiplier == 1 && count == S::LANES {
-                        s.load_f32(pixel[at..].as_ptr())
-                    } else {
-                        for (lane, room) in room[..count].iter_mut().enumerate() {
-                            *room = pixel[(at + lane) / multiplier];
-                        }
-                        s.load_f32(room.as_ptr())
-                    };
-                    let weight = s.load_f32(weights.add(tap * self.weights.stride + at));
-                    sum = s.fma(value, weight, sum);
-                }
-            }
-        }
-        let first = column * self.weights.outputs + at;
-        let mut room = [-0.0_f32; MAX_LANES];
-        let Epilogue { bias, residual, activation } = self.epilogue;
-        match bias {
-            [] => {}
-            [one] => room.fill(*one),
-            each => room[..count].copy_from_slice(&each[at..at + count]),
-        }
-        let (low, high) = activation.bounds().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        // SAFETY: the room has MAX_LANES elements.
-        unsafe {
-            sum = s.add(sum, s.load_f32(room.as_ptr()));
-            if !residual.is_empty() {
-                room[..count].copy_from_slice(&residual[first..first + count]);
-                sum = s.add(sum, s.load_f32(room.as_ptr()));
-            }
-            sum = clip(s, sum, s.splat_f32(low), s.splat_f32(high));
-            s.store_f32(room.as_mut_ptr(), sum);
-        }
-        self.out[first..first + count].copy_from_slice(&room[..count]);
     }
 }

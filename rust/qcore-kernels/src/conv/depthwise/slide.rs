@@ -3,11 +3,12 @@
 
 mod in_order;
 
-use std::arch::aarch64::{float32x4_t, vdupq_n_f32};
+use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vld1q_f32};
 use std::arch::asm;
 use std::ops::Range;
 
-use super::{Places, Taps};
+use super::Places;
+use crate::conv::pool::taps;
 use crate::conv::window::Window;
 use crate::isa::runs_in_order;
 use crate::simd::Simd;
@@ -41,29 +42,32 @@ macro_rules! zip {
     };
 }
 
-/// Products beside the reading of a pixel, and on to the next.
+/// Products beside the reading of a pixel, then `$on`.
 macro_rules! whole {
-    ($a:literal $b:literal $p:literal; $($f:expr),+) => {
-        zip!(
-            $($f),+;
-            concat!("ldp q", $a, ", q", $b, ", [{", $p, "}]\n"),
-            concat!("add {", $p, "}, {", $p, "}, {step}\n")
-        )
+    ($a:literal $b:literal $p:literal; $on:expr; $($f:expr),+) => {
+        zip!($($f),+; concat!("ldp q", $a, ", q", $b, ", [{", $p, "}]\n"), $on)
     };
 }
 
 /// The same in halves, for cores that run in order.
 macro_rules! halves {
-    ($a:literal $b:literal $p:literal; $($f:expr),+) => {
+    ($a:literal $b:literal $p:literal; $on:expr; $($f:expr),+) => {
         zip!(
             $($f),+;
             concat!("ldr d", $a, ", [{", $p, "}]\n"),
             concat!("ldr {x}, [{", $p, "}, #8]\n"),
             concat!("ldr {y}, [{", $p, "}, #24]\n"),
             concat!("ins v", $a, ".d[1], {x}\n", "ldr d", $b, ", [{", $p, "}, #16]\n"),
-            concat!("add {", $p, "}, {", $p, "}, {step}\n"),
+            $on,
             concat!("ins v", $b, ".d[1], {y}\n")
         )
+    };
+}
+
+/// On to the next pixel of a row.
+macro_rules! next {
+    ($p:literal) => {
+        concat!("add {", $p, "}, {", $p, "}, {step}\n")
     };
 }
 
@@ -74,25 +78,25 @@ macro_rules! fma {
 }
 
 /// A row of the window: six pixels, each by what it is to the places that have it, in the order in which
-/// these take them. The pixel after the next is read meanwhile, at the end those of the next row; then
-/// `$p` is at the first pixel of the places after these.
+/// these take them. The pixel after the next is read meanwhile, at the end those of the next row. `$p`
+/// stops at the first pixel of the places after these.
 macro_rules! row {
     ($load:ident $p:literal $next:literal; $done:expr, $third:expr, $fourth:expr;
      $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal) => {
         concat!(
-            $load!("30" "31" $p; fma!("18" "26" $a), fma!("19" "27" $b)),
-            $load!("26" "27" $p; fma!("18" "28" $c), fma!("19" "29" $d),
+            $load!("30" "31" $p; next!($p); fma!("18" "26" $a), fma!("19" "27" $b)),
+            $load!("26" "27" $p; next!($p); fma!("18" "28" $c), fma!("19" "29" $d),
                 fma!("20" "28" $a), fma!("21" "29" $b)),
-            $load!("28" "29" $p; fma!("18" "30" $e), fma!("19" "31" $f),
+            $load!("28" "29" $p; concat!("add {z}, {", $p, "}, {step}\n");
+                fma!("18" "30" $e), fma!("19" "31" $f),
                 fma!("20" "30" $c), fma!("21" "31" $d), fma!("22" "30" $a), fma!("23" "31" $b)),
-            $load!("30" "31" $p; fma!("20" "26" $e), fma!("21" "27" $f),
+            $load!("30" "31" "z"; ""; fma!("20" "26" $e), fma!("21" "27" $f),
                 fma!("22" "26" $c), fma!("23" "27" $d), fma!("24" "26" $a), fma!("25" "27" $b)),
-            concat!("sub {", $p, "}, {", $p, "}, {two}\n"),
             $done,
-            $load!("26" "27" $next; fma!("22" "28" $e), fma!("23" "29" $f),
+            $load!("26" "27" $next; next!($next); fma!("22" "28" $e), fma!("23" "29" $f),
                 fma!("24" "28" $c), fma!("25" "29" $d)),
             $third,
-            $load!("28" "29" $next; fma!("24" "30" $e), fma!("25" "31" $f)),
+            $load!("28" "29" $next; next!($next); fma!("24" "30" $e), fma!("25" "31" $f)),
             $fourth,
         )
     };
@@ -121,8 +125,8 @@ macro_rules! places {
             // last are the last two columns again.
             unsafe {
                 asm!(
-                    $load!("26" "27" "p"; ""),
-                    $load!("28" "29" "p"; ""),
+                    $load!("26" "27" "p"; next!("p"); ""),
+                    $load!("28" "29" "p"; next!("p"); ""),
                     "2:",
                     "subs {turns}, {turns}, #1",
                     "movi v18.2d, #0",
@@ -142,7 +146,6 @@ macro_rules! places {
                     "/* {x} {y} */",
                     turns = inout(reg) turns => _,
                     step = in(reg) step,
-                    two = in(reg) 2 * step,
                     p = inout(reg) first => _,
                     q = inout(reg) first.wrapping_add(down) => _,
                     r = inout(reg) first.wrapping_add(2 * down) => _,
@@ -150,6 +153,7 @@ macro_rules! places {
                     pitch = in(reg) pitch,
                     x = out(reg) _,
                     y = out(reg) _,
+                    z = out(reg) _,
                     in("v0") weights[0], in("v1") weights[1], in("v2") weights[2],
                     in("v3") weights[3], in("v4") weights[4], in("v5") weights[5],
                     in("v6") weights[6], in("v7") weights[7], in("v8") weights[8],
@@ -169,49 +173,81 @@ macro_rules! places {
 places!(at_once, whole);
 places!(in_halves, halves);
 
-/// As [`in_halves`], of twice as many places in a turn.
-///
-/// # Safety
-/// As there; places are as far from each other as pixels.
-unsafe fn eight_places(weights: &[float32x4_t; 18], at: Pixels, turns: usize) {
-    for half in 0..2 {
-        let first = half * in_order::LANES;
-        // SAFETY: the caller's promise; the row below has what lies behind a row's last column.
-        unsafe {
-            let mut each = [vdupq_n_f32(0.0); 9];
-            for (tap, weight) in each.iter_mut().enumerate() {
-                *weight = weights[2 * tap + half];
-            }
-            let at = Pixels {
-                first: at.first.wrapping_add(first),
-                out: at.out.wrapping_add(first),
-                ..at
-            };
-            in_order::eight_places(&each, at, turns);
-        }
-    }
-}
-
 impl Places<'_> {
+    /// Whether the window is one of 3 x 3 that moves by single pixels along the row, and this row of places
+    /// and those after it, `more` of them, have all its rows.
+    #[inline(always)]
+    fn slides<S: Simd>(&self, more: usize) -> bool {
+        let Window { kernel, stride, dilation, .. } = *self.window;
+        let whole = |row| matches!(taps(self.window, 0, row, self.image[1]), (0, 3, _));
+        let fits = S::BY_LANE && kernel == [3; 2] && stride[1] == 1 && dilation == [1; 2];
+        fits && (self.row..=self.row + more).all(whole)
+    }
+
+    /// The first place of a row whose taps all lie in the picture, from its start.
+    fn origin(&self, column: usize) -> usize {
+        let Window { stride, padding, .. } = *self.window;
+        let y = self.row * stride[0] - padding[0][0];
+        (y * self.image[2] + column - padding[1][0]) * self.image[3]
+    }
+
+    /// The sums of places of this row and the next, which `out` has too, on cores that run in order; returns
+    /// how many of each.
+    #[inline(always)]
+    pub(super) fn two_rows<S: Simd>(&mut self, _: S) -> usize {
+        let (outputs, inside) = (self.weights.outputs, self.inside());
+        let turns = inside.len() / in_order::PLACES;
+        let alone = self.weights.multiplier == 1 && outputs % S::LANES == 0;
+        let fits = alone && turns > 0 && self.window.stride[0] == 1 && self.slides::<S>(1);
+        if !fits || !runs_in_order() {
+            return 0;
+        }
+        let [_, _, width, channels] = self.image;
+        let (count, origin) = (turns * in_order::PLACES, self.origin(inside.start));
+        let below = (self.columns + inside.start) * outputs;
+        assert!(origin + (3 * width + count + 2) * channels <= self.picture.len());
+        assert!(below + count * outputs <= self.out.len());
+        for at in (0..outputs).step_by(in_order::LANES) {
+            // SAFETY: the last tap of the last place of the second row lies within the picture, as was just
+            // checked, and the others before it; so do both rows of results. Each tap has weights of
+            // all outputs.
+            unsafe {
+                let from = self.weights.weights.as_floats().add(at);
+                let mut weights = [vdupq_n_f32(0.0); 9];
+                for (tap, weight) in weights.iter_mut().enumerate() {
+                    *weight = vld1q_f32(from.add(tap * self.weights.stride));
+                }
+                let out = self.out.as_mut_ptr().add(at);
+                let pixels = Pixels {
+                    first: self.picture.as_ptr().add(origin + at),
+                    down: width * channels * size_of::<f32>(),
+                    step: channels * size_of::<f32>(),
+                    out: out.add(inside.start * outputs),
+                    pitch: outputs * size_of::<f32>(),
+                };
+                in_order::two_rows(&weights, pixels, out.add(below), turns);
+            }
+        }
+        count
+    }
+
     /// Places of windows of 3 x 3 that move by single pixels, as many of `inside` as are computed together;
     /// returns those that are left.
     #[inline(always)]
-    pub(super) fn slide<S: Simd>(
-        &mut self,
-        s: S,
-        taps: &Taps,
-        inside: Range<usize>,
-    ) -> Range<usize> {
-        let Window { kernel, stride, dilation, padding } = *self.window;
+    pub(super) fn slide<S: Simd>(&mut self, s: S, inside: Range<usize>) -> Range<usize> {
+        let (outputs, summed) = (self.weights.outputs, inside.start + self.summed);
+        if self.summed > 0 {
+            for at in (0..outputs).step_by(S::LANES) {
+                self.finish_row(s, inside.start..summed, at);
+            }
+        }
+        let inside = summed..inside.end;
         let turns = inside.len() / PLACES;
-        let fits = S::BY_LANE && kernel == [3; 2] && stride[1] == 1 && dilation == [1; 2];
-        if !fits || taps.rows != (0..3) || turns == 0 {
+        if turns == 0 || !self.slides::<S>(0) {
             return inside;
         }
         let [_, _, width, channels] = self.image;
-        let (outputs, end) = (self.weights.outputs, inside.start + turns * PLACES);
-        let y = self.row * stride[0] - padding[0][0];
-        let origin = (y * width + inside.start - padding[1][0]) * channels;
+        let (end, origin) = (inside.start + turns * PLACES, self.origin(inside.start));
         let reach = (2 * width + turns * PLACES + 2) * channels;
         assert!(origin + reach <= self.picture.len() && end * outputs <= self.out.len());
         let mut at = 0;
@@ -226,39 +262,41 @@ impl Places<'_> {
                     let from = self.weights.weights.as_floats();
                     *weight = s.load_f32(from.add(tap * self.weights.stride + at));
                 }
-                let weights: &[float32x4_t; 18] = &*weights.as_ptr().cast();
-                let mut pixels = Pixels {
+                let pixels = Pixels {
                     first: self.picture.as_ptr().add(origin + at),
                     down: width * channels * size_of::<f32>(),
                     step: channels * size_of::<f32>(),
                     out: self.out.as_mut_ptr().add(inside.start * outputs + at),
                     pitch: outputs * size_of::<f32>(),
                 };
+                let weights: &[float32x4_t; 18] = &*weights.as_ptr().cast();
                 if runs_in_order() {
-                    let eights = turns * PLACES / in_order::PLACES;
-                    if eights > 0 {
-                        eight_places(weights, pixels, eights);
-                    }
-                    let done = eights * in_order::PLACES;
-                    pixels.first = pixels.first.wrapping_add(done * channels);
-                    pixels.out = pixels.out.wrapping_add(done * outputs);
-                    if done < turns * PLACES {
-                        in_halves(weights, pixels, turns - done / PLACES);
-                    }
+                    in_halves(weights, pixels, turns);
                 } else {
                     at_once(weights, pixels, turns);
                 }
-                for column in (inside.start..end).step_by(PLACES) {
-                    let mut sums = [s.splat_f32(0.0); PLACES];
-                    for (place, sum) in sums.iter_mut().enumerate() {
-                        *sum = s.load_f32(self.out.as_ptr().add((column + place) * outputs + at));
-                    }
-                    self.finish(s, sums, column, at);
-                }
             }
+            self.finish_row(s, inside.start..end, at);
             at += S::LANES;
         }
         end..inside.end
+    }
+
+    /// Makes results of a vector of sums of each of these places, which lie where results go.
+    #[inline(always)]
+    fn finish_row<S: Simd>(&mut self, s: S, columns: Range<usize>, at: usize) {
+        let outputs = self.weights.outputs;
+        assert!(columns.end * outputs <= self.out.len() && at + S::LANES <= outputs);
+        for column in columns.step_by(PLACES) {
+            let mut sums = [s.splat_f32(0.0); PLACES];
+            for (place, sum) in sums.iter_mut().enumerate() {
+                let from = (column + place) * outputs + at;
+                // SAFETY: there are as many columns of results, a multiple of places that are finished
+                // together.
+                *sum = unsafe { s.load_f32(self.out.as_ptr().add(from)) };
+            }
+            self.finish(s, sums, column, at);
+        }
     }
 }
 
@@ -278,14 +316,10 @@ mod tests {
         let w: Vec<f32> = (0..9 * 8).map(|at| value(3 * at + 5)).collect();
         // The third channel on.
         let first = 3;
-        for count in [4, 8, 16, 24] {
+        for count in [4, 8, 12] {
             let width = count + 2;
             let picture: Vec<f32> = (0..3 * width * CHANNELS).map(value).collect();
-            let mut kinds = vec![(at_once as Run, PLACES), (in_halves as Run, PLACES)];
-            if count % in_order::PLACES == 0 {
-                kinds.push((eight_places as Run, in_order::PLACES));
-            }
-            for (run, places) in kinds {
+            for run in [at_once as Run, in_halves as Run] {
                 let mut found = vec![7.0_f32; CHANNELS * count];
                 let at = Pixels {
                     first: picture[first..].as_ptr(),
@@ -300,7 +334,7 @@ mod tests {
                     for (weight, from) in weights.iter_mut().zip(w.chunks_exact(4)) {
                         *weight = vld1q_f32(from.as_ptr());
                     }
-                    run(&weights, at, count / places);
+                    run(&weights, at, count / PLACES);
                 }
                 for (index, found) in found.iter().enumerate() {
                     let (place, channel) = (index / CHANNELS, index % CHANNELS);

@@ -114,7 +114,10 @@ KERNELS = (
         in_order=True,
         moves=1,
     ),
-    Kernel("neon", "depthwise float, any", CHANNELS, "fmla", 16, 16),
+    Kernel("neon", "depthwise float, any", CHANNELS, "fmla", 16, 16, in_order=False),
+    Kernel(
+        "neon", "depthwise float, any", ("5slide3any14sixteen_places",), "fmla", 16, in_order=True
+    ),
     Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=False, moves=2),
     Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=True, moves=2),
     Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 4, 40, in_order=False),

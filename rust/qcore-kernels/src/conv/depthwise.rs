@@ -43,7 +43,8 @@ impl Depthwise {
     ) -> Result<Self> {
         let outputs = memory::size(&[channels, multiplier])?;
         let stride = outputs.next_multiple_of(MAX_LANES);
-        let bytes = memory::size(&[taps, stride, size_of::<f32>()])?;
+        // A tap more, which loops read ahead.
+        let bytes = memory::size(&[memory::sum(&[taps, 1])?, stride, size_of::<f32>()])?;
         let mut room = AlignedBytes::zeroed(bytes)?;
         let to = room.as_mut_floats();
         for (output, row) in weights.chunks_exact(taps).enumerate() {
@@ -213,7 +214,7 @@ impl Places<'_> {
         }
         let taps = Taps { rows, columns: 0..self.window.kernel[1] };
         #[cfg(target_arch = "aarch64")]
-        let inside = self.slide(s, inside);
+        let inside = self.slide(s, &taps.rows, inside);
         // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
         // Of few channels each vector goes along the row by itself.
         let count = (taps.rows.len() * taps.columns.len()).max(1);

@@ -1,6 +1,7 @@
 //! Windows of 3 x 3 that move by single pixels, on NEON: four places side by side, eight channels. Weights
 //! stay in registers, and each pixel is read once for all places of its row of the window.
 
+mod any;
 mod in_order;
 
 use std::arch::aarch64::{float32x4_t, vdupq_n_f32, vld1q_f32};
@@ -234,7 +235,12 @@ impl Places<'_> {
     /// Places of windows of 3 x 3 that move by single pixels, as many of `inside` as are computed together;
     /// returns those that are left.
     #[inline(always)]
-    pub(super) fn slide<S: Simd>(&mut self, s: S, inside: Range<usize>) -> Range<usize> {
+    pub(super) fn slide<S: Simd>(
+        &mut self,
+        s: S,
+        rows: &Range<usize>,
+        inside: Range<usize>,
+    ) -> Range<usize> {
         let (outputs, summed) = (self.weights.outputs, inside.start + self.summed);
         if self.summed > 0 {
             for at in (0..outputs).step_by(S::LANES) {
@@ -244,7 +250,7 @@ impl Places<'_> {
         let inside = summed..inside.end;
         let turns = inside.len() / PLACES;
         if turns == 0 || !self.slides::<S>(0) {
-            return inside;
+            return self.any(s, rows, inside);
         }
         let [_, _, width, channels] = self.image;
         let (end, origin) = (inside.start + turns * PLACES, self.origin(inside.start));

@@ -121,7 +121,9 @@ KERNELS = (
     Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=False, moves=2),
     Kernel("neon", "depthwise int8, 3 x 3", DEPTHWISE, "smlal", 4, 24, in_order=True, moves=2),
     Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 4, 40, in_order=False),
-    Kernel("neon", "depthwise int8, 5 x 5", DEPTHWISE, "smlal", 4, 40, in_order=True),
+    Kernel(
+        "neon", "depthwise int8, 5 x 5", ("5pairs9five_wide",), "smlal", 10, in_order=True, moves=2
+    ),
     Kernel(
         "neon_dot", "product, 6 rows", ("8neon_dot14six_by_sixteen",), "sdot", 22, in_order=False
     ),

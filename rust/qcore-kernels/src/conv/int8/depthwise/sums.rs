@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod in_order;
+#[cfg(target_arch = "aarch64")]
+mod pairs;
 
 #[cfg(target_arch = "aarch64")]
 use crate::isa::runs_in_order;

@@ -5,17 +5,17 @@
 use std::arch::aarch64::int32x4_t;
 use std::arch::asm;
 
-use super::{Kept, Places, TOGETHER};
+use super::{Kept, Places, TOGETHER, pairs};
 use crate::simd::Dot4;
 
 /// Where the quads of a first place lie, and where its sums go; in bytes.
 #[derive(Clone, Copy)]
-struct Along {
-    quads: *const u8,
+pub(super) struct Along {
+    pub(super) quads: *const u8,
     /// From a place to the next.
-    step: usize,
-    out: *mut i32,
-    pitch: usize,
+    pub(super) step: usize,
+    pub(super) out: *mut i32,
+    pub(super) pitch: usize,
 }
 
 /// Instructions of two kinds by turns.
@@ -265,8 +265,10 @@ impl Places<'_> {
         let pitch = width * size_of::<i32>();
         let along = Along { quads: kept.rows[0], step: self.step, out, pitch };
         let (weights, start) = (kept.weights.as_ptr(), kept.start.as_ptr());
-        // SAFETY: the caller's promise; vectors of a CPU with the dot product are four integers, and
-        // there are as many of them as the window has.
+        let down = kept.rows[1 % GROUPS].addr().wrapping_sub(kept.rows[0].addr());
+        let small = D::PAIRS && self.small;
+        // SAFETY: the caller's promise; vectors of CPUs that have the dot product, or add
+        // pairs, are four integers, and there are as many of them as the window has.
         unsafe {
             match (D::DOT, GROUPS, WIDE, VECTORS) {
                 (true, 1, 3, 2) => {
@@ -279,17 +281,22 @@ impl Places<'_> {
                 (true, 2, 5, 1) => {
                     let turns = self.count / FIVE;
                     if turns > 0 {
-                        let down = kept.rows[1 % GROUPS].addr() - kept.rows[0].addr();
                         five_wide(&*weights.cast(), *start.cast(), along, down, turns);
                     }
                     turns * FIVE
                 }
+                (false, 2, 5, 1) if small => {
+                    let turns = self.count / pairs::FIVE;
+                    if turns > 0 {
+                        pairs::five_wide(&*weights.cast(), *start.cast(), along, down, turns);
+                    }
+                    turns * pairs::FIVE
+                }
                 _ => {
                     let whole = self.count / TOGETHER * TOGETHER;
-                    let pairs = D::PAIRS && self.small;
                     for place in (0..whole).step_by(TOGETHER) {
                         let to = out.add(place * width);
-                        if pairs {
+                        if small {
                             self.slid::<D, GROUPS, WIDE, VECTORS, TOGETHER, true, true>(
                                 d, kept, place, at, to,
                             );

@@ -23,7 +23,7 @@ fn bytes(seed: u32, len: usize, least: u8) -> Vec<u8> {
 fn windows_slide() {
     for (groups, wide) in [(1, 3), (2, 5)] {
         for width in [16, 20, 24, 44] {
-            for count in 1..10 {
+            for count in 1..17 {
                 for least in [0x80, 0x81] {
                     check(groups, wide, width, count, least);
                 }

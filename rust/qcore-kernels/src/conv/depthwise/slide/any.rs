@@ -1,7 +1,6 @@
 //! Sixteen places and four channels of any window, on ARM cores that run instructions in order: registers are
 //! read in halves, one of them by a general register, beside products.
 
-use std::arch::aarch64::float32x4_t;
 use std::arch::asm;
 use std::ops::Range;
 
@@ -18,7 +17,7 @@ const LANES: usize = 4;
 /// The taps of a window: how many rows of so many, and the bytes from a tap to the next, of pixels and of
 /// weights.
 #[derive(Clone, Copy)]
-struct Rows {
+struct Shape {
     rows: usize,
     taps: usize,
     along: usize,
@@ -77,7 +76,7 @@ macro_rules! zero {
 /// `weights` is valid for [`LANES`] floats of each tap and of one more, `at` for the pixels of so many places,
 /// of which the third may be read a tap too far; and for writing their sums. There are some taps.
 #[inline(never)]
-unsafe fn sixteen_places(weights: *const f32, at: Pixels, window: Rows) {
+unsafe fn sixteen_places(weights: *const f32, at: Pixels, window: Shape) {
     let Pixels { first, down, step, out, pitch } = at;
     let first: *const u8 = first.cast();
     // From the end of a row of weights to its start.
@@ -182,7 +181,7 @@ impl Places<'_> {
         let reach = (rows.len() - 1) * down + (kernel[1] - 1) * along + (count - 1) * step;
         let end = inside.start + count;
         assert!(origin + reach + channels <= self.picture.len() && end * outputs <= self.out.len());
-        let window = Rows {
+        let window = Shape {
             rows: rows.len(),
             taps: kernel[1],
             along: along * size_of::<f32>(),
@@ -245,7 +244,7 @@ mod tests {
                 pitch: CHANNELS * size,
             };
             let along = dilation * CHANNELS * size;
-            let window = Rows { rows, taps, along, weight: CHANNELS * size };
+            let window = Shape { rows, taps, along, weight: CHANNELS * size };
             // SAFETY: the rows have the pixels of so many places, there are weights of a tap more, and
             // the results have room.
             unsafe { sixteen_places(weights[first..].as_ptr(), at, window) };

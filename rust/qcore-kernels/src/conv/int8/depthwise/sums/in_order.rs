@@ -262,7 +262,7 @@ impl Places<'_> {
         out: *mut i32,
     ) -> usize {
         let width = self.start.len();
-        let pitch = width * size_of::<i32>();
+        let pitch = size_of_val(self.start);
         let along = Along { quads: kept.rows[0], step: self.step, out, pitch };
         let (weights, start) = (kept.weights.as_ptr(), kept.start.as_ptr());
         let down = kept.rows[1 % GROUPS].addr().wrapping_sub(kept.rows[0].addr());

@@ -61,7 +61,7 @@ FLOAT_READS = min(
 # places behind, each pixel is read once, while 18 sums, nine weights and four pixels are in
 # registers.
 PIXEL_READS = 4 / 18
-CHANNELS = ("9Depthwise3run",)
+CHANNELS = ("conv9depthwise",)
 DEPTHWISE = ("dispatch_dot", "conv4int89depthwise")
 
 KERNELS = (

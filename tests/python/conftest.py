@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,11 @@ from report_parts import samples
 # How long anything takes on a busy machine says nothing about what is tested.
 settings.register_profile("qcore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("qcore")
+
+# A shell without a terminal lets what it runs in the background ignore Ctrl-C, with all that this
+# starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

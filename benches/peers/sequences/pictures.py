@@ -11,6 +11,7 @@ import numpy as np
 from benches.models.inputs import text_line
 from benches.peers.sequences.encoders import sentences
 from benches.peers.sequences.peers import ort_session, peer_runs
+from benches.peers.sequences.prose import prose
 from benches.peers.sequences.tables import line
 from benches.peers.timing import best_times
 
@@ -93,11 +94,14 @@ def _row(path: Path, folder: Path, seconds: float, threads: int) -> str:
         f"{path.name}: {len(wide)} values and weights left wide, {net.nbytes:,} -> {small.nbytes:,}"
     )
 
-    def read(one: qc.Graph) -> list[tuple[int, ...]]:
-        parts = [one.run({name: judge[at : at + 8]})[output] for at in range(0, len(judge), 8)]
+    def read(one: qc.Graph, lines: np.ndarray = judge) -> list[tuple[int, ...]]:
+        parts = [one.run({name: lines[at : at + 8]})[output] for at in range(0, len(lines), 8)]
         return read_text(np.concatenate(parts))
 
     exact, found = read(net), read(small)
+    others = lines_of([_short(text.split()) for text in prose(len(judge), frozenset(texts))])
+    stay = np.mean([a == b for a, b in zip(read(net, others), read(small, others), strict=True)])
+    print(f"{path.name}: {len(others)} lines of prose, {stay:.1%} read as by floats")
     session = ort_session(path, threads)
     peer = read_text(np.concatenate([session.run(None, {name: one[None]})[0] for one in judge]))
     same = np.mean([a == b for a, b in zip(exact, found, strict=True)])

@@ -10,7 +10,7 @@ import pytest
 import qcore as qc
 from qcore.errors import AccuracyWarning
 from qcore.estimators.graphs.corrections import graph_disagreement, output_totals
-from qcore.estimators.quantizer.widening import wide_values, wide_weights
+from qcore.estimators.quantizer.widening import least_judged, wide_values, wide_weights
 from qcore.graph.node import Node
 from qcore.graph.value import Value
 
@@ -169,6 +169,12 @@ def test_places_are_read_as_texts() -> None:
     assert output_totals(net, Repeated(), twice)["agreement"] == 1.0  # type: ignore[arg-type]
     other = net.changed(constants={"w": -net.constants["w"]})
     assert output_totals(net, other, x)["agreement"] == 0.0
+
+
+def test_texts_are_judged_by_fewer_that_stay() -> None:
+    """A text is dozens of answers."""
+    assert least_judged(read_by_places()) == 0.99
+    assert least_judged(loud_channel()) == 0.995
 
 
 def test_samples_that_nothing_is_fitted_to_can_judge() -> None:

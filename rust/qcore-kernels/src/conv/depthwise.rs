@@ -141,11 +141,9 @@ impl SimdOp for Rows<'_> {
         let size = image[1] * image[2] * image[3];
         let line = columns * weights.outputs;
         // What is summed already of the row that is next.
-        #[cfg(target_arch = "aarch64")]
         let mut ahead = 0;
         for (index, row) in range.clone().enumerate() {
             let residual = epilogue.residual.get(index * line..(index + 1) * line).unwrap_or(&[]);
-            #[allow(unused_mut, reason = "two rows are summed together on one architecture")]
             let mut places = Places {
                 weights,
                 picture: &x[row / rows * size..][..size],
@@ -154,11 +152,9 @@ impl SimdOp for Rows<'_> {
                 row: row % rows,
                 columns,
                 epilogue: Epilogue { residual, ..epilogue },
-                #[cfg(target_arch = "aarch64")]
                 summed: std::mem::take(&mut ahead),
                 out: &mut out[index * line..],
             };
-            #[cfg(target_arch = "aarch64")]
             if places.summed == 0 && row + 1 < range.end && places.row + 1 < rows {
                 ahead = places.two_rows(s);
                 places.summed = ahead;
@@ -178,7 +174,6 @@ struct Places<'a> {
     columns: usize,
     epilogue: Epilogue<'a>,
     /// Of how many of the places whose taps all lie in the image the sums are there.
-    #[cfg(target_arch = "aarch64")]
     summed: usize,
     /// The results of the row, and of those after it.
     out: &'a mut [f32],
@@ -213,7 +208,6 @@ impl Places<'_> {
             }
         }
         let taps = Taps { rows, columns: 0..self.window.kernel[1] };
-        #[cfg(target_arch = "aarch64")]
         let inside = self.slide(s, &taps.rows, inside);
         // Channels side by side, as they lie in memory; so many that their weights stay in the cache.
         // Of few channels each vector goes along the row by itself.
@@ -256,6 +250,21 @@ const FEW: usize = 32;
 const TOGETHER: usize = 4;
 /// The same on 32 registers of half the size of the largest.
 const MANY: usize = 8;
+
+/// Windows that slide have loops of their own on one architecture: elsewhere nothing is summed ahead.
+#[cfg(not(target_arch = "aarch64"))]
+#[allow(clippy::unused_self, reason = "where there are loops, they are of the places")]
+impl Places<'_> {
+    #[inline(always)]
+    fn two_rows<S: Simd>(&mut self, _: S) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn slide<S: Simd>(&mut self, _: S, _: &Range<usize>, inside: Range<usize>) -> Range<usize> {
+        inside
+    }
+}
 
 /// The taps of a place that lie in the image.
 struct Taps {

@@ -24,6 +24,8 @@ mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_asm;
+#[cfg(target_arch = "aarch64")]
 pub(crate) mod neon_bytes;
 
 pub use dispatch::{SimdOp, dispatch};

@@ -13,6 +13,7 @@ use crate::conv::pool::taps;
 use crate::conv::window::Window;
 use crate::isa::runs_in_order;
 use crate::simd::Simd;
+use crate::simd::neon_asm::zip;
 
 /// Places that are summed together.
 const PLACES: usize = 4;
@@ -28,19 +29,6 @@ struct Pixels {
     /// Where the sums go, and from a place to the next.
     out: *mut f32,
     pitch: usize,
-}
-
-/// Instructions of two kinds by turns, as cores that run in order issue them together.
-macro_rules! zip {
-    (; $($l:expr),*) => {
-        concat!($($l),*)
-    };
-    ($($f:expr),+;) => {
-        concat!($($f),+)
-    };
-    ($f:expr $(, $fs:expr)*; $l:expr $(, $ls:expr)*) => {
-        concat!($f, $l, zip!($($fs),*; $($ls),*))
-    };
 }
 
 /// Products beside the reading of a pixel, then `$on`.

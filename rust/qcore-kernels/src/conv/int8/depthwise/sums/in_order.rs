@@ -7,6 +7,7 @@ use std::arch::asm;
 
 use super::{Kept, Places, TOGETHER, pairs};
 use crate::simd::Dot4;
+use crate::simd::neon_asm::zip;
 
 /// Where the quads of a first place lie, and where its sums go; in bytes.
 #[derive(Clone, Copy)]
@@ -16,19 +17,6 @@ pub(super) struct Along {
     pub(super) step: usize,
     pub(super) out: *mut i32,
     pub(super) pitch: usize,
-}
-
-/// Instructions of two kinds by turns.
-macro_rules! zip {
-    (; $($l:expr),*) => {
-        concat!($($l),*)
-    };
-    ($($f:expr),+;) => {
-        concat!($($f),+)
-    };
-    ($f:expr $(, $fs:expr)*; $l:expr $(, $ls:expr)*) => {
-        concat!($f, $l, zip!($($fs),*; $($ls),*))
-    };
 }
 
 macro_rules! start {
